@@ -1,0 +1,11 @@
+//! iisplice: an `io_uring` splice proxy for IIS sites that use Windows Authentication.
+//!
+//! The rooms, in the order to read them in:
+//!
+//! | room | what it owns |
+//! | --- | --- |
+//! | [`cli`] | arguments become validated settings; one file a command |
+//! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
+
+pub mod cli;
+pub mod protocol;
