@@ -9,3 +9,5 @@
 
 pub mod cli;
 pub mod protocol;
+pub mod proxy;
+pub mod uring;

@@ -1,0 +1,4 @@
+//! The proxy.
+
+pub mod record;
+pub mod settings;

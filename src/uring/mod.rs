@@ -1,0 +1,5 @@
+//! The kernel's door.
+
+mod address;
+
+pub use address::Address;
