@@ -28,6 +28,9 @@ pub enum Error {
         /// As asked for.
         sessions_max: usize,
     },
+    /// Steering to the worker on a CPU where workers have none.
+    #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
+    SteerUnpinned,
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
         "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
@@ -45,8 +48,10 @@ impl Error {
     /// 2 where the command line is at fault, 1 where this host is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Resolve { .. } | Self::ListenTwice(_) | Self::IdleWorkers { .. } => ExitCode::from(2),
-            Self::Descriptors { .. } => ExitCode::from(1),
+            Self::Resolve { .. } | Self::ListenTwice(_) | Self::IdleWorkers { .. } | Self::SteerUnpinned => {
+                ExitCode::from(2)
+            }
+            Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }
 }

@@ -159,6 +159,9 @@ impl ProxyArgs {
     /// # Errors
     /// See [`Error`].
     pub fn plan(self, host: &Host) -> Result<Plan, Error> {
+        if self.no_pin && self.steer == Steer::Cpu {
+            return Err(Error::SteerUnpinned);
+        }
         let listeners = listeners(&self.listen)?;
         let upstreams = self
             .upstream

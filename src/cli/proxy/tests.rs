@@ -161,6 +161,15 @@ fn unpinned_workers_have_no_cpu() {
 }
 
 #[test]
+fn steering_needs_pinned_workers() {
+    let error = plan_on(&host(), &["--steer=cpu", "--no-pin"]).expect_err("no CPU to steer to");
+    assert_eq!(
+        error.to_string(),
+        "--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer"
+    );
+}
+
+#[test]
 fn values_out_of_bounds_say_the_bounds() {
     for (flag, expected) in [
         ("--upstream=192.0.2.1:0", "nothing can be connected to at port 0; give the server's port"),
