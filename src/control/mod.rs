@@ -8,6 +8,7 @@ use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Settings, WorkerSettings};
 
 pub mod limits;
+pub mod log_writer;
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]
