@@ -9,6 +9,10 @@ use crate::proxy::settings::{Settings, WorkerSettings};
 
 pub mod limits;
 pub mod log_writer;
+pub mod logging;
+pub mod signals;
+pub mod start_up;
+pub mod supervise;
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]

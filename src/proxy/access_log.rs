@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::record::Record;
-use super::settings::Settings;
+use super::settings::Upstream;
+use crate::uring::Address;
 
 /// What a line of the access log looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +79,12 @@ pub struct Names {
 }
 
 impl Names {
-    /// As in the settings that the workers were given.
-    pub fn new(settings: &Settings) -> Self {
-        Self::of(
-            settings.listeners.iter().map(ToString::to_string).collect(),
-            settings.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
-        )
-    }
-
-    /// Names in the order of the indexes.
-    pub fn of(listeners: Vec<String>, upstreams: Vec<String>) -> Self {
-        Self { listeners, upstreams }
+    /// In the order of the indexes; a listener is named as it was bound.
+    pub fn new(listeners: &[Address], upstreams: &[Upstream]) -> Self {
+        Self {
+            listeners: listeners.iter().map(ToString::to_string).collect(),
+            upstreams: upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        }
     }
 
     /// Appends the line of `record` with its line feed; there is no other in it.
@@ -190,7 +186,6 @@ impl Display for Value<'_> {
 mod tests {
     use super::*;
     use crate::proxy::record::End;
-    use crate::uring::Address;
 
     fn names() -> Names {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();

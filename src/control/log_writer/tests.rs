@@ -10,7 +10,7 @@ use crate::uring::Address;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn names() -> Names {
-    Names::of(vec!["a:1".to_owned()], vec![])
+    Names::new(&[Address::Ip("127.0.0.1:80".parse().expect("an address"))], &[])
 }
 
 fn record(duration_ms: u64) -> Record {
