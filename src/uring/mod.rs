@@ -31,6 +31,7 @@ mod provided;
 mod ring;
 mod shortage;
 mod socket;
+mod sockopt;
 mod task;
 
 use std::rc::Rc;
@@ -46,6 +47,7 @@ pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Error, Features, probe};
 pub use ring::Ring;
 pub use shortage::Shortage;
+pub use sockopt::{set_defer_accept, set_fastopen_queue};
 pub use socket::{Expect, Listener, Received, Socket, is_out_of_descriptors};
 
 /// How a worker's ring is made.
