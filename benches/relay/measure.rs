@@ -1,7 +1,7 @@
 //! What one scenario does to one arm: start it, load it, read the clocks on both sides of the window, end it.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use crate::arms::{Arm, Place};
 use crate::child::{self, Proxy};
 use crate::figures::Sample;
 use crate::host;
-use crate::load::{Errand, Load, Tally, free_addresses};
+use crate::load::{Errand, Load, Tally, free_addresses, listen_on};
 use crate::options::Options;
 use crate::scenarios::Scenario;
 
@@ -31,8 +31,8 @@ const SPARE_CONNECTIONS: u32 = 300;
 /// The load, the ports and the directory that all measurements share.
 pub(crate) struct Stage {
     load: Load,
-    listen: std::net::SocketAddr,
-    upstream: std::net::SocketAddr,
+    listen: SocketAddr,
+    upstream: SocketAddr,
     directory: TempDir,
     proxy_cpu: usize,
     window: Duration,
@@ -51,6 +51,8 @@ impl Stage {
     /// Pins this process to the load core and begins to listen as the server.
     pub(crate) fn new(options: &Options) -> Result<Self> {
         raise_descriptor_limit(options)?;
+        // A core that is not there is found here and not in the first child.
+        child::pin(options.proxy_cpu)?;
         child::pin(options.load_cpu)?;
         let [listen, upstream] = free_addresses()?;
         Ok(Self {
@@ -95,6 +97,7 @@ impl Stage {
             self.load.aim_at(self.upstream);
             return Ok(None);
         };
+        self.wait_for_free_port()?;
         let log: &Path = &self.directory.path().join("output.log");
         let mut proxy = Proxy::start(&command, self.proxy_cpu, log)?;
         self.load.aim_at(self.listen);
@@ -113,8 +116,20 @@ impl Stage {
             if started_at.elapsed() > START_TIMEOUT {
                 bail!("nobody listens on {} after {START_TIMEOUT:?}", self.listen);
             }
-            sleep(Duration::from_millis(10));
+            self.load.run_for(Duration::from_millis(10))?;
         }
+    }
+
+    /// The kernel takes a ring apart after its process has ended, and until then its operations hold the listener.
+    fn wait_for_free_port(&mut self) -> Result<()> {
+        let began_at = Instant::now();
+        while let Err(error) = listen_on(self.listen) {
+            if began_at.elapsed() > START_TIMEOUT {
+                return Err(error).with_context(|| format!("{} does not become free", self.listen));
+            }
+            self.load.run_for(Duration::from_millis(10))?;
+        }
+        Ok(())
     }
 
     fn window(&mut self, scenario: Scenario, proxy: Option<&Proxy>) -> Result<Vec<Sample>> {

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::scenarios::Scenario;
 
-/// Compares `iisplice proxy` with nginx stream and `HAProxy` tcp on this machine, and prints what it measured.
+/// Compares `iisplice proxy` with nginx stream and haproxy tcp on this machine, and prints what it measured.
 #[derive(Debug, Parser)]
 #[command(name = "relay", bin_name = "cargo bench --bench relay --")]
 pub(crate) struct Options {
@@ -72,9 +72,9 @@ pub(crate) enum ArmName {
     /// nginx stream with `proxy_buffer_size 256k`
     #[value(name = "nginx-256k")]
     Nginx256k,
-    /// `HAProxy` tcp, copying
+    /// haproxy in tcp mode, copying
     Haproxy,
-    /// `HAProxy` tcp with `option splice-response` and pipes of 1 MiB
+    /// haproxy in tcp mode with `option splice-response` and pipes of 1 MiB
     HaproxySplice,
     /// A plain copy relay on tokio-uring, 16 KiB a direction
     TokioUring,
