@@ -61,6 +61,9 @@ pub struct Tcp {
     pub defer_accept: bool,
     /// Listeners only: connections that may wait to be accepted.
     pub backlog: u32,
+    /// Listeners only: a connection goes to the worker on the CPU that took its first packet
+    /// (`SO_ATTACH_REUSEPORT_CBPF`); without it the kernel picks by hash.
+    pub steer_by_cpu: bool,
 }
 
 /// What one worker gets to work with.
@@ -74,7 +77,11 @@ pub struct WorkerSettings {
     pub buffers: u16,
     /// Bytes of each.
     pub buffer_bytes: u32,
-    /// Entries of the submission queue.
+    /// Pipes it may lend to directions in bulk; none with [`Splice::Never`].
+    pub pipes: u16,
+    /// Bytes that each of them is to hold (`F_SETPIPE_SZ`); the kernel may grant less.
+    pub pipe_bytes: u32,
+    /// Entries of the submission queue; a power of two.
     pub ring_entries: u32,
     /// How long to poll for completions before sleeping.
     pub spin: Duration,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use socket2::{Domain, SockAddr};
+use socket2::SockAddr;
 
 /// The address of a listener, an upstream or a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,14 +16,6 @@ pub enum Address {
 }
 
 impl Address {
-    /// The family to make a socket of.
-    pub(crate) fn domain(&self) -> Domain {
-        match self {
-            Self::Ip(address) => Domain::for_address(*address),
-            Self::Unix(_) => Domain::UNIX,
-        }
-    }
-
     /// The form the kernel takes.
     ///
     /// # Errors
