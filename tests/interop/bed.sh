@@ -12,7 +12,8 @@ PATH=$PATH:/usr/sbin:/sbin
 # users.rs has the users, too.
 DOMAIN=CORP REALM=CORP.TEST NAME=web.corp.test
 ALICE_PASSWORD=Alice-Passw0rd BOB_PASSWORD=Bob-Passw0rd
-MODULES=/usr/lib/apache2/modules
+# shellcheck disable=SC2034 # for conf/apache.conf.in
+MODULES=/usr/lib/apache2/modules RUN_AS=
 
 die() { echo "bed.sh: $*" >&2; exit 1; }
 
@@ -97,8 +98,8 @@ KADMIN
 krb5kdc -n -r "$REALM" > "$DIR/log/krb5kdc.log" 2>&1 < /dev/null &
 pids+=($!)
 
-RUN_AS=
 if ((EUID == 0)); then
+    # shellcheck disable=SC2034
     RUN_AS=$'User www-data\nGroup www-data'
     chown www-data: "$DIR"/{ntlm-users,keytab,replays,run}
     runuser -u www-data -- test -r "$DIR/ntlm-users" ||
