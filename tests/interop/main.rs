@@ -52,6 +52,7 @@ const CLAIMS: &[(&str, fn())] = &[
     ("no_leak_from_kerberos_when_asked", || identity::no_leak(identity::kerberos_when_asked)),
     ("a_proxy_that_pools_is_caught", pooling::is_caught),
     ("files_arrive_intact_on_one_connection", files::on_one_connection),
+    ("files_arrive_intact_spliced_or_not", files::spliced_or_not),
     ("one_gigabyte_arrives_intact", files::one_gigabyte),
     ("a_dead_upstream_is_passed_over", upstreams::dead_one_is_passed_over),
     ("the_server_sees_the_client_by_proxy_v1", || upstreams::server_sees_the_client("v1")),
