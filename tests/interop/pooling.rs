@@ -7,11 +7,10 @@ use crate::bed::{Bed, Scheme};
 use crate::identity::{self, Way};
 use crate::proxy::Proxy;
 
-/// nginx with the common recipe for keep-alive to upstreams. Its workers keep root, if it is
-/// started by root, since the bed's directory is not open to others; anyone else is only warned of it.
+/// nginx with the common recipe for keep-alive to upstreams, in one process, which can be ended as one.
 const SETTINGS: &str = r#"
-user root;
 daemon off;
+master_process off;
 pid pid;
 error_log stderr warn;
 events {}
