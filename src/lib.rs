@@ -6,6 +6,10 @@
 //! | --- | --- |
 //! | [`cli`] | arguments become validated settings; one file a command |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
+//! | [`control`] | the slow path: limits, signals, supervision, logs |
 
 pub mod cli;
+pub mod control;
 pub mod protocol;
+pub mod proxy;
+pub mod uring;
