@@ -10,7 +10,10 @@
 //! | [`proxy_protocol`] | the line before a connection that names its client |
 //! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
 
+mod der;
 pub mod http1;
 pub mod ntlm;
 pub mod proxy_protocol;
 pub mod spnego;
+
+pub use der::DerError;
