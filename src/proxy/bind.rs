@@ -117,7 +117,8 @@ fn tcp_socket(at: &SockAddr, tcp: &Tcp) -> io::Result<Socket> {
 fn steer_by_cpu(group: &Socket, worker_cpus: &[Option<usize>]) -> io::Result<()> {
     const ACCUMULATOR_FROM_CPU: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
     let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut program = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, ACCUMULATOR_FROM_CPU)];
+    let mut program =
+        vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, ACCUMULATOR_FROM_CPU)];
     for (worker, cpu) in worker_cpus.iter().enumerate() {
         if let Some(cpu) = cpu {
             // Equal: go on to the return behind it; else: skip that.

@@ -214,8 +214,7 @@ impl Direction<'_> {
         let mut thin_turns = 0;
         loop {
             ring.bulk_turn().await;
-            let filled =
-                pipe.fill(self.from(), BULK_TURN_BYTES_MAX).map_err(|error| (self.from, error))?;
+            let filled = pipe.fill(self.from(), BULK_TURN_BYTES_MAX).map_err(|error| (self.from, error))?;
             match filled {
                 Moved::Bytes(bytes) => {
                     self.relay.meter.received(self.from, ring.now());

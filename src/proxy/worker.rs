@@ -58,9 +58,8 @@ pub fn run(plan: Plan) -> Result<(), Error> {
 
 fn pin(cpu: usize) {
     let mut set = nix::sched::CpuSet::new();
-    let pinned = set
-        .set(cpu)
-        .and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    let pinned =
+        set.set(cpu).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
     if let Err(error) = pinned {
         tracing::warn!(cpu, %error, "a worker could not be pinned to its CPU and runs on any");
     }

@@ -47,8 +47,8 @@ pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Error, Features, probe};
 pub use ring::Ring;
 pub use shortage::Shortage;
-pub use sockopt::{set_defer_accept, set_fastopen_queue};
 pub use socket::{Expect, Listener, Received, Socket, is_out_of_descriptors};
+pub use sockopt::{set_defer_accept, set_fastopen_queue};
 
 /// How a worker's ring is made.
 #[derive(Debug, Clone, Copy)]
