@@ -2,5 +2,18 @@
 //!
 //! Nothing in this room reads a socket, a clock or a file, logs, or uses `unsafe`: a message comes in as a
 //! slice and goes out as a value, or the other way round. It imports no other room.
+//!
+//! | module | what it speaks |
+//! | --- | --- |
+//! | [`http1`] | HTTP/1.1 heads and bodies |
+//! | [`ntlm`] | NTLM messages and logins, both sides |
+//! | [`proxy_protocol`] | the line before a connection that names its client |
+//! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
 
+mod der;
+pub mod http1;
+pub mod ntlm;
 pub mod proxy_protocol;
+pub mod spnego;
+
+pub use der::DerError;

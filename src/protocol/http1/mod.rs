@@ -1,0 +1,7 @@
+//! HTTP/1.1 messages (RFC 9112), sans-IO.
+//!
+//! A server starts with [`request`]: the head, strictly, and which [`body`] follows it. Anything that two servers in a
+//! row could read differently is an error, not a guess.
+
+pub mod body;
+pub mod request;
