@@ -84,9 +84,9 @@ pub(super) fn addresses(
     local: Option<&Address>,
 ) -> Option<(SocketAddr, SocketAddr)> {
     match (header, client, local) {
-        (Some(Header::Tcp { source, destination }), _, _) => Some((*source, *destination)),
         (Some(Header::Unix { .. }), _, _) => None,
-        (_, Address::Ip(source), Some(Address::Ip(destination))) => Some((*source, *destination)),
+        (Some(Header::Tcp { source, destination }), _, _)
+        | (_, Address::Ip(source), Some(Address::Ip(destination))) => Some((*source, *destination)),
         _ => None,
     }
 }

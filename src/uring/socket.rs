@@ -88,7 +88,8 @@ impl Socket {
         let fd = ring.inner().kernel.borrow_mut().socket(address.domain(), options)?;
         let descriptor = Descriptor::new(ring, fd);
         let operation = Operation::Connect { fd, address: Rc::as_ptr(sock_addr) };
-        let finished = descriptor.start(operation, Memory::Address(Rc::clone(sock_addr))).await;
+        let finished =
+            descriptor.start(operation, Memory::Address { _sock_addr: Rc::clone(sock_addr) }).await;
         errno(finished.result).map(|_zero| Self(descriptor))
     }
 
