@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
@@ -12,6 +13,12 @@ use super::kernel::{Operation, SocketOptions};
 use super::ops::{Finished, Held, InFlight, Memory};
 use super::ring::Ring;
 use super::shortage::Shortage;
+
+/// How often one looks whether a socket has room whose peer has ended its stream: little is lost meanwhile, for what
+/// its send buffer holds takes longer to go out.
+const WRITABLE_PAUSE: Duration = Duration::from_millis(5);
+/// How often one looks whether a peer is dead that has ended its stream.
+const DEAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
 /// the kernel may still read it from the queue.
@@ -164,12 +171,12 @@ impl Socket {
         self.0.poll(libc::POLLIN | libc::POLLRDHUP).await.map(|_events| ())
     }
 
-    /// Waits until a send would not block.
+    /// Waits until a send would not block, or fails.
     ///
     /// # Errors
     /// As poll(2).
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.poll(libc::POLLOUT).await.map(|_events| ())
+        self.poll_after_end(libc::POLLOUT, WRITABLE_PAUSE).await
     }
 
     /// Waits until the peer has ended its stream, or the connection is dead.
@@ -185,7 +192,17 @@ impl Socket {
     /// # Errors
     /// As poll(2).
     pub async fn dead(&self) -> io::Result<()> {
-        self.0.poll(0).await.map(|_events| ())
+        self.poll_after_end(0, DEAD_PAUSE).await
+    }
+
+    /// Waits for `events`, an error or a hang-up, also on a socket whose peer has ended its stream. `io_uring`
+    /// reports that end whether it was asked for or not (`IO_POLL_UNMASK` in the kernel's poll.c), and at once:
+    /// from then on one has to look again and again.
+    async fn poll_after_end(&self, events: i16, pause: Duration) -> io::Result<()> {
+        while self.0.poll(events).await? & (events | libc::POLLERR | libc::POLLHUP) == 0 {
+            self.0.ring.sleep(pause).await;
+        }
+        Ok(())
     }
 
     /// Are there bytes to receive? False at the end of the stream; an error when the connection is dead, and
