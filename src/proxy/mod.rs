@@ -57,6 +57,9 @@ fn bind_hint(error: &io::Error) -> &'static str {
             "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE (setcap \
              cap_net_bind_service=+ep), a Unix socket needs a directory that can be written to"
         }
+        _ if uring::is_out_of_descriptors(error) => {
+            "; raise the limit of open files (ulimit -n, LimitNOFILE=)"
+        }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address (see `ip address`)",
         _ => "",
     }

@@ -153,13 +153,14 @@ impl Ring {
             if inner.tasks.living() == 0 && inner.ops.borrow().in_flight() == 0 {
                 return Ok(());
             }
+            // After the tasks, which return buffers: nobody may sleep over one that is free.
+            inner.loans.serve_waiting();
             let wait = self.wait();
             inner.kernel.borrow_mut().enter(wait)?;
             inner.kernel.borrow_mut().completions(&mut completions);
             self.dispatch(&mut completions);
             inner.now.set(inner.kernel.borrow().now());
             inner.deadlines.expire(self.now());
-            inner.loans.serve_waiting();
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
@@ -15,6 +16,12 @@ use super::kernel::{Operation, SocketOptions};
 use super::ops::{Finished, Held, InFlight, Memory};
 use super::ring::Ring;
 use super::shortage::Shortage;
+
+/// How often one looks whether a socket has room whose peer has ended its stream: little is lost meanwhile, for what
+/// its send buffer holds takes longer to go out.
+const WRITABLE_PAUSE: Duration = Duration::from_millis(5);
+/// How often one looks whether a peer is dead that has ended its stream.
+const DEAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
 /// the kernel may still read it from the queue.
@@ -154,12 +161,12 @@ impl Socket {
         self.0.poll(libc::POLLIN | libc::POLLRDHUP).await.map(|_events| ())
     }
 
-    /// Waits until a send would not block.
+    /// Waits until a send would not block, or fails.
     ///
     /// # Errors
     /// As poll(2).
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.poll(libc::POLLOUT).await.map(|_events| ())
+        self.poll_after_end(libc::POLLOUT, WRITABLE_PAUSE).await
     }
 
     /// Waits until the peer has ended its stream, or the connection is dead.
@@ -175,7 +182,17 @@ impl Socket {
     /// # Errors
     /// As poll(2).
     pub async fn dead(&self) -> io::Result<()> {
-        self.0.poll(0).await.map(|_events| ())
+        self.poll_after_end(0, DEAD_PAUSE).await
+    }
+
+    /// Waits for `events`, an error or a hang-up, also on a socket whose peer has ended its stream. `io_uring`
+    /// reports that end whether it was asked for or not (`IO_POLL_UNMASK` in the kernel's poll.c), and at once:
+    /// from then on one has to look again and again.
+    async fn poll_after_end(&self, events: i16, pause: Duration) -> io::Result<()> {
+        while self.0.poll(events).await? & (events | libc::POLLERR | libc::POLLHUP) == 0 {
+            self.0.ring.sleep(pause).await;
+        }
+        Ok(())
     }
 
     /// Are there bytes to receive? False at the end of the stream; an error when the connection is dead, and
@@ -224,8 +241,9 @@ fn received(finished: Finished) -> Option<io::Result<Option<Received>>> {
     }
 }
 
-/// A send in flight: completes with how much was sent, and the buffer. On an error, as send(2), the buffer is
-/// given up.
+/// A send in flight: completes with how much was sent, and the buffer. Nothing at all means that there is no
+/// room and that the ring gave up waiting for it: see [`Socket::writable`]. On an error, as send(2), the buffer
+/// is given up.
 #[must_use = "dropping it cancels the send"]
 pub struct Sending(InFlight);
 
@@ -234,6 +252,9 @@ impl Future for Sending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|finished| match finished.memory {
+            // The ring's own wait for room ends at once when the peer has ended its stream (see
+            // `poll_after_end`); after some tries it lets the operation fail.
+            Memory::Buffer(buffer) if finished.result == -libc::EAGAIN => Ok((0, buffer)),
             Memory::Buffer(buffer) => errno(finished.result).map(|sent| (sent, buffer)),
             _ => unreachable!("an operation gives back what it was given"),
         })
