@@ -26,9 +26,8 @@ pub(super) fn check_free(address: SocketAddr) -> Result<(), Error> {
 
 /// Opens a listening socket that other threads can share the port of.
 ///
-/// With `resets` its connections end with a reset (`SO_LINGER` of zero, which they inherit) unless both sides said
-/// goodbye: tokio-uring gives no access to the options of a connection, nor of a listening socket before it
-/// belongs to a thread.
+/// With `resets` its connections end with a reset unless both sides said goodbye (`SO_LINGER` of zero, which they
+/// inherit): of a connection itself tokio-uring lets nobody set that.
 pub(super) fn listen(address: SocketAddr, resets: bool) -> Result<std::net::TcpListener, Error> {
     let open = || {
         let socket = bind(address, true)?;
