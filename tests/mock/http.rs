@@ -36,7 +36,7 @@ fn a_refused_body_is_read_to_its_end() {
     let (_mock, address) = start(settings());
     let mut visitor = Visitor::connect(address);
     visitor.send("POST /echo HTTP/1.1\r\nHost: mock\r\nContent-Length: 100000\r\n\r\n");
-    visitor.send([b'x'; 100_000]);
+    visitor.send("x".repeat(100_000));
     assert_eq!(visitor.read_reply(false).expect("a reply").status, 401);
     assert_eq!(visitor.ntlm(Client::new(&alice()), "/whoami").status, 200, "the connection is still good");
 }

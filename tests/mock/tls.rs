@@ -64,7 +64,7 @@ fn http_1_1_over_tls_with_bodies_both_ways() {
     assert_eq!(visitor.stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
     assert_eq!(visitor.get("/bytes/3000000").body.len(), 3_000_000);
     visitor.send("POST /echo HTTP/1.1\r\nHost: mock\r\nContent-Length: 300000\r\n\r\n");
-    visitor.send([b'x'; 300_000]);
+    visitor.send("x".repeat(300_000));
     assert_eq!(visitor.read_reply(false).expect("a reply").body.len(), 300_000);
 }
 
