@@ -53,8 +53,10 @@ impl Proxy {
             return Ok(());
         };
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let last_lines: Vec<&str> = log.lines().rev().take(3).collect();
-        bail!("the proxy ended ({status}): {}", last_lines.into_iter().rev().collect::<Vec<_>>().join(" / "));
+        let mut last_lines: Vec<&str> = log.lines().rev().take(3).collect();
+        last_lines.reverse();
+        let said = if last_lines.is_empty() { "it said nothing".to_owned() } else { last_lines.join(" / ") };
+        bail!("the proxy ended ({status}): {said}");
     }
 
     fn pid(&self) -> i32 {

@@ -57,12 +57,10 @@ impl Loans {
         Self { region, lent: Cell::new(0), waiting: RefCell::default() }
     }
 
+    /// How many are out.
+    #[cfg(test)]
     pub(super) fn lent(&self) -> u16 {
         self.lent.get()
-    }
-
-    pub(super) fn buffer_bytes(&self) -> u32 {
-        self.region.buffer_bytes
     }
 
     /// The loan begins: a completion named the buffer.

@@ -43,8 +43,8 @@ pub(super) enum Memory {
     Buffer(Buffer),
     /// Bytes of our own.
     Bytes(Box<[u8]>),
-    /// Where to connect to.
-    Address(Rc<SockAddr>),
+    /// Where to connect to: never looked at again, only kept.
+    Address { _sock_addr: Rc<SockAddr> },
 }
 
 /// How an operation ended, with what it had borrowed.

@@ -33,6 +33,7 @@ impl ProvidedRing {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         // SAFETY: the layout is not of size zero: there is at least one buffer.
         let memory = unsafe { alloc_zeroed(layout) };
+        #[allow(clippy::cast_ptr_alignment, reason = "the layout aligns it to a page")]
         let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
         let mut this = Self { entries, layout, mask: count - 1, tail: 0, region };
         // SAFETY: the memory is `count` entries, begins on a page, and is freed only when the `IoUring` is

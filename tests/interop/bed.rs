@@ -180,7 +180,8 @@ impl Drop for Bed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = fs::read_to_string(self.directory.join("log/error.log")).unwrap_or_default();
-            eprintln!("The server's error log:\n{log}");
+            eprintln!("The server's errors:");
+            log.lines().filter(|line| !line.contains(":notice]")).for_each(|line| eprintln!("{line}"));
         }
         drop(self.lifeline.take());
         // It has no more to say that anyone could hear.
