@@ -1,13 +1,21 @@
 //! iisplice: an `io_uring` splice proxy for IIS sites that use Windows Authentication.
 //!
-//! The rooms, in the order to read them in:
+//! Windows Authentication logs in a TCP connection. So every client connection gets an upstream connection of its
+//! own, for its whole life: the session owns both, and there is no pool to put either into.
 //!
-//! | room | what it owns |
-//! | --- | --- |
-//! | [`cli`] | arguments become validated settings; one file a command |
-//! | [`mock`] | a stand-in for an IIS site |
-//! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
-//! | [`control`] | the slow path: limits, signals, supervision, logs |
+//! The rooms:
+//!
+//! | room | what it owns | imports |
+//! | --- | --- | --- |
+//! | [`uring`] | the kernel: rings, operations, buffers, pipes, deadlines; the only `unsafe` | - |
+//! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging | - |
+//! | [`proxy`] | listener, session, upstream, relay | `uring`, `protocol` |
+//! | [`control`] | the slow path: limits, signals, supervision, logs | `proxy` |
+//! | [`mock`] | a stand-in for an IIS site | `protocol` |
+//! | [`cli`] | arguments become validated settings; one file a command | all |
+//!
+//! To read it: README, this page, `proxy/session.rs` (a connection's way as code), `proxy/relay.rs` (how bytes
+//! move), [`uring`] (what makes it fast and sound), [`control::serve`] (how it starts and ends).
 
 pub mod cli;
 pub mod control;
