@@ -42,7 +42,7 @@ fn more_stalled_directions_than_buffers_wait_and_resume() {
 #[test]
 fn the_last_buffer_to_come_back_goes_to_who_waits_for_it() {
     let server = Server::v4();
-    let proxy = Launch::to(server.address()).flags("--splice never --buffers 1").start();
+    let proxy = Launch::to(server.address()).flags("--splice never --buffers 1 --tcp-keepalive off").start();
     let (stalled, upstream) = pair(&proxy, &server);
     let (waiting, other_upstream) = pair(&proxy, &server);
     let sent = stuff(&upstream);
