@@ -1,0 +1,166 @@
+//! SIGTERM and SIGINT: whoever waits is served, whoever is served may finish, for as long as the drain time-out says.
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, wait_until};
+
+fn refused(address: &str) -> bool {
+    let address = address.parse().expect("an IP address");
+    std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_err()
+}
+
+fn wait_until_closed(proxy: &Proxy) {
+    wait_until("new connections to be refused", || refused(proxy.address()));
+}
+
+fn sessions_finish_after(signal: Signal) {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).start();
+    let (client, upstream) = pair(&proxy, &server);
+    proxy.signal(signal);
+    wait_until_closed(&proxy);
+    exchange(&client, &upstream);
+    drop(client);
+    upstream.expect_end();
+    drop(upstream);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    proxy.record().expect_end("client-close");
+    proxy.wait_to_say("stopped: every connection has ended");
+}
+
+#[test]
+fn after_sigterm_sessions_finish_and_nobody_new_is_taken() {
+    sessions_finish_after(Signal::SIGTERM);
+}
+
+#[test]
+fn after_sigint_sessions_finish_and_nobody_new_is_taken() {
+    sessions_finish_after(Signal::SIGINT);
+}
+
+#[test]
+fn without_sessions_it_ends_at_once() {
+    let mut proxy = Launch::to("127.0.0.1:9").flags("--drain-timeout 1h").start();
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+}
+
+#[test]
+fn who_waits_to_be_accepted_is_served_and_not_reset() {
+    for workers in ["--workers 1 --no-pin", "--workers 2 --no-pin"] {
+        let server = Server::v4();
+        let mut proxy = Launch::to(server.address()).flags(workers).start();
+        drop(pair(&proxy, &server));
+        // While the process stands still the kernel connects clients, and they wait in the accept queue.
+        proxy.signal(Signal::SIGSTOP);
+        let clients: Vec<_> = (0..20).map(|_| Peer::connect(proxy.address())).collect();
+        proxy.signal(Signal::SIGTERM);
+        proxy.signal(Signal::SIGCONT);
+        for client in &clients {
+            client.send(b"waited");
+        }
+        for _ in &clients {
+            let upstream = server.accept();
+            upstream.expect(b"waited");
+            upstream.send(b"served");
+        }
+        for client in &clients {
+            client.expect(b"served");
+            client.expect_end();
+        }
+        drop(clients);
+        assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+        assert_eq!(proxy.records(21).len(), 21, "lines in the access log (left)");
+    }
+}
+
+#[test]
+fn who_waits_for_a_seat_is_served_after_sigterm() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--max-connections 1").start();
+    let (client, upstream) = pair(&proxy, &server);
+    let waiting: Vec<_> = (0..3).map(|_| Peer::connect(proxy.address())).collect();
+    proxy.signal(Signal::SIGTERM);
+    proxy.wait_to_say("signal taken");
+    exchange(&client, &upstream);
+    drop((client, upstream));
+    for client in waiting {
+        let upstream = server.accept();
+        exchange(&client, &upstream);
+    }
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+}
+
+#[test]
+fn who_does_not_finish_in_time_is_closed() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--drain-timeout 300ms").start();
+    let (client, upstream) = pair(&proxy, &server);
+    proxy.signal(Signal::SIGTERM);
+    client.expect_close();
+    upstream.expect_close();
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    proxy.record().expect_end("drain");
+}
+
+#[test]
+fn who_is_stalled_when_the_time_is_over_is_closed() {
+    for splice in ["--splice never", "--splice always"] {
+        let server = Server::v4();
+        let mut proxy = Launch::to(server.address()).flags("--drain-timeout 300ms").flags(splice).start();
+        let (client, upstream) = pair(&proxy, &server);
+        crate::support::stuff(&upstream);
+        proxy.signal(Signal::SIGTERM);
+        upstream.expect_close();
+        assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+        client.expect_close();
+        proxy.record().expect_end("drain");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for second in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = Server::v4();
+        let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
+        let (client, upstream) = pair(&proxy, &server);
+        proxy.signal(Signal::SIGTERM);
+        proxy.wait_to_say("signal taken");
+        exchange(&client, &upstream);
+        proxy.signal(second);
+        assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+        client.expect_close();
+        upstream.expect_close();
+    }
+}
+
+#[test]
+fn a_unix_listeners_file_is_gone_at_the_end() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("proxy");
+    let mut proxy = Launch::to("127.0.0.1:9").flags(&format!("--listen unix:{}", path.display())).start();
+    assert!(path.exists(), "it listens there");
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    assert!(!path.exists(), "the file is left behind");
+}
+
+#[test]
+fn a_unix_listeners_file_that_a_crash_left_is_replaced() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("proxy");
+    let flags = format!("--listen unix:{}", path.display());
+    let server = Server::v4();
+    let mut crashed = Launch::to(server.address()).flags(&flags).start();
+    crashed.signal(Signal::SIGKILL);
+    crashed.exit_code();
+    assert!(path.exists(), "a crash leaves the file");
+    // The kernel takes a ring that nobody closed apart after the process has ended, and with it what it watched.
+    wait_until("nobody to listen there", || UnixStream::connect(&path).is_err());
+    let proxy = Launch::to(server.address()).flags(&flags).start();
+    pair(&proxy, &server);
+}

@@ -1,0 +1,17 @@
+//! The proxy from outside: the real binary, real sockets, and scripted peers on both of its sides.
+//!
+//! A file a topic; each test has a proxy of its own, so that all of them can run at once. `support` starts it and plays
+//! the peers. What a test waits for it waits for patiently, and says what it was when it does not come.
+
+mod access_log;
+mod end_of_service;
+mod endings;
+mod limits;
+mod many;
+mod proxy_header;
+mod relay;
+mod shortage;
+mod start_up;
+mod support;
+mod upstreams;
+mod workers;

@@ -1,0 +1,136 @@
+//! Out of buffers, pipes and descriptors: who finds none waits, nothing spins, and all goes on by itself.
+
+use std::thread;
+use std::time::Instant;
+
+use crate::support::{
+    Launch, Peer, Proxy, Server, exchange, expect_pattern, pair, receive_pattern, send_pattern, stuff,
+    stuff_all, wait_for, wait_until,
+};
+
+/// At most one line a second, and at least one.
+fn expect_said_seldom(proxy: &Proxy, text: &str, since: Instant) {
+    let said = proxy.said(text).len();
+    let most = since.elapsed().as_secs() as usize + 1;
+    assert!((1..=most).contains(&said), "{text:?} was said {said} times; 1 to {most} were right");
+}
+
+#[test]
+fn more_stalled_directions_than_buffers_wait_and_resume() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--splice never --buffers 4").start();
+    let pairs: Vec<_> = (0..12).map(|_| pair(&proxy, &server)).collect();
+    let begin = Instant::now();
+    let sent = stuff_all(pairs.iter().map(|(_, upstream)| upstream));
+    proxy.wait_to_say("out of receive buffers");
+    proxy.expect_sleep();
+    expect_said_seldom(&proxy, "out of receive buffers", begin);
+    // A client that comes now has to wait for a buffer, which the first reader sets free.
+    let late = Peer::connect(proxy.address());
+    late.send(b"late");
+    let late_upstream = server.accept();
+    thread::scope(|scope| {
+        for ((client, upstream), sent) in pairs.iter().zip(sent) {
+            upstream.finish();
+            scope.spawn(move || receive_pattern(client, sent, None));
+        }
+        late_upstream.expect(b"late");
+        exchange(&late, &late_upstream);
+    });
+}
+
+#[test]
+fn the_last_buffer_to_come_back_goes_to_who_waits_for_it() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--splice never --buffers 1 --tcp-keepalive off").start();
+    let (stalled, upstream) = pair(&proxy, &server);
+    let (waiting, other_upstream) = pair(&proxy, &server);
+    let sent = stuff(&upstream);
+    waiting.send(b"waited");
+    proxy.wait_to_say("out of receive buffers");
+    // From when all of this has arrived on nothing happens any more, but that the buffer is free.
+    expect_pattern(&stalled, sent);
+    other_upstream.expect(b"waited");
+    exchange(&waiting, &other_upstream);
+}
+
+/// Several streams at once where there is one pipe.
+fn streams_share_a_pipe(flags: &str) {
+    const BYTES: u64 = 24 << 20;
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--pipes 1").flags(flags).start();
+    let pairs: Vec<_> = (0..5).map(|_| pair(&proxy, &server)).collect();
+    thread::scope(|scope| {
+        for (client, upstream) in &pairs {
+            scope.spawn(|| send_pattern(upstream, BYTES, None));
+            scope.spawn(|| receive_pattern(client, BYTES, None));
+            scope.spawn(|| send_pattern(client, BYTES / 4, None));
+            scope.spawn(|| receive_pattern(upstream, BYTES / 4, None));
+        }
+    });
+    drop(pairs);
+    let records = proxy.records(5);
+    let shares = records.iter().map(|record| record.number("spliced"));
+    assert!(shares.sum::<f64>() > 0.0, "nothing was spliced, though there is a pipe");
+    proxy.wait_until_idle();
+}
+
+#[test]
+fn with_one_pipe_several_streams_arrive_when_bulk_is_spliced() {
+    streams_share_a_pipe("--splice auto");
+}
+
+#[test]
+fn with_one_pipe_several_streams_arrive_when_all_is_spliced() {
+    streams_share_a_pipe("--splice always");
+}
+
+#[test]
+fn with_the_only_pipe_stalled_others_are_copied() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--pipes 1 --splice always").start();
+    let (client, upstream) = pair(&proxy, &server);
+    let sent = stuff(&upstream);
+    let other = pair(&proxy, &server);
+    thread::scope(|scope| {
+        scope.spawn(|| send_pattern(&other.1, 8 << 20, None));
+        scope.spawn(|| receive_pattern(&other.0, 8 << 20, None));
+    });
+    proxy.expect_sleep();
+    upstream.finish();
+    receive_pattern(&client, sent, None);
+}
+
+/// More clients than there are descriptors for: those that are served go on, those that find none wait or are turned
+/// away, and when some are free again new clients are served.
+#[test]
+fn without_descriptors_accepting_pauses_and_resumes() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address())
+        .flags("--max-connections 1000 --splice never --connect-timeout 1s")
+        .descriptors_max(40)
+        .start();
+    let begin = Instant::now();
+    let early: Vec<_> = (0..4).map(|_| pair(&proxy, &server)).collect();
+    let crowd: Vec<_> = (0..60).map(|_| Peer::connect(proxy.address())).collect();
+    proxy.wait_to_say("out of file descriptors");
+    proxy.expect_sleep();
+    for (client, upstream) in &early {
+        exchange(client, upstream);
+    }
+    expect_said_seldom(&proxy, "out of file descriptors", begin);
+    // Clients that were accepted with the last descriptors have none left for their server.
+    wait_until("clients to be turned away", || {
+        proxy.records(0).iter().any(|record| record.get("end") == "local-limit")
+    });
+    drop(crowd);
+    // Those of the crowd that were connected upstream have left as well.
+    let late = Peer::connect(proxy.address());
+    late.send(b"late");
+    wait_for("a client that came late to be served", || {
+        let upstream = server.accept();
+        let mut first = [0; 4];
+        let received = upstream.receive(&mut first).unwrap_or_default();
+        (&first[..received] == b"late").then_some(())
+    });
+}

@@ -1,0 +1,135 @@
+//! What keeps the proxy from serving is one clear line, and exit code 1, or 2 where an argument is to be changed.
+
+use std::fs;
+use std::thread;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use tempfile::TempDir;
+
+use crate::support::{Launch, Server};
+
+/// The one line with which it gives up; all of `parts` are in it.
+fn expect_complaint(launch: Launch, parts: &[&str]) {
+    expect_end(launch, 1, parts);
+}
+
+fn expect_end(launch: Launch, expected: i32, parts: &[&str]) {
+    let (code, said) = launch.fail();
+    assert_eq!(code, Some(expected), "exit code (left); said: {said:?}");
+    let [line] = &said[..] else { panic!("expected one line, not {said:?}") };
+    for part in parts {
+        assert!(line.contains(part), "expected {part:?} in: {line}");
+    }
+}
+
+/// Where a system call fails, as in a container whose profile forbids it.
+fn where_call_fails(call: i64, errno: i32, parts: &'static [&'static str]) {
+    // A filter is inherited by what its thread starts, and stays with this thread (seccomp(2)).
+    let without_call = thread::spawn(move || {
+        let architecture = std::env::consts::ARCH.try_into().expect("seccomp knows it");
+        let filter = SeccompFilter::new(
+            [(call, vec![])].into(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(errno as u32),
+            architecture,
+        );
+        let program: BpfProgram = filter.and_then(TryInto::try_into).expect("a valid filter");
+        seccompiler::apply_filter(&program).expect("filters are allowed to everybody");
+        expect_complaint(Launch::to("127.0.0.1:9"), parts);
+    });
+    if let Err(panic) = without_call.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn io_uring_that_is_forbidden() {
+    where_call_fails(
+        libc::SYS_io_uring_setup,
+        libc::EPERM,
+        &["io_uring is not permitted", "kernel.io_uring_disabled", "seccomp"],
+    );
+}
+
+#[test]
+fn io_uring_that_is_missing() {
+    where_call_fails(
+        libc::SYS_io_uring_setup,
+        libc::ENOSYS,
+        &["io_uring is missing", "CONFIG_IO_URING", "seccomp"],
+    );
+}
+
+#[test]
+fn io_uring_that_is_too_old() {
+    where_call_fails(libc::SYS_io_uring_setup, libc::EINVAL, &["too old", "6.1"]);
+}
+
+#[test]
+fn a_port_that_needs_a_permission() {
+    where_call_fails(
+        libc::SYS_bind,
+        libc::EACCES,
+        &["cannot listen on 127.0.0.1:0", "Permission denied", "CAP_NET_BIND_SERVICE"],
+    );
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let other = Server::v4();
+    let launch = Launch::to("127.0.0.1:9").flags(&format!("--listen {}", other.address()));
+    expect_complaint(
+        launch,
+        &["cannot listen on", other.address(), "in use", "another process listens there"],
+    );
+}
+
+#[test]
+fn a_port_that_another_proxy_has() {
+    let server = Server::v4();
+    let other = Launch::to(server.address()).start();
+    let launch = Launch::to(server.address()).flags(&format!("--listen {}", other.address()));
+    expect_complaint(launch, &["cannot listen on", other.address(), "in use"]);
+}
+
+#[test]
+fn an_address_that_is_not_this_hosts() {
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    let launch = Launch::to("127.0.0.1:9").flags("--listen 192.0.2.1:0");
+    expect_complaint(launch, &["cannot listen on 192.0.2.1:0", "no interface of this host has that address"]);
+}
+
+#[test]
+fn a_unix_socket_that_somebody_listens_on() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let other = Server::unix(&directory.path().join("taken"));
+    let launch = Launch::to("127.0.0.1:9").flags(&format!("--listen {}", other.address()));
+    expect_complaint(launch, &["cannot listen on", other.address(), "in use"]);
+    assert!(directory.path().join("taken").exists(), "another's socket was removed");
+}
+
+#[test]
+fn a_file_where_a_unix_socket_is_wanted() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("file");
+    fs::write(&path, "precious").expect("the directory is ours");
+    let launch = Launch::to("127.0.0.1:9").flags(&format!("--listen unix:{}", path.display()));
+    expect_complaint(launch, &["cannot listen on", "in use"]);
+    assert_eq!(fs::read_to_string(&path).expect("it is still there"), "precious");
+}
+
+#[test]
+fn an_access_log_that_cannot_be_written() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("missing").join("log");
+    let launch = Launch::to("127.0.0.1:9").flags(&format!("--access-log {}", path.display()));
+    expect_end(launch, 2, &["--access-log", path.to_str().expect("text"), "No such file"]);
+}
+
+#[test]
+fn too_few_descriptors() {
+    expect_complaint(
+        Launch::to("127.0.0.1:9").flags("--max-connections 10").descriptors_max(6),
+        &["ulimit -n"],
+    );
+}

@@ -1,0 +1,117 @@
+//! Servers behind the proxy, and places where there is none.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::peer::{Peer, sock_addr, socket};
+use super::{PATIENCE, uninterrupted, wait_for};
+
+/// A listening socket; connections wait until the test accepts them.
+pub(crate) struct Server {
+    listener: Socket,
+    address: String,
+}
+
+impl Server {
+    pub(crate) fn v4() -> Self {
+        Self::at("127.0.0.1:0")
+    }
+
+    pub(crate) fn v6() -> Self {
+        Self::at("[::1]:0")
+    }
+
+    pub(crate) fn unix(path: &Path) -> Self {
+        Self::at(&format!("unix:{}", path.display()))
+    }
+
+    pub(crate) fn at(address: &str) -> Self {
+        let (listener, address) = bound(address);
+        listener.listen(4096).expect("a bound socket");
+        listener.set_read_timeout(Some(PATIENCE)).expect("a valid time");
+        Self { listener, address }
+    }
+
+    /// As it is written on the command line.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn listener(&self) -> &Socket {
+        &self.listener
+    }
+
+    /// The next connection.
+    pub(crate) fn accept(&self) -> Peer {
+        match uninterrupted(|| self.listener.accept()) {
+            Ok((socket, _)) => Peer::new(socket),
+            Err(error) => panic!("no connection came to {}: {error}", self.address),
+        }
+    }
+
+    /// No connection waits to be accepted.
+    pub(crate) fn expect_nobody(&self) {
+        self.listener.set_nonblocking(true).expect("a socket");
+        let accepted = self.listener.accept();
+        self.listener.set_nonblocking(false).expect("a socket");
+        match accepted {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => panic!("nobody was to be connected to {}, got {other:?}", self.address),
+        }
+    }
+}
+
+fn bound(address: &str) -> (Socket, String) {
+    let socket = socket(address);
+    socket.bind(&sock_addr(address)).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"));
+    let bound = socket.local_addr().expect("it is bound").as_socket();
+    (socket, bound.map_or_else(|| address.to_owned(), |address| address.to_string()))
+}
+
+/// An address where connections are refused: a port that stays taken while the socket lives, and nobody listens.
+pub(crate) fn refusing() -> (Socket, String) {
+    bound("127.0.0.1:0")
+}
+
+/// A server whose queue is full: the kernel leaves who connects to it without an answer (listen(2)), until
+/// [`Unanswering::answer`].
+pub(crate) struct Unanswering {
+    server: Server,
+    queued: Vec<Socket>,
+}
+
+impl Unanswering {
+    pub(crate) fn new() -> Self {
+        let (listener, address) = bound("127.0.0.1:0");
+        listener.listen(0).expect("a bound socket");
+        listener.set_read_timeout(Some(PATIENCE)).expect("a valid time");
+        let mut queued = Vec::new();
+        wait_for("the queue of a server that does not accept to be full", || {
+            let filler = socket(&address);
+            let connected = filler.connect_timeout(&sock_addr(&address), Duration::from_millis(300));
+            match connected {
+                Ok(()) => queued.push(filler),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Some(()),
+                Err(error) => panic!("cannot fill the queue of {address}: {error}"),
+            }
+            None
+        });
+        Self { server: Server { listener, address }, queued }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.server.address
+    }
+
+    /// Makes room: who waited is connected when its next attempt comes, about a second later.
+    pub(crate) fn answer(self) -> Server {
+        for _ in &self.queued {
+            drop(self.server.accept());
+        }
+        // The proxy has one connection in the queue, and it is the next.
+        self.server
+    }
+}
