@@ -5,11 +5,13 @@
 //! | room | what it owns |
 //! | --- | --- |
 //! | [`cli`] | arguments become validated settings; one file a command |
+//! | [`mock`] | a stand-in for an IIS site |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
 //! | [`control`] | the slow path: limits, signals, supervision, logs |
 
 pub mod cli;
 pub mod control;
+pub mod mock;
 pub mod protocol;
 pub mod proxy;
 pub mod uring;

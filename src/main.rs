@@ -4,11 +4,14 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Parser;
+use iisplice::cli::mock::MockArgs;
 use iisplice::cli::proxy::ProxyArgs;
 use iisplice::cli::{self, Cli, Command};
 use iisplice::control::limits::Host;
 use iisplice::control::signals::Signals;
 use iisplice::control::{self, logging};
+use iisplice::mock;
+use nix::sys::signal::{SigSet, Signal};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let log_level = cli.verbosity.filter();
     match cli.command {
         Command::Proxy(arguments) => proxy(*arguments, log_level),
+        Command::Mock(arguments) => mock(*arguments, log_level),
     }
 }
 
@@ -48,6 +52,38 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, error.exit_code()),
     }
+}
+
+/// Serves until SIGINT or SIGTERM.
+fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
+    let host = match Host::prepare() {
+        Ok(host) => host,
+        Err(error) => {
+            return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
+        }
+    };
+    let settings = match arguments.settings(&host) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, error.exit_code()),
+    };
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    // Blocked before the threads start, which inherit it: the signals wait for this thread.
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    if let Err(error) = signals.thread_block() {
+        return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE);
+    }
+    let _written_when_dropped = logging::start(log_level);
+    let mock = match mock::start(settings) {
+        Ok(mock) => mock,
+        Err(error) => return fail(&error, ExitCode::FAILURE),
+    };
+    for address in mock.addresses() {
+        tracing::info!("mock IIS on {scheme}://{address}");
+    }
+    // It fails only for a set that is no set.
+    let _ = signals.wait();
+    mock.stop();
+    ExitCode::SUCCESS
 }
 
 /// One line on standard error: by way of the log once there is one, since that never waits for the terminal.

@@ -51,8 +51,10 @@ pub struct ProxyArgs {
     #[arg(long, help_heading = "Addresses")]
     accept_proxy: bool,
     /// How long a client may take to send its PROXY header [nginx: proxy_protocol_timeout]
-    #[arg(long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
-          value_parser = duration(MILLISECOND..=HOUR))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
     accept_proxy_timeout: Duration,
 
     /// Threads that serve, each with its own ring and listeners [default: the CPUs in the affinity mask] [nginx:
@@ -71,49 +73,88 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
     max_connections: Option<u32>,
     /// Entries of each worker's ring, a power of two [nginx: -]
-    #[arg(long, value_name = "N", default_value = "4096", help_heading = "Workers", value_parser = power_of_two(64..=32768))]
+    #[arg(
+        long, value_name = "N", default_value = "4096", help_heading = "Workers",
+        value_parser = power_of_two(64..=32768)
+    )]
     ring_entries: u32,
     /// Poll this long before sleeping: lower latency when there is little to do, for a busy CPU [nginx: -]
-    #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Workers", value_parser = duration(Duration::ZERO..=SECOND))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "0", help_heading = "Workers",
+        value_parser = duration(Duration::ZERO..=SECOND)
+    )]
     spin: Duration,
 
     /// How long one server may take to accept a connection; then the next is tried [nginx: proxy_connect_timeout]
-    #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=HOUR))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs",
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
     connect_timeout: Duration,
     /// How long a connection may go without a byte in either direction [nginx: proxy_timeout]
-    #[arg(long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs",
+        value_parser = duration(MILLISECOND..=LONGEST)
+    )]
     idle_timeout: Duration,
     /// How long connections may go on after SIGTERM or SIGINT [nginx: worker_shutdown_timeout]
-    #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = "Time-outs", value_parser = duration(Duration::ZERO..=LONGEST))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "30s", help_heading = "Time-outs",
+        value_parser = duration(Duration::ZERO..=LONGEST)
+    )]
     drain_timeout: Duration,
 
     /// Bytes of a receive buffer [nginx: proxy_buffer_size]
-    #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Relay", value_parser = size(1024..=1024 * 1024))]
+    #[arg(
+        long, value_name = "SIZE", default_value = "16KiB", help_heading = "Relay",
+        value_parser = size(1024..=1024 * 1024)
+    )]
     buffer_size: u32,
     /// Receive buffers of a worker; only data in flight takes one [nginx: -]
-    #[arg(long, value_name = "N", default_value = "1024", help_heading = "Relay", value_parser = number(1..=32768))]
+    #[arg(
+        long, value_name = "N", default_value = "1024", help_heading = "Relay",
+        value_parser = number(1..=32768)
+    )]
     buffers: u32,
     /// Move bytes inside the kernel, through a pipe: when a direction carries bulk, never, or always [nginx: -]
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Relay")]
     splice: WhenToSplice,
     /// Bytes of a pipe; what was granted is in the start-up line [nginx: -]
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Relay", value_parser = size(4096..=64 * 1024 * 1024))]
+    #[arg(
+        long, value_name = "SIZE", default_value = "1MiB", help_heading = "Relay",
+        value_parser = size(4096..=64 * 1024 * 1024)
+    )]
     pipe_size: u32,
     /// Pipes of a worker; when all are lent, bulk is copied [nginx: -]
-    #[arg(long, value_name = "N", default_value = "64", help_heading = "Relay", value_parser = number(1..=16384))]
+    #[arg(
+        long, value_name = "N", default_value = "64", help_heading = "Relay",
+        value_parser = number(1..=16384)
+    )]
     pipes: u32,
 
     /// Connections that may wait to be accepted [nginx: listen backlog=]
-    #[arg(long, value_name = "N", default_value = "4096", help_heading = "TCP", value_parser = number(1..=65535))]
+    #[arg(
+        long, value_name = "N", default_value = "4096", help_heading = "TCP",
+        value_parser = number(1..=65535)
+    )]
     backlog: u32,
     /// Idle time before the first keep-alive probe, on both sides; or off [nginx: listen so_keepalive=]
-    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "TCP", value_parser = or_off(duration(SECOND..=KEEPALIVE_MAX)))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "60s", help_heading = "TCP",
+        value_parser = or_off(duration(SECOND..=KEEPALIVE_MAX))
+    )]
     tcp_keepalive: OrOff<Duration>,
     /// How long sent data may stay unacknowledged, on both sides; or off [nginx: -]
-    #[arg(long, value_name = "DURATION", default_value = "off", help_heading = "TCP", value_parser = or_off(duration(MILLISECOND..=DAY)))]
+    #[arg(
+        long, value_name = "DURATION", default_value = "off", help_heading = "TCP",
+        value_parser = or_off(duration(MILLISECOND..=DAY))
+    )]
     tcp_user_timeout: OrOff<Duration>,
     /// Accept data in the first packet (TCP Fast Open), with a queue of this length; or off [nginx: listen fastopen=]
-    #[arg(long, value_name = "N", default_value = "off", help_heading = "TCP", value_parser = or_off(number(1..=65535)))]
+    #[arg(
+        long, value_name = "N", default_value = "off", help_heading = "TCP",
+        value_parser = or_off(number(1..=65535))
+    )]
     tcp_fastopen: OrOff<u32>,
     /// Accept a connection when its first bytes are there [default: off] [nginx: listen deferred]
     #[arg(long, help_heading = "TCP")]

@@ -153,7 +153,7 @@ impl Writer {
                 tracing::info!(path = %path.display(), "access log opened anew");
             }
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "access log cannot be opened anew, the old file goes on");
+                tracing::error!(path = %path.display(), %error, "access log not opened anew, the old file goes on");
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::uring::{Address, Buffer, Expect, Received, Ring, Socket};
 #[derive(Default)]
 pub(super) struct Early {
     /// Its PROXY header, if one was asked for.
-    pub(super) header: Option<Header>,
+    pub(super) header: Option<Box<Header>>,
     /// Bytes that came with the header and belong to the upstream.
     pub(super) rest: Option<Buffer>,
 }
@@ -61,7 +61,7 @@ async fn read_all(client: &Socket) -> Result<Early, Error> {
                 // Without this piece it was incomplete, so the header ends in it.
                 buffer.advance(consumed - before);
                 let rest = (!buffer.is_empty()).then_some(buffer);
-                return Ok(Early { header: Some(header), rest });
+                return Ok(Early { header: Some(Box::new(header)), rest });
             }
         }
     }

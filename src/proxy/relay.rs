@@ -13,10 +13,11 @@
 //! goes on. Neither reads on before what it read was taken: that is the back-pressure.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
-
-use futures_lite::future::or;
 
 use super::settings::Splice;
 use crate::uring::{Buffer, Expect, Moved, Pipe, Received, Ring, Socket};
@@ -27,7 +28,7 @@ const FULL_RECEIVES_TO_BULK: u32 = 4;
 const THIN_TURNS_TO_SMALL: u32 = 4;
 const THIN_BYTES: usize = 16 * 1024;
 /// The most that a direction in bulk reads in one turn of its worker.
-const BULK_TURN_BYTES_MAX: usize = 512 * 1024;
+const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
 /// How long the other side of a half-closed session goes unwatched: nearly all close both ways at once, and
 /// are spared the operation.
 const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
@@ -101,20 +102,33 @@ pub(super) struct Relay<'a> {
 impl Relay<'_> {
     /// Relays until both streams have ended, one breaks, or nothing moves for too long. `early` came from the
     /// client before the upstream was there.
-    pub(super) async fn run(&self, early: Option<Buffer>) -> Outcome {
+    pub(super) async fn run(&self, early: &Cell<Option<Buffer>>) -> Outcome {
         let first_end = Cell::new(None);
-        let up = Direction { relay: self, from: Side::Client, to: Side::Upstream, first_end: &first_end };
-        let down = Direction { relay: self, from: Side::Upstream, to: Side::Client, first_end: &first_end };
-        let relayed = or(up.run(early), down.run(None));
-        let outcome = or(async { Some(relayed.await) }, async {
-            self.idle().await;
-            None
-        });
-        match outcome.await {
-            Some(Ok(first)) => Outcome::Closed { first },
-            Some(Err((side, error))) => Outcome::Broken { side, error },
-            None => Outcome::Idle,
-        }
+        let up = Direction {
+            relay: self,
+            from: Side::Client,
+            to: Side::Upstream,
+            early: Some(early),
+            first_end: &first_end,
+        };
+        let down = Direction { from: Side::Upstream, to: Side::Client, early: None, ..up };
+        // Each lives in its place and is polled there: combinators that take futures by value would keep
+        // several copies of them in every idle session.
+        let mut up = pin!(up.run());
+        let mut down = pin!(down.run());
+        let mut idle = pin!(self.idle());
+        poll_fn(|cx| {
+            let ended = match up.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(ended),
+                Poll::Pending => down.as_mut().poll(cx),
+            };
+            match ended {
+                Poll::Ready(Ok(first)) => Poll::Ready(Outcome::Closed { first }),
+                Poll::Ready(Err((side, error))) => Poll::Ready(Outcome::Broken { side, error }),
+                Poll::Pending => idle.as_mut().poll(cx).map(|()| Outcome::Idle),
+            }
+        })
+        .await
     }
 
     /// Completes when nothing has moved for the idle time-out. Looks only when the time could be over: activity
@@ -140,20 +154,20 @@ impl Relay<'_> {
 type Broken = (Side, io::Error);
 
 /// Bytes one way.
+#[derive(Clone, Copy)]
 struct Direction<'a> {
     relay: &'a Relay<'a>,
     from: Side,
     to: Side,
+    /// What was received before the upstream was there.
+    early: Option<&'a Cell<Option<Buffer>>>,
     first_end: &'a Cell<Option<Side>>,
 }
 
 impl Direction<'_> {
     /// Relays to the end of the stream, passes that on, and completes when the other direction is through as
     /// well. Gives the side that ended first.
-    async fn run(&self, early: Option<Buffer>) -> Result<Side, Broken> {
-        if let Some(buffer) = early {
-            self.send(buffer).await?;
-        }
+    async fn run(&self) -> Result<Side, Broken> {
         self.carry().await?;
         if let Some(first) = self.first_end.get() {
             return Ok(first);
@@ -171,46 +185,50 @@ impl Direction<'_> {
     async fn carry(&self) -> Result<(), Broken> {
         let mut expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
         let mut full_in_a_row = match self.relay.splice {
-            Splice::Always => FULL_RECEIVES_TO_BULK,
-            Splice::Auto | Splice::Never => 0,
+            Splice::Always if self.early.is_none() => FULL_RECEIVES_TO_BULK,
+            Splice::Always | Splice::Auto | Splice::Never => 0,
         };
         loop {
             if full_in_a_row >= FULL_RECEIVES_TO_BULK {
+                // On the heap: bulk is rare, and an idle session should not carry its state.
                 if let Some(pipe) = self.relay.ring.lend_pipe()
-                    && self.bulk(pipe).await? == Bulk::Ended
+                    && Box::pin(self.bulk(pipe)).await? == Bulk::Ended
                 {
                     return Ok(());
                 }
                 full_in_a_row = 0;
                 expect = Expect::Now;
             }
-            let received = self.from().receive(expect).await.map_err(|error| (self.from, error))?;
-            let Some(Received { buffer, more }) = received else { return Ok(()) };
+            let (mut buffer, more) = match self.early.and_then(Cell::take) {
+                Some(early) => (early, true),
+                None => match self.from().receive(expect).await.map_err(|error| (self.from, error))? {
+                    Some(Received { buffer, more }) => (buffer, more),
+                    None => return Ok(()),
+                },
+            };
             self.relay.meter.received(self.from, self.relay.ring.now());
             full_in_a_row = match self.relay.splice {
                 Splice::Always => FULL_RECEIVES_TO_BULK,
                 Splice::Auto if buffer.is_full() && more => full_in_a_row + 1,
                 Splice::Auto | Splice::Never => 0,
             };
-            self.send(buffer).await?;
+            while !buffer.is_empty() {
+                let sent;
+                (sent, buffer) = self.to().send(buffer).await.map_err(|error| (self.to, error))?;
+                if sent == 0 {
+                    self.to().writable().await.map_err(|error| (self.to, error))?;
+                    continue;
+                }
+                buffer.advance(sent);
+                self.relay.meter.sent(self.to, sent, self.relay.ring.now());
+            }
             expect = if more { Expect::Now } else { Expect::Later };
         }
     }
 
-    async fn send(&self, mut buffer: Buffer) -> Result<(), Broken> {
-        while !buffer.is_empty() {
-            let (sent, rest) = self.to().send(buffer).await.map_err(|error| (self.to, error))?;
-            buffer = rest;
-            buffer.advance(sent);
-            self.relay.meter.sent(self.to, sent, self.relay.ring.now());
-        }
-        Ok(())
-    }
-
     /// Splices through `pipe`, a bounded share each turn. The pipe goes back while there is nothing to read.
-    async fn bulk(&self, pipe: Pipe) -> Result<Bulk, Broken> {
+    async fn bulk(&self, mut pipe: Pipe) -> Result<Bulk, Broken> {
         let ring = self.relay.ring;
-        let mut pipe = pipe;
         let mut thin_turns = 0;
         loop {
             ring.bulk_turn().await;

@@ -91,8 +91,9 @@ async fn attempt(worker: &Worker, address: &Address, sock_addr: &Rc<SockAddr>) -
         let connected = or(Socket::connect(ring, address, sock_addr, &worker.socket_options), async {
             ring.sleep_until(deadline).await;
             Err(io::ErrorKind::TimedOut.into())
-        });
-        match connected.await {
+        })
+        .await;
+        match connected {
             Err(error) if is_out_of_descriptors(&error) && ring.now() + DESCRIPTOR_PAUSE < deadline => {
                 pause(ring).await;
             }

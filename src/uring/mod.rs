@@ -47,7 +47,7 @@ pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Error, Features, probe};
 pub use ring::Ring;
 pub use shortage::Shortage;
-pub use socket::{Expect, Listener, Received, Socket, is_out_of_descriptors};
+pub use socket::{Expect, Listener, Received, Sending, Socket, is_out_of_descriptors};
 pub use sockopt::{set_defer_accept, set_fastopen_queue};
 
 /// How a worker's ring is made.

@@ -1,8 +1,11 @@
 //! Sockets on the ring: descriptors that close when nothing can name them any more, and their operations.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
@@ -110,37 +113,24 @@ impl Socket {
         let mut poll_first = expect == Expect::Later;
         loop {
             let operation = Operation::Receive { fd: self.0.fd, poll_first };
-            let Finished { result, more, received, .. } = self.0.start(operation, Memory::Nothing).await;
-            match (result, received) {
-                (1.., Some(buffer)) => return Ok(Some(Received { buffer, more })),
-                (0, _) => return Ok(None),
-                (result, _) if result == -libc::ENOBUFS => {
-                    // Tried before waiting, it fails for want of a buffer even when there is nothing to
-                    // receive. After waiting it means that bytes are there.
-                    if poll_first {
-                        ring.inner().shortages.note(Shortage::Buffers, ring.now());
-                        ring.buffer_returned().await;
-                    }
-                    poll_first = !poll_first;
-                }
-                (result, _) => {
-                    return Err(errno(result).err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()));
-                }
+            // The result must not live on across the wait below: an idle connection would carry it.
+            if let Some(received) = received(self.0.start(operation, Memory::Nothing).await) {
+                return received;
             }
+            // Tried before waiting, it fails for want of a buffer even when there is nothing to receive. After
+            // waiting it means that bytes are there.
+            if poll_first {
+                ring.inner().shortages.note(Shortage::Buffers, ring.now());
+                ring.buffer_returned().await;
+            }
+            poll_first = !poll_first;
         }
     }
 
     /// Sends some of the buffer, in one operation.
-    ///
-    /// # Errors
-    /// As send(2); the buffer is given up then.
-    pub async fn send(&self, buffer: Buffer) -> io::Result<(usize, Buffer)> {
+    pub fn send(&self, buffer: Buffer) -> Sending {
         let operation = Operation::Send { fd: self.0.fd, bytes: buffer.as_ptr(), len: buffer.len() as u32 };
-        let finished = self.0.start(operation, Memory::Buffer(buffer)).await;
-        match finished.memory {
-            Memory::Buffer(buffer) => errno(finished.result).map(|sent| (sent, buffer)),
-            _ => unreachable!("an operation gives back what it was given"),
-        }
+        Sending(self.0.start(operation, Memory::Buffer(buffer)))
     }
 
     /// Sends all of `bytes`.
@@ -238,6 +228,36 @@ impl Socket {
 
     pub(super) fn fd(&self) -> RawFd {
         self.0.fd
+    }
+}
+
+/// What a receive came to; nothing when the kernel had no buffer for it.
+fn received(finished: Finished) -> Option<io::Result<Option<Received>>> {
+    let Finished { result, more, received, .. } = finished;
+    match (result, received) {
+        (1.., Some(buffer)) => Some(Ok(Some(Received { buffer, more }))),
+        (result, _) if result == -libc::ENOBUFS => None,
+        (result, _) => Some(errno(result).map(|_zero| None)),
+    }
+}
+
+/// A send in flight: completes with how much was sent, and the buffer. Nothing at all means that there is no
+/// room and that the ring gave up waiting for it: see [`Socket::writable`]. On an error, as send(2), the buffer
+/// is given up.
+#[must_use = "dropping it cancels the send"]
+pub struct Sending(InFlight);
+
+impl Future for Sending {
+    type Output = io::Result<(usize, Buffer)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|finished| match finished.memory {
+            // The ring's own wait for room ends at once when the peer has ended its stream (see
+            // `poll_after_end`); after some tries it lets the operation fail.
+            Memory::Buffer(buffer) if finished.result == -libc::EAGAIN => Ok((0, buffer)),
+            Memory::Buffer(buffer) => errno(finished.result).map(|sent| (sent, buffer)),
+            _ => unreachable!("an operation gives back what it was given"),
+        })
     }
 }
 

@@ -129,9 +129,7 @@ impl Body {
             }
         }
         self.next = match (self.next, byte) {
-            (Next::Size { size, digits: 1.. }, b'\r') | (Next::Extension { size }, b'\r') => {
-                Next::SizeLf { size }
-            }
+            (Next::Size { size, digits: 1.. } | Next::Extension { size }, b'\r') => Next::SizeLf { size },
             (Next::Size { size, digits: 1.. }, b';' | b' ' | b'\t') => Next::Extension { size },
             (Next::Size { size, digits }, digit) => {
                 let value = char::from(digit).to_digit(16).ok_or(BodyError::Size)?;
@@ -142,7 +140,7 @@ impl Body {
             }
             (Next::Extension { .. } | Next::TrailerValue, b'\n') => return Err(BodyError::LineEnd),
             (Next::Extension { size }, _) => Next::Extension { size },
-            (Next::SizeLf { size: 0 }, b'\n') => Next::TrailerStart,
+            (Next::SizeLf { size: 0 } | Next::TrailerLf, b'\n') => Next::TrailerStart,
             (Next::SizeLf { size }, b'\n') => Next::Data(size),
             (Next::DataCr, b'\r') => Next::DataLf,
             (Next::DataLf, b'\n') => Next::Size { size: 0, digits: 0 },
@@ -155,7 +153,6 @@ impl Body {
             (Next::TrailerStart | Next::TrailerName, _) => return Err(BodyError::Trailer),
             (Next::TrailerValue, b'\r') => Next::TrailerLf,
             (Next::TrailerValue, _) => Next::TrailerValue,
-            (Next::TrailerLf, b'\n') => Next::TrailerStart,
             (Next::LastLf, b'\n') => Next::Nothing,
             (Next::SizeLf { .. } | Next::TrailerLf | Next::LastLf, _) => return Err(BodyError::LineEnd),
             // `advance` takes content itself, and stops at the end.

@@ -235,9 +235,8 @@ mod tests {
         assert_eq!(body_of(""), Ok(BodyLength::None));
         assert_eq!(body_of("Content-Length: 0\r\n"), Ok(BodyLength::Sized(0)));
         assert_eq!(body_of("Transfer-Encoding: Chunked\r\n"), Ok(BodyLength::Chunked));
-        for lines in ["Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"] {
-            assert_eq!(body_of(lines), Err(RequestError::TwoLengths), "{lines:?}");
-        }
+        let both = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(body_of(both), Err(RequestError::TwoLengths));
         for value in ["", "-1", "+5", "0x5", "5, 5", "5 5", "99999999999999999999", "5\r\nContent-Length: 5"]
         {
             let lines = format!("Content-Length: {value}\r\n");

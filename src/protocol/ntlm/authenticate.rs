@@ -74,8 +74,7 @@ impl<'a> Authenticate<'a> {
         })
     }
 
-    /// Writes the message, with its MIC as it is in the value: a client writes zeros first and
-    /// [fills it in](super::client) last.
+    /// Writes the message, with its MIC as it is in the value: whoever computes one writes zeros first.
     ///
     /// # Errors
     /// A part that is too long for its field, or a name that the negotiated character set lacks.
