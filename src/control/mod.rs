@@ -85,8 +85,8 @@ pub enum Error {
     /// What this host does not allow: an address, `io_uring`.
     #[error(transparent)]
     Proxy(#[from] proxy::Error),
-    /// No descriptor or thread for the workers.
-    #[error("cannot start a worker: {0}; raise the limits on descriptors and threads (ulimit -n, -u)")]
+    /// No descriptor or thread for the workers or the logs.
+    #[error("cannot start: {0}; raise the limits on descriptors and threads (ulimit -n, -u)")]
     Resource(#[source] io::Error),
     /// A worker that fails or panics.
     #[error(transparent)]

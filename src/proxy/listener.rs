@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_lite::future::or;
+use futures_lite::future::{or, yield_now};
 
 use super::session;
 use super::worker::Worker;
@@ -20,6 +20,9 @@ const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn run(worker: &Rc<Worker>, index: usize, listener: Listener) {
     loop {
         worker.room().await;
+        while worker.wants_descriptors() {
+            worker.ring.sleep(DESCRIPTOR_PAUSE).await;
+        }
         if !worker.is_draining() {
             let readable = or(listener.readable(), async {
                 worker.draining().await;
@@ -30,7 +33,7 @@ pub(super) async fn run(worker: &Rc<Worker>, index: usize, listener: Listener) {
                 return;
             }
         }
-        match accept_waiting(worker, index, &listener) {
+        match accept_waiting(worker, index, &listener).await {
             Accepted::All if worker.is_draining() => return,
             Accepted::All | Accepted::Some => {}
             Accepted::OutOfDescriptors => worker.ring.sleep(DESCRIPTOR_PAUSE).await,
@@ -48,11 +51,19 @@ enum Accepted {
     OutOfDescriptors,
 }
 
-fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) -> Accepted {
+async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) -> Accepted {
     for _ in 0..ACCEPTS_A_TURN {
         let Some(seat) = worker.seat() else { return Accepted::Some };
         match listener.accept() {
-            Ok((client, address)) => worker.ring.spawn(session::run(seat, index, client, address)),
+            Ok((client, address)) => {
+                worker.ring.spawn(session::run(seat, index, client, address));
+                // The session goes first and takes the descriptor for its upstream: one without it would hold
+                // its client for nothing, and so would those accepted after it.
+                yield_now().await;
+                if worker.wants_descriptors() {
+                    return Accepted::OutOfDescriptors;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
             Err(error) if is_out_of_descriptors(&error) => {
                 worker.ring.note_shortage(Shortage::Descriptors);

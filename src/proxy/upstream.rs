@@ -11,7 +11,7 @@ use socket2::SockAddr;
 
 use super::settings::Upstream;
 use super::worker::Worker;
-use crate::uring::{Address, Ring, Shortage, Socket, is_out_of_descriptors};
+use crate::uring::{Address, Shortage, Socket, is_out_of_descriptors};
 
 /// How long connecting pauses without a descriptor.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -95,14 +95,31 @@ async fn attempt(worker: &Worker, address: &Address, sock_addr: &Rc<SockAddr>) -
         .await;
         match connected {
             Err(error) if is_out_of_descriptors(&error) && ring.now() + DESCRIPTOR_PAUSE < deadline => {
-                pause(ring).await;
+                pause(worker).await;
             }
             connected => return connected,
         }
     }
 }
 
-async fn pause(ring: &Ring) {
-    ring.note_shortage(Shortage::Descriptors);
-    ring.sleep(DESCRIPTOR_PAUSE).await;
+async fn pause(worker: &Worker) {
+    let _wanted = Wanted::new(&worker.descriptors_wanted);
+    worker.ring.note_shortage(Shortage::Descriptors);
+    worker.ring.sleep(DESCRIPTOR_PAUSE).await;
+}
+
+/// Counts as one more for as long as it lives, however that ends.
+struct Wanted<'a>(&'a Cell<usize>);
+
+impl<'a> Wanted<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }

@@ -87,6 +87,8 @@ pub(super) struct Worker {
     sessions: Cell<usize>,
     sessions_max: usize,
     draining: Cell<bool>,
+    /// Sessions that have no descriptor for their upstream, and wait for one.
+    pub(super) descriptors_wanted: Cell<usize>,
     /// Listeners that still accept.
     accepting: Cell<usize>,
     changed: Notify,
@@ -111,6 +113,7 @@ impl Worker {
             sessions: Cell::new(0),
             sessions_max,
             draining: Cell::new(false),
+            descriptors_wanted: Cell::new(0),
             accepting: Cell::new(0),
             changed: Notify::default(),
         })
@@ -152,6 +155,11 @@ impl Worker {
     /// Waits until one more session may begin.
     pub(super) async fn room(&self) {
         self.changed.until(|| self.sessions.get() < self.sessions_max).await;
+    }
+
+    /// Does a session of this worker wait for a descriptor? Those come before new clients.
+    pub(super) fn wants_descriptors(&self) -> bool {
+        self.descriptors_wanted.get() > 0
     }
 
     /// A place for one more session, if there is one.
