@@ -263,7 +263,9 @@ impl Direction<'_> {
         }
     }
 
-    /// Takes out of the pipe what the receiver has room for now; waits when it has none.
+    /// Takes out of the pipe what the receiver has room for now, and waits for more room when that was not all.
+    /// The kernel calls a socket writable when a third of its buffer is free: trying again at once would move
+    /// the same bytes in many small pieces.
     async fn drain(&self, pipe: &mut Pipe) -> Result<(), Broken> {
         match pipe.drain(self.to()).map_err(|error| (self.to, error))? {
             Moved::Bytes(bytes) => {
@@ -271,8 +273,11 @@ impl Direction<'_> {
                 let spliced = &self.relay.meter.spliced_bytes;
                 spliced.set(spliced.get() + bytes as u64);
             }
-            Moved::Blocked => self.to().writable().await.map_err(|error| (self.to, error))?,
+            Moved::Blocked => {}
             Moved::End => return Err((self.to, io::ErrorKind::WriteZero.into())),
+        }
+        if pipe.queued_bytes() > 0 {
+            self.to().writable().await.map_err(|error| (self.to, error))?;
         }
         Ok(())
     }
