@@ -114,19 +114,6 @@ impl Ring {
         .await;
     }
 
-    /// Completes when a buffer has come back.
-    pub(super) async fn buffer_returned(&self) {
-        let mut queued = false;
-        poll_fn(|cx| {
-            if std::mem::replace(&mut queued, true) {
-                return Poll::Ready(());
-            }
-            self.0.loans.wait(cx.waker());
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// Counts a shortage, and logs it at most once a second.
     pub fn note_shortage(&self, shortage: Shortage) {
         self.0.shortages.note(shortage, self.now());
@@ -153,13 +140,14 @@ impl Ring {
             if inner.tasks.living() == 0 && inner.ops.borrow().in_flight() == 0 {
                 return Ok(());
             }
+            // Now that tasks have given buffers back, and before this sleeps.
+            inner.loans.serve_waiting();
             let wait = self.wait();
             inner.kernel.borrow_mut().enter(wait)?;
             inner.kernel.borrow_mut().completions(&mut completions);
             self.dispatch(&mut completions);
             inner.now.set(inner.kernel.borrow().now());
             inner.deadlines.expire(self.now());
-            inner.loans.serve_waiting();
         }
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use socket2::{Domain, SockAddr};
 
 use super::address::Address;
-use super::buffers::Buffer;
+use super::buffers::{Buffer, BufferReturned};
 use super::kernel::{Operation, SocketOptions};
 use super::ops::{Finished, Held, InFlight, Memory};
 use super::ring::Ring;
@@ -114,7 +114,7 @@ impl Socket {
             // waiting it means that bytes are there.
             if poll_first {
                 ring.inner().shortages.note(Shortage::Buffers, ring.now());
-                ring.buffer_returned().await;
+                BufferReturned::new(ring).await;
             }
             poll_first = !poll_first;
         }
