@@ -215,6 +215,10 @@ impl Direction<'_> {
             while !buffer.is_empty() {
                 let sent;
                 (sent, buffer) = self.to().send(buffer).await.map_err(|error| (self.to, error))?;
+                if sent == 0 {
+                    self.to().writable().await.map_err(|error| (self.to, error))?;
+                    continue;
+                }
                 buffer.advance(sent);
                 self.relay.meter.sent(self.to, sent, self.relay.ring.now());
             }

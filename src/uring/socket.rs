@@ -40,9 +40,21 @@ impl Descriptor {
 
     /// Waits for one of `events` (poll(2)); gives those found, errors and hang-ups among them.
     pub(super) async fn poll(self: &Rc<Self>, events: i16) -> io::Result<i16> {
-        let operation = Operation::Poll { fd: self.fd, events: u32::from(events as u16) };
-        let finished = self.start(operation, Memory::Nothing).await;
-        errno(finished.result).map(|found| found as i16)
+        let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        let (fd, events) = (self.fd, u32::from(events as u16));
+        loop {
+            let Finished { result, .. } = self.start(Operation::Poll { fd, events }, Memory::Nothing).await;
+            let found = errno(result)? as i16;
+            if found & wanted != 0 {
+                return Ok(found);
+            }
+            // Only that the peer has ended its stream, which will stay so.
+            let Finished { result, .. } =
+                self.start(Operation::PollChange { fd, events }, Memory::Nothing).await;
+            if result < 0 && result != -libc::ECANCELED {
+                errno(result)?;
+            }
+        }
     }
 }
 
@@ -120,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// Sends some of the buffer, in one operation.
+    /// Sends some of the buffer, in one operation; nothing when there is no room now.
     pub fn send(&self, buffer: Buffer) -> Sending {
         let operation = Operation::Send { fd: self.0.fd, bytes: buffer.as_ptr(), len: buffer.len() as u32 };
         Sending(self.0.start(operation, Memory::Buffer(buffer)))
@@ -137,10 +149,14 @@ impl Socket {
             let rest = &bytes[sent..];
             let operation = Operation::Send { fd: self.0.fd, bytes: rest.as_ptr(), len: rest.len() as u32 };
             let finished = self.0.start(operation, Memory::Bytes(bytes)).await;
-            sent += errno(finished.result)?;
-            match finished.memory {
-                Memory::Bytes(same) => bytes = same,
-                _ => unreachable!("an operation gives back what it was given"),
+            let Memory::Bytes(same) = finished.memory else {
+                unreachable!("an operation gives back what it was given")
+            };
+            bytes = same;
+            if finished.result == -libc::EAGAIN {
+                self.writable().await?;
+            } else {
+                sent += errno(finished.result)?;
             }
         }
         Ok(())
@@ -234,6 +250,7 @@ impl Future for Sending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|finished| match finished.memory {
+            Memory::Buffer(buffer) if finished.result == -libc::EAGAIN => Ok((0, buffer)),
             Memory::Buffer(buffer) => errno(finished.result).map(|sent| (sent, buffer)),
             _ => unreachable!("an operation gives back what it was given"),
         })
