@@ -34,9 +34,12 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let log = access_log
         .map(|log| {
             let names = Names::new(addresses, &settings.upstreams);
-            LogWriter::start(&log, names).map_err(|source| match uring::is_out_of_descriptors(&source) {
-                true => Error::Resource(source),
-                false => Error::AccessLog { target: log.target, source },
+            LogWriter::start(&log, names).map_err(|source| {
+                if uring::is_out_of_descriptors(&source) {
+                    Error::Resource(source)
+                } else {
+                    Error::AccessLog { target: log.target, source }
+                }
             })
         })
         .transpose()?;

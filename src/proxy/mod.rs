@@ -20,6 +20,8 @@ pub mod record;
 mod relay;
 mod session;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod stop;
 mod upstream;
 pub mod worker;

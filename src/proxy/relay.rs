@@ -103,6 +103,8 @@ impl Relay<'_> {
     /// Relays until both streams have ended, one breaks, or nothing moves for too long. `early` came from the
     /// client before the upstream was there.
     pub(super) async fn run(&self, early: &Cell<Option<Buffer>>) -> Outcome {
+        // How long connecting took has nothing to do with how idle the session is.
+        self.meter.last_activity.set(self.ring.now());
         let first_end = Cell::new(None);
         let up = Direction {
             relay: self,

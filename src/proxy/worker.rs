@@ -68,13 +68,7 @@ fn pin(cpu: usize) {
 /// Drains at the first word, ends at the second or when the time is over.
 async fn stop_when_told(worker: Rc<Worker>, stop: Stop) {
     stop.drain_requested(&worker.ring).await;
-    worker.drain();
-    let drained = async {
-        worker.all_ended().await;
-    };
-    let time_over = worker.ring.sleep(worker.settings.drain_timeout);
-    or(drained, time_over).await;
-    worker.ring.end_tasks();
+    worker.drain_and_end().await;
 }
 
 /// What the sessions and listeners of a worker share.
@@ -132,10 +126,13 @@ impl Worker {
         }
     }
 
-    /// Accepts whoever waits already, and nobody after that.
-    pub(super) fn drain(&self) {
+    /// Accepts whoever waits already, and nobody after that; ends everything when that is through, or when the time
+    /// for it is over.
+    pub(super) async fn drain_and_end(&self) {
         self.draining.set(true);
         self.changed.notify();
+        or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;
+        self.ring.end_tasks();
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -148,7 +145,7 @@ impl Worker {
     }
 
     /// Completes when nobody is served or accepted any more.
-    pub(super) async fn all_ended(&self) {
+    async fn all_ended(&self) {
         self.changed.until(|| self.accepting.get() == 0 && self.sessions.get() == 0).await;
     }
 

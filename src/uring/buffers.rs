@@ -4,9 +4,11 @@
 //! completed receive turns the picked one into a [`Buffer`]; dropping that hands it back.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::ops::Deref;
-use std::task::Waker;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use super::ring::Ring;
 
@@ -49,12 +51,14 @@ impl Region {
 pub(super) struct Loans {
     region: std::rc::Rc<Region>,
     lent: Cell<u16>,
-    waiting: RefCell<VecDeque<Waker>>,
+    /// In the order they came.
+    waiting: RefCell<BTreeMap<u64, Waker>>,
+    next_waiting: Cell<u64>,
 }
 
 impl Loans {
     pub(super) fn new(region: std::rc::Rc<Region>) -> Self {
-        Self { region, lent: Cell::new(0), waiting: RefCell::default() }
+        Self { region, lent: Cell::new(0), waiting: RefCell::default(), next_waiting: Cell::new(0) }
     }
 
     /// How many are out.
@@ -70,18 +74,57 @@ impl Loans {
         Buffer { ring: ring.clone(), index, start: 0, end: len }
     }
 
-    /// To be woken when a buffer is free again. Whoever waits has seen that bytes are there for it.
-    pub(super) fn wait(&self, waker: &Waker) {
-        self.waiting.borrow_mut().push_back(waker.clone());
-    }
-
     /// Wakes as many of the waiting as there are free buffers; called once a turn. Free buffers may already be
     /// promised to receives whose completion has not been seen: then one that was woken waits again.
     pub(super) fn serve_waiting(&self) {
         let mut waiting = self.waiting.borrow_mut();
-        let free = usize::from(self.region.count - self.lent.get()).min(waiting.len());
-        for waker in waiting.drain(..free) {
+        for _ in 0..self.region.count - self.lent.get() {
+            let Some((_, waker)) = waiting.pop_first() else { return };
             waker.wake();
+        }
+    }
+}
+
+/// Completes when a buffer has come back, first come first served. Whoever waits has seen that bytes are there
+/// for it.
+#[must_use = "futures do nothing unless awaited"]
+pub(super) struct BufferReturned {
+    ring: Ring,
+    number: Option<u64>,
+}
+
+impl BufferReturned {
+    pub(super) fn new(ring: &Ring) -> Self {
+        Self { ring: ring.clone(), number: None }
+    }
+}
+
+impl Future for BufferReturned {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let loans = &this.ring.inner().loans;
+        let mut waiting = loans.waiting.borrow_mut();
+        match this.number {
+            None => {
+                let number = loans.next_waiting.get();
+                loans.next_waiting.set(number + 1);
+                waiting.insert(number, cx.waker().clone());
+                this.number = Some(number);
+                Poll::Pending
+            }
+            // The task was woken for something else.
+            Some(number) if waiting.contains_key(&number) => Poll::Pending,
+            Some(_) => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for BufferReturned {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.ring.inner().loans.waiting.borrow_mut().remove(&number);
         }
     }
 }

@@ -13,11 +13,14 @@ use socket2::{Domain, SockAddr};
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation {
     /// Completes when one of `events` (poll(2)) holds, or an error or hang-up; the result is the events found.
+    /// Unlike poll(2) it also completes when the peer has ended its stream (`POLLRDHUP`), wanted or not.
     Poll { fd: RawFd, events: u32 },
+    /// For when that is so and not wanted: completes with `ECANCELED` when something else has come up.
+    PollChange { fd: RawFd, events: u32 },
     /// Receives into a provided buffer that the kernel picks when data is there. With `poll_first` it does
     /// not try before the socket was found readable (`IORING_RECVSEND_POLL_FIRST`).
     Receive { fd: RawFd, poll_first: bool },
-    /// Sends all of `bytes`, unless an error stops it half-way.
+    /// Sends what there is room for now, `EAGAIN` when that is nothing.
     Send { fd: RawFd, bytes: *const u8, len: u32 },
     /// Connects a stream socket.
     Connect { fd: RawFd, address: *const SockAddr },

@@ -16,6 +16,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::buffers::Region;
 use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
+use super::ops::NOBODY;
 use super::provided::ProvidedRing;
 
 /// The one group of provided buffers.
@@ -34,6 +35,8 @@ pub(super) struct Linux {
     provided: ProvidedRing,
     spin: Duration,
     enter_flags: u32,
+    /// Multishot polls that found something, to be cancelled; here so that the memory is kept.
+    changed: Vec<u64>,
 }
 
 impl Linux {
@@ -46,7 +49,7 @@ impl Linux {
             enter_flags |= io_uring::EnterFlags::NO_IOWAIT;
         }
         let provided = ProvidedRing::register(&ring, GROUP, region)?;
-        Ok(Self { ring, provided, spin, enter_flags: enter_flags.bits() })
+        Ok(Self { ring, provided, spin, enter_flags: enter_flags.bits(), changed: Vec::new() })
     }
 
     /// Submits what is queued and waits for `want` completions, `limit` at most.
@@ -99,6 +102,10 @@ impl Kernel for Linux {
     fn push(&mut self, operation: Operation, user_data: u64) {
         let entry = match operation {
             Operation::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), events).build(),
+            // Multishot, which reports changes after its first report (see `completions`).
+            Operation::PollChange { fd, events } => {
+                opcode::PollAdd::new(types::Fd(fd), events).multi(true).build()
+            }
             Operation::Receive { fd, poll_first } => {
                 opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), self.provided.buffer_bytes())
                     .buf_group(GROUP)
@@ -107,7 +114,10 @@ impl Kernel for Linux {
                     .flags(io_uring::squeue::Flags::BUFFER_SELECT)
             }
             Operation::Send { fd, bytes, len } => {
-                opcode::Send::new(types::Fd(fd), bytes, len).flags(libc::MSG_NOSIGNAL).build()
+                // Waiting is not left to the kernel: to a peer that has ended its own stream it would wait in a
+                // thread of its own, since its poll finds POLLRDHUP again and again.
+                let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+                opcode::Send::new(types::Fd(fd), bytes, len).flags(flags).build()
             }
             Operation::Connect { fd, address } => {
                 // SAFETY: `Ops` holds the address until the completion, so it is alive here.
@@ -143,12 +153,24 @@ impl Kernel for Linux {
     }
 
     fn completions(&mut self, into: &mut Vec<Completion>) {
-        into.extend(self.ring.completion().map(|entry| Completion {
-            user_data: entry.user_data(),
-            result: entry.result(),
-            buffer: cqueue::buffer_select(entry.flags()),
-            more: cqueue::sock_nonempty(entry.flags()),
-        }));
+        for entry in self.ring.completion() {
+            if cqueue::more(entry.flags()) {
+                // A report of a `PollChange`. Its last one, after the cancellation, is its completion.
+                if entry.result() & !i32::from(libc::POLLRDHUP) != 0 {
+                    self.changed.push(entry.user_data());
+                }
+                continue;
+            }
+            into.push(Completion {
+                user_data: entry.user_data(),
+                result: entry.result(),
+                buffer: cqueue::buffer_select(entry.flags()),
+                more: cqueue::sock_nonempty(entry.flags()),
+            });
+        }
+        while let Some(target) = self.changed.pop() {
+            self.push(Operation::Cancel { target }, NOBODY);
+        }
     }
 
     fn provide(&mut self, index: u16) {

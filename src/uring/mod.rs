@@ -30,6 +30,8 @@ mod probe;
 mod provided;
 mod ring;
 mod shortage;
+#[cfg(test)]
+pub(crate) mod sim;
 mod socket;
 mod sockopt;
 mod task;

@@ -116,19 +116,6 @@ impl Ring {
         .await;
     }
 
-    /// Completes when a buffer has come back.
-    pub(super) async fn buffer_returned(&self) {
-        let mut queued = false;
-        poll_fn(|cx| {
-            if std::mem::replace(&mut queued, true) {
-                return Poll::Ready(());
-            }
-            self.0.loans.wait(cx.waker());
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// Counts a shortage, and logs it at most once a second.
     pub fn note_shortage(&self, shortage: Shortage) {
         self.0.shortages.note(shortage, self.now());

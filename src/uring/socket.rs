@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr};
 
 use super::address::Address;
-use super::buffers::Buffer;
+use super::buffers::{Buffer, BufferReturned};
 use super::kernel::{Operation, SocketOptions};
 use super::ops::{Finished, Held, InFlight, Memory};
 use super::ring::Ring;
@@ -47,9 +47,21 @@ impl Descriptor {
 
     /// Waits for one of `events` (poll(2)); gives those found, errors and hang-ups among them.
     pub(super) async fn poll(self: &Rc<Self>, events: i16) -> io::Result<i16> {
-        let operation = Operation::Poll { fd: self.fd, events: u32::from(events as u16) };
-        let finished = self.start(operation, Memory::Nothing).await;
-        errno(finished.result).map(|found| found as i16)
+        let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        let (fd, events) = (self.fd, u32::from(events as u16));
+        loop {
+            let Finished { result, .. } = self.start(Operation::Poll { fd, events }, Memory::Nothing).await;
+            let found = errno(result)? as i16;
+            if found & wanted != 0 {
+                return Ok(found);
+            }
+            // Only that the peer has ended its stream, which will stay so.
+            let Finished { result, .. } =
+                self.start(Operation::PollChange { fd, events }, Memory::Nothing).await;
+            if result < 0 && result != -libc::ECANCELED {
+                errno(result)?;
+            }
+        }
     }
 }
 
@@ -121,13 +133,13 @@ impl Socket {
             // waiting it means that bytes are there.
             if poll_first {
                 ring.inner().shortages.note(Shortage::Buffers, ring.now());
-                ring.buffer_returned().await;
+                BufferReturned::new(ring).await;
             }
             poll_first = !poll_first;
         }
     }
 
-    /// Sends some of the buffer, in one operation.
+    /// Sends some of the buffer, in one operation; nothing when there is no room now.
     pub fn send(&self, buffer: Buffer) -> Sending {
         let operation = Operation::Send { fd: self.0.fd, bytes: buffer.as_ptr(), len: buffer.len() as u32 };
         Sending(self.0.start(operation, Memory::Buffer(buffer)))
@@ -144,10 +156,14 @@ impl Socket {
             let rest = &bytes[sent..];
             let operation = Operation::Send { fd: self.0.fd, bytes: rest.as_ptr(), len: rest.len() as u32 };
             let finished = self.0.start(operation, Memory::Bytes(bytes)).await;
-            sent += errno(finished.result)?;
-            match finished.memory {
-                Memory::Bytes(same) => bytes = same,
-                _ => unreachable!("an operation gives back what it was given"),
+            let Memory::Bytes(same) = finished.memory else {
+                unreachable!("an operation gives back what it was given")
+            };
+            bytes = same;
+            if finished.result == -libc::EAGAIN {
+                self.writable().await?;
+            } else {
+                sent += errno(finished.result)?;
             }
         }
         Ok(())
@@ -270,6 +286,12 @@ impl Listener {
         Self(Descriptor::new(ring, socket.into_raw_fd()))
     }
 
+    /// One of a kernel that hands out its own descriptors.
+    #[cfg(test)]
+    pub(super) fn on_descriptor(ring: &Ring, fd: RawFd) -> Self {
+        Self(Descriptor::new(ring, fd))
+    }
+
     /// Waits until someone is to be accepted.
     ///
     /// # Errors
@@ -297,5 +319,113 @@ impl Address {
             Self::Ip(address) => Domain::for_address(*address),
             Self::Unix(_) => Domain::UNIX,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use futures_lite::future::or;
+
+    use super::*;
+    use crate::uring::{PipeSet, RingOptions};
+
+    /// Runs `session` on a ring of the kernel with an accepted connection and its peer, which has ended its stream.
+    fn with_half_closed_peer<F: Future<Output = ()> + 'static>(
+        session: impl FnOnce(Ring, Socket, TcpStream) -> F + 'static,
+    ) {
+        let options = RingOptions { entries: 8, buffers: 4, buffer_bytes: 65536, spin: Duration::ZERO };
+        let ring = Ring::open(&options, PipeSet::default()).expect("a ring");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("the backlog has room");
+        peer.shutdown(Shutdown::Write).expect("connected");
+        let listener = Listener::new(&ring, listener.into());
+        let done = Rc::new(Cell::new(false));
+        let was_done = Rc::clone(&done);
+        ring.spawn({
+            let ring = ring.clone();
+            async move {
+                listener.readable().await.expect("a listener can be polled");
+                let (socket, _) = listener.accept().expect("one waits");
+                session(ring, socket, peer).await;
+                done.set(true);
+            }
+        });
+        ring.run().expect("a ring can be entered");
+        assert!(was_done.get());
+    }
+
+    /// True when `future` did not complete in a while.
+    async fn is_pending<T>(ring: &Ring, future: impl Future<Output = T>) -> bool {
+        let completed = async {
+            future.await;
+            false
+        };
+        let waited = async {
+            ring.sleep(Duration::from_millis(50)).await;
+            true
+        };
+        or(completed, waited).await
+    }
+
+    #[test]
+    fn a_peer_that_has_ended_its_stream_is_dead_when_it_resets() {
+        with_half_closed_peer(|ring, socket, peer| async move {
+            socket.peer_closed().await.expect("a socket can be polled");
+            assert!(is_pending(&ring, socket.dead()).await, "it may still receive");
+            let reset = async {
+                ring.sleep(Duration::from_millis(1)).await;
+                socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a socket");
+                drop(peer);
+            };
+            let ((), dead) = futures_lite::future::zip(reset, socket.dead()).await;
+            dead.expect("a socket can be polled");
+        });
+    }
+
+    #[test]
+    fn a_full_socket_to_a_half_closed_peer_is_writable_when_that_receives() {
+        with_half_closed_peer(|ring, socket, mut peer| async move {
+            fill(&socket);
+            assert!(is_pending(&ring, socket.writable()).await, "there is no room");
+            let receive = async {
+                ring.sleep(Duration::from_millis(1)).await;
+                let mut bytes = vec![0; 4 << 20];
+                peer.set_nonblocking(true).expect("a socket");
+                while peer.read(&mut bytes).is_ok() {}
+            };
+            let ((), writable) = futures_lite::future::zip(receive, socket.writable()).await;
+            writable.expect("a socket can be polled");
+        });
+    }
+
+    #[test]
+    fn a_send_without_room_does_not_wait_in_the_kernel() {
+        with_half_closed_peer(|_ring, socket, peer| async move {
+            let descriptor = &socket.0;
+            let mut bytes: Box<[u8]> = vec![0; 65536].into();
+            let refused = loop {
+                let operation = Operation::Send { fd: descriptor.fd, bytes: bytes.as_ptr(), len: 65536 };
+                let finished = descriptor.start(operation, Memory::Bytes(bytes)).await;
+                let Memory::Bytes(same) = finished.memory else { unreachable!("as given") };
+                bytes = same;
+                if finished.result < 0 {
+                    break finished.result;
+                }
+            };
+            assert_eq!(refused, -libc::EAGAIN);
+            drop(peer);
+        });
+    }
+
+    fn fill(socket: &Socket) {
+        // SAFETY: the descriptor is open for as long as `socket` is.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket.fd()) };
+        let mut stream = TcpStream::from(fd.try_clone_to_owned().expect("a descriptor is free"));
+        while stream.write(&[0; 8192]).is_ok() {}
     }
 }

@@ -1,0 +1,217 @@
+//! Does what sessions left behind fit what happened?
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::peer::{Hears, Notes};
+use super::scenario::{Client, Scenario};
+use crate::proxy::record::{End, Record};
+use crate::uring::Address;
+use crate::uring::sim::{Connection, World};
+
+/// What can move and has not for so long is stalled: far above what the simulated kernel delays anything by.
+const STALL: Duration = Duration::from_millis(20);
+/// Descriptors are closed when their last operation has completed, which may be so much after the end.
+const LATE_CLOSE: Duration = Duration::from_millis(10);
+
+/// Judges every client.
+pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records: &[Record]) {
+    let drain_at = begin + scenario.drain_after;
+    for client in &scenario.clients {
+        let address = Address::Ip(client.address);
+        let mut of_client = records.iter().filter(|record| record.client == address);
+        let record = of_client.next();
+        assert!(of_client.next().is_none(), "two records of {address}");
+        let notes = client.notes.borrow();
+        let accepted = notes.connection.filter(|id| world.accepted.contains(id));
+        match (record, accepted) {
+            (Some(record), Some(id)) => {
+                let case = Case { scenario, world, client, record, id, notes: &notes, drain_at };
+                case.judge();
+            }
+            (None, None) => {
+                // Who came before the drain is accepted, unless the time for that was too short.
+                let waits = begin + client.arrives_after + LATE_CLOSE < drain_at;
+                let failed = notes.connection.is_some_and(|id| world.connections[id].faulted);
+                let short = world.now >= drain_at + scenario.settings.drain_timeout;
+                assert!(!waits || failed || short, "{address} was never accepted");
+            }
+            (record, accepted) => {
+                panic!("{address}: a record for who was not accepted, or none: {record:?}, {accepted:?}")
+            }
+        }
+    }
+}
+
+/// One client that was accepted.
+struct Case<'a> {
+    scenario: &'a Scenario,
+    world: &'a World,
+    client: &'a Client,
+    record: &'a Record,
+    /// Of the client's connection.
+    id: usize,
+    notes: &'a Notes,
+    drain_at: Instant,
+}
+
+impl Case<'_> {
+    fn judge(&self) {
+        let server = self.server();
+        let server = server.as_ref().map(|notes| notes.borrow());
+        let server = server.as_deref();
+        self.times_fit();
+        self.addresses_fit(server);
+        self.counts_fit(server);
+        self.end_is_plausible(server);
+        if matches!(self.record.end, End::ClientClose | End::UpstreamClose) {
+            self.all_was_delivered(server);
+        }
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.world.connections[self.id]
+    }
+
+    /// The server's end of the session, where bytes have told which it is.
+    fn server(&self) -> Option<Rc<std::cell::RefCell<Notes>>> {
+        let number = self.scenario.acquaintance.pairs.borrow().server_of(self.notes.number)?;
+        let servers = self.scenario.servers.borrow();
+        let found = servers.ends.iter().find(|notes| notes.borrow().number == number);
+        found.map(Rc::clone)
+    }
+
+    fn times_fit(&self) {
+        let Record { connect_time, first_byte_time, duration, .. } = self.record;
+        for time in [connect_time, first_byte_time].into_iter().flatten() {
+            assert!(time <= duration, "a session is over before something in it: {:?}", self.record);
+        }
+    }
+
+    fn addresses_fit(&self, server: Option<&Notes>) {
+        if self.record.upstream.is_some() {
+            let proxied = self.client.proxied.map(Address::Ip);
+            assert_eq!(self.record.proxied, proxied, "the source of the client's PROXY header");
+        }
+        if let Some(server) = server {
+            assert_eq!(self.record.upstream, server.upstream, "the upstream in the record");
+        }
+    }
+
+    /// Counts are what the kernel took. When a session ends early an operation on its way may add to that.
+    fn counts_fit(&self, server: Option<&Notes>) {
+        let Record { upstream_bytes, client_bytes, spliced_bytes, end, .. } = *self.record;
+        let closed = matches!(end, End::ClientClose | End::UpstreamClose);
+        let fits = |counted: u64, taken: u64| if closed { counted == taken } else { counted <= taken };
+        let to_client = self.connection().outward.sent_bytes;
+        assert!(
+            fits(client_bytes, to_client),
+            "{client_bytes} bytes to the client, really {to_client}: {end:?}"
+        );
+        assert!(spliced_bytes <= upstream_bytes + client_bytes, "more was spliced than went through");
+        let Some(server) = server else { return };
+        let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has spoken");
+        let has_read_header = server.header_bytes > 0 || self.scenario.settings.send_proxy.is_none();
+        let fits = |counted, taken| if has_read_header { fits(counted, taken) } else { counted <= taken };
+        let to_server = connection.outward.sent_bytes.saturating_sub(server.header_bytes);
+        assert!(
+            fits(upstream_bytes, to_server),
+            "{upstream_bytes} bytes to the upstream, really {to_server}: {end:?}"
+        );
+    }
+
+    /// Both ends got everything and the end of the stream, unless they stopped listening.
+    fn all_was_delivered(&self, server: Option<&Notes>) {
+        let Some(server) = server else { return };
+        for (from, to) in [(self.notes, server), (server, self.notes)] {
+            if to.has_left || from.has_left || self.is_faulted(to) || self.is_faulted(from) {
+                continue;
+            }
+            assert_eq!(to.received_bytes, from.sent_bytes, "bytes from {} to {}", from.number, to.number);
+            assert!(to.hears == Hears::End, "{} was not told that {} ended", to.number, from.number);
+        }
+    }
+
+    fn is_faulted(&self, notes: &Notes) -> bool {
+        notes.connection.is_some_and(|id| self.world.connections[id].faulted)
+    }
+
+    fn end_is_plausible(&self, server: Option<&Notes>) {
+        let Record { end, duration, upstream, .. } = *self.record;
+        let settings = &self.scenario.settings;
+        let errors = &self.scenario.servers.borrow().errors;
+        let client = self.notes;
+        let client_broke = client.has_left || self.is_faulted(client);
+        let plausible = match end {
+            End::ClientClose | End::UpstreamClose => {
+                (client.has_ended || client_broke)
+                    && server
+                        .is_none_or(|server| server.has_ended || server.has_left || self.is_faulted(server))
+            }
+            End::ClientReset => client_broke,
+            End::UpstreamReset => match server {
+                Some(server) => server.has_left || self.is_faulted(server),
+                None => self.some_server_broke(),
+            },
+            End::ClientLeft => client_broke || client.has_ended && client.sent_bytes == 0,
+            End::Idle => duration >= settings.idle_timeout && self.was_idle(server),
+            End::Refused => !errors.is_empty() || self.some_server_broke(),
+            End::ConnectTimeout => duration >= settings.connect_timeout || errors.contains(&libc::ETIMEDOUT),
+            End::ProxyHeader => {
+                !self.client.has_sound_header
+                    || client_broke
+                    || client.preamble_left_bytes > 0
+                    || settings.accept_proxy_timeout.is_some_and(|timeout| duration >= timeout)
+            }
+            End::LocalLimit => {
+                errors.contains(&libc::EADDRNOTAVAIL)
+                    || self.scenario.faults.descriptor > 0
+                    || self.scenario.descriptors_max < 100
+            }
+            End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
+        };
+        assert!(
+            plausible,
+            "{end:?} does not fit what client and server did; buffers were short at {:?}:\n{client:?}, {:?}\n\
+             {server:?}, {:?}",
+            self.world.buffers_short_at,
+            self.connection(),
+            server.and_then(|server| server.connection).map(|id| &self.world.connections[id]),
+        );
+        let connects = matches!(
+            end,
+            End::ClientLeft | End::Refused | End::ConnectTimeout | End::ProxyHeader | End::LocalLimit
+        );
+        assert!(!connects || upstream.is_none(), "{end:?} with an upstream");
+    }
+
+    fn closed_at(&self) -> Instant {
+        self.connection().near_close.expect("all descriptors are closed").at
+    }
+
+    fn some_server_broke(&self) -> bool {
+        let servers = self.scenario.servers.borrow();
+        servers.ends.iter().any(|notes| notes.borrow().has_left || self.is_faulted(&notes.borrow()))
+    }
+
+    /// Nothing had moved for the idle time-out, and nothing could have.
+    fn was_idle(&self, server: Option<&Notes>) -> bool {
+        let Some(server) = server.and_then(|server| server.connection) else { return true };
+        let (client, server) = (self.connection(), &self.world.connections[server]);
+        let closed_at = self.closed_at();
+        let last_moved = client.last_moved.max(server.last_moved);
+        if closed_at.duration_since(last_moved) < self.scenario.settings.idle_timeout {
+            return false;
+        }
+        let without_buffers = self.world.buffers_short_at.is_some_and(|at| closed_at < at + STALL * 2);
+        without_buffers || !stalls(client, server) && !stalls(server, client)
+    }
+}
+
+/// Could something have moved from one to the other, for quite some time?
+fn stalls(from: &Connection, to: &Connection) -> bool {
+    let (Some(from_close), Some(to_close)) = (from.near_close, to.near_close) else { return false };
+    let at = from_close.at.min(to_close.at);
+    let long = |since: Option<Instant>| since.is_some_and(|since| since + STALL < at);
+    long(from_close.readable_since) && long(to_close.room_since) && !to_close.had_ended
+}

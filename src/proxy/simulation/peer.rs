@@ -1,0 +1,328 @@
+//! Clients and servers that act as the seed has it, and know exactly what they may receive.
+//!
+//! Every peer has a number, and what it sends follows from that number and the position alone; the first bytes are
+//! the number itself. So whoever receives it knows from whom it comes, and one byte that is lost, doubled or
+//! another one's is noticed at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::protocol::proxy_protocol::{self, Header, Progress};
+use crate::uring::sim::{Dice, Far, Heard, Next, Peer};
+
+/// Numbers from here on are servers' ends.
+pub(super) const SERVER_NUMBER_MIN: u32 = 1_000_000;
+/// Bytes of a number.
+const NUMBER_BYTES: u64 = 4;
+
+/// What the peer with this number sends at this position.
+fn content(number: u32, position: u64) -> u8 {
+    if position < NUMBER_BYTES {
+        return number.to_le_bytes()[position as usize];
+    }
+    let mixed = (u64::from(number) << 32 ^ position).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 40) as u8
+}
+
+/// Who got whose bytes. A client has one server's end, which has that client.
+#[derive(Default)]
+pub(super) struct Pairs {
+    servers: BTreeMap<u32, u32>,
+    clients: BTreeMap<u32, u32>,
+}
+
+impl Pairs {
+    /// The server's end that got the client's bytes, or whose bytes the client got.
+    pub(super) fn server_of(&self, client: u32) -> Option<u32> {
+        self.servers.get(&client).copied()
+    }
+
+    fn join(&mut self, client: u32, server: u32) {
+        let server_before = *self.servers.entry(client).or_insert(server);
+        let client_before = *self.clients.entry(server).or_insert(client);
+        assert_eq!(
+            (server_before, client_before),
+            (server, client),
+            "bytes of client {client} and server {server} met, which are not of one session"
+        );
+    }
+}
+
+/// What all peers of a run share.
+#[derive(Default)]
+pub(super) struct Acquaintance {
+    pub(super) pairs: RefCell<Pairs>,
+    /// Whose source address a PROXY header names.
+    pub(super) sources: RefCell<BTreeMap<SocketAddr, u32>>,
+}
+
+/// When a peer ends its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fin {
+    AfterContent,
+    AfterPeer,
+    Never,
+}
+
+/// How a peer leaves before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    Close,
+    Reset,
+}
+
+/// What a peer does.
+#[derive(Debug, Clone)]
+pub(super) struct Script {
+    /// Sent before everything else: a PROXY header, or what is none.
+    pub(super) preamble: Vec<u8>,
+    pub(super) content_bytes: u64,
+    pub(super) send_bytes_max: usize,
+    pub(super) send_pause_max: Duration,
+    pub(super) receive_bytes_max: usize,
+    pub(super) receive_pause_max: Duration,
+    /// Receives nothing before that.
+    pub(super) receive_from: Duration,
+    pub(super) fin: Fin,
+    pub(super) leaving: Option<(Duration, Leaving)>,
+}
+
+/// What a peer knows of the other end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Hears {
+    #[default]
+    More,
+    End,
+    Reset,
+}
+
+/// What a peer did and saw.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) number: u32,
+    /// Of a server's end: the upstream's index.
+    pub(super) upstream: Option<usize>,
+    /// The connection in the world, once there is one.
+    pub(super) connection: Option<usize>,
+    /// What it has not sent of its preamble.
+    pub(super) preamble_left_bytes: usize,
+    pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
+    /// Of the PROXY header that a server got.
+    pub(super) header_bytes: u64,
+    pub(super) has_ended: bool,
+    pub(super) has_left: bool,
+    pub(super) hears: Hears,
+}
+
+/// See the module's head.
+pub(super) struct Scripted {
+    pub(super) notes: Rc<RefCell<Notes>>,
+    pub(super) script: Script,
+    pub(super) acquaintance: Rc<Acquaintance>,
+    /// A PROXY header is to come first.
+    pub(super) expects_header: bool,
+    /// Received, and not understood yet.
+    unread: Vec<u8>,
+    preamble_bytes: usize,
+    partner: Option<u32>,
+    begin: Option<Instant>,
+    send_at: Option<Instant>,
+    receive_at: Option<Instant>,
+}
+
+impl Scripted {
+    pub(super) fn new(notes: Rc<RefCell<Notes>>, script: Script, acquaintance: &Rc<Acquaintance>) -> Self {
+        Self {
+            notes,
+            script,
+            acquaintance: Rc::clone(acquaintance),
+            expects_header: false,
+            unread: Vec::new(),
+            preamble_bytes: 0,
+            partner: None,
+            begin: None,
+            send_at: None,
+            receive_at: None,
+        }
+    }
+
+    /// Sends the next piece. Gives false when there is no room for it.
+    fn send(&mut self, far: &mut Far<'_>) -> bool {
+        let notes = &mut *self.notes.borrow_mut();
+        let wanted = far.dice.number(1, self.script.send_bytes_max);
+        let preamble = &self.script.preamble[self.preamble_bytes..];
+        let mut piece: Vec<u8> = preamble.iter().copied().take(wanted).collect();
+        let of_preamble = piece.len();
+        let left = (self.script.content_bytes - notes.sent_bytes).min((wanted - of_preamble) as u64);
+        piece.extend((0..left).map(|at| content(notes.number, notes.sent_bytes + at)));
+        if piece.is_empty() {
+            return true;
+        }
+        match far.send(&piece) {
+            None => notes.hears = Hears::Reset,
+            Some(0) => return false,
+            Some(sent) => {
+                let of_preamble = of_preamble.min(sent);
+                self.preamble_bytes += of_preamble;
+                notes.sent_bytes += (sent - of_preamble) as u64;
+            }
+        }
+        notes.preamble_left_bytes = self.script.preamble.len() - self.preamble_bytes;
+        true
+    }
+
+    /// Receives a piece. Gives false when there is none now.
+    fn receive(&mut self, far: &mut Far<'_>) -> bool {
+        let wanted = far.dice.number(1, self.script.receive_bytes_max);
+        match far.receive(&mut self.unread, wanted) {
+            Heard::Nothing => return false,
+            Heard::Bytes(_) => self.read(),
+            Heard::End => {
+                self.read_rest();
+                self.notes.borrow_mut().hears = Hears::End;
+            }
+            Heard::Reset => self.notes.borrow_mut().hears = Hears::Reset,
+        }
+        true
+    }
+
+    /// Checks what was received.
+    fn read(&mut self) {
+        let notes = &mut *self.notes.borrow_mut();
+        if self.expects_header {
+            let parsed = proxy_protocol::parse(&self.unread);
+            let Progress::Complete { header, consumed } = parsed.expect("upstreams get sound PROXY headers")
+            else {
+                return;
+            };
+            self.expects_header = false;
+            notes.header_bytes = consumed as u64;
+            self.unread.drain(..consumed);
+            let sources = self.acquaintance.sources.borrow();
+            let Header::Tcp { source, .. } = header else { panic!("a header without the client's address") };
+            let client = *sources.get(&source).expect("a header names a client that there is");
+            self.acquaintance.pairs.borrow_mut().join(client, notes.number);
+            self.partner = Some(client);
+        }
+        if notes.received_bytes == 0 {
+            let Some(first) = self.unread.first_chunk() else { return };
+            let from = u32::from_le_bytes(*first);
+            let (client, server) =
+                if notes.upstream.is_none() { (notes.number, from) } else { (from, notes.number) };
+            assert!(
+                client < SERVER_NUMBER_MIN && server >= SERVER_NUMBER_MIN,
+                "peer {} received bytes that nobody sent to it: {first:?}",
+                notes.number
+            );
+            self.acquaintance.pairs.borrow_mut().join(client, server);
+            assert!(self.partner.is_none_or(|partner| partner == from), "two clients on one connection");
+            self.partner = Some(from);
+        }
+        let Some(from) = self.partner else { return };
+        for byte in self.unread.drain(..) {
+            let (right, at) = (content(from, notes.received_bytes), notes.received_bytes);
+            assert_eq!(byte, right, "peer {} received a wrong byte at {at} of {from}", notes.number);
+            notes.received_bytes += 1;
+        }
+    }
+
+    /// The end of a stream too short to hold a number.
+    fn read_rest(&mut self) {
+        self.notes.borrow_mut().received_bytes += self.unread.len() as u64;
+    }
+
+    fn has_sent_all(&self) -> bool {
+        let notes = self.notes.borrow();
+        self.preamble_bytes == self.script.preamble.len() && notes.sent_bytes == self.script.content_bytes
+    }
+
+    /// Leaves early, if it is time.
+    fn leaves(&self, far: &mut Far<'_>, begin: Instant) -> bool {
+        let Some((after, leaving)) = self.script.leaving else { return false };
+        if far.now < begin + after {
+            return false;
+        }
+        match leaving {
+            Leaving::Close => far.close(),
+            Leaving::Reset => far.reset(),
+        }
+        self.notes.borrow_mut().has_left = true;
+        true
+    }
+}
+
+fn pause(dice: &mut Dice, longest: Duration) -> Duration {
+    // Mostly short, so that runs end soon.
+    if dice.chance(100) { dice.time(longest) } else { dice.time(longest / 20) }
+}
+
+impl Peer for Scripted {
+    fn turn(&mut self, far: &mut Far<'_>) -> Next {
+        let begin = *self.begin.get_or_insert(far.now);
+        {
+            let notes = &mut *self.notes.borrow_mut();
+            notes.connection = Some(far.id);
+        }
+        if self.leaves(far, begin) {
+            return Next::Done;
+        }
+        let mut wakes: Vec<Instant> = Vec::new();
+        let mut waits = false;
+
+        let receive_at = *self.receive_at.get_or_insert(begin + self.script.receive_from);
+        let heard_end = self.notes.borrow().hears == Hears::End;
+        if !heard_end && receive_at <= far.now {
+            if self.receive(far) {
+                let at = far.now + pause(far.dice, self.script.receive_pause_max);
+                self.receive_at = Some(at);
+                wakes.push(at);
+            } else {
+                waits = true;
+            }
+        } else if !heard_end {
+            wakes.push(receive_at);
+        }
+
+        let send_at = *self.send_at.get_or_insert(begin);
+        if !self.has_sent_all() {
+            if send_at > far.now {
+                wakes.push(send_at);
+            } else if self.send(far) {
+                let at = far.now + pause(far.dice, self.script.send_pause_max);
+                self.send_at = Some(at);
+                wakes.push(at);
+            } else {
+                waits = true;
+            }
+        }
+
+        let has_sent_all = self.has_sent_all();
+        let notes = &mut *self.notes.borrow_mut();
+        if notes.hears == Hears::Reset {
+            return Next::Done;
+        }
+        let ends = match self.script.fin {
+            Fin::AfterContent => true,
+            Fin::AfterPeer => notes.hears == Hears::End,
+            Fin::Never => false,
+        };
+        if has_sent_all && ends && !notes.has_ended {
+            notes.has_ended = true;
+            far.shutdown_write();
+        }
+        if notes.hears == Hears::End && notes.has_ended {
+            far.close();
+            return Next::Done;
+        }
+        let leave_at = self.script.leaving.map(|(after, _)| begin + after);
+        let wake = wakes.into_iter().chain(leave_at).min().map(|at| at.saturating_duration_since(far.now));
+        match wake {
+            Some(time) if !waits => Next::After(time),
+            wake => Next::ChangeOr(wake),
+        }
+    }
+}

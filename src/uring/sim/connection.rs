@@ -1,0 +1,348 @@
+//! A TCP connection between the worker (the near end) and a scripted peer (the far end).
+//!
+//! It behaves as tcp(7) does where a session can see it; the rules are those of Linux' `tcp_recvmsg_locked`,
+//! `tcp_sendmsg_locked`, `tcp_poll`, `tcp_reset` and `tcp_close`, named beside them.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// What the far end finds when it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// This many bytes were appended.
+    Bytes(usize),
+    /// None now.
+    Nothing,
+    /// The end of the stream.
+    End,
+    /// The connection was reset.
+    Reset,
+}
+
+/// One direction: bytes that were sent and not yet received.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    queue: VecDeque<u8>,
+    bytes_max: usize,
+    /// The sender has ended it.
+    ended: bool,
+    /// Since when there has been something to receive.
+    pub(crate) readable_since: Option<Instant>,
+    /// Since when there has been room.
+    pub(crate) room_since: Option<Instant>,
+    /// All bytes that ever went in.
+    pub(crate) sent_bytes: u64,
+    /// All bytes that ever came out.
+    pub(crate) received_bytes: u64,
+}
+
+impl Stream {
+    fn new(bytes_max: usize, now: Instant) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes_max,
+            ended: false,
+            readable_since: None,
+            room_since: Some(now),
+            sent_bytes: 0,
+            received_bytes: 0,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.bytes_max - self.queue.len()
+    }
+
+    fn put(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let count = bytes.len().min(self.room());
+        self.queue.extend(&bytes[..count]);
+        self.sent_bytes += count as u64;
+        self.noted(now);
+        count
+    }
+
+    fn take(&mut self, into: &mut Vec<u8>, bytes_max: usize, now: Instant) -> usize {
+        let count = bytes_max.min(self.queue.len());
+        into.extend(self.queue.drain(..count));
+        self.received_bytes += count as u64;
+        self.noted(now);
+        count
+    }
+
+    fn keep(&mut self, bytes: usize, now: Instant) {
+        self.queue.truncate(bytes);
+        self.noted(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.ended = true;
+        self.noted(now);
+    }
+
+    fn noted(&mut self, now: Instant) {
+        let since = |holds: bool, since: Option<Instant>| if holds { since.or(Some(now)) } else { None };
+        self.readable_since = since(!self.queue.is_empty() || self.ended, self.readable_since);
+        self.room_since = since(self.room() > 0, self.room_since);
+    }
+}
+
+/// How the near end was left, for judging why a session ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NearClose {
+    pub(crate) at: Instant,
+    /// Since when something had been waiting to be received.
+    pub(crate) readable_since: Option<Instant>,
+    /// Since when there had been room to send.
+    pub(crate) room_since: Option<Instant>,
+    /// Its own stream had been ended before.
+    pub(crate) had_ended: bool,
+}
+
+/// What the far end is to its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FarEnd {
+    Open,
+    /// Whoever sends to it is answered by a reset, which may be on its way.
+    Closed {
+        reset_due: bool,
+    },
+    Reset,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// From the far end to the near one.
+    pub(crate) inward: Stream,
+    /// From the near end to the far one.
+    pub(crate) outward: Stream,
+    /// `TCP_CLOSE`: by a reset of either end or a time-out.
+    dead: bool,
+    /// `sk_err` of the near end: told once.
+    error: Option<i32>,
+    reset_on_close: bool,
+    far: FarEnd,
+    /// When the near end was closed.
+    pub(crate) near_close: Option<NearClose>,
+    /// When the near end last sent or received a byte.
+    pub(crate) last_moved: Instant,
+    /// An error was made up for it: whatever comes of it is plausible.
+    pub(crate) faulted: bool,
+}
+
+impl Connection {
+    pub(super) fn new(inward_bytes_max: usize, outward_bytes_max: usize, now: Instant) -> Self {
+        Self {
+            inward: Stream::new(inward_bytes_max, now),
+            outward: Stream::new(outward_bytes_max, now),
+            dead: false,
+            error: None,
+            reset_on_close: false,
+            far: FarEnd::Open,
+            near_close: None,
+            last_moved: now,
+            faulted: false,
+        }
+    }
+
+    // The near end.
+
+    /// recv(2): data first, then the end of the stream (`SOCK_DONE`), then the error, once.
+    pub(super) fn near_receive(
+        &mut self,
+        into: &mut Vec<u8>,
+        bytes_max: usize,
+        now: Instant,
+    ) -> Result<usize, i32> {
+        if !self.inward.queue.is_empty() {
+            self.last_moved = now;
+            return Ok(self.inward.take(into, bytes_max, now));
+        }
+        self.near_read_end()
+    }
+
+    /// recv(2) of one byte with `MSG_PEEK`. It takes the error as a plain one does.
+    pub(super) fn near_peek(&mut self) -> Result<usize, i32> {
+        if self.inward.queue.is_empty() { self.near_read_end() } else { Ok(1) }
+    }
+
+    fn near_read_end(&mut self) -> Result<usize, i32> {
+        if self.inward.ended {
+            return Ok(0);
+        }
+        match self.error.take() {
+            Some(error) => Err(error),
+            None if self.dead => Ok(0),
+            None => Err(libc::EAGAIN),
+        }
+    }
+
+    /// Bytes that are there.
+    pub(super) fn near_readable_bytes(&self) -> usize {
+        self.inward.queue.len()
+    }
+
+    /// send(2), as much as there is room for.
+    pub(super) fn near_send(&mut self, bytes: &[u8], now: Instant) -> Result<usize, i32> {
+        if self.dead {
+            return Err(self.error.take().unwrap_or(libc::EPIPE));
+        }
+        if self.outward.ended {
+            return Err(libc::EPIPE);
+        }
+        if self.outward.room() == 0 {
+            return Err(libc::EAGAIN);
+        }
+        self.last_moved = now;
+        let sent = self.outward.put(bytes, now);
+        if let FarEnd::Closed { reset_due } = &mut self.far {
+            *reset_due = true;
+        }
+        Ok(sent)
+    }
+
+    /// shutdown(2) with `SHUT_WR`.
+    pub(super) fn near_shutdown_write(&mut self, now: Instant) -> Result<(), i32> {
+        if self.dead {
+            return Err(libc::ENOTCONN);
+        }
+        self.outward.end(now);
+        Ok(())
+    }
+
+    /// Has the near end ended its stream?
+    pub(super) fn near_has_ended(&self) -> bool {
+        self.outward.ended
+    }
+
+    pub(super) fn near_reset_on_close(&mut self) {
+        self.reset_on_close = true;
+    }
+
+    /// close(2): a reset if asked for, or when received bytes were not read. `kept` of what was sent reaches the
+    /// far end before a reset does.
+    pub(super) fn near_close(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
+        self.near_close = Some(NearClose {
+            at: now,
+            readable_since: self.inward.readable_since,
+            room_since: self.outward.room_since,
+            had_ended: self.outward.ended,
+        });
+        if self.dead {
+            return;
+        }
+        if self.reset_on_close || !self.inward.queue.is_empty() {
+            self.reset_far(kept, now);
+        } else {
+            self.outward.end(now);
+        }
+    }
+
+    fn reset_far(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
+        self.dead = true;
+        self.far = FarEnd::Reset;
+        let kept = kept(self.outward.queue.len());
+        self.outward.keep(kept, now);
+    }
+
+    /// poll(2), of a connected socket.
+    pub(super) fn near_events(&self) -> u32 {
+        let no_more_in = self.inward.ended || self.dead;
+        let no_more_out = self.outward.ended || self.dead;
+        let mut events = 0;
+        let mut set = |event: i16, holds: bool| {
+            if holds {
+                events |= u32::from(event as u16);
+            }
+        };
+        set(libc::POLLHUP, no_more_in && no_more_out);
+        set(libc::POLLRDHUP, no_more_in);
+        set(libc::POLLIN, no_more_in || !self.inward.queue.is_empty());
+        set(libc::POLLOUT, no_more_out || self.outward.room() > 0);
+        set(libc::POLLERR, self.error.is_some());
+        events
+    }
+
+    /// The connection dies of `error`, which neither end wanted.
+    pub(super) fn fail(&mut self, error: i32) {
+        self.dead = true;
+        self.error = Some(error);
+        self.far = FarEnd::Reset;
+        self.faulted = true;
+    }
+
+    // The far end.
+
+    /// A sending near end learns now that the far one is gone.
+    pub(super) fn deliver_due_reset(&mut self, now: Instant) {
+        if self.is_reset_due() {
+            self.reset_near(|bytes| bytes, now);
+        }
+    }
+
+    pub(super) fn is_reset_due(&self) -> bool {
+        self.far == FarEnd::Closed { reset_due: true } && !self.dead
+    }
+
+    /// Receives at most `bytes_max`.
+    pub(crate) fn far_receive(&mut self, into: &mut Vec<u8>, bytes_max: usize, now: Instant) -> Heard {
+        if !self.outward.queue.is_empty() {
+            return Heard::Bytes(self.outward.take(into, bytes_max, now));
+        }
+        match (self.far, self.outward.ended) {
+            (FarEnd::Reset, _) => Heard::Reset,
+            (_, true) => Heard::End,
+            (_, false) => Heard::Nothing,
+        }
+    }
+
+    /// Sends what there is room for; nothing when the connection was reset, which a send to a near end that is
+    /// closed does.
+    pub(crate) fn far_send(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
+        if self.far == FarEnd::Reset {
+            return None;
+        }
+        if self.near_close.is_some() && !self.dead {
+            self.reset_far(|bytes| bytes, now);
+            return None;
+        }
+        Some(self.inward.put(bytes, now))
+    }
+
+    /// Ends the far end's stream.
+    pub(crate) fn far_shutdown_write(&mut self, now: Instant) {
+        if !self.dead {
+            self.inward.end(now);
+        }
+    }
+
+    /// close(2) of the far end.
+    pub(crate) fn far_close(&mut self, now: Instant) {
+        if self.outward.queue.is_empty() {
+            self.far_shutdown_write(now);
+            self.far = FarEnd::Closed { reset_due: false };
+        } else {
+            self.far_reset(|bytes| bytes, now);
+        }
+    }
+
+    /// Resets the connection; `kept` of what was sent reaches the near end before.
+    pub(crate) fn far_reset(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
+        self.far = FarEnd::Reset;
+        self.reset_near(kept, now);
+    }
+
+    /// `tcp_reset`: what was received stays, what was to be sent does not.
+    fn reset_near(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
+        if self.dead {
+            return;
+        }
+        self.dead = true;
+        self.error = Some(if self.inward.ended { libc::EPIPE } else { libc::ECONNRESET });
+        // An end of the stream that has arrived says that all before it has.
+        let arrived = self.inward.queue.len();
+        let kept = if self.inward.ended { arrived } else { kept(arrived) };
+        self.inward.keep(kept, now);
+        self.outward.keep(0, now);
+    }
+}

@@ -1,0 +1,52 @@
+//! Seeded choices, and how often things go wrong.
+
+use std::time::Duration;
+
+/// Chances in a thousand, the same for a whole run: some runs are calm, some are not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Faults {
+    /// A transfer moves less than it could.
+    pub(crate) partial: u32,
+    /// An operation that could complete does so later.
+    pub(crate) late: u32,
+    /// An operation or call fails for no reason of the connection's.
+    pub(crate) error: u32,
+    /// No descriptor, or no memory for one.
+    pub(crate) descriptor: u32,
+    /// A pipe is smaller than asked for.
+    pub(crate) small_pipe: u32,
+}
+
+/// A die whose throws follow from the seed.
+pub(crate) struct Dice(fastrand::Rng);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    /// True in this many of a thousand cases.
+    pub(crate) fn chance(&mut self, in_thousand: u32) -> bool {
+        in_thousand > 0 && self.0.u32(0..1000) < in_thousand
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub(crate) fn number(&mut self, low: usize, high: usize) -> usize {
+        self.0.usize(low..=high)
+    }
+
+    /// One of `choices`.
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.0.usize(..choices.len())]
+    }
+
+    /// A time up to `longest`, to a microsecond.
+    pub(crate) fn time(&mut self, longest: Duration) -> Duration {
+        Duration::from_micros(self.0.u64(0..=longest.as_micros() as u64))
+    }
+
+    /// All of `bytes`, or, in this many of a thousand cases, fewer; at least one.
+    pub(crate) fn part(&mut self, bytes: usize, in_thousand: u32) -> usize {
+        if bytes > 1 && self.chance(in_thousand) { self.number(1, bytes) } else { bytes }
+    }
+}

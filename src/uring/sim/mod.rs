@@ -1,0 +1,214 @@
+//! A simulated kernel, for tests: the same surface as Linux, seeded, in virtual time.
+//!
+//! It owns a small world of sockets, pipes and the peers at their far ends, and moves it on whenever the ring enters
+//! the kernel. It must never use anything whose outcome is not decided by the seed. Where the worker breaks a
+//! rule (a descriptor closed in use, memory freed too early, a buffer given back twice) it ends the run.
+//!
+//! ```text
+//!   Ring --push, enter--> SimKernel --> operations: tried each turn, late, cancelled, failing   (faults)
+//!        --calls---------->         --> world: descriptors, backlogs, pipes, time
+//!                                         '--> connection: TCP as a session sees it <-- peers, scripted by tests
+//! ```
+//!
+//! Start with [`World`], then `operations.rs`.
+
+mod connection;
+mod faults;
+mod operations;
+mod world;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr};
+
+use super::buffers::Region;
+use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
+use super::pipe::Pipes;
+use super::ring::Ring;
+use super::socket::Listener;
+
+pub(crate) use super::ring::Outstanding;
+pub(crate) use connection::{Connection, Heard};
+pub(crate) use faults::{Dice, Faults};
+pub(crate) use world::{Accepted, Answer, Arrival, Far, Next, Peer, Servers, SharedWorld, World};
+
+use operations::Operations;
+use world::violation;
+
+/// What a turn of a worker takes at most.
+const TURN_MAX: Duration = Duration::from_micros(20);
+/// A worker that takes so many turns while nothing in the world moves burns its processor for nothing.
+const IDLE_TURNS_MAX: u32 = 2000;
+
+/// What a ring gets to work with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Supplies {
+    pub(crate) buffers: u16,
+    pub(crate) buffer_bytes: u32,
+    pub(crate) pipes: usize,
+    pub(crate) pipe_bytes: usize,
+}
+
+/// A ring over a simulated kernel, and a look into that kernel for when the ring is gone.
+pub(crate) fn ring(world: &SharedWorld, supplies: Supplies) -> (Ring, Leftovers) {
+    let region = Rc::new(Region::new(supplies.buffers, supplies.buffer_bytes));
+    let operations = Rc::new(RefCell::new(Operations::new(Rc::clone(&region))));
+    let kernel = SimKernel {
+        world: Rc::clone(world),
+        operations: Rc::clone(&operations),
+        idle_turns: 0,
+        progress_seen: 0,
+    };
+    let pipes = Pipes::on_demand(supplies.pipes, supplies.pipe_bytes);
+    (Ring::new(Box::new(kernel), region, pipes), Leftovers(operations))
+}
+
+/// A listener of a ring, in its world.
+pub(crate) fn listen(ring: &Ring, world: &SharedWorld, address: SockAddr) -> Listener {
+    let fd = world.borrow_mut().listen(address);
+    Listener::on_descriptor(ring, fd)
+}
+
+/// What the kernel may still have of a ring's.
+pub(crate) struct Leftovers(Rc<RefCell<Operations>>);
+
+impl Leftovers {
+    /// Nothing queued or in flight, and every buffer with the kernel.
+    pub(crate) fn none(&self) -> bool {
+        self.0.borrow().nothing_outstanding()
+    }
+}
+
+/// See the module's head.
+struct SimKernel {
+    world: SharedWorld,
+    operations: Rc<RefCell<Operations>>,
+    idle_turns: u32,
+    progress_seen: u64,
+}
+
+impl SimKernel {
+    /// Notices a worker that turns and turns.
+    fn count_idle_turns(&mut self, slept: bool) {
+        let progress = self.world.borrow().progress;
+        if slept || progress != self.progress_seen {
+            self.progress_seen = progress;
+            self.idle_turns = 0;
+            return;
+        }
+        self.idle_turns += 1;
+        if self.idle_turns > IDLE_TURNS_MAX {
+            violation("the worker turns without moving anything");
+        }
+    }
+}
+
+fn error(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+impl Kernel for SimKernel {
+    fn push(&mut self, operation: Operation, user_data: u64) {
+        let mut operations = self.operations.borrow_mut();
+        operations.queue(operation, user_data);
+        let mut world = self.world.borrow_mut();
+        let in_thousand = world.faults.late;
+        if world.dice.chance(in_thousand) {
+            // As if the queue had been full.
+            operations.submit(&mut world);
+        }
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let mut slept = false;
+        {
+            let world = &mut *self.world.borrow_mut();
+            let operations = &mut *self.operations.borrow_mut();
+            operations.submit(world);
+            let until = match wait {
+                Wait::No => Some(world.now),
+                Wait::Completion => None,
+                Wait::AtMost(limit) => Some(world.now + limit),
+            };
+            world.now += world.dice.time(TURN_MAX);
+            loop {
+                world.run_events();
+                operations.advance(world);
+                let interrupted = world.dice.chance(world.faults.late / 10);
+                if operations.any_completed() || until.is_some_and(|until| until <= world.now) || interrupted
+                {
+                    break;
+                }
+                slept = true;
+                let next = [until, world.next_event_at(), operations.next_late_at(world.now)];
+                let Some(next) = next.into_iter().flatten().min() else {
+                    violation("the worker waits for what will never happen");
+                    break;
+                };
+                world.now = world.now.max(next);
+            }
+        }
+        self.count_idle_turns(slept);
+        Ok(())
+    }
+
+    fn completions(&mut self, into: &mut Vec<Completion>) {
+        self.operations.borrow_mut().take_completed(into);
+    }
+
+    fn provide(&mut self, index: u16) {
+        self.operations.borrow_mut().provide(index);
+    }
+
+    fn now(&self) -> Instant {
+        self.world.borrow().now
+    }
+
+    fn socket(&mut self, _domain: Domain, _options: &SocketOptions) -> io::Result<RawFd> {
+        self.world.borrow_mut().socket().map_err(error)
+    }
+
+    fn accept(&mut self, listener: RawFd) -> io::Result<(RawFd, SockAddr)> {
+        self.world.borrow_mut().accept(listener).map_err(error)
+    }
+
+    fn local_address(&mut self, fd: RawFd) -> io::Result<SockAddr> {
+        Ok(self.world.borrow().local_address(fd))
+    }
+
+    fn peek(&mut self, fd: RawFd) -> io::Result<usize> {
+        let world = &mut *self.world.borrow_mut();
+        let id = world.connected(fd).ok_or_else(|| error(libc::EBADF))?;
+        world.connections[id].near_peek().map_err(error)
+    }
+
+    fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
+        self.world.borrow_mut().shutdown_write(fd).map_err(error)
+    }
+
+    fn reset_on_close(&mut self, fd: RawFd) {
+        let world = &mut *self.world.borrow_mut();
+        if let Some(id) = world.connected(fd) {
+            world.connections[id].near_reset_on_close();
+        }
+    }
+
+    fn splice(&mut self, from: RawFd, to: RawFd, bytes: usize) -> io::Result<usize> {
+        self.world.borrow_mut().splice(from, to, bytes).map_err(error)
+    }
+
+    fn pipe(&mut self, bytes: usize) -> io::Result<RawPipe> {
+        self.world.borrow_mut().pipe(bytes).map_err(error)
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        if self.operations.borrow().names(fd) {
+            violation(&format!("descriptor {fd} was closed while an operation names it"));
+        }
+        self.world.borrow_mut().close(fd);
+    }
+}

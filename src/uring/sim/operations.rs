@@ -1,0 +1,357 @@
+//! Operations of a simulated kernel: submitted, waiting for what they want, completed or cancelled.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::world::{Answer, File, World, violation};
+use crate::uring::buffers::Region;
+use crate::uring::kernel::{Completion, Operation};
+use crate::uring::ops::NOBODY;
+
+/// How long an operation that could complete may take to.
+const LATE_MAX: Duration = Duration::from_millis(2);
+/// `io_uring` reports these whatever was asked for (`IO_POLL_UNMASK`; poll(2) does so without `POLLRDHUP`).
+const ALWAYS_REPORTED: u32 = (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL | libc::POLLRDHUP) as u32;
+/// A freed buffer is filled with this, so that whoever still reads it is noticed.
+const POISON: u8 = 0xdb;
+
+/// An operation that the kernel has.
+struct InFlight {
+    user_data: u64,
+    operation: Operation,
+    /// What the memory it names held when it was submitted.
+    memory: Vec<u8>,
+    /// Not to be completed before.
+    earliest: Instant,
+    was_late: bool,
+    was_tried: bool,
+    cancelled: bool,
+    /// Of a connect.
+    answer: Option<Answer>,
+}
+
+/// How an operation ended.
+struct Ended {
+    result: i32,
+    buffer: Option<u16>,
+    more: bool,
+}
+
+impl Ended {
+    fn with(result: i32) -> Self {
+        Self { result, buffer: None, more: false }
+    }
+}
+
+/// All operations, and the provided buffers.
+pub(super) struct Operations {
+    region: Rc<Region>,
+    free_buffers: VecDeque<u16>,
+    queued: VecDeque<(u64, Operation)>,
+    in_flight: Vec<InFlight>,
+    completed: Vec<Completion>,
+}
+
+/// The descriptor that an operation names.
+fn descriptor(operation: &Operation) -> Option<RawFd> {
+    match operation {
+        Operation::Poll { fd, .. }
+        | Operation::PollChange { fd, .. }
+        | Operation::Receive { fd, .. }
+        | Operation::Send { fd, .. }
+        | Operation::Connect { fd, .. } => Some(*fd),
+        Operation::Cancel { .. } => None,
+    }
+}
+
+/// What the memory that an operation names holds now.
+fn memory(operation: &Operation) -> Vec<u8> {
+    match operation {
+        Operation::Send { bytes, len, .. } => {
+            // SAFETY: the promise of `Operation`: it is valid from the push to the completion. That it keeps its
+            // bytes for so long is what the simulation checks.
+            unsafe { std::slice::from_raw_parts(*bytes, *len as usize) }.to_vec()
+        }
+        Operation::Connect { address, .. } => {
+            // SAFETY: as above.
+            let address = unsafe { &**address };
+            format!("{address:?}").into_bytes()
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Operations {
+    pub(super) fn new(region: Rc<Region>) -> Self {
+        let free_buffers = (0..region.count()).collect();
+        Self { region, free_buffers, queued: VecDeque::new(), in_flight: Vec::new(), completed: Vec::new() }
+    }
+
+    pub(super) fn queue(&mut self, operation: Operation, user_data: u64) {
+        self.queued.push_back((user_data, operation));
+    }
+
+    /// Has everything come back that was ever lent?
+    pub(super) fn nothing_outstanding(&self) -> bool {
+        self.queued.is_empty()
+            && self.in_flight.is_empty()
+            && self.free_buffers.len() == usize::from(self.region.count())
+    }
+
+    pub(super) fn names(&self, fd: RawFd) -> bool {
+        let queued = self.queued.iter().map(|(_, operation)| operation);
+        let in_flight = self.in_flight.iter().map(|op| &op.operation);
+        queued.chain(in_flight).any(|operation| descriptor(operation) == Some(fd))
+    }
+
+    pub(super) fn take_completed(&mut self, into: &mut Vec<Completion>) {
+        into.append(&mut self.completed);
+    }
+
+    pub(super) fn any_completed(&self) -> bool {
+        !self.completed.is_empty()
+    }
+
+    /// When the next one that is late may be tried again.
+    pub(super) fn next_late_at(&self, now: Instant) -> Option<Instant> {
+        self.in_flight.iter().map(|op| op.earliest).filter(|at| *at > now).min()
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn provide(&mut self, index: u16) {
+        if self.free_buffers.contains(&index) {
+            violation(&format!("buffer {index} was provided twice"));
+            return;
+        }
+        let begin = self.region.address(index);
+        let bytes = self.region.buffer_bytes() as usize;
+        for op in &self.in_flight {
+            if let Operation::Send { bytes: named, .. } = op.operation
+                && (begin.addr()..begin.addr() + bytes).contains(&named.addr())
+            {
+                violation(&format!("buffer {index} was provided while it was being sent"));
+            }
+        }
+        // SAFETY: the region's buffers are `bytes` long, and this one is the kernel's again: its loan is over.
+        unsafe { begin.write_bytes(POISON, bytes) };
+        self.free_buffers.push_back(index);
+    }
+
+    /// Hands over what is queued.
+    pub(super) fn submit(&mut self, world: &mut World) {
+        while let Some((user_data, operation)) = self.queued.pop_front() {
+            if let Operation::Cancel { target } = operation {
+                self.cancel(target, world);
+                continue;
+            }
+            self.check_rules(&operation, world);
+            let answer = match operation {
+                Operation::Connect { address, .. } => {
+                    // SAFETY: as in `memory`.
+                    Some(world.answer(unsafe { &*address }))
+                }
+                _ => None,
+            };
+            let after = answer.map_or(Duration::ZERO, |answer| answer.after);
+            self.in_flight.push(InFlight {
+                user_data,
+                memory: memory(&operation),
+                operation,
+                earliest: world.now + after,
+                was_late: false,
+                was_tried: false,
+                cancelled: false,
+                answer,
+            });
+        }
+    }
+
+    fn check_rules(&self, operation: &Operation, world: &World) {
+        let Some(fd) = descriptor(operation) else { return };
+        let suits = match world.file(fd) {
+            Some(File::Listener(_)) => matches!(operation, Operation::Poll { .. }),
+            Some(File::Socket(None)) => matches!(operation, Operation::Connect { .. }),
+            Some(File::Socket(Some(_))) => !matches!(operation, Operation::Connect { .. }),
+            Some(File::PipeRead(_) | File::PipeWrite(_)) | None => false,
+        };
+        if !suits {
+            violation(&format!("{operation:?} does not suit what descriptor {fd} is"));
+        }
+        let same = |other: &InFlight| {
+            descriptor(&other.operation) == Some(fd)
+                && !matches!(operation, Operation::Poll { .. } | Operation::PollChange { .. })
+                && std::mem::discriminant(&other.operation) == std::mem::discriminant(operation)
+        };
+        if self.in_flight.iter().any(same) {
+            violation(&format!(
+                "two operations of a kind at once would change the order of bytes: {operation:?}"
+            ));
+        }
+    }
+
+    fn cancel(&mut self, target: u64, world: &mut World) {
+        let found = self.in_flight.iter_mut().find(|op| op.user_data == target);
+        let result = if let Some(op) = found {
+            op.cancelled = true;
+            let late = world.dice.chance(world.faults.late);
+            op.earliest = if late { world.now + world.dice.time(LATE_MAX) } else { world.now };
+            0
+        } else {
+            -libc::ENOENT
+        };
+        self.completed.push(Completion { user_data: NOBODY, result, buffer: None, more: false });
+    }
+
+    /// Tries every operation, in no certain order.
+    pub(super) fn advance(&mut self, world: &mut World) {
+        if self.free_buffers.is_empty() {
+            world.buffers_short_at = Some(world.now);
+        }
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let first = world.dice.number(0, self.in_flight.len() - 1);
+        self.in_flight.rotate_left(first);
+        let mut waiting = Vec::with_capacity(self.in_flight.len());
+        for mut op in std::mem::take(&mut self.in_flight) {
+            match self.attempt(&mut op, world) {
+                None => waiting.push(op),
+                Some(Ended { result, buffer, more }) => {
+                    if memory(&op.operation) != op.memory {
+                        violation(&format!("memory changed while it was in use: {:?}", op.operation));
+                    }
+                    self.completed.push(Completion { user_data: op.user_data, result, buffer, more });
+                }
+            }
+        }
+        self.in_flight = waiting;
+    }
+
+    fn attempt(&mut self, op: &mut InFlight, world: &mut World) -> Option<Ended> {
+        let is_first = !std::mem::replace(&mut op.was_tried, true);
+        if op.earliest > world.now {
+            return None;
+        }
+        if op.cancelled {
+            let lost_the_race = world.dice.chance(300) && Self::is_ready(op, world);
+            if !lost_the_race {
+                return Some(Ended::with(-libc::ECANCELED));
+            }
+        } else if matches!(op.operation, Operation::Receive { poll_first: false, .. })
+            && is_first
+            && self.free_buffers.is_empty()
+        {
+            // It picks a buffer before it looks whether there is anything to receive.
+            return Some(Ended::with(-libc::ENOBUFS));
+        } else if !Self::is_ready(op, world) {
+            return None;
+        } else if !op.was_late && world.dice.chance(world.faults.late) {
+            op.was_late = true;
+            op.earliest = world.now + world.dice.time(LATE_MAX);
+            return None;
+        }
+        if world.dice.chance(world.faults.error)
+            && let Some(error) = Self::made_up_error(op, world)
+        {
+            return Some(Ended::with(-error));
+        }
+        self.complete(op, world)
+    }
+
+    fn is_ready(op: &InFlight, world: &World) -> bool {
+        Self::events(&op.operation, world) != 0
+    }
+
+    /// The events that hold, of those that let an operation go on.
+    fn events(operation: &Operation, world: &World) -> u32 {
+        let Some(fd) = descriptor(operation) else { return 0 };
+        let wanted = match operation {
+            Operation::Poll { events, .. } => *events | ALWAYS_REPORTED,
+            Operation::PollChange { events, .. } => (*events | ALWAYS_REPORTED) & !(libc::POLLRDHUP as u32),
+            Operation::Receive { .. } => libc::POLLIN as u32,
+            Operation::Send { .. } | Operation::Connect { .. } | Operation::Cancel { .. } => return 1,
+        };
+        let holding = match world.file(fd) {
+            Some(File::Listener(listener)) if world.has_waiting(listener) => libc::POLLIN as u32,
+            Some(File::Socket(Some(id))) => world.connections[id].near_events(),
+            _ => 0,
+        };
+        holding & wanted
+    }
+
+    fn made_up_error(op: &InFlight, world: &mut World) -> Option<i32> {
+        let Some(File::Socket(Some(id))) = world.file(descriptor(&op.operation)?) else { return None };
+        world.connections[id].faulted = true;
+        if matches!(op.operation, Operation::Poll { .. } | Operation::PollChange { .. }) {
+            return Some(world.dice.one_of(&[libc::ENOMEM, libc::EINTR]));
+        }
+        if world.dice.chance(300) {
+            return Some(world.dice.one_of(&[libc::ENOMEM, libc::EINTR, libc::EIO]));
+        }
+        let error =
+            world.dice.one_of(&[libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ECONNRESET, libc::ENETDOWN]);
+        world.connections[id].fail(error);
+        None
+    }
+
+    fn complete(&mut self, op: &InFlight, world: &mut World) -> Option<Ended> {
+        // What nobody waits for any more is no activity of a session.
+        if op.cancelled
+            && let Some(File::Socket(Some(id))) = descriptor(&op.operation).and_then(|fd| world.file(fd))
+        {
+            let last_moved = world.connections[id].last_moved;
+            let ended = self.transfer(op, world);
+            world.connections[id].last_moved = last_moved;
+            return ended;
+        }
+        self.transfer(op, world)
+    }
+
+    fn transfer(&mut self, op: &InFlight, world: &mut World) -> Option<Ended> {
+        match op.operation {
+            Operation::Poll { .. } => Some(Ended::with(Self::events(&op.operation, world) as i32)),
+            Operation::PollChange { .. } => Some(Ended::with(-libc::ECANCELED)),
+            Operation::Receive { fd, .. } => self.receive(fd, world),
+            Operation::Send { fd, .. } => match world.send(world.connected(fd)?, &op.memory) {
+                Err(error) => Some(Ended::with(-error)),
+                Ok(sent) => Some(Ended::with(sent as i32)),
+            },
+            Operation::Connect { fd, address } => {
+                if let Some(error) = op.answer.and_then(|answer| answer.error) {
+                    return Some(Ended::with(-error));
+                }
+                // SAFETY: as in `memory`.
+                world.establish(fd, unsafe { &*address });
+                Some(Ended::with(0))
+            }
+            Operation::Cancel { .. } => unreachable!("done when it was submitted"),
+        }
+    }
+
+    fn receive(&mut self, fd: RawFd, world: &mut World) -> Option<Ended> {
+        let id = world.connected(fd)?;
+        let Some(index) = self.free_buffers.front().copied() else {
+            return Some(Ended::with(-libc::ENOBUFS));
+        };
+        let mut bytes = Vec::new();
+        match world.receive(id, &mut bytes, self.region.buffer_bytes() as usize) {
+            Err(libc::EAGAIN) => None,
+            // A kernel thread that ran it cannot put the buffer back.
+            Ok(0) if world.dice.chance(world.faults.error) => {
+                self.free_buffers.pop_front();
+                Some(Ended { result: 0, buffer: Some(index), more: false })
+            }
+            Ok(0) => Some(Ended::with(0)),
+            Err(error) => Some(Ended::with(-error)),
+            Ok(count) => {
+                self.free_buffers.pop_front();
+                // SAFETY: `receive` gave at most the length of a buffer, and this one was the kernel's until now.
+                unsafe { self.region.address(index).copy_from_nonoverlapping(bytes.as_ptr(), count) };
+                let more = world.connections[id].near_readable_bytes() > 0;
+                Some(Ended { result: count as i32, buffer: Some(index), more })
+            }
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! What the descriptors of a simulated kernel stand for, and the peers at the far ends.
+//!
+//! Descriptors are numbers as Linux gives them: the lowest that is free. A number that names nothing, or the
+//! wrong thing, is a violation: our bug, and the end of the run.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use socket2::SockAddr;
+
+use super::connection::{Connection, Heard};
+use super::faults::{Dice, Faults};
+use crate::uring::kernel::RawPipe;
+
+/// Descriptors begin after the standard streams.
+const FD_MIN: usize = 3;
+/// How long something takes to be noticed at the other end of a connection.
+const LATENCY_MAX: Duration = Duration::from_micros(500);
+
+/// Ends the run: the code under test did what it must never do.
+pub(super) fn violation(what: &str) {
+    // While a first one unwinds, what is torn down may well break rules.
+    assert!(std::thread::panicking(), "violation: {what}");
+}
+
+/// Whoever is at the far end of a connection.
+pub(crate) trait Peer {
+    /// Does something, and says when it wants to do more.
+    fn turn(&mut self, far: &mut Far<'_>) -> Next;
+}
+
+/// When a peer acts again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Next {
+    /// After this time.
+    After(Duration),
+    /// When something changes, or after this time.
+    ChangeOr(Option<Duration>),
+    /// Never.
+    Done,
+}
+
+/// The servers that can be connected to.
+pub(crate) trait Servers {
+    /// How an attempt to connect will go.
+    fn answer(&mut self, to: &SockAddr, dice: &mut Dice) -> Answer;
+
+    /// It was established.
+    fn accept(&mut self, to: &SockAddr, dice: &mut Dice) -> Accepted;
+}
+
+/// How an attempt to connect goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    /// When it is answered.
+    pub(crate) after: Duration,
+    /// With what error, if not with success.
+    pub(crate) error: Option<i32>,
+}
+
+/// A server's end of a connection.
+pub(crate) struct Accepted {
+    /// Who is there.
+    pub(crate) peer: Box<dyn Peer>,
+    /// Bytes that may be on their way to the worker and from it.
+    pub(crate) socket_bytes: (usize, usize),
+}
+
+/// A client that will connect.
+pub(crate) struct Arrival {
+    /// To which listener, counted from 0.
+    pub(crate) listener: usize,
+    /// From where.
+    pub(crate) address: SockAddr,
+    /// Who it is.
+    pub(crate) peer: Box<dyn Peer>,
+    /// Bytes that may be on their way to the worker and from it.
+    pub(crate) socket_bytes: (usize, usize),
+}
+
+/// A far end, for the turn of its peer.
+pub(crate) struct Far<'a> {
+    /// Its index among the connections of the world.
+    pub(crate) id: usize,
+    pub(crate) now: Instant,
+    pub(crate) dice: &'a mut Dice,
+    connection: &'a mut Connection,
+}
+
+impl Far<'_> {
+    pub(crate) fn receive(&mut self, into: &mut Vec<u8>, bytes_max: usize) -> Heard {
+        self.connection.far_receive(into, bytes_max, self.now)
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Option<usize> {
+        self.connection.far_send(bytes, self.now)
+    }
+
+    pub(crate) fn shutdown_write(&mut self) {
+        self.connection.far_shutdown_write(self.now);
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.connection.far_close(self.now);
+    }
+
+    /// Some of what was sent may not arrive.
+    pub(crate) fn reset(&mut self) {
+        let dice = &mut *self.dice;
+        self.connection
+            .far_reset(|bytes| if dice.chance(500) { bytes } else { dice.number(0, bytes) }, self.now);
+    }
+}
+
+enum Event {
+    Turn(usize),
+    Arrive(Box<Arrival>),
+    DeliverReset(usize),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum File {
+    Listener(usize),
+    /// A socket, and its connection once it has one.
+    Socket(Option<usize>),
+    PipeRead(usize),
+    PipeWrite(usize),
+}
+
+struct Backlog {
+    address: SockAddr,
+    open: bool,
+    waiting: VecDeque<(usize, SockAddr)>,
+}
+
+/// A peer, with its next turn and whether a change at the near end is to wake it.
+struct Present {
+    peer: Box<dyn Peer>,
+    turn: Option<(Instant, u64)>,
+    dormant: bool,
+}
+
+struct PipeBytes {
+    queue: VecDeque<u8>,
+    bytes_max: usize,
+}
+
+/// See the module's head.
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) connections: Vec<Connection>,
+    /// Connections that were taken out of a backlog, with their descriptor's listener.
+    pub(crate) accepted: Vec<usize>,
+    /// The last time that there was no free provided buffer.
+    pub(crate) buffers_short_at: Option<Instant>,
+    /// Counts whatever moves, so that a worker that turns without moving anything is noticed.
+    pub(super) progress: u64,
+    pub(super) dice: Dice,
+    pub(super) faults: Faults,
+    servers: Box<dyn Servers>,
+    descriptors_max: usize,
+    files: Vec<Option<File>>,
+    backlogs: Vec<Backlog>,
+    pipes: Vec<PipeBytes>,
+    /// As many as connections; nobody where the peer is done.
+    peers: Vec<Option<Present>>,
+    events: BTreeMap<(Instant, u64), Event>,
+    next_event: u64,
+}
+
+/// Shared by the kernel and whoever judges the run.
+pub(crate) type SharedWorld = Rc<RefCell<World>>;
+
+impl World {
+    pub(crate) fn new(
+        seed: u64,
+        faults: Faults,
+        descriptors_max: usize,
+        servers: Box<dyn Servers>,
+    ) -> SharedWorld {
+        Rc::new(RefCell::new(Self {
+            now: Instant::now(),
+            connections: Vec::new(),
+            accepted: Vec::new(),
+            buffers_short_at: None,
+            progress: 0,
+            dice: Dice::new(seed),
+            faults,
+            servers,
+            descriptors_max,
+            files: (0..FD_MIN).map(|_| None).collect(),
+            backlogs: Vec::new(),
+            pipes: Vec::new(),
+            peers: Vec::new(),
+            events: BTreeMap::new(),
+            next_event: 0,
+        }))
+    }
+
+    /// How many descriptors are open.
+    pub(crate) fn open_descriptors(&self) -> usize {
+        self.files.iter().flatten().count()
+    }
+
+    /// Has a client connect some time from now.
+    pub(crate) fn arrive(&mut self, after: Duration, arrival: Arrival) {
+        self.schedule(after, Event::Arrive(Box::new(arrival)));
+    }
+
+    /// Lets the peers go on without the worker until they are done.
+    pub(crate) fn settle(&mut self) {
+        while let Some(at) = self.next_event_at() {
+            self.now = self.now.max(at);
+            self.run_events();
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.next_event += 1;
+        self.events.insert((self.now + after, self.next_event), event);
+    }
+
+    pub(super) fn next_event_at(&self) -> Option<Instant> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Everything outside that is due.
+    pub(super) fn run_events(&mut self) {
+        while let Some(first) = self.events.first_entry() {
+            if first.key().0 > self.now {
+                return;
+            }
+            let event = first.remove();
+            self.progress += 1;
+            match event {
+                Event::Turn(id) => self.turn(id),
+                Event::Arrive(arrival) => self.let_in(*arrival),
+                Event::DeliverReset(id) => self.connections[id].deliver_due_reset(self.now),
+            }
+        }
+    }
+
+    fn turn(&mut self, id: usize) {
+        let Some(peer) = &mut self.peers[id] else { return };
+        let connection = &mut self.connections[id];
+        let mut far = Far { id, now: self.now, dice: &mut self.dice, connection };
+        let next = peer.peer.turn(&mut far);
+        peer.turn = None;
+        peer.dormant = matches!(next, Next::ChangeOr(_));
+        match next {
+            Next::After(time) | Next::ChangeOr(Some(time)) => self.schedule_turn(id, time),
+            Next::ChangeOr(None) => {}
+            Next::Done => self.peers[id] = None,
+        }
+    }
+
+    /// The next turn of a peer, if none comes before that.
+    fn schedule_turn(&mut self, id: usize, after: Duration) {
+        let Some(peer) = &mut self.peers[id] else { return };
+        let at = self.now + after;
+        if let Some(key) = peer.turn {
+            if key.0 <= at {
+                return;
+            }
+            self.events.remove(&key);
+        }
+        peer.turn = Some((at, self.next_event + 1));
+        self.schedule(after, Event::Turn(id));
+    }
+
+    fn let_in(&mut self, arrival: Arrival) {
+        let backlog = &self.backlogs[arrival.listener];
+        if backlog.open {
+            let id = self.connect_peer(arrival.peer, arrival.socket_bytes);
+            self.backlogs[arrival.listener].waiting.push_back((id, arrival.address));
+        }
+    }
+
+    fn connect_peer(&mut self, peer: Box<dyn Peer>, (inward, outward): (usize, usize)) -> usize {
+        let id = self.connections.len();
+        self.connections.push(Connection::new(inward, outward, self.now));
+        self.peers.push(Some(Present { peer, turn: None, dormant: false }));
+        self.schedule_turn(id, Duration::ZERO);
+        id
+    }
+
+    /// The near end of a connection did something that the far end may notice.
+    fn changed(&mut self, id: usize) {
+        self.progress += 1;
+        if self.peers[id].as_mut().is_some_and(|peer| std::mem::take(&mut peer.dormant)) {
+            let latency = self.dice.time(LATENCY_MAX);
+            self.schedule_turn(id, latency);
+        }
+        if self.connections[id].is_reset_due() {
+            let latency = self.dice.time(LATENCY_MAX);
+            self.schedule(latency, Event::DeliverReset(id));
+        }
+    }
+
+    fn open(&mut self, file: File) -> RawFd {
+        let free = self.files.iter().skip(FD_MIN).position(Option::is_none).map(|index| index + FD_MIN);
+        let fd = free.unwrap_or_else(|| {
+            self.files.push(None);
+            self.files.len() - 1
+        });
+        self.files[fd] = Some(file);
+        fd as RawFd
+    }
+
+    /// What a descriptor names. None that is open may be asked for by mistake.
+    pub(super) fn file(&self, fd: RawFd) -> Option<File> {
+        let file = usize::try_from(fd).ok().and_then(|fd| self.files.get(fd).copied().flatten());
+        if file.is_none() {
+            violation(&format!("descriptor {fd} is not open"));
+        }
+        file
+    }
+
+    /// The connection of a connected socket.
+    pub(super) fn connected(&self, fd: RawFd) -> Option<usize> {
+        match self.file(fd) {
+            Some(File::Socket(Some(id))) => Some(id),
+            Some(_) => {
+                violation(&format!("descriptor {fd} is no connected socket"));
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn descriptors_left(&mut self, wanted: usize) -> Result<(), i32> {
+        if self.open_descriptors() + wanted > self.descriptors_max {
+            return Err(libc::EMFILE);
+        }
+        if self.dice.chance(self.faults.descriptor) {
+            return Err(self.dice.one_of(&[libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]));
+        }
+        Ok(())
+    }
+
+    /// A listening socket.
+    pub(crate) fn listen(&mut self, address: SockAddr) -> RawFd {
+        self.backlogs.push(Backlog { address, open: true, waiting: VecDeque::new() });
+        self.open(File::Listener(self.backlogs.len() - 1))
+    }
+
+    /// Does a client wait to be accepted?
+    pub(super) fn has_waiting(&self, listener: usize) -> bool {
+        !self.backlogs[listener].waiting.is_empty()
+    }
+
+    pub(super) fn accept(&mut self, fd: RawFd) -> Result<(RawFd, SockAddr), i32> {
+        let Some(File::Listener(listener)) = self.file(fd) else {
+            violation(&format!("accept on {fd}, which is no listener"));
+            return Err(libc::EINVAL);
+        };
+        if self.backlogs[listener].waiting.is_empty() {
+            return Err(libc::EAGAIN);
+        }
+        self.descriptors_left(1)?;
+        let Some((id, address)) = self.backlogs[listener].waiting.pop_front() else {
+            return Err(libc::EAGAIN);
+        };
+        self.progress += 1;
+        if self.dice.chance(self.faults.error) {
+            self.connections[id].fail(libc::ECONNABORTED);
+            self.changed(id);
+            return Err(libc::ECONNABORTED);
+        }
+        self.accepted.push(id);
+        Ok((self.open(File::Socket(Some(id))), address))
+    }
+
+    pub(super) fn socket(&mut self) -> Result<RawFd, i32> {
+        self.descriptors_left(1)?;
+        Ok(self.open(File::Socket(None)))
+    }
+
+    pub(super) fn answer(&mut self, to: &SockAddr) -> Answer {
+        self.servers.answer(to, &mut self.dice)
+    }
+
+    /// A socket's attempt to connect has succeeded.
+    pub(super) fn establish(&mut self, fd: RawFd, to: &SockAddr) {
+        let Accepted { peer, socket_bytes } = self.servers.accept(to, &mut self.dice);
+        let id = self.connect_peer(peer, socket_bytes);
+        self.files[fd as usize] = Some(File::Socket(Some(id)));
+        self.progress += 1;
+    }
+
+    pub(super) fn local_address(&self, fd: RawFd) -> SockAddr {
+        // All listeners of a run are asked for the same way: which one it was makes no difference.
+        let _ = self.connected(fd);
+        self.backlogs[0].address.clone()
+    }
+
+    pub(super) fn receive(&mut self, id: usize, into: &mut Vec<u8>, bytes_max: usize) -> Result<usize, i32> {
+        let partial = self.faults.partial;
+        let bytes = self.dice.part(bytes_max.min(self.connections[id].near_readable_bytes()), partial);
+        let received = self.connections[id].near_receive(into, bytes, self.now);
+        if received != Err(libc::EAGAIN) {
+            self.changed(id);
+        }
+        received
+    }
+
+    pub(super) fn send(&mut self, id: usize, bytes: &[u8]) -> Result<usize, i32> {
+        if self.connections[id].near_has_ended() {
+            violation("a send after the end of the stream");
+        }
+        let part = self.dice.part(bytes.len(), self.faults.partial);
+        let sent = self.connections[id].near_send(&bytes[..part], self.now);
+        if sent != Err(libc::EAGAIN) {
+            self.changed(id);
+        }
+        sent
+    }
+
+    pub(super) fn shutdown_write(&mut self, fd: RawFd) -> Result<(), i32> {
+        let Some(id) = self.connected(fd) else { return Err(libc::EBADF) };
+        if self.connections[id].near_has_ended() {
+            violation("a stream was ended twice");
+        }
+        self.connections[id].near_shutdown_write(self.now)?;
+        self.changed(id);
+        Ok(())
+    }
+
+    /// A pipe; how many bytes it holds is the kernel's to say.
+    pub(super) fn pipe(&mut self, bytes: usize) -> Result<RawPipe, i32> {
+        self.descriptors_left(2)?;
+        let small = self.dice.chance(self.faults.small_pipe);
+        let bytes_max = if small { self.dice.number(1, bytes) } else { bytes };
+        self.pipes.push(PipeBytes { queue: VecDeque::new(), bytes_max });
+        let id = self.pipes.len() - 1;
+        Ok(RawPipe {
+            read_end: self.open(File::PipeRead(id)),
+            write_end: self.open(File::PipeWrite(id)),
+            bytes: bytes_max,
+        })
+    }
+
+    pub(super) fn splice(&mut self, from: RawFd, to: RawFd, bytes: usize) -> Result<usize, i32> {
+        match (self.file(from), self.file(to)) {
+            (Some(File::Socket(Some(id))), Some(File::PipeWrite(pipe))) => self.splice_in(id, pipe, bytes),
+            (Some(File::PipeRead(pipe)), Some(File::Socket(Some(id)))) => self.splice_out(pipe, id, bytes),
+            _ => {
+                violation(&format!("splice from {from} to {to}, which are no socket and pipe"));
+                Err(libc::EBADF)
+            }
+        }
+    }
+
+    fn splice_in(&mut self, id: usize, pipe: usize, bytes: usize) -> Result<usize, i32> {
+        let PipeBytes { queue, bytes_max } = &self.pipes[pipe];
+        let room = bytes_max - queue.len();
+        // A pipe is full when its slots are, however little is in each.
+        let full = room == 0 || !queue.is_empty() && self.dice.chance(self.faults.partial);
+        if full {
+            return Err(libc::EAGAIN);
+        }
+        let mut moved = Vec::new();
+        let count = self.receive(id, &mut moved, bytes.min(room))?;
+        self.pipes[pipe].queue.extend(&moved);
+        Ok(count)
+    }
+
+    fn splice_out(&mut self, pipe: usize, id: usize, bytes: usize) -> Result<usize, i32> {
+        let count = bytes.min(self.pipes[pipe].queue.len());
+        if count == 0 {
+            return Err(libc::EAGAIN);
+        }
+        let offered: Vec<u8> = self.pipes[pipe].queue.iter().take(count).copied().collect();
+        let sent = self.send(id, &offered)?;
+        self.pipes[pipe].queue.drain(..sent);
+        Ok(sent)
+    }
+
+    pub(super) fn close(&mut self, fd: RawFd) {
+        let Some(file) = self.file(fd) else { return };
+        self.files[fd as usize] = None;
+        match file {
+            File::Socket(Some(id)) => self.close_near(id),
+            File::Listener(listener) => {
+                self.backlogs[listener].open = false;
+                while let Some((id, _)) = self.backlogs[listener].waiting.pop_front() {
+                    self.connections[id].near_reset_on_close();
+                    self.close_near(id);
+                }
+            }
+            File::Socket(None) | File::PipeRead(_) | File::PipeWrite(_) => {}
+        }
+    }
+
+    fn close_near(&mut self, id: usize) {
+        let dice = &mut self.dice;
+        let kept = |bytes| if dice.chance(500) { bytes } else { dice.number(0, bytes) };
+        self.connections[id].near_close(kept, self.now);
+        self.changed(id);
+    }
+}
