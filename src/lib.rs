@@ -6,6 +6,8 @@
 //! | --- | --- |
 //! | [`cli`] | arguments become validated settings; one file a command |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
+//! | [`load`] | the load generator: a plan becomes a summary |
 
 pub mod cli;
+pub mod load;
 pub mod protocol;

@@ -2,3 +2,5 @@
 //!
 //! Nothing in this room reads a socket, a clock or a file, logs, or uses `unsafe`: a message comes in as a
 //! slice and goes out as a value, or the other way round. It imports no other room.
+
+pub mod http1;

@@ -1,0 +1,152 @@
+//! What a run is to do. Built and checked by `cli`; nothing behind it checks again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Everything a run needs to know.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where to; connections are dealt out to them in turn. Not empty.
+    pub targets: Vec<Target>,
+    /// What a connection does.
+    pub scenario: Scenario,
+    /// The request: method, header lines and body, the same for every target.
+    pub request: Request,
+    /// Connections in all, over all threads; at least one for each thread.
+    pub connections: usize,
+    /// Threads, each with a ring of its own; at least 1.
+    pub threads: usize,
+    /// When to stop.
+    pub length: Length,
+    /// Time after the start that is left out of the results.
+    pub warmup: Duration,
+    /// When requests are sent.
+    pub pace: Pace,
+    /// How long a connect, a leg of the login or a request may take; not 0.
+    pub timeout: Duration,
+    /// The command as it was typed, for the report.
+    pub command: String,
+}
+
+/// A URL, taken apart and resolved.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The URL as it was given.
+    pub url: String,
+    /// `host` or `host:port` for the `Host` line.
+    pub authority: String,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// What the host resolved to; connections take them in turn. Not empty.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The request as it goes over the wire, less target and authentication.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST`, ...
+    pub method: String,
+    /// Further header lines, names and values checked.
+    pub headers: Vec<(String, String)>,
+    /// The body, if the request has one.
+    pub body: Option<Bytes>,
+}
+
+/// What a connection does with its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// Connect, log in, close. Without authentication: connect, one request, close.
+    Login,
+    /// Connect, log in, so many requests, close.
+    Session {
+        /// Requests after the login; at least 1.
+        requests_per_login: u64,
+    },
+    /// Log in before the clock starts, then requests on the same connection.
+    Steady,
+    /// As `Steady`, with buffers for large bodies.
+    Bulk,
+}
+
+impl Scenario {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Session { .. } => "session",
+            Self::Steady => "steady",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// Whether connections are made and logged in before the clock starts.
+    pub fn prepares(self) -> bool {
+        matches!(self, Self::Steady | Self::Bulk)
+    }
+}
+
+/// When a run ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So long after the warm-up.
+    Time(Duration),
+    /// After so many requests (logins in [`Scenario::Login`]), those of the warm-up not counted.
+    Requests(u64),
+}
+
+/// When requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Each connection sends its next request when the last reply is there. A slow server slows the load down
+    /// and so hides how long others would have waited.
+    Closed,
+    /// Requests are due at times of their own, whatever the server does.
+    Open {
+        /// How many are due in a second.
+        rate: Rate,
+        /// How they are spread.
+        arrivals: Arrivals,
+    },
+}
+
+/// Arrivals per second over all threads, positive and finite: steady, or growing evenly over the measured time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// In the warm-up and at its end.
+    pub first_per_second: f64,
+    /// At the end of the run.
+    pub last_per_second: f64,
+}
+
+/// How the arrivals of an open loop are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Evenly.
+    Constant,
+    /// With exponentially distributed gaps: as many independent users would.
+    Poisson,
+}
+
+impl Plan {
+    /// The connections of one thread, as global numbers.
+    pub fn connections_of(&self, thread: usize) -> impl Iterator<Item = usize> + use<> {
+        (thread..self.connections).step_by(self.threads)
+    }
+
+    /// The target of a connection.
+    pub fn target_of(&self, connection: usize) -> usize {
+        connection % self.targets.len()
+    }
+}
+
+impl Target {
+    /// The address a connection goes to.
+    pub fn address_of(&self, connection: usize) -> SocketAddr {
+        self.addresses[connection % self.addresses.len()]
+    }
+}

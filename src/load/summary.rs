@@ -1,0 +1,250 @@
+//! What a run measured, as one value: built by `run`, written and read as JSON, merged, and rendered by `report`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as _, V2DeflateSerializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::plan::{Arrivals, Rate, Scenario};
+use super::recorder::{self, Counts, Cut, Leg};
+
+/// The version of the JSON form. Grows when an older reader would misread it.
+pub const FORMAT: u32 = 1;
+
+/// The result of a run, or of several that were merged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Who measured: one, or one for each merged run.
+    pub runs: Vec<Run>,
+    /// From the end of the warm-up to the stop.
+    pub measured_seconds: f64,
+    /// What was counted up to the stop, for the rates.
+    pub in_time: Counts,
+    /// The same with the replies that came after the stop to what was sent before it.
+    pub counts: Counts,
+    /// The legs' samples, those replies included.
+    pub legs: BTreeMap<Leg, Samples>,
+    /// How late the generator itself was with what was due (open loop).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_lag: Option<Samples>,
+    /// The connections and logins made before the clock started.
+    pub prepared: Part,
+    /// Second by second; the last may be shorter.
+    pub seconds: Vec<Part>,
+    /// Requests that had no answer when the run ended.
+    pub unanswered: Left,
+    /// Open loop: requests that were due and found no free connection before the end.
+    pub unsent: Left,
+}
+
+/// What was left when the run ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// How many.
+    pub count: u64,
+    /// How long the oldest had waited.
+    pub oldest_seconds: f64,
+}
+
+impl Left {
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.oldest_seconds = self.oldest_seconds.max(other.oldest_seconds);
+    }
+}
+
+/// A run on one machine: what was asked for, and of what machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// As it was typed.
+    pub command: String,
+    /// When the clock started, RFC 3339, UTC.
+    pub started: String,
+    /// The same, seconds since 1970.
+    pub started_unix_seconds: f64,
+    /// The machine.
+    pub machine: Machine,
+    /// What each connection did.
+    pub scenario: Scenario,
+    /// The scheme it logged in by: `none`, `ntlm`, `negotiate`.
+    pub auth: String,
+    /// Where to.
+    pub urls: Vec<String>,
+    /// Connections over all threads.
+    pub connections: usize,
+    /// Left out at the start.
+    pub warmup_seconds: f64,
+    /// The open loop's rate; `None`: closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<Offered>,
+    /// CPU time by measured time, for each thread of the generator: 1 is a whole core.
+    pub thread_cpu_shares: Vec<f64>,
+    /// Largest resident memory of the process, 0 if unknown.
+    pub memory_peak_bytes: u64,
+}
+
+/// What an open loop was asked to send.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Offered {
+    /// How many in a second.
+    #[serde(flatten)]
+    pub rate: Rate,
+    /// How they were spread.
+    pub arrivals: Arrivals,
+}
+
+/// The machine that measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its name.
+    pub host: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// Version of iisplice.
+    pub version: String,
+}
+
+impl Machine {
+    /// This machine. What cannot be found out is an empty string.
+    pub fn this() -> Self {
+        let line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let cpuinfo = line("/proc/cpuinfo");
+        let cpu = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map(|p| p.1);
+        Self {
+            host: line("/proc/sys/kernel/hostname"),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            cpu: cpu.unwrap_or_default().to_owned(),
+            cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// A stretch of the run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// Since the end of the warm-up.
+    pub start_seconds: f64,
+    /// How long it was.
+    pub length_seconds: f64,
+    /// What was counted in it.
+    pub counts: Counts,
+    /// The legs' samples in it.
+    pub legs: BTreeMap<Leg, Packed>,
+}
+
+impl Part {
+    /// Packs a cut.
+    pub fn new(start: Duration, length: Duration, cut: &Cut) -> Self {
+        Self {
+            start_seconds: start.as_secs_f64(),
+            length_seconds: length.as_secs_f64(),
+            counts: cut.counts.clone(),
+            legs: cut.legs.iter().map(|(leg, samples)| (*leg, Packed::new(samples))).collect(),
+        }
+    }
+}
+
+/// A histogram of nanoseconds at full size; in JSON with the figures a reader wants beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples(pub Histogram<u64>);
+
+/// A histogram of nanoseconds as it is in files: HdrHistogram's V2 form, deflated, in base64. A second's histogram
+/// is some hundred bytes so, instead of a quarter of a megabyte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Packed(String);
+
+impl Packed {
+    /// Packs a histogram.
+    pub fn new(samples: &Histogram<u64>) -> Self {
+        let mut bytes = Vec::new();
+        // Writing to memory does not fail, and the counts of a run are below the format's 63 bits.
+        let _ = V2DeflateSerializer::new().serialize(samples, &mut bytes);
+        Self(STANDARD.encode(bytes))
+    }
+
+    /// The histogram.
+    pub fn unpack(&self) -> Histogram<u64> {
+        // It was packed here, or checked when it was read.
+        unpack(&self.0).unwrap_or_else(|_| recorder::histogram())
+    }
+}
+
+impl TryFrom<String> for Packed {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        unpack(&text).map(|_| Self(text))
+    }
+}
+
+impl From<Packed> for String {
+    fn from(packed: Packed) -> Self {
+        packed.0
+    }
+}
+
+fn unpack(text: &str) -> Result<Histogram<u64>, String> {
+    let bytes = STANDARD.decode(text).map_err(|e| format!("a histogram that is not base64: {e}"))?;
+    HdrDeserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .map_err(|e| format!("a histogram that HdrHistogram does not read: {e:?}"))
+}
+
+/// The percentiles of tables and files.
+pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+
+impl Samples {
+    /// The time below which `percentile` of the samples are, in nanoseconds; `None` if fewer than five samples are
+    /// above it, which would make it a matter of chance.
+    pub fn percentile(&self, percentile: f64) -> Option<u64> {
+        let above = self.0.len() as f64 * (1.0 - percentile / 100.0);
+        // A hundredth below five, because 100 - 99.99 is not exact.
+        (above >= 4.99).then(|| self.0.value_at_percentile(percentile))
+    }
+}
+
+/// What of [`Samples`] stands in JSON.
+#[derive(Serialize, Deserialize)]
+struct SamplesInFile {
+    count: u64,
+    min_ns: u64,
+    mean_ns: f64,
+    #[serde(default)]
+    percentiles_ns: BTreeMap<String, u64>,
+    max_ns: u64,
+    hdr: Packed,
+}
+
+impl Serialize for Samples {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let percentiles = PERCENTILES.iter().filter_map(|&p| Some((format!("p{p}"), self.percentile(p)?)));
+        SamplesInFile {
+            count: self.0.len(),
+            min_ns: self.0.min(),
+            mean_ns: self.0.mean(),
+            percentiles_ns: percentiles.collect(),
+            max_ns: self.0.max(),
+            hdr: Packed::new(&self.0),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Samples {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(SamplesInFile::deserialize(deserializer)?.hdr.unpack()))
+    }
+}
