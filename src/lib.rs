@@ -10,4 +10,10 @@
 
 pub mod cli;
 pub mod load;
+//! | [`control`] | the slow path: limits, signals, supervision, logs |
+
+pub mod cli;
+pub mod control;
 pub mod protocol;
+pub mod proxy;
+pub mod uring;

@@ -1,8 +1,42 @@
 //! Arguments become validated settings, one file a command. Nothing behind this room checks a string again.
+//!
+//! ```text
+//! arguments --clap--> ProxyArgs --plan(host)--> control::Plan
+//!     |                    |
+//!     one_line()           Error            one line on standard error, exit code 2
+//! ```
+//!
+//! What can be told wrong from the text alone (a number out of bounds, an address without a port) is
+//! told by the value's parser, so that the line names the flag; what needs the other flags, the resolver or the
+//! host is told by the command's `plan`. Nothing here opens a socket or a file. Start at [`Cli`], then
+//! [`proxy::ProxyArgs`].
 
-use clap::Parser;
+pub mod address;
+mod error;
+pub mod proxy;
+mod quantity;
+mod verbosity;
+
+use clap::{Parser, Subcommand};
+
+pub use error::{Error, one_line};
+pub use verbosity::Verbosity;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "iisplice", version, about)]
-pub struct Cli {}
+#[command(name = "iisplice", version, about, arg_required_else_help = false, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to log, for every command.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve: every client gets an upstream connection of its own, for its whole life
+    Proxy(Box<proxy::ProxyArgs>),
+}

@@ -4,3 +4,4 @@
 //! slice and goes out as a value, or the other way round. It imports no other room.
 
 pub mod http1;
+pub mod proxy_protocol;

@@ -1,0 +1,282 @@
+//! `iisplice proxy`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Error;
+use super::address::Unresolved;
+use super::quantity::{OrOff, duration, number, or_off, power_of_two, size};
+use crate::control::limits::Host;
+use crate::control::{AccessLog, LogTarget, Plan};
+use crate::protocol::proxy_protocol::Version;
+use crate::proxy::access_log::Format;
+use crate::proxy::settings::{Settings, Splice, Tcp, Upstream, WorkerSettings};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The kernel takes whole seconds up to 32,767 for `TCP_KEEPIDLE` (`MAX_TCP_KEEPIDLE`).
+const KEEPALIVE_MAX: Duration = Duration::from_secs(9 * 3600);
+
+/// Where a host hands out descriptors by the billion, this many connections is the default all the same.
+const SESSIONS_MAX: u32 = 1_000_000;
+
+/// Descriptors that are neither sockets of sessions nor counted below: standard streams, logs, the resolver's, spare.
+const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// Descriptors of a worker beside its listeners and pipes: its ring, its wake-up, a socket that is being turned away.
+const WORKER_DESCRIPTORS_RESERVED: u64 = 8;
+
+/// Every flag; the bracket at the end of each text is the nginx directive it stands for.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// Where clients connect to: HOST:PORT, [IPv6]:PORT or unix:PATH; repeat it for more [nginx: listen]
+    #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
+    listen: Vec<Unresolved>,
+    /// A server to relay to; several are taken in turn, names are resolved at start [nginx: proxy_pass, upstream]
+    #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses", value_parser = connectable)]
+    upstream: Vec<Unresolved>,
+    /// Send servers a PROXY header with the client's address; IIS answers it with 400 [nginx: proxy_protocol]
+    #[arg(long, value_name = "VERSION", default_value = "off", help_heading = "Addresses")]
+    send_proxy: SendProxy,
+    /// Expect a PROXY header, v1 or v2, from every client; nothing else gets in [default: off] [nginx: listen
+    /// proxy_protocol]
+    #[arg(long, help_heading = "Addresses")]
+    accept_proxy: bool,
+    /// How long a client may take to send its PROXY header [nginx: proxy_protocol_timeout]
+    #[arg(long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
+          value_parser = duration(MILLISECOND..=HOUR))]
+    accept_proxy_timeout: Duration,
+
+    /// Threads that serve, each with its own ring and listeners [default: the CPUs in the affinity mask] [nginx:
+    /// worker_processes]
+    #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=1024))]
+    workers: Option<u32>,
+    /// Do not pin each worker to a CPU of the affinity mask [default: off] [nginx: worker_cpu_affinity]
+    #[arg(long, help_heading = "Workers")]
+    no_pin: bool,
+    /// Which worker takes a new connection: a hash, or the one on the CPU its packets arrive on [nginx: listen
+    /// reuseport]
+    #[arg(long, value_name = "BY", default_value = "hash", help_heading = "Workers")]
+    steer: Steer,
+    /// Connections served at once, over all workers; more wait in the backlog [default: from the descriptor limit]
+    /// [nginx: worker_connections]
+    #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
+    max_connections: Option<u32>,
+    /// Entries of each worker's ring, a power of two [nginx: -]
+    #[arg(long, value_name = "N", default_value = "4096", help_heading = "Workers", value_parser = power_of_two(64..=32768))]
+    ring_entries: u32,
+    /// Poll this long before sleeping: lower latency when there is little to do, for a busy CPU [nginx: -]
+    #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Workers", value_parser = duration(Duration::ZERO..=SECOND))]
+    spin: Duration,
+
+    /// How long one server may take to accept a connection; then the next is tried [nginx: proxy_connect_timeout]
+    #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=HOUR))]
+    connect_timeout: Duration,
+    /// How long a connection may go without a byte in either direction [nginx: proxy_timeout]
+    #[arg(long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST))]
+    idle_timeout: Duration,
+    /// How long connections may go on after SIGTERM or SIGINT [nginx: worker_shutdown_timeout]
+    #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = "Time-outs", value_parser = duration(Duration::ZERO..=LONGEST))]
+    drain_timeout: Duration,
+
+    /// Bytes of a receive buffer [nginx: proxy_buffer_size]
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Relay", value_parser = size(1024..=1024 * 1024))]
+    buffer_size: u32,
+    /// Receive buffers of a worker; only data in flight takes one [nginx: -]
+    #[arg(long, value_name = "N", default_value = "1024", help_heading = "Relay", value_parser = number(1..=32768))]
+    buffers: u32,
+    /// Move bytes inside the kernel, through a pipe: when a direction carries bulk, never, or always [nginx: -]
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Relay")]
+    splice: WhenToSplice,
+    /// Bytes of a pipe; what was granted is in the start-up line [nginx: -]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Relay", value_parser = size(4096..=64 * 1024 * 1024))]
+    pipe_size: u32,
+    /// Pipes of a worker; when all are lent, bulk is copied [nginx: -]
+    #[arg(long, value_name = "N", default_value = "64", help_heading = "Relay", value_parser = number(1..=16384))]
+    pipes: u32,
+
+    /// Connections that may wait to be accepted [nginx: listen backlog=]
+    #[arg(long, value_name = "N", default_value = "4096", help_heading = "TCP", value_parser = number(1..=65535))]
+    backlog: u32,
+    /// Idle time before the first keep-alive probe, on both sides; or off [nginx: listen so_keepalive=]
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "TCP", value_parser = or_off(duration(SECOND..=KEEPALIVE_MAX)))]
+    tcp_keepalive: OrOff<Duration>,
+    /// How long sent data may stay unacknowledged, on both sides; or off [nginx: -]
+    #[arg(long, value_name = "DURATION", default_value = "off", help_heading = "TCP", value_parser = or_off(duration(MILLISECOND..=DAY)))]
+    tcp_user_timeout: OrOff<Duration>,
+    /// Accept data in the first packet (TCP Fast Open), with a queue of this length; or off [nginx: listen fastopen=]
+    #[arg(long, value_name = "N", default_value = "off", help_heading = "TCP", value_parser = or_off(number(1..=65535)))]
+    tcp_fastopen: OrOff<u32>,
+    /// Accept a connection when its first bytes are there [default: off] [nginx: listen deferred]
+    #[arg(long, help_heading = "TCP")]
+    defer_accept: bool,
+
+    /// A line for every connection that ended: to a file, to standard output (-), or off [nginx: access_log]
+    #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
+    access_log: OsString,
+    /// What such a line looks like [nginx: log_format]
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Logging")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SendProxy {
+    Off,
+    V1,
+    V2,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum WhenToSplice {
+    Auto,
+    Never,
+    Always,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Steer {
+    Hash,
+    Cpu,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl ProxyArgs {
+    /// Settings and workers for this host. Names are resolved, which can take seconds.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn plan(self, host: &Host) -> Result<Plan, Error> {
+        if self.no_pin && self.steer == Steer::Cpu {
+            return Err(Error::SteerUnpinned);
+        }
+        let listeners = listeners(&self.listen)?;
+        let upstreams = self
+            .upstream
+            .iter()
+            .map(|server| Ok(Upstream { name: server.to_string(), addresses: server.resolve("upstream")? }))
+            .collect::<Result<_, Error>>()?;
+        let workers = self.workers(host, listeners.len())?;
+        let access_log = self.access_log();
+        let settings = Settings {
+            listeners,
+            upstreams,
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            send_proxy: match self.send_proxy {
+                SendProxy::Off => None,
+                SendProxy::V1 => Some(Version::V1),
+                SendProxy::V2 => Some(Version::V2),
+            },
+            accept_proxy_timeout: self.accept_proxy.then_some(self.accept_proxy_timeout),
+            splice: match self.splice {
+                WhenToSplice::Auto => Splice::Auto,
+                WhenToSplice::Never => Splice::Never,
+                WhenToSplice::Always => Splice::Always,
+            },
+            tcp: Tcp {
+                keepalive: self.tcp_keepalive.0,
+                user_timeout: self.tcp_user_timeout.0,
+                fastopen_queue: self.tcp_fastopen.0,
+                defer_accept: self.defer_accept,
+                backlog: self.backlog,
+                steer_by_cpu: self.steer == Steer::Cpu,
+            },
+            drain_timeout: self.drain_timeout,
+        };
+        Ok(Plan { settings, workers, access_log })
+    }
+
+    /// How many workers there are, where each runs, and its share of the connections.
+    fn workers(&self, host: &Host, listeners: usize) -> Result<Vec<WorkerSettings>, Error> {
+        let asked = self.max_connections.map(|number| number as usize);
+        let number = match (self.workers, asked) {
+            (Some(workers), Some(sessions_max)) if workers as usize > sessions_max => {
+                return Err(Error::IdleWorkers { workers: workers as usize, sessions_max });
+            }
+            (Some(workers), _) => workers as usize,
+            (None, Some(sessions_max)) => host.cpus.len().min(sessions_max),
+            (None, None) => host.cpus.len(),
+        };
+        let pipes = if matches!(self.splice, WhenToSplice::Never) { 0 } else { self.pipes as u16 };
+        let sessions_max = match asked {
+            Some(sessions_max) => sessions_max,
+            None => sessions_that_fit(host.descriptors_max, number, listeners, pipes)?,
+        };
+        Ok((0..number)
+            .map(|nth| WorkerSettings {
+                cpu: (!self.no_pin).then(|| host.cpus[nth % host.cpus.len()]),
+                sessions_max: sessions_max / number + usize::from(nth < sessions_max % number),
+                buffers: self.buffers as u16,
+                buffer_bytes: self.buffer_size,
+                pipes,
+                pipe_bytes: self.pipe_size,
+                ring_entries: self.ring_entries,
+                spin: self.spin,
+            })
+            .collect())
+    }
+
+    fn access_log(&self) -> Option<AccessLog> {
+        let target = match self.access_log.to_str() {
+            Some("off") => return None,
+            Some("-") => LogTarget::Stdout,
+            _ => LogTarget::File(PathBuf::from(&self.access_log)),
+        };
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        Some(AccessLog { target, format })
+    }
+}
+
+/// The parser of an address to connect to.
+fn connectable(text: &str) -> Result<Unresolved, String> {
+    let address: Unresolved =
+        text.parse().map_err(|error: super::address::AddressError| error.to_string())?;
+    if address.has_port_zero() {
+        return Err("nothing can be connected to at port 0; give the server's port".to_owned());
+    }
+    Ok(address)
+}
+
+fn listeners(written: &[Unresolved]) -> Result<Vec<crate::uring::Address>, Error> {
+    let mut listeners = Vec::new();
+    for listener in written {
+        for address in listener.resolve("listen")? {
+            // Port 0 is another port each time.
+            if listeners.contains(&address) && !listener.has_port_zero() {
+                return Err(Error::ListenTwice(address.to_string()));
+            }
+            listeners.push(address);
+        }
+    }
+    Ok(listeners)
+}
+
+/// Two descriptors a session, of what listeners, rings and pipes leave; at least one session a worker.
+fn sessions_that_fit(limit: u64, workers: usize, listeners: usize, pipes: u16) -> Result<usize, Error> {
+    let per_worker = listeners as u64 + WORKER_DESCRIPTORS_RESERVED + 2 * u64::from(pipes);
+    let reserved = DESCRIPTORS_RESERVED + workers as u64 * per_worker;
+    let sessions = limit.saturating_sub(reserved) / 2;
+    if sessions < workers as u64 {
+        return Err(Error::Descriptors { limit, reserved });
+    }
+    Ok(sessions.min(SESSIONS_MAX.into()) as usize)
+}
+
+#[cfg(test)]
+mod tests;

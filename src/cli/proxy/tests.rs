@@ -1,0 +1,202 @@
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::uring::Address;
+
+const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
+
+fn host() -> Host {
+    Host { cpus: vec![1, 2, 5], descriptors_max: 20_000 }
+}
+
+fn plan_on(host: &Host, flags: &[&str]) -> Result<Plan, Error> {
+    let arguments = ["iisplice", "proxy"].iter().chain(&LEAST).chain(flags);
+    let Command::Proxy(proxy) = Cli::try_parse_from(arguments).expect("a well formed command line").command;
+    proxy.plan(host)
+}
+
+fn plan(flags: &[&str]) -> Plan {
+    plan_on(&host(), flags).expect("a plan")
+}
+
+fn refused(flags: &[&str]) -> String {
+    let arguments = ["iisplice", "proxy"].iter().chain(&LEAST).chain(flags);
+    crate::cli::one_line(&Cli::try_parse_from(arguments).expect_err("a wrong command line"))
+}
+
+#[test]
+fn without_flags_everything_has_its_documented_default() {
+    let Plan { settings, workers, access_log } = plan(&[]);
+    assert_eq!(settings.listeners, [Address::Ip("127.0.0.1:8080".parse().expect("an address"))]);
+    assert_eq!(settings.upstreams.len(), 1);
+    assert_eq!(settings.upstreams[0].name, "192.0.2.1:80");
+    assert_eq!(settings.connect_timeout, Duration::from_secs(3));
+    assert_eq!(settings.idle_timeout, Duration::from_secs(3 * 3600));
+    assert_eq!(settings.drain_timeout, Duration::from_secs(30));
+    assert_eq!(settings.send_proxy, None);
+    assert_eq!(settings.accept_proxy_timeout, None);
+    assert_eq!(settings.splice, Splice::Auto);
+    assert_eq!(settings.tcp.keepalive, Some(Duration::from_secs(60)));
+    assert_eq!(settings.tcp.user_timeout, None);
+    assert_eq!(settings.tcp.fastopen_queue, None);
+    assert!(!settings.tcp.defer_accept);
+    assert!(!settings.tcp.steer_by_cpu);
+    assert_eq!(settings.tcp.backlog, 4096);
+    assert_eq!(workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>(), [Some(1), Some(2), Some(5)]);
+    assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (1024, 16 * 1024));
+    assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (64, 1024 * 1024));
+    assert_eq!((workers[0].ring_entries, workers[0].spin), (4096, Duration::ZERO));
+    assert_eq!(access_log, None);
+}
+
+#[test]
+fn every_flag_reaches_its_setting() {
+    let Plan { settings, workers, access_log } = plan(&[
+        "--listen=unix:/run/iisplice.sock",
+        "--upstream=192.0.2.2:80",
+        "--connect-timeout=250ms",
+        "--idle-timeout=120s",
+        "--drain-timeout=0",
+        "--send-proxy=v2",
+        "--accept-proxy",
+        "--accept-proxy-timeout=5s",
+        "--splice=always",
+        "--tcp-keepalive=off",
+        "--tcp-user-timeout=30s",
+        "--tcp-fastopen=256",
+        "--defer-accept",
+        "--steer=cpu",
+        "--backlog=128",
+        "--workers=4",
+        "--max-connections=10",
+        "--buffers=32768",
+        "--buffer-size=4KiB",
+        "--pipes=8",
+        "--pipe-size=64KiB",
+        "--ring-entries=256",
+        "--spin=50us",
+        "--access-log=/var/log/iisplice.log",
+        "--log-format=json",
+    ]);
+    assert_eq!(settings.listeners[1], Address::Unix("/run/iisplice.sock".into()));
+    assert_eq!(settings.upstreams[1].name, "192.0.2.2:80");
+    assert_eq!(settings.connect_timeout, Duration::from_millis(250));
+    assert_eq!(settings.idle_timeout, Duration::from_secs(120));
+    assert_eq!(settings.drain_timeout, Duration::ZERO);
+    assert_eq!(settings.send_proxy, Some(Version::V2));
+    assert_eq!(settings.accept_proxy_timeout, Some(Duration::from_secs(5)));
+    assert_eq!(settings.splice, Splice::Always);
+    assert_eq!(settings.tcp.keepalive, None);
+    assert_eq!(settings.tcp.user_timeout, Some(Duration::from_secs(30)));
+    assert_eq!(settings.tcp.fastopen_queue, Some(256));
+    assert!(settings.tcp.defer_accept);
+    assert!(settings.tcp.steer_by_cpu);
+    assert_eq!(settings.tcp.backlog, 128);
+    assert_eq!(
+        workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(5), Some(1)]
+    );
+    assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (32768, 4 * 1024));
+    assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (8, 64 * 1024));
+    assert_eq!((workers[0].ring_entries, workers[0].spin), (256, Duration::from_micros(50)));
+    let target = LogTarget::File("/var/log/iisplice.log".into());
+    assert_eq!(access_log, Some(AccessLog { target, format: Format::Json }));
+}
+
+#[test]
+fn the_access_log_goes_to_standard_output_on_a_dash() {
+    let access_log = plan(&["--access-log", "-"]).access_log;
+    assert_eq!(access_log, Some(AccessLog { target: LogTarget::Stdout, format: Format::Text }));
+}
+
+#[test]
+fn connections_are_split_so_that_no_worker_is_without_one() {
+    let shares =
+        |flags: &[&str]| plan(flags).workers.iter().map(|worker| worker.sessions_max).collect::<Vec<_>>();
+    assert_eq!(shares(&["--max-connections=10"]), [4, 3, 3]);
+    assert_eq!(shares(&["--max-connections=2"]), [1, 1]);
+    assert_eq!(shares(&["--workers=2", "--max-connections=2"]), [1, 1]);
+    let error =
+        plan_on(&host(), &["--workers=3", "--max-connections=2"]).expect_err("a worker without a session");
+    assert_eq!(
+        error.to_string(),
+        "--workers 3 is more than --max-connections 2; give at most as many workers"
+    );
+}
+
+#[test]
+fn without_a_number_the_descriptors_say_how_many_connections_fit() {
+    let sessions =
+        |flags: &[&str]| -> usize { plan(flags).workers.iter().map(|worker| worker.sessions_max).sum() };
+    // 20,000 less 32, less 1 listener + 8 + 2 * 64 for each of 3 workers, halved.
+    assert_eq!(sessions(&[]), (20_000 - 32 - 3 * (1 + 8 + 128)) / 2);
+    assert_eq!(sessions(&["--splice=never", "--workers=1"]), (20_000 - 32 - (1 + 8)) / 2);
+    let huge = Host { cpus: vec![0], descriptors_max: u64::MAX };
+    assert_eq!(plan_on(&huge, &[]).expect("a plan").workers[0].sessions_max, 1_000_000);
+}
+
+#[test]
+fn a_limit_that_leaves_no_room_is_told_with_its_mend() {
+    let small = Host { cpus: vec![0, 1], descriptors_max: 256 };
+    let error = plan_on(&small, &[]).expect_err("no room");
+    assert_eq!(
+        error.to_string(),
+        "the descriptor limit 256 leaves no room for connections beside 306 descriptors for listeners, rings and \
+         pipes; raise it (ulimit -n, LimitNOFILE=), or lower --workers or --pipes"
+    );
+}
+
+#[test]
+fn an_address_is_listened_on_once() {
+    let error = plan_on(&host(), &["--listen=127.0.0.1:8080"]).expect_err("the same address twice");
+    assert_eq!(error.to_string(), "--listen 127.0.0.1:8080 is given twice; give each address once");
+    let any_port = plan(&["--listen=127.0.0.1:0", "--listen=127.0.0.1:0"]);
+    assert_eq!(any_port.settings.listeners.len(), 3);
+}
+
+#[test]
+fn unpinned_workers_have_no_cpu() {
+    assert!(plan(&["--no-pin"]).workers.iter().all(|worker| worker.cpu.is_none()));
+}
+
+#[test]
+fn steering_needs_pinned_workers() {
+    let error = plan_on(&host(), &["--steer=cpu", "--no-pin"]).expect_err("no CPU to steer to");
+    assert_eq!(
+        error.to_string(),
+        "--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer"
+    );
+}
+
+#[test]
+fn values_out_of_bounds_say_the_bounds() {
+    for (flag, expected) in [
+        ("--upstream=192.0.2.1:0", "nothing can be connected to at port 0; give the server's port"),
+        ("--connect-timeout=0", "give a duration like 250ms, 3s or 1h, from 1ms to 1h"),
+        ("--idle-timeout=forever", "give a duration like 250ms, 3s or 1h, from 1ms to 30days"),
+        ("--spin=2s", "give a duration like 250ms, 3s or 1h, from 0s to 1s"),
+        ("--tcp-keepalive=500ms", "give a duration like 250ms, 3s or 1h, from 1s to 9h, or off"),
+        ("--tcp-fastopen=on", "give a whole number from 1 to 65535, or off"),
+        ("--buffers=0", "give a whole number from 1 to 32768"),
+        ("--buffer-size=1", "give a size like 16KiB or 1MiB, from 1KiB to 1MiB"),
+        ("--pipe-size=1GiB", "give a size like 16KiB or 1MiB, from 4KiB to 64MiB"),
+        ("--pipes=0", "give a whole number from 1 to 16384"),
+        ("--ring-entries=100", "give a power of two from 64 to 32768"),
+        ("--workers=0", "give a whole number from 1 to 1024"),
+        ("--max-connections=0", "give a whole number from 1 to 1000000"),
+    ] {
+        let (name, value) = flag.split_once('=').expect("a flag with a value");
+        let line = refused(&[flag]);
+        assert!(line.starts_with(&format!("invalid value '{value}' for '{name} <")), "{line}");
+        assert!(line.ends_with(&format!(">': {expected}")), "{line}");
+    }
+}
+
+#[test]
+fn a_time_for_a_header_that_is_not_expected_is_refused() {
+    assert_eq!(
+        refused(&["--accept-proxy-timeout=5s"]),
+        "the following required arguments were not provided: --accept-proxy"
+    );
+}

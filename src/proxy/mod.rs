@@ -1,0 +1,5 @@
+//! The proxy.
+
+pub mod access_log;
+pub mod record;
+pub mod settings;

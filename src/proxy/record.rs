@@ -1,0 +1,80 @@
+//! What is left of a session when it has ended: plain values, formatted elsewhere and later.
+
+use std::time::{Duration, SystemTime};
+
+use crate::uring::Address;
+
+/// One line of the access log.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When the client was accepted.
+    pub started: SystemTime,
+    /// Index into `Settings::listeners`.
+    pub listener: usize,
+    /// The peer that connected.
+    pub client: Address,
+    /// The source address that the peer's PROXY header named.
+    pub proxied: Option<Address>,
+    /// Index into `Settings::upstreams` of the server that took the connection.
+    pub upstream: Option<usize>,
+    /// From accepting the client to the upstream's accept.
+    pub connect_time: Option<Duration>,
+    /// From accepting the client to the first byte from upstream.
+    pub first_byte_time: Option<Duration>,
+    /// From accepting the client to the end.
+    pub duration: Duration,
+    /// Bytes that went from client to upstream.
+    pub upstream_bytes: u64,
+    /// Bytes that went from upstream to client.
+    pub client_bytes: u64,
+    /// How many of all those bytes went through a pipe.
+    pub spliced_bytes: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client closed first, the upstream after it.
+    ClientClose,
+    /// The upstream closed first, the client after it.
+    UpstreamClose,
+    /// The client's connection was reset or timed out.
+    ClientReset,
+    /// The upstream's connection was reset or timed out.
+    UpstreamReset,
+    /// The client left while an upstream was being connected to.
+    ClientLeft,
+    /// No byte went either way for the idle time-out.
+    Idle,
+    /// Every upstream refused the connection or could not be reached.
+    Refused,
+    /// No upstream answered within the connect time-out.
+    ConnectTimeout,
+    /// The PROXY header was malformed, oversized, or did not come in time.
+    ProxyHeader,
+    /// A local limit: no descriptor or port for the upstream's side.
+    LocalLimit,
+    /// The proxy was stopping and the drain time-out was over.
+    Drain,
+}
+
+impl End {
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClose => "client-close",
+            Self::UpstreamClose => "upstream-close",
+            Self::ClientReset => "client-reset",
+            Self::UpstreamReset => "upstream-reset",
+            Self::ClientLeft => "client-left",
+            Self::Idle => "idle",
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ProxyHeader => "proxy-header",
+            Self::LocalLimit => "local-limit",
+            Self::Drain => "drain",
+        }
+    }
+}

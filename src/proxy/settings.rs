@@ -1,0 +1,88 @@
+//! What an operator can set, validated: behind this type there are no more strings to check.
+
+use std::time::Duration;
+
+use crate::protocol::proxy_protocol;
+use crate::uring::Address;
+
+/// Everything a worker needs to know; the same for all workers, read only.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect to; never empty.
+    pub listeners: Vec<Address>,
+    /// The servers, taken in turn; never empty.
+    pub upstreams: Vec<Upstream>,
+    /// How long one upstream may take to accept a connection.
+    pub connect_timeout: Duration,
+    /// How long a session may go without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// The PROXY header that upstreams are sent, if any.
+    pub send_proxy: Option<proxy_protocol::Version>,
+    /// How long a client may take to send its PROXY header; without one, none is expected.
+    pub accept_proxy_timeout: Option<Duration>,
+    /// When bulk goes through a pipe.
+    pub splice: Splice,
+    /// What is set on every TCP socket.
+    pub tcp: Tcp,
+    /// How long sessions may go on after a request to stop.
+    pub drain_timeout: Duration,
+}
+
+/// A server as the operator named it, and where that is.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// As written on the command line; the name in logs.
+    pub name: String,
+    /// What the name resolved to at start, tried in this order; never empty.
+    pub addresses: Vec<Address>,
+}
+
+/// When a direction moves bytes with splice(2) instead of receive and send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Splice {
+    /// When it carries bulk, back when it thins out.
+    Auto,
+    /// Never.
+    Never,
+    /// From the first byte, as long as there is a pipe.
+    Always,
+}
+
+/// TCP options (tcp(7)), for both sides. `TCP_NODELAY` is always set.
+#[derive(Debug, Clone, Copy)]
+pub struct Tcp {
+    /// Idle time before the first keep-alive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).
+    pub keepalive: Option<Duration>,
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub user_timeout: Option<Duration>,
+    /// Listeners only: length of the queue of fast opens (`TCP_FASTOPEN`).
+    pub fastopen_queue: Option<u32>,
+    /// Listeners only: accept when the first bytes are there (`TCP_DEFER_ACCEPT`).
+    pub defer_accept: bool,
+    /// Listeners only: connections that may wait to be accepted.
+    pub backlog: u32,
+    /// Listeners only: a connection goes to the worker on the CPU that took its first packet
+    /// (`SO_ATTACH_REUSEPORT_CBPF`); without it the kernel picks by hash.
+    pub steer_by_cpu: bool,
+}
+
+/// What one worker gets to work with.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerSettings {
+    /// The CPU it is pinned to, if it is.
+    pub cpu: Option<usize>,
+    /// Sessions it serves at once; at least one.
+    pub sessions_max: usize,
+    /// Receive buffers: their number, a power of two or not, 1 to 32768.
+    pub buffers: u16,
+    /// Bytes of each.
+    pub buffer_bytes: u32,
+    /// Pipes it may lend to directions in bulk; none with [`Splice::Never`].
+    pub pipes: u16,
+    /// Bytes that each of them is to hold (`F_SETPIPE_SZ`); the kernel may grant less.
+    pub pipe_bytes: u32,
+    /// Entries of the submission queue; a power of two.
+    pub ring_entries: u32,
+    /// How long to poll for completions before sleeping.
+    pub spin: Duration,
+}

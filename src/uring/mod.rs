@@ -1,0 +1,75 @@
+//! The kernel's door: the only room that knows `io_uring`, and the only one with `unsafe`.
+//!
+//! It owns a worker's ring and everything that the kernel may touch: descriptors, buffers, pipes. It knows
+//! nothing of sessions, upstreams or protocols, and never lets a caller name memory or a descriptor that the
+//! kernel still uses.
+//!
+//! ```text
+//!   Socket, Listener, Bell, Pipe, Sleep        what sessions use: futures and plain values
+//!        |
+//!   Ring: tasks, bulk queue, deadlines         the turn: run, enter, complete      (ring, task, deadline)
+//!        |
+//!   ops: operations in flight own their memory                                    (ops, buffers)
+//!        |
+//!   Kernel                                     the seam: Linux, or a simulation    (kernel, linux)
+//! ```
+//!
+//! Start with [`ring`](Ring), then `socket.rs` and `ops.rs`.
+#![allow(unsafe_code)]
+
+mod address;
+mod bell;
+mod buffers;
+mod deadline;
+mod kernel;
+mod linux;
+mod notify;
+mod ops;
+mod pipe;
+mod probe;
+mod provided;
+mod ring;
+mod shortage;
+mod socket;
+mod task;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use address::Address;
+pub use bell::Bell;
+pub use buffers::Buffer;
+pub use deadline::Sleep;
+pub use kernel::SocketOptions;
+pub use notify::Notify;
+pub use pipe::{Moved, Pipe, PipeSet};
+pub use probe::{Error, Features, probe};
+pub use ring::Ring;
+pub use shortage::Shortage;
+pub use socket::{Expect, Listener, Received, Socket, is_out_of_descriptors};
+
+/// How a worker's ring is made.
+#[derive(Debug, Clone, Copy)]
+pub struct RingOptions {
+    /// Entries of the submission queue; the kernel rounds up to a power of two.
+    pub entries: u32,
+    /// Receive buffers, 1 to 32768.
+    pub buffers: u16,
+    /// Bytes of each.
+    pub buffer_bytes: u32,
+    /// How long to poll for completions before sleeping.
+    pub spin: Duration,
+}
+
+impl Ring {
+    /// A ring of the kernel, for the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel does not give one; see [`probe`].
+    pub fn open(options: &RingOptions, pipes: PipeSet) -> Result<Self, Error> {
+        let region = Rc::new(buffers::Region::new(options.buffers, options.buffer_bytes));
+        let kernel = linux::Linux::new(options.entries, options.spin, Rc::clone(&region))
+            .map_err(|error| probe::explain(error, "this kernel"))?;
+        Ok(Self::new(Box::new(kernel), region, pipe::Pipes::new(pipes)))
+    }
+}

@@ -1,0 +1,204 @@
+//! Pipes, lent to directions in bulk.
+//!
+//! A worker has a bounded number, opened at start so that what the system grants is known and said then:
+//! beyond `fs.pipe-user-pages-soft` (pipe(7)) an unprivileged user gets tiny ones. A pipe that still holds
+//! bytes when its loan ends is closed, since those bytes are somebody's.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use super::kernel::{Kernel, RawPipe};
+use super::linux;
+use super::ring::Ring;
+use super::shortage::Shortage;
+use super::socket::Socket;
+
+/// A smaller pipe makes splice dearer than copying (measured: 64 KiB is on a par with large copies).
+const USEFUL_BYTES_MIN: usize = 64 * 1024;
+
+/// The pipes of one worker before its ring is there.
+#[derive(Debug, Default)]
+pub struct PipeSet {
+    pipes: Vec<RawPipe>,
+    pipe_bytes: usize,
+}
+
+impl PipeSet {
+    /// Opens `wanted` pipes of `pipe_bytes` for each of `workers`, in turns, so that what the system grants is
+    /// shared out evenly. Fewer than wanted is no error: copying goes on where pipes end.
+    pub fn open(workers: usize, wanted: usize, pipe_bytes: usize) -> Vec<Self> {
+        let mut sets: Vec<Self> = (0..workers).map(|_| Self { pipes: Vec::new(), pipe_bytes }).collect();
+        for _ in 0..wanted {
+            for set in &mut sets {
+                let Ok(pipe) = linux::open_pipe(pipe_bytes) else { return sets };
+                if pipe.bytes < USEFUL_BYTES_MIN.min(pipe_bytes) {
+                    linux::close(pipe.read_end);
+                    linux::close(pipe.write_end);
+                    return sets;
+                }
+                set.pipes.push(pipe);
+            }
+        }
+        sets
+    }
+
+    /// How many were granted.
+    pub fn granted(&self) -> usize {
+        self.pipes.len()
+    }
+
+    /// What the smallest of them holds.
+    pub fn bytes_min(&self) -> usize {
+        self.pipes.iter().map(|pipe| pipe.bytes).min().unwrap_or(0)
+    }
+}
+
+impl Drop for PipeSet {
+    fn drop(&mut self) {
+        for pipe in self.pipes.drain(..) {
+            linux::close(pipe.read_end);
+            linux::close(pipe.write_end);
+        }
+    }
+}
+
+/// The pipes of one ring.
+pub(super) struct Pipes {
+    free: RefCell<Vec<RawPipe>>,
+    lent: Cell<usize>,
+    /// Closed with bytes in them: opened again when one is wanted. What was not granted at start is not
+    /// asked for again.
+    missing: Cell<usize>,
+    pipe_bytes: usize,
+}
+
+impl Pipes {
+    pub(super) fn new(mut set: PipeSet) -> Self {
+        let free = RefCell::new(std::mem::take(&mut set.pipes));
+        Self { free, lent: Cell::new(0), missing: Cell::new(0), pipe_bytes: set.pipe_bytes }
+    }
+
+    /// All to be opened on demand, for a kernel of its own.
+    #[cfg(test)]
+    pub(super) fn on_demand(count: usize, pipe_bytes: usize) -> Self {
+        Self { free: RefCell::default(), lent: Cell::new(0), missing: Cell::new(count), pipe_bytes }
+    }
+
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> usize {
+        self.lent.get()
+    }
+
+    /// Closes them; the ring is going.
+    pub(super) fn close(&mut self, kernel: &mut dyn Kernel) {
+        for pipe in self.free.get_mut().drain(..) {
+            kernel.close(pipe.read_end);
+            kernel.close(pipe.write_end);
+        }
+    }
+}
+
+/// A pipe on loan, between two sockets. Bytes go in at [`Pipe::fill`] and out at [`Pipe::drain`].
+pub struct Pipe {
+    ring: Ring,
+    raw: RawPipe,
+    queued_bytes: usize,
+}
+
+/// What became of one splice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// This many bytes; at least one.
+    Bytes(usize),
+    /// None now: the socket would block.
+    Blocked,
+    /// None ever again: the stream has ended.
+    End,
+}
+
+impl Ring {
+    /// Lends a pipe; none when all are out.
+    pub fn lend_pipe(&self) -> Option<Pipe> {
+        let pipes = &self.inner().pipes;
+        let raw = pipes.free.borrow_mut().pop().or_else(|| self.reopen_pipe());
+        if let Some(raw) = raw {
+            pipes.lent.set(pipes.lent.get() + 1);
+            return Some(Pipe { ring: self.clone(), raw, queued_bytes: 0 });
+        }
+        self.note_shortage(Shortage::Pipes);
+        None
+    }
+
+    fn reopen_pipe(&self) -> Option<RawPipe> {
+        let pipes = &self.inner().pipes;
+        let missing = pipes.missing.get().checked_sub(1)?;
+        let mut kernel = self.inner().kernel.borrow_mut();
+        let raw = kernel.pipe(pipes.pipe_bytes).ok()?;
+        if raw.bytes < USEFUL_BYTES_MIN.min(pipes.pipe_bytes) {
+            kernel.close(raw.read_end);
+            kernel.close(raw.write_end);
+            return None;
+        }
+        pipes.missing.set(missing);
+        Some(raw)
+    }
+}
+
+impl Pipe {
+    /// Bytes that went in and have not come out.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Moves at most `bytes` from a socket into the pipe, as far as both allow.
+    ///
+    /// # Errors
+    /// As splice(2), for the socket.
+    pub fn fill(&mut self, from: &Socket, bytes: usize) -> io::Result<Moved> {
+        let moved = self.ring.inner().kernel.borrow_mut().splice(from.fd(), self.raw.write_end, bytes);
+        let moved = moved_of(moved)?;
+        if let Moved::Bytes(bytes) = moved {
+            self.queued_bytes += bytes;
+        }
+        Ok(moved)
+    }
+
+    /// Moves what the pipe holds into a socket, as far as it allows. The pipe must not be empty.
+    ///
+    /// # Errors
+    /// As splice(2), for the socket.
+    pub fn drain(&mut self, to: &Socket) -> io::Result<Moved> {
+        debug_assert!(self.queued_bytes > 0, "an empty pipe blocks like a full socket");
+        let moved = self.ring.inner().kernel.borrow_mut().splice(self.raw.read_end, to.fd(), self.queued_bytes);
+        let moved = moved_of(moved)?;
+        if let Moved::Bytes(bytes) = moved {
+            self.queued_bytes -= bytes;
+        }
+        Ok(moved)
+    }
+}
+
+fn moved_of(result: io::Result<usize>) -> io::Result<Moved> {
+    match result {
+        Ok(0) => Ok(Moved::End),
+        Ok(bytes) => Ok(Moved::Bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Moved::Blocked),
+        Err(error) => Err(error),
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let inner = self.ring.inner();
+        let pipes = &inner.pipes;
+        pipes.lent.set(pipes.lent.get() - 1);
+        if self.queued_bytes == 0 {
+            pipes.free.borrow_mut().push(self.raw);
+            return;
+        }
+        pipes.missing.set(pipes.missing.get() + 1);
+        let mut kernel = inner.kernel.borrow_mut();
+        kernel.close(self.raw.read_end);
+        kernel.close(self.raw.write_end);
+    }
+}

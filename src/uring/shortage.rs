@@ -1,0 +1,53 @@
+//! Saying that something ran out: at most once a second, with how often since.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// What a worker can run out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// `EMFILE`, `ENFILE`, or memory for a socket: accepting or connecting pauses.
+    Descriptors,
+    /// All receive buffers are on loan: receiving pauses.
+    Buffers,
+    /// All pipes are on loan: bulk goes on being copied.
+    Pipes,
+}
+
+/// One [`Notice`] a kind.
+#[derive(Default)]
+pub(super) struct Shortages([Notice; 3]);
+
+#[derive(Default)]
+struct Notice {
+    last: Cell<Option<Instant>>,
+    unsaid: Cell<u64>,
+}
+
+impl Shortages {
+    /// Counts one, and says so if none was said in the last second.
+    pub(super) fn note(&self, shortage: Shortage, now: Instant) {
+        let notice = &self.0[shortage as usize];
+        let count = notice.unsaid.get() + 1;
+        if notice.last.get().is_some_and(|last| now.duration_since(last) < Duration::from_secs(1)) {
+            notice.unsaid.set(count);
+            return;
+        }
+        notice.last.set(Some(now));
+        notice.unsaid.set(0);
+        match shortage {
+            Shortage::Descriptors => tracing::warn!(
+                count,
+                "out of file descriptors: pausing until one is free; raise the limit (ulimit -n, LimitNOFILE=) \
+                 or lower --max-connections"
+            ),
+            Shortage::Buffers => tracing::warn!(
+                count,
+                "out of receive buffers: connections wait for one to come back; raise --buffers"
+            ),
+            Shortage::Pipes => {
+                tracing::debug!(count, "out of pipes: bulk is copied until one comes back; raise --pipes");
+            }
+        }
+    }
+}
