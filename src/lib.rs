@@ -7,13 +7,11 @@
 //! | [`cli`] | arguments become validated settings; one file a command |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
 //! | [`load`] | the load generator: a plan becomes a summary |
-
-pub mod cli;
-pub mod load;
 //! | [`control`] | the slow path: limits, signals, supervision, logs |
 
 pub mod cli;
 pub mod control;
+pub mod load;
 pub mod protocol;
 pub mod proxy;
 pub mod uring;

@@ -2,6 +2,13 @@
 //!
 //! Nothing in this room reads a socket, a clock or a file, logs, or uses `unsafe`: a message comes in as a
 //! slice and goes out as a value, or the other way round. It imports no other room.
+//!
+//! | module | what it speaks |
+//! | --- | --- |
+//! | [`ntlm`] | NTLM messages and logins, both sides |
+//! | [`spnego`] | the `Negotiate` wrapping around them |
 
 pub mod http1;
+pub mod ntlm;
 pub mod proxy_protocol;
+pub mod spnego;

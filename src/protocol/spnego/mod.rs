@@ -1,0 +1,60 @@
+//! SPNEGO tokens (RFC 4178, MS-SPNG), what `Negotiate` carries, with NTLM as the mechanism inside.
+//!
+//! This module reads and writes the two kinds of tokens, and carries NTLM through them on both sides. It must never
+//! search a token for what looks like an NTLM message: behind one there may be a signature (mechListMIC). It does
+//! not do Kerberos, whose messages pass through it as bytes.
+//!
+//! ```text
+//! client                                                     server
+//! Client::negotiate          -- Init [NTLM] + Type 1    -->  begin
+//!                           (<- Resp "NTLM, please"     --   AwaitingNegotiate
+//!                            -- Resp Type 1             -->    ::challenge)
+//! AwaitingChallenge          <- Resp Type 2             --   AwaitingAuthenticate
+//!   ::authenticate           -- Resp Type 3, signature  -->    ::authenticate -> Login or Refusal
+//! AwaitingResult::finish     <- Resp "done", signature  --
+//! ```
+//!
+//! The round in brackets happens when the client preferred another mechanism. Clients also send plain NTLM
+//! messages under `Negotiate`: ask [`ntlm::is_message`](super::ntlm::is_message) first. Start with `token.rs`.
+
+mod client;
+mod der;
+mod server;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use client::{AwaitingChallenge, AwaitingResult, Client, ClientError};
+pub use server::{AwaitingAuthenticate, AwaitingNegotiate, Begun, Refusal, begin};
+pub use token::{MechTypes, Mechanism, NegState, NegTokenInit, NegTokenResp, mech_types_der, neg_token_init};
+
+/// What is wrong with a token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It ends too early.
+    #[error("the token ends too early")]
+    Truncated,
+    /// There is more than one element where only one may be.
+    #[error("there are bytes after the token's end")]
+    TrailingBytes,
+    /// A length of a form that DER does not have.
+    #[error("a length is not in definite form, or over 32 bits")]
+    BadLength,
+    /// Another element than the one that is due.
+    #[error("tag {found:#04x} where {expected:#04x} is due")]
+    UnexpectedTag {
+        /// The tag that is due.
+        expected: u8,
+        /// The tag that came.
+        found: u8,
+    },
+    /// A GSS token of another mechanism.
+    #[error("a GSS token, but not SPNEGO's")]
+    NotSpnego,
+    /// The first token has no list of mechanisms.
+    #[error("no list of mechanisms")]
+    NoMechTypes,
+    /// The state is none of the four.
+    #[error("an unknown negotiation state")]
+    BadState,
+}
