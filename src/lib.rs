@@ -7,6 +7,7 @@
 //! | [`cli`] | arguments become validated settings; one file a command |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging |
 //! | [`load`] | the load generator: a plan becomes a summary |
+//! | [`report`] | summaries become text and files |
 //! | [`control`] | the slow path: limits, signals, supervision, logs |
 
 pub mod cli;
@@ -14,4 +15,5 @@ pub mod control;
 pub mod load;
 pub mod protocol;
 pub mod proxy;
+pub mod report;
 pub mod uring;

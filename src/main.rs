@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Load(arguments) => {
+            cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error.to_string(), error.exit_code()))
+        }
         Command::Proxy(arguments) => {
             let host = match Host::prepare() {
                 Ok(host) => host,

@@ -13,6 +13,7 @@
 
 pub mod address;
 mod error;
+pub mod load;
 pub mod proxy;
 mod quantity;
 mod verbosity;
@@ -39,4 +40,6 @@ pub struct Cli {
 pub enum Command {
     /// Serve: every client gets an upstream connection of its own, for its whole life
     Proxy(Box<proxy::ProxyArgs>),
+    /// Send requests, log in for real, and measure
+    Load(Box<load::LoadArgs>),
 }

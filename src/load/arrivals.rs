@@ -1,14 +1,13 @@
 //! The open loop's clock hand: puts what is due into the thread's queue, on time.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio_uring::fs::File;
 
 use super::plan::{Arrivals, Length, Rate};
 use super::schedule::Schedule;
@@ -43,38 +42,28 @@ pub(super) async fn release(worker: Rc<Worker>, timer: Timer, rate: Rate, arriva
 }
 
 /// A timer for this thread's arrivals.
-#[derive(Debug)]
-pub(super) struct Timer(AsyncFd<Descriptor>);
-
-/// Gives tokio the number that nix' type does not show.
-#[derive(Debug)]
-struct Descriptor(TimerFd);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+pub(super) struct Timer {
+    timer: TimerFd,
+    /// The same timer as the ring reads it.
+    expiries: File,
 }
 
 impl Timer {
     /// Made before the clock starts, where a failure can still be told.
     pub(super) fn new() -> io::Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        Ok(Self(AsyncFd::with_interest(Descriptor(timer), Interest::READABLE)?))
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
+        let expiries = File::from_std(timer.as_fd().try_clone_to_owned()?.into());
+        Ok(Self { timer, expiries })
     }
 
     async fn sleep_until(&self, due: Instant) -> io::Result<()> {
-        loop {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            let timer = &self.0.get_ref().0;
-            timer.set(Expiration::OneShot(TimeSpec::from_duration(left)), TimerSetTimeFlags::empty())?;
-            let mut ready = self.0.readable().await?;
-            // Takes the expiry count, so that the descriptor is no longer readable; not there yet is fine too.
-            let _ = timer.wait();
-            ready.clear_ready();
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
         }
+        let once = Expiration::OneShot(TimeSpec::from_duration(left));
+        self.timer.set(once, TimerSetTimeFlags::empty())?;
+        // timerfd_create(2): a read waits for the expiry and takes its count, 8 bytes.
+        self.expiries.read_at(Vec::with_capacity(8), 0).await.0.map(|_| ())
     }
 }

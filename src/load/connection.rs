@@ -4,8 +4,7 @@
 //! takes too long is ended by shutting the socket down from outside, through the [`Slot`]: the read then completes.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -99,16 +98,15 @@ pub(super) struct Reply<T> {
 }
 
 impl Connection {
-    /// Connects, from `source` if one is given; `timeout` is for this step only.
+    /// Connects; `timeout` is for this step only.
     pub(super) async fn open(
         address: SocketAddr,
-        source: Option<IpAddr>,
         slot: &Rc<Slot>,
         timeout: Duration,
         is_bulk: bool,
     ) -> Result<Self, Failure> {
         // Readiness by epoll, not the ring: a connect on the ring could not be given up before its time.
-        let connecting = async { connect(address, source)?.connect(address).await };
+        let connecting = tokio::net::TcpStream::connect(address);
         let stream = match tokio::time::timeout(timeout, connecting).await {
             Ok(connected) => connected.and_then(|stream| {
                 stream.set_nodelay(true)?;
@@ -216,17 +214,4 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.slot.stream.borrow_mut().take();
     }
-}
-
-/// A socket of the right family, bound to the source address if there is one.
-fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<tokio::net::TcpSocket> {
-    let socket = if address.is_ipv4() {
-        tokio::net::TcpSocket::new_v4()
-    } else {
-        tokio::net::TcpSocket::new_v6()
-    }?;
-    if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
-    Ok(socket)
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::recorder::ErrorClass;
 use crate::protocol::http1::response::ResponseError;
+use crate::protocol::{ntlm, spnego};
 
 /// Why a run could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,27 @@ pub enum Failure {
     /// More bytes came than the reply has.
     #[error("the server sent more bytes than its reply has")]
     BytesAfterReply,
+    /// The server protects the URL, with other schemes.
+    #[error("the server asks for a login and does not offer {0}")]
+    SchemeNotOffered(&'static str),
+    /// The server did not go on with the login: where a 401 with a Type 2 is due, another reply came.
+    #[error("the server answered the login's first message with status {0} and no challenge")]
+    NoChallenge(u16),
+    /// The connection ended between Type 2 and Type 3, which belong to one connection.
+    #[error("the server closed the connection in the middle of the login")]
+    ClosedInHandshake,
+    /// The connection ended with the login's own reply, so there is nothing to send requests on.
+    #[error("the server closed the connection after the login")]
+    ClosedAfterLogin,
+    /// 401 to the proof.
+    #[error("the server refused the login of {0}")]
+    LoginRefused(String),
+    /// The server's NTLM message is damaged.
+    #[error(transparent)]
+    Ntlm(#[from] ntlm::ClientError),
+    /// The server's SPNEGO token is damaged.
+    #[error(transparent)]
+    Negotiate(#[from] spnego::ClientError),
     /// The run ended while this was under way: nobody's fault.
     #[error("the run ended")]
     RunEnded,
@@ -85,8 +107,18 @@ impl Failure {
             },
             Self::Io(_) => ErrorClass::Reset,
             Self::TimedOut => ErrorClass::Timeout,
-            Self::Closed | Self::Response(ResponseError::CutShort) => ErrorClass::Closed,
-            Self::Response(_) | Self::HeadTooLarge | Self::BytesAfterReply => ErrorClass::Protocol,
+            Self::Closed
+            | Self::ClosedInHandshake
+            | Self::ClosedAfterLogin
+            | Self::Response(ResponseError::CutShort) => ErrorClass::Closed,
+            Self::LoginRefused(_) => ErrorClass::LoginRefused,
+            Self::Response(_)
+            | Self::HeadTooLarge
+            | Self::BytesAfterReply
+            | Self::SchemeNotOffered(_)
+            | Self::NoChallenge(_)
+            | Self::Ntlm(_)
+            | Self::Negotiate(_) => ErrorClass::Protocol,
             Self::RunEnded => return None,
         })
     }

@@ -17,6 +17,8 @@ mod arrivals;
 mod client;
 mod connection;
 mod failure;
+pub mod identity;
+mod login;
 pub mod plan;
 pub mod recorder;
 mod request;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::ntlm::Credentials;
+
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -13,6 +15,10 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// What a connection does.
     pub scenario: Scenario,
+    /// Who logs in, and how.
+    pub auth: Auth,
+    /// Checks that each reply names the user whose connection it came on.
+    pub identity: Option<IdentitySource>,
     /// The request: method, header lines and body, the same for every target.
     pub request: Request,
     /// Connections in all, over all threads; at least one for each thread.
@@ -31,11 +37,74 @@ pub struct Plan {
     pub command: String,
 }
 
+/// Who logs in, and how.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Nobody.
+    None,
+    /// Each connection as one of these users, dealt out in turn; not empty.
+    Users {
+        /// The scheme.
+        scheme: Scheme,
+        /// The users.
+        users: Vec<Credentials>,
+    },
+}
+
+impl Auth {
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Users { scheme: Scheme::Ntlm, .. } => "ntlm",
+            Self::Users { scheme: Scheme::Negotiate, .. } => "negotiate",
+        }
+    }
+
+    /// The user of a connection.
+    pub fn user_of(&self, connection: usize) -> Option<(Scheme, &Credentials)> {
+        match self {
+            Self::None => None,
+            Self::Users { scheme, users } => Some((*scheme, &users[connection % users.len()])),
+        }
+    }
+}
+
+/// An HTTP authentication scheme that carries NTLM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// NTLM messages as they are.
+    Ntlm,
+    /// NTLM messages in SPNEGO tokens (RFC 4559).
+    Negotiate,
+}
+
+impl Scheme {
+    /// As it stands in `WWW-Authenticate` and `Authorization`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ntlm => "NTLM",
+            Self::Negotiate => "Negotiate",
+        }
+    }
+}
+
+/// Where a reply says who its user is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// In a JSON body, under `user`.
+    Body,
+    /// In the header line of this name.
+    Header(String),
+}
+
 /// A URL, taken apart and resolved.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The URL as it was given.
     pub url: String,
+    /// The host alone, as in the service name `HTTP/host`.
+    pub host: String,
     /// `host` or `host:port` for the `Host` line.
     pub authority: String,
     /// Path and query, beginning with `/`.
@@ -148,5 +217,47 @@ impl Target {
     /// The address a connection goes to.
     pub fn address_of(&self, connection: usize) -> SocketAddr {
         self.addresses[connection % self.addresses.len()]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plan for tests: one connection, one request, no authentication.
+    pub(crate) fn plan(url: &str) -> Plan {
+        let parsed = url::Url::parse(url).unwrap();
+        let target = Target {
+            url: url.to_owned(),
+            host: parsed.host_str().unwrap().to_owned(),
+            authority: parsed[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
+            path: parsed[url::Position::BeforePath..].to_owned(),
+            addresses: parsed.socket_addrs(|| None).unwrap(),
+        };
+        Plan {
+            targets: vec![target],
+            scenario: Scenario::Steady,
+            auth: Auth::None,
+            identity: None,
+            request: Request { method: "GET".into(), headers: vec![], body: None },
+            connections: 1,
+            threads: 1,
+            length: Length::Requests(1),
+            warmup: Duration::ZERO,
+            pace: Pace::Closed,
+            timeout: Duration::from_secs(5),
+            command: String::new(),
+        }
+    }
+
+    #[test]
+    fn connections_are_dealt_out_to_threads_users_and_targets() {
+        let mut plan = plan("http://127.0.0.1:1/");
+        (plan.connections, plan.threads) = (5, 2);
+        assert_eq!(plan.connections_of(0).collect::<Vec<_>>(), [0, 2, 4]);
+        assert_eq!(plan.connections_of(1).collect::<Vec<_>>(), [1, 3]);
+        let users = ["a", "b"].map(|name| Credentials::new("", name, "x")).to_vec();
+        plan.auth = Auth::Users { scheme: Scheme::Ntlm, users };
+        assert_eq!(plan.auth.user_of(3).unwrap().1.user(), "b");
     }
 }

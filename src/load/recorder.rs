@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::identity::Identities;
+
 /// A stretch of a connection's life that has a histogram of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +92,8 @@ pub enum ErrorClass {
     Tls,
     /// The reply is not HTTP, or the login's messages are not NTLM.
     Protocol,
+    /// 401 to a login's last message.
+    LoginRefused,
     /// 401 on a connection that needs no login or has one.
     Unexpected401,
     /// 400 to 499 except 401.
@@ -109,6 +113,7 @@ impl ErrorClass {
             Self::Closed => "closed early",
             Self::Tls => "TLS",
             Self::Protocol => "protocol",
+            Self::LoginRefused => "login refused",
             Self::Unexpected401 => "unexpected 401",
             Self::Status4xx => "4xx",
             Self::Status5xx => "5xx",
@@ -134,6 +139,8 @@ pub struct Counts {
     pub sent_bytes: u64,
     /// 401s that belong to a login.
     pub challenges: u64,
+    /// Logins that the server did not ask for: the URL is open to everyone.
+    pub unprotected: u64,
     /// Failures by class.
     pub errors: BTreeMap<ErrorClass, u64>,
 }
@@ -148,6 +155,7 @@ impl Counts {
         self.received_bytes += other.received_bytes;
         self.sent_bytes += other.sent_bytes;
         self.challenges += other.challenges;
+        self.unprotected += other.unprotected;
         for (class, count) in &other.errors {
             *self.errors.entry(*class).or_default() += count;
         }
@@ -177,6 +185,8 @@ pub struct Cut {
     pub legs: BTreeMap<Leg, Histogram<u64>>,
     /// How late the generator itself was with what was due, in nanoseconds.
     pub send_lag: Option<Histogram<u64>>,
+    /// Whom the replies named, those of the warm-up included: a leak is a leak.
+    pub identities: Identities,
 }
 
 impl Cut {
@@ -189,6 +199,7 @@ impl Cut {
         if let Some(samples) = &other.send_lag {
             add(self.send_lag.get_or_insert_with(histogram), samples);
         }
+        self.identities.add(&other.identities);
     }
 }
 
@@ -205,6 +216,8 @@ pub struct Recorder {
     counts: Counts,
     legs: [Option<Histogram<u64>>; Leg::ALL.len()],
     send_lag: Option<Histogram<u64>>,
+    /// Whom the replies named.
+    pub identities: Identities,
     /// What began before this is not written down; `None`: everything is.
     from: Option<Instant>,
 }
@@ -212,7 +225,13 @@ pub struct Recorder {
 impl Recorder {
     /// An empty book that takes everything.
     pub fn new() -> Self {
-        Self { counts: Counts::default(), legs: [const { None }; Leg::ALL.len()], send_lag: None, from: None }
+        Self {
+            counts: Counts::default(),
+            legs: [const { None }; Leg::ALL.len()],
+            send_lag: None,
+            identities: Identities::default(),
+            from: None,
+        }
     }
 
     /// From now on leaves out what began before `from`: the warm-up.
@@ -259,6 +278,7 @@ impl Recorder {
             counts: std::mem::take(&mut self.counts),
             legs: legs.filter_map(|(leg, samples)| Some((leg, samples.take()?))).collect(),
             send_lag: self.send_lag.take(),
+            identities: std::mem::take(&mut self.identities),
         }
     }
 }

@@ -29,6 +29,9 @@ const OTHER_FILES: u64 = 64;
 pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) -> Result<Summary, LoadError> {
     allow_descriptors(plan.connections as u64 + OTHER_FILES)?;
     let plan = Arc::new(plan.clone());
+    let probed = Arc::clone(&plan);
+    let probe = thread::Builder::new().spawn(move || worker::probe(&probed)).map_err(LoadError::Thread)?;
+    probe.join().map_err(|_| LoadError::ThreadLost)??;
     let mut threads = Vec::with_capacity(plan.threads);
     let mut clocks = Vec::with_capacity(plan.threads);
     let mut news = Vec::with_capacity(plan.threads);
@@ -79,6 +82,7 @@ fn add_up(
             News::Done(_) | News::Second(_) => *is_ended = true,
         }
     }
+    let prepared_identities = std::mem::take(&mut prepared.identities);
     let prepared = Part::new(Duration::ZERO, preparing_since.elapsed(), &prepared);
     let start = Instant::now() + START_AFTER;
     let started = SystemTime::now();
@@ -97,6 +101,8 @@ fn add_up(
         drop(clocks);
     }
     let mut sum = Sum::default();
+    // What was prepared is no sample, but its leaks are leaks.
+    sum.drained.identities = prepared_identities;
     let mut is_open = is_ended.iter().map(|ended| !ended).collect::<Vec<_>>();
     while is_open.contains(&true) {
         let mut second = Cut::default();
@@ -166,7 +172,7 @@ impl Sum {
             started_unix_seconds: started.duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()),
             machine: Machine::this(),
             scenario: plan.scenario,
-            auth: "none".to_owned(),
+            auth: plan.auth.name().to_owned(),
             urls: plan.targets.iter().map(|target| target.url.clone()).collect(),
             connections: plan.connections,
             warmup_seconds: plan.warmup.as_secs_f64(),
@@ -187,6 +193,7 @@ impl Sum {
             seconds: self.seconds,
             unanswered: self.unanswered,
             unsent: self.unsent,
+            identities: plan.identity.is_some().then_some(all.identities),
         }
     }
 }

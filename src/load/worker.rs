@@ -27,6 +27,8 @@ use super::request::Requests;
 
 /// Connections made at the same time by one thread before the clock starts: below every listen backlog.
 const PREPARED_AT_ONCE: usize = 64;
+/// Tries of a target before the run.
+const PROBES_MAX: u32 = 3;
 /// What is under way when the run ends gets so long to end by itself, at most.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// The series is cut once a second.
@@ -263,6 +265,32 @@ pub(super) fn run(
             let _ = news.send(News::Failed(LoadError::Ring(cause)));
         }
     }
+}
+
+/// Tries each target once, so that a run that cannot work ends with the reason at once. A target that fails now and
+/// then, which may be what is to be measured, gets three tries.
+pub(super) fn probe(plan: &Arc<Plan>) -> Result<(), LoadError> {
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(LoadError::Ring)?;
+    let worker = Rc::new(Worker::new(Arc::clone(plan), 0));
+    runtime.block_on(async {
+        let sweeper = Rc::clone(&worker);
+        tokio_uring::spawn(async move {
+            loop {
+                tokio::time::sleep(sweeper.sweep_period()).await;
+                sweeper.end_overdue(Instant::now());
+            }
+        });
+        for (connection, target) in plan.targets.iter().enumerate() {
+            let mut tries = 0;
+            while let Err(failure) = client::probe(&worker, connection).await {
+                tries += 1;
+                if tries == PROBES_MAX {
+                    return Err(LoadError::Target { url: target.url.clone(), failure });
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 async fn live(

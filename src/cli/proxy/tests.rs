@@ -12,7 +12,10 @@ fn host() -> Host {
 
 fn plan_on(host: &Host, flags: &[&str]) -> Result<Plan, Error> {
     let arguments = ["iisplice", "proxy"].iter().chain(&LEAST).chain(flags);
-    let Command::Proxy(proxy) = Cli::try_parse_from(arguments).expect("a well formed command line").command;
+    let Command::Proxy(proxy) = Cli::try_parse_from(arguments).expect("a well formed command line").command
+    else {
+        panic!("another command")
+    };
     proxy.plan(host)
 }
 
