@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Report(arguments) => cli::report::execute(arguments)
+            .unwrap_or_else(|error| fail(&error.to_string(), error.exit_code())),
         Command::Load(arguments) => {
             cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error.to_string(), error.exit_code()))
         }

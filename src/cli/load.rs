@@ -44,7 +44,13 @@ pub struct LoadArgs {
     #[arg(long, value_name = "USER", help_heading = "Who")]
     user: Vec<String>,
     /// The password of every --user given without one; better in the environment or a file, where `ps` does not show it
-    #[arg(long, value_name = "TEXT", env = "IISPLICE_PASSWORD", hide_env_values = true, help_heading = "Who")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "IISPLICE_PASSWORD",
+        hide_env_values = true,
+        help_heading = "Who"
+    )]
     password: Option<String>,
     /// A file whose first line is the password
     #[arg(long, value_name = "FILE", conflicts_with = "password", help_heading = "Who")]
@@ -110,6 +116,7 @@ pub struct LoadArgs {
 }
 
 /// Where results go.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
     /// Write the result as JSON, for `iisplice report`; - is standard output, in place of the table
@@ -121,11 +128,14 @@ pub(super) struct OutputArgs {
     /// Write each second's histograms as an HdrHistogram interval log
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     hlog: Option<PathBuf>,
+    /// Write one self-contained page with tables and pictures
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    html: Option<PathBuf>,
 }
 
 impl OutputArgs {
     pub(super) fn outputs(self) -> Outputs {
-        Outputs { json: self.json, hgrm: self.hgrm, hlog: self.hlog }
+        Outputs { json: self.json, hgrm: self.hgrm, hlog: self.hlog, html: self.html }
     }
 }
 
@@ -201,7 +211,9 @@ impl LoadArgs {
         let identity = match (self.verify_identity, &self.identity_header, &auth) {
             (false, ..) => None,
             (true, _, Auth::None) => {
-                return usage("--verify-identity needs users to tell apart; add --auth ntlm and --users FILE");
+                return usage(
+                    "--verify-identity needs users to tell apart; add --auth ntlm and --users FILE",
+                );
             }
             (true, None, _) => Some(IdentitySource::Body),
             (true, Some(name), _) => Some(IdentitySource::Header(name.clone())),
@@ -225,7 +237,9 @@ impl LoadArgs {
         let connections = self.connections as usize;
         let threads = self.threads.map_or(cores.min(connections), |threads| threads as usize);
         if threads > connections {
-            return usage(format!("--threads {threads} is more than --connections {connections}; give at most as many"));
+            return usage(format!(
+                "--threads {threads} is more than --connections {connections}; give at most as many"
+            ));
         }
         let request = self.request()?;
         let plan = Plan {
@@ -296,7 +310,9 @@ impl LoadArgs {
         };
         let method = match &self.method {
             Some(method) if !method.is_empty() && method.bytes().all(is_token_byte) => method.clone(),
-            Some(method) => return usage(format!("--method {method}: not an HTTP method; give one like GET or PUT")),
+            Some(method) => {
+                return usage(format!("--method {method}: not an HTTP method; give one like GET or PUT"));
+            }
             None => if body.is_some() { "POST" } else { "GET" }.to_owned(),
         };
         Ok(Request { method, headers: self.header.clone(), body })

@@ -16,6 +16,7 @@ mod error;
 pub mod load;
 pub mod proxy;
 mod quantity;
+pub mod report;
 mod verbosity;
 
 use clap::{Parser, Subcommand};
@@ -42,4 +43,6 @@ pub enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Send requests, log in for real, and measure
     Load(Box<load::LoadArgs>),
+    /// Show, merge or compare results of load
+    Report(report::ReportArgs),
 }

@@ -73,7 +73,7 @@ pub(super) fn display(user: &Credentials) -> String {
     }
 }
 
-/// Whether a name means this user: account names and NetBIOS domains know no case; a domain is compared only if
+/// Whether a name means this user: account names and `NetBIOS` domains know no case; a domain is compared only if
 /// both have one of the same kind, since `CORP` and `corp.example.com` may be the same.
 fn is_same(user: &Credentials, named: &str) -> bool {
     let (expected_domain, expected_user) = split(user.domain(), user.user());
@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn the_same_user_is_known_in_every_way_of_writing() {
-        for named in ["CORP\\alice", "corp\\ALICE", "alice", "alice@corp.example.com", "corp.example.com\\Alice"] {
+        for named in
+            ["CORP\\alice", "corp\\ALICE", "alice", "alice@corp.example.com", "corp.example.com\\Alice"]
+        {
             assert!(is_same(&alice(), named), "{named}");
         }
         let by_upn = Credentials::new("", "alice@corp.test", "x");
@@ -172,7 +174,8 @@ mod tests {
         found.check(&alice(), Some("alice"), 7, 0);
         assert_eq!((found.right, found.unnamed, found.leaked), (1, 1, 150));
         assert_eq!(found.leaks.len(), LEAKS_KEPT_MAX);
-        let leak = Leak { expected: "CORP\\alice".into(), named: "CORP\\bob".into(), connection: 7, reply: 0 };
+        let leak =
+            Leak { expected: "CORP\\alice".into(), named: "CORP\\bob".into(), connection: 7, reply: 0 };
         assert_eq!(found.leaks[0], leak);
     }
 

@@ -51,7 +51,9 @@ impl Login<'_> {
         let began = Instant::now();
         let scheme = self.scheme;
         let reply = self
-            .exchange(connection, began, self.requests.plain.clone(), witness, |head| is_offered(head, scheme))
+            .exchange(connection, began, self.requests.plain.clone(), witness, |head| {
+                is_offered(head, scheme)
+            })
             .await?;
         if reply.status != 401 {
             let Reply { status, ended, keep_alive, .. } = reply;

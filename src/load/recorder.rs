@@ -1,4 +1,4 @@
-//! What a thread writes down: counters and one HdrHistogram for each leg, cut once a second.
+//! What a thread writes down: counters and one `HdrHistogram` for each leg, cut once a second.
 //!
 //! A recorder belongs to one thread and takes no lock. What is cut off it goes to the thread that adds up.
 
@@ -210,8 +210,8 @@ pub fn add(sum: &mut Histogram<u64>, samples: &Histogram<u64>) {
     }
 }
 
-/// One thread's book.
-#[derive(Debug)]
+/// One thread's book; empty, it takes everything.
+#[derive(Debug, Default)]
 pub struct Recorder {
     counts: Counts,
     legs: [Option<Histogram<u64>>; Leg::ALL.len()],
@@ -223,17 +223,6 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty book that takes everything.
-    pub fn new() -> Self {
-        Self {
-            counts: Counts::default(),
-            legs: [const { None }; Leg::ALL.len()],
-            send_lag: None,
-            identities: Identities::default(),
-            from: None,
-        }
-    }
-
     /// From now on leaves out what began before `from`: the warm-up.
     pub fn leave_out_before(&mut self, from: Instant) {
         self.from = Some(from);
@@ -295,7 +284,7 @@ mod tests {
     fn what_began_in_the_warm_up_is_left_out() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut recorder = Recorder::new();
+        let mut recorder = Recorder::default();
         recorder.leave_out_before(at(100));
         recorder.sample(Leg::Request, at(99), at(500));
         recorder.sample(Leg::Request, at(100), at(120));
@@ -310,7 +299,7 @@ mod tests {
     #[test]
     fn a_cut_starts_a_new_page() {
         let now = Instant::now();
-        let mut recorder = Recorder::new();
+        let mut recorder = Recorder::default();
         recorder.sample(Leg::Connect, now, now + Duration::from_micros(7));
         recorder.error(ErrorClass::Reset, now);
         let first = recorder.cut();
@@ -323,7 +312,7 @@ mod tests {
     fn cuts_of_two_threads_add_up_sample_by_sample() {
         let now = Instant::now();
         let cut = |micros: &[u64]| {
-            let mut recorder = Recorder::new();
+            let mut recorder = Recorder::default();
             for &m in micros {
                 recorder.sample(Leg::Request, now, now + Duration::from_micros(m));
                 recorder.counts(now).unwrap().requests += 1;
@@ -340,7 +329,7 @@ mod tests {
     #[test]
     fn a_sample_keeps_three_digits_and_the_longest_is_an_hour() {
         let now = Instant::now();
-        let mut recorder = Recorder::new();
+        let mut recorder = Recorder::default();
         recorder.sample(Leg::Request, now, now + Duration::from_nanos(123_456));
         recorder.sample(Leg::Login, now, now + Duration::from_secs(9999));
         let cut = recorder.cut();

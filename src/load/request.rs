@@ -78,8 +78,9 @@ mod tests {
         let mut plan = plan("http://127.0.0.1:1/a?b");
         plan.request.headers = vec![("host".into(), "site.test".into()), ("X-A".into(), "1".into())];
         let requests = Requests::new(&plan, &plan.targets[0]);
-        let expected =
-            format!("GET /a?b HTTP/1.1\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nhost: site.test\r\nX-A: 1\r\n\r\n");
+        let expected = format!(
+            "GET /a?b HTTP/1.1\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nhost: site.test\r\nX-A: 1\r\n\r\n"
+        );
         assert_eq!(std::str::from_utf8(&requests.plain), Ok(expected.as_str()));
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::failure::LoadError;
 use super::plan::{Length, Pace, Plan};
-use super::recorder::Cut;
+use super::recorder::{Counts, Cut};
 use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Samples, Summary};
 use super::worker::{self, Backlog, CUT_PERIOD, Clock, Done, News};
 
@@ -92,13 +92,13 @@ fn add_up(
         Length::Requests(_) => None,
     };
     // A run that is stopped before it began has no clock: dropping the senders ends the other threads too.
-    if !is_ended.contains(&true) {
+    if is_ended.contains(&true) {
+        drop(clocks);
+    } else {
         for clock in clocks {
             // A thread that is gone is found out when its news are read.
             let _ = clock.send(Clock { start, measure_from, stop_at });
         }
-    } else {
-        drop(clocks);
     }
     let mut sum = Sum::default();
     // What was prepared is no sample, but its leaks are leaks.
@@ -113,7 +113,7 @@ fn add_up(
                 News::Done(done) => {
                     *is_open = false;
                     second.add(&done.last);
-                    sum.end(done);
+                    sum.end(&done);
                 }
                 News::Failed(error) => return Err(error),
             }
@@ -137,15 +137,20 @@ struct Sum {
 
 impl Sum {
     fn second(&mut self, cut: &Cut, watch: &mut impl FnMut(&Part)) {
+        self.in_time.add(cut);
         let start = CUT_PERIOD * self.seconds.len() as u32;
+        // Threads end a little after the last whole second, mostly with nothing more in their books.
+        let is_empty = cut.counts == Counts::default() && cut.legs.is_empty();
+        if is_empty && self.measured > Duration::ZERO && self.measured < start + CUT_PERIOD / 10 {
+            return;
+        }
         let ends_at = if self.measured > start { self.measured } else { start + CUT_PERIOD };
-        let part = Part::new(start, (ends_at - start).min(CUT_PERIOD), cut);
+        let part = Part::new(start, ends_at.saturating_sub(start).min(CUT_PERIOD), cut);
         watch(&part);
         self.seconds.push(part);
-        self.in_time.add(cut);
     }
 
-    fn end(&mut self, done: Done) {
+    fn end(&mut self, done: &Done) {
         self.drained.add(&done.drained);
         self.measured = self.measured.max(done.measured);
         self.thread_cpu.push((done.cpu, done.measured));
@@ -157,11 +162,6 @@ impl Sum {
         let in_time = self.in_time.counts.clone();
         self.in_time.add(&self.drained);
         let all = self.in_time;
-        let is_empty = |part: &Part| part.counts == super::recorder::Counts::default();
-        // A run of a whole number of seconds ends with a cut of some microseconds.
-        if self.seconds.len() > 1 && self.seconds.last().is_some_and(is_empty) {
-            self.seconds.pop();
-        }
         let offered = match plan.pace {
             Pace::Closed => None,
             Pace::Open { rate, arrivals } => Some(Offered { rate, arrivals }),
@@ -211,8 +211,8 @@ fn share(part: Duration, whole: Duration) -> f64 {
 /// `VmHWM` of proc(5).
 fn memory_peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kibibytes = status.lines().find_map(|line| {
-        line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    });
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kibibytes.unwrap_or(0) * 1024
 }

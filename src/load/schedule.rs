@@ -103,8 +103,10 @@ mod tests {
 
     #[test]
     fn constant_arrivals_are_evenly_spread_from_zero() {
-        let due: Vec<_> =
-            Schedule::new(STEADY, Arrivals::Constant, NONE, NONE, 0, 1).take(4).map(|t| t.as_millis()).collect();
+        let due: Vec<_> = Schedule::new(STEADY, Arrivals::Constant, NONE, NONE, 0, 1)
+            .take(4)
+            .map(|t| t.as_millis())
+            .collect();
         assert_eq!(due, [0, 10, 20, 30]);
     }
 
@@ -122,10 +124,7 @@ mod tests {
     fn a_ramp_is_steady_in_the_warm_up_and_then_grows_evenly() {
         let rate = Rate { first_per_second: 100.0, last_per_second: 300.0 };
         let warmup = Duration::from_secs(1);
-        let due = times(
-            Schedule::new(rate, Arrivals::Constant, warmup, Duration::from_secs(10), 0, 1),
-            11.0,
-        );
+        let due = times(Schedule::new(rate, Arrivals::Constant, warmup, Duration::from_secs(10), 0, 1), 11.0);
         let between = |a: f64, b: f64| due.iter().filter(|t| (a..b).contains(*t)).count();
         assert_eq!(between(0.0, 1.0), 100);
         // The integral of 100..300 over 10 s is 2000, of its first half 750.

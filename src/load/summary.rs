@@ -164,7 +164,7 @@ impl Part {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples(pub Histogram<u64>);
 
-/// A histogram of nanoseconds as it is in files: HdrHistogram's V2 form, deflated, in base64. A second's histogram
+/// A histogram of nanoseconds as it is in files: `HdrHistogram`'s V2 form, deflated, in base64. A second's histogram
 /// is some hundred bytes so, instead of a quarter of a megabyte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -215,8 +215,8 @@ impl Samples {
     /// above it, which would make it a matter of chance.
     pub fn percentile(&self, percentile: f64) -> Option<u64> {
         let above = self.0.len() as f64 * (1.0 - percentile / 100.0);
-        // A hundredth below five, because 100 - 99.99 is not exact.
-        (above >= 4.99).then(|| self.0.value_at_percentile(percentile))
+        // A little below five, because 100 - 99.99 is not exact.
+        (above >= 4.999).then(|| self.0.value_at_percentile(percentile))
     }
 }
 
@@ -303,7 +303,10 @@ impl std::fmt::Display for Warning {
                  too few --connections, did not keep up"
             ),
             Self::Unprotected { count } => {
-                write!(f, "{count} times the server let the client in without a login: the URL is open to everyone")
+                write!(
+                    f,
+                    "{count} times the server let the client in without a login: the URL is open to everyone"
+                )
             }
             Self::NothingMeasured => f.write_str("nothing was measured; see the errors"),
         }
@@ -352,5 +355,174 @@ impl Summary {
     /// Whether a reply named another user than its connection's.
     pub fn has_leak(&self) -> bool {
         self.identities.as_ref().is_some_and(|found| found.leaked > 0)
+    }
+}
+
+/// Why summaries could not be merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// Written by another version.
+    #[error("format {0} is not {FORMAT}, which this version reads")]
+    Format(u32),
+}
+
+impl Summary {
+    /// Adds a run of another machine that went on at the same time: counts and samples add up, percentiles come out of
+    /// the added samples, and the seconds are taken as the same ones.
+    ///
+    /// # Errors
+    /// [`MergeError`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
+        for format in [self.format, other.format] {
+            if format != FORMAT {
+                return Err(MergeError::Format(format));
+            }
+        }
+        self.runs.extend(other.runs.iter().cloned());
+        self.measured_seconds = self.measured_seconds.max(other.measured_seconds);
+        self.in_time.add(&other.in_time);
+        self.counts.add(&other.counts);
+        for (leg, samples) in &other.legs {
+            let sum = self.legs.entry(*leg).or_insert_with(|| Samples(recorder::histogram()));
+            recorder::add(&mut sum.0, &samples.0);
+        }
+        if let Some(lag) = &other.send_lag {
+            let sum = self.send_lag.get_or_insert_with(|| Samples(recorder::histogram()));
+            recorder::add(&mut sum.0, &lag.0);
+        }
+        self.prepared.add(&other.prepared);
+        self.seconds.resize_with(self.seconds.len().max(other.seconds.len()), Part::default);
+        for (mine, others) in self.seconds.iter_mut().zip(&other.seconds) {
+            mine.add(others);
+        }
+        self.unanswered.add(other.unanswered);
+        self.unsent.add(other.unsent);
+        if let Some(found) = &other.identities {
+            self.identities.get_or_insert_default().add(found);
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn add(&mut self, other: &Self) {
+        self.start_seconds = self.start_seconds.max(other.start_seconds);
+        self.length_seconds = self.length_seconds.max(other.length_seconds);
+        self.counts.add(&other.counts);
+        for (leg, samples) in &other.legs {
+            let mut sum = self.legs.get(leg).map_or_else(recorder::histogram, Packed::unpack);
+            recorder::add(&mut sum, &samples.unpack());
+            self.legs.insert(*leg, Packed::new(&sum));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A summary with these requests, in microseconds, in one second.
+    pub(crate) fn summary(requests_us: &[u64]) -> Summary {
+        let mut samples = recorder::histogram();
+        for micros in requests_us {
+            samples.record(micros * 1000).unwrap();
+        }
+        let counts = Counts { requests: requests_us.len() as u64, ..Counts::default() };
+        let cut =
+            Cut { counts: counts.clone(), legs: [(Leg::Request, samples.clone())].into(), ..Cut::default() };
+        let second = Part::new(Duration::ZERO, Duration::from_secs(1), &cut);
+        Summary {
+            format: FORMAT,
+            runs: vec![Run {
+                command: "iisplice load http://127.0.0.1/".into(),
+                started: "2026-01-02T03:04:05Z".into(),
+                started_unix_seconds: 1_767_323_045.0,
+                machine: Machine::this(),
+                scenario: Scenario::Steady,
+                auth: "none".into(),
+                urls: vec!["http://127.0.0.1/".into()],
+                connections: 1,
+                warmup_seconds: 0.0,
+                offered: None,
+                thread_cpu_shares: vec![0.5],
+                memory_peak_bytes: 1 << 20,
+            }],
+            measured_seconds: 1.0,
+            in_time: counts.clone(),
+            counts,
+            legs: [(Leg::Request, Samples(samples))].into(),
+            send_lag: None,
+            prepared: Part::default(),
+            seconds: vec![second],
+            unanswered: Left::default(),
+            unsent: Left::default(),
+            identities: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_as_json_reads_back() {
+        let written = summary(&[10, 20, 30_000]);
+        let text = serde_json::to_string(&written).unwrap();
+        let read: Summary = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.legs, written.legs);
+        assert_eq!(read.seconds[0].legs, written.seconds[0].legs);
+        assert_eq!((read.counts, read.format), (written.counts, FORMAT));
+    }
+
+    #[test]
+    fn a_damaged_histogram_is_refused_when_it_is_read() {
+        let text = serde_json::to_string(&summary(&[10])).unwrap();
+        let hdr = Packed::new(&summary(&[10]).legs[&Leg::Request].0).0;
+        for damaged in ["", "!!", "AAAA", &hdr[..hdr.len() / 2]] {
+            let error = serde_json::from_str::<Summary>(&text.replace(&hdr, damaged)).unwrap_err();
+            assert!(error.to_string().contains("a histogram that"), "{damaged:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn merged_runs_have_the_percentiles_of_all_samples_and_not_their_mean() {
+        let (fast, slow) = (vec![100; 900], vec![10_000; 100]);
+        let mut merged = summary(&fast);
+        merged.merge(&summary(&slow)).unwrap();
+        let whole = summary(&[fast, slow].concat());
+        assert_eq!(merged.legs, whole.legs);
+        assert_eq!(
+            merged.seconds[0].legs[&Leg::Request].unpack(),
+            whole.seconds[0].legs[&Leg::Request].unpack()
+        );
+        assert_eq!((merged.counts.requests, merged.runs.len(), merged.seconds.len()), (1000, 2, 1));
+        assert!((0.9..1.1).contains(&merged.measured_seconds), "they went on at the same time");
+    }
+
+    #[test]
+    fn another_format_is_not_merged() {
+        let other = Summary { format: 9, ..summary(&[1]) };
+        assert_eq!(summary(&[1]).merge(&other), Err(MergeError::Format(9)));
+    }
+
+    #[test]
+    fn a_percentile_with_fewer_than_five_samples_above_it_is_left_out() {
+        let samples = |count| Samples(summary(&vec![5; count]).legs[&Leg::Request].0.clone());
+        assert_eq!((samples(499).percentile(99.0), samples(9).percentile(50.0)), (None, None));
+        assert!(samples(500).percentile(99.0).is_some() && samples(50_000).percentile(99.99).is_some());
+    }
+
+    #[test]
+    fn the_reader_is_warned_of_what_makes_the_figures_doubtful() {
+        assert_eq!(summary(&[10]).warnings(), []);
+        let mut busy = summary(&[10]);
+        busy.runs[0].thread_cpu_shares = vec![0.1, 0.97];
+        assert_eq!(busy.warnings(), [Warning::GeneratorBusy { share: 0.97 }]);
+        let mut late = summary(&[10]);
+        late.counts.arrivals = 100;
+        late.legs.insert(Leg::FromIntendedStart, summary(&[10; 50]).legs[&Leg::Request].clone());
+        late.send_lag = Some(summary(&[5000; 50]).legs[&Leg::Request].clone());
+        let warnings = late.warnings();
+        assert!(
+            matches!(warnings[..], [Warning::SendLag { .. }, Warning::RateMissed { .. }]),
+            "{warnings:?}"
+        );
+        assert_eq!(summary(&[]).warnings(), [Warning::NothingMeasured]);
     }
 }

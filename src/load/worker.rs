@@ -55,7 +55,7 @@ pub(super) enum News {
     /// What was measured in a second after the warm-up; in order.
     Second(Cut),
     /// The thread is at its end.
-    Done(Done),
+    Done(Box<Done>),
     /// The thread could not start.
     Failed(LoadError),
 }
@@ -128,7 +128,7 @@ impl Worker {
         Self {
             index,
             requests: plan.targets.iter().map(|target| Requests::new(&plan, target)).collect(),
-            recorder: RefCell::new(Recorder::new()),
+            recorder: RefCell::new(Recorder::default()),
             slots: RefCell::new(Vec::with_capacity(connections)),
             preparing: Semaphore::new(PREPARED_AT_ONCE),
             clock: Cell::new(None),
@@ -255,7 +255,7 @@ pub(super) fn run(
     match tokio_uring::Runtime::new(&builder) {
         Ok(runtime) => {
             let last_words = match runtime.block_on(live(worker, news, clock, stop)) {
-                Ok(done) => News::Done(done),
+                Ok(done) => News::Done(Box::new(done)),
                 Err(error) => News::Failed(error),
             };
             // The receiver is gone only if the adding thread is, and then nobody wants the news.
@@ -317,6 +317,8 @@ async fn live(
     let _ = news.send(News::Ready(worker.recorder.borrow_mut().cut()));
     // Another thread could not start, or the word to stop came to it first.
     let Ok(clock) = clock.await else { return Ok(Done::default()) };
+    // What began earlier would count as warm-up.
+    tokio::time::sleep_until(clock.start.into()).await;
 
     worker.under_way.set(clients.len());
     worker.recorder.borrow_mut().leave_out_before(clock.measure_from);

@@ -1,4 +1,4 @@
-//! The percentile spectrum as text, in the form of `HistogramLogProcessor` and HdrHistogram's online plotter: values in
+//! The percentile spectrum as text, in the form of `HistogramLogProcessor` and `HdrHistogram`'s online plotter: values in
 //! milliseconds, cumulative, one section for each leg.
 
 use std::io::{self, Write};
@@ -11,6 +11,9 @@ use crate::load::recorder::Leg;
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 /// Steps of the spectrum for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
+
+/// Of a histogram with three digits.
+const SUB_BUCKETS: u32 = 2048;
 
 /// Writes the spectra of all legs.
 ///
@@ -30,12 +33,12 @@ pub fn write(summary: &Summary, to: &mut dyn Write) -> io::Result<()> {
 fn spectrum(samples: &Histogram<u64>, to: &mut dyn Write) -> io::Result<()> {
     let milliseconds = |nanoseconds: f64| nanoseconds / NANOSECONDS_PER_MILLISECOND;
     writeln!(to, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
+    let mut count = 0;
     for step in samples.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
         let value = milliseconds(step.value_iterated_to() as f64);
         let quantile = step.quantile_iterated_to();
-        let count = step.count_since_last_iteration();
-        let _ = count;
-        write!(to, "{value:>12.6} {quantile:>14.12} {:>10}", samples.count_between(0, step.value_iterated_to()))?;
+        count += step.count_since_last_iteration();
+        write!(to, "{value:>12.6} {quantile:>14.12} {count:>10}")?;
         if quantile < 1.0 {
             writeln!(to, " {:>14.2}", 1.0 / (1.0 - quantile))?;
         } else {
@@ -54,5 +57,5 @@ fn spectrum(samples: &Histogram<u64>, to: &mut dyn Write) -> io::Result<()> {
         milliseconds(samples.max() as f64),
         samples.len()
     )?;
-    writeln!(to, "#[Buckets = {:12}, SubBuckets     = {:12}]", samples.buckets(), 2048)
+    writeln!(to, "#[Buckets = {:12}, SubBuckets     = {:12}]", samples.buckets(), SUB_BUCKETS)
 }

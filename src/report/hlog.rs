@@ -1,4 +1,4 @@
-//! HdrHistogram's interval log, version 1.3: a line for each second and leg, tagged with the leg's name. Values are
+//! `HdrHistogram`'s interval log, version 1.3: a line for each second and leg, tagged with the leg's name. Values are
 //! nanoseconds; the column of maxima is in milliseconds.
 
 use std::io::{self, Write};

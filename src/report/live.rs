@@ -1,8 +1,9 @@
 //! A line a second on standard error while a run goes on: over itself on a terminal, one below the other elsewhere.
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::units;
 use crate::load::recorder::Leg;
@@ -15,26 +16,26 @@ pub struct Live {
     is_terminal: bool,
 }
 
-impl Live {
+impl Default for Live {
     /// Nothing is printed until the first second is over.
-    pub fn new() -> Self {
-        let bar = ProgressBar::no_length();
+    fn default() -> Self {
+        let bar = ProgressBar::no_length().with_style(ProgressStyle::default_spinner());
         bar.set_draw_target(ProgressDrawTarget::stderr());
         let is_terminal = !bar.is_hidden();
         Self { bar, is_terminal }
     }
+}
 
+impl Live {
     /// Shows a second of the run.
     pub fn show(&self, second: &Part) {
         let line = line(second);
         if self.is_terminal {
             self.bar.set_message(line);
-            self.bar.set_style(indicatif::ProgressStyle::with_template("{msg}").unwrap_or_else(|_| {
-                indicatif::ProgressStyle::default_spinner()
-            }));
             self.bar.tick();
         } else {
-            eprintln!("{line}");
+            // Nobody may be reading; the run goes on.
+            let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
 

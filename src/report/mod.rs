@@ -1,4 +1,4 @@
-//! Results become what people and programs read: text, JSON, `.hgrm`, an HdrHistogram interval log, HTML.
+//! Results become what people and programs read: text, JSON, `.hgrm`, an `HdrHistogram` interval log, HTML.
 //!
 //! Owns every way a [`Summary`] is shown, and the only standard output of `load` and `report`. It must never measure or
 //! change what was measured.
@@ -6,13 +6,18 @@
 //! ```text
 //! Summary -> text              for the terminal
 //!         -> json              for `iisplice report` and other programs
-//!         -> hgrm, hlog        for HdrHistogram's tools
+//!         -> hgrm, hlog        for `HdrHistogram`'s tools
+//!         -> html (chart)      for people; one file, nothing loaded from elsewhere
+//! two of them -> compare       what became slower, and what of it is noise
 //! ```
 //!
 //! Start with [`text`].
 
+mod chart;
+pub mod compare;
 pub mod hgrm;
 pub mod hlog;
+pub mod html;
 pub mod live;
 pub mod text;
 mod units;
@@ -28,10 +33,19 @@ use crate::load::Summary;
 pub struct Outputs {
     /// The summary as JSON.
     pub json: Option<PathBuf>,
-    /// The percentile spectrum of each leg, as HdrHistogram's plotter reads it.
+    /// The percentile spectrum of each leg, as `HdrHistogram`'s plotter reads it.
     pub hgrm: Option<PathBuf>,
-    /// Each second's histograms, as HdrHistogram's log tools read them.
+    /// Each second's histograms, as `HdrHistogram`'s log tools read them.
     pub hlog: Option<PathBuf>,
+    /// One file with tables and pictures, for a browser.
+    pub html: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// Whether there is nothing but the table to write.
+    pub fn is_empty(&self) -> bool {
+        [&self.json, &self.hgrm, &self.hlog, &self.html].iter().all(|path| path.is_none())
+    }
 }
 
 /// Why results could not be shown.
@@ -79,10 +93,16 @@ pub fn show(summary: &Summary, outputs: &Outputs) -> Result<(), ReportError> {
     write(&outputs.json, &|to| json(summary, to))?;
     write(&outputs.hgrm, &|to| hgrm::write(summary, to))?;
     write(&outputs.hlog, &|to| hlog::write(summary, to))?;
-    match table {
-        Some(table) => write_file(Path::new("-"), &|to| to.write_all(table.as_bytes())),
-        None => Ok(()),
-    }
+    write(&outputs.html, &|to| to.write_all(html::page(summary).as_bytes()))?;
+    table.map_or(Ok(()), |table| print(&table))
+}
+
+/// Prints text to standard output.
+///
+/// # Errors
+/// [`ReportError::Write`].
+pub fn print(text: &str) -> Result<(), ReportError> {
+    write_file(Path::new("-"), &|to| to.write_all(text.as_bytes()))
 }
 
 /// The summary as JSON.
@@ -104,10 +124,7 @@ pub fn read(path: &Path) -> Result<Summary, ReportError> {
     serde_json::from_slice(&content).map_err(|cause| ReportError::NotAResult { path: path.to_owned(), cause })
 }
 
-fn write_file(
-    path: &Path,
-    write_to: &dyn Fn(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), ReportError> {
+fn write_file(path: &Path, write_to: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Result<(), ReportError> {
     let written = if path.as_os_str() == "-" {
         let mut to = BufWriter::new(io::stdout().lock());
         write_to(&mut to).and_then(|()| to.flush())

@@ -115,8 +115,11 @@ fn counts(out: &mut String, summary: &Summary) {
     }
     let prepared = &summary.prepared.counts;
     if prepared.connects > 0 {
-        let logins =
-            if prepared.logins > 0 { format!(", {} logins", units::count(prepared.logins)) } else { String::new() };
+        let logins = if prepared.logins > 0 {
+            format!(", {} logins", units::count(prepared.logins))
+        } else {
+            String::new()
+        };
         let text = format!(
             "before the clock{:>14} connects{logins} in {}",
             units::count(prepared.connects),
@@ -126,7 +129,14 @@ fn counts(out: &mut String, summary: &Summary) {
     }
     let challenges = all.challenges + prepared.challenges;
     if challenges > 0 {
-        line(out, &format!("{:16}{:>14}  part of the logins, not errors", "401 challenges", units::count(challenges)));
+        line(
+            out,
+            &format!(
+                "{:16}{:>14}  part of the logins, not errors",
+                "401 challenges",
+                units::count(challenges)
+            ),
+        );
     }
     errors(out, summary);
 }
@@ -144,7 +154,10 @@ fn errors(out: &mut String, summary: &Summary) {
     for (name, left) in [("unanswered", summary.unanswered), ("not sent", summary.unsent)] {
         if left.count > 0 {
             let oldest = units::time(left.oldest_seconds * 1e9);
-            line(out, &format!("{name:16}{:>14}  at the end, the oldest for {oldest}", units::count(left.count)));
+            line(
+                out,
+                &format!("{name:16}{:>14}  at the end, the oldest for {oldest}", units::count(left.count)),
+            );
         }
     }
 }
@@ -186,7 +199,8 @@ fn generator(out: &mut String, summary: &Summary) {
     }
     out.push('\n');
     for run in &summary.runs {
-        let shares: Vec<_> = run.thread_cpu_shares.iter().map(|share| format!("{:.0} %", share * 100.0)).collect();
+        let shares: Vec<_> =
+            run.thread_cpu_shares.iter().map(|share| format!("{:.0} %", share * 100.0)).collect();
         line(
             out,
             &format!(
@@ -204,7 +218,12 @@ fn identity(out: &mut String, found: &Identities) {
         line(out, &format!("identity: {right} replies named their connection's user, none named another"));
     } else {
         let leaked = units::count(found.leaked);
-        line(out, &format!("IDENTITY LEAK: {leaked} replies named another user than their connection's ({right} the right one):"));
+        line(
+            out,
+            &format!(
+                "IDENTITY LEAK: {leaked} replies named another user than their connection's ({right} the right one):"
+            ),
+        );
         for leak in &found.leaks {
             line(
                 out,
@@ -218,7 +237,10 @@ fn identity(out: &mut String, found: &Identities) {
     if found.unnamed > 0 {
         line(
             out,
-            &format!("identity: {} replies named nobody, so nothing is proven for them", units::count(found.unnamed)),
+            &format!(
+                "identity: {} replies named nobody, so nothing is proven for them",
+                units::count(found.unnamed)
+            ),
         );
     }
 }

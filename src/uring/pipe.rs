@@ -169,7 +169,8 @@ impl Pipe {
     /// As splice(2), for the socket.
     pub fn drain(&mut self, to: &Socket) -> io::Result<Moved> {
         debug_assert!(self.queued_bytes > 0, "an empty pipe blocks like a full socket");
-        let moved = self.ring.inner().kernel.borrow_mut().splice(self.raw.read_end, to.fd(), self.queued_bytes);
+        let moved =
+            self.ring.inner().kernel.borrow_mut().splice(self.raw.read_end, to.fd(), self.queued_bytes);
         let moved = moved_of(moved)?;
         if let Moved::Bytes(bytes) = moved {
             self.queued_bytes -= bytes;

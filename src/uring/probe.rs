@@ -35,7 +35,9 @@ pub enum Error {
     )]
     Missing,
     /// Not enough memory that may be locked, or descriptors.
-    #[error("no io_uring of this size: {0}; lower --ring-entries or --buffers, or raise the limits (ulimit -l, -n)")]
+    #[error(
+        "no io_uring of this size: {0}; lower --ring-entries or --buffers, or raise the limits (ulimit -l, -n)"
+    )]
     Limit(#[source] io::Error),
     /// Anything else the kernel says.
     #[error("io_uring could not be set up: {0}")]

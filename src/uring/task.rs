@@ -65,7 +65,8 @@ impl Tasks {
     pub(super) fn run_woken(&self) {
         while let Some(id) = WOKEN.with_borrow_mut(VecDeque::pop_front) {
             // Out of its slot while it runs: it may spawn, which moves the slots.
-            let Some(mut future) = self.slots.borrow_mut().get_mut(id).and_then(|slot| slot.future.take()) else {
+            let Some(mut future) = self.slots.borrow_mut().get_mut(id).and_then(|slot| slot.future.take())
+            else {
                 continue;
             };
             let waker = waker(id);

@@ -23,7 +23,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
     let (plan, outputs) = arguments.plan(command())?;
     let stop = stop_on_signal().map_err(Error::Signals)?;
-    let live = Live::new();
+    let live = Live::default();
     let run = load::run(&plan, &stop, |second| live.show(second));
     live.end();
     let summary = run?;

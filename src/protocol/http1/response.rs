@@ -109,7 +109,8 @@ fn framing(
             }
             length = Some(value);
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            chunked = Some(list_items(header.value).last().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked")));
+            chunked =
+                Some(list_items(header.value).last().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked")));
         } else if header.name.eq_ignore_ascii_case("connection") {
             for item in list_items(header.value) {
                 if item.eq_ignore_ascii_case(b"close") {
@@ -296,7 +297,10 @@ mod tests {
     use proptest::prelude::*;
 
     /// Reads one reply from `input`: status, content, bytes taken, keep-alive.
-    fn whole(input: &[u8], answer_to: AnswerTo) -> Result<Option<(u16, Vec<u8>, usize, bool)>, ResponseError> {
+    fn whole(
+        input: &[u8],
+        answer_to: AnswerTo,
+    ) -> Result<Option<(u16, Vec<u8>, usize, bool)>, ResponseError> {
         let head = read_head(input, answer_to, |h| (h.status, h.length_bytes, h.body, h.keep_alive))?;
         let Some((status, mut taken, mut body, keep_alive)) = head else { return Ok(None) };
         let mut content = Vec::new();
@@ -334,7 +338,11 @@ mod tests {
             let mut content = Vec::new();
             body.advance(&CHUNKED[body_at..cut], |d| content.extend_from_slice(d)).unwrap();
             body.advance(&CHUNKED[cut..], |d| content.extend_from_slice(d)).unwrap();
-            assert_eq!((body, content.as_slice()), (Body::Complete, b"abc0123456789".as_slice()), "cut at {cut}");
+            assert_eq!(
+                (body, content.as_slice()),
+                (Body::Complete, b"abc0123456789".as_slice()),
+                "cut at {cut}"
+            );
         }
     }
 
@@ -351,7 +359,8 @@ mod tests {
 
     #[test]
     fn interim_replies_are_skipped_but_101_is_final() {
-        let input = [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", SIZED].concat();
+        let input =
+            [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", SIZED].concat();
         assert_eq!(whole(&input, AnswerTo::Usual), Ok(Some((200, b"hello".to_vec(), input.len(), true))));
         let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x00";
         assert_eq!(whole(upgrade, AnswerTo::Usual), Ok(Some((101, vec![], upgrade.len() - 2, false))));
@@ -395,7 +404,11 @@ mod tests {
     fn lengths_that_are_not_one_number_are_refused() {
         for lengths in ["-1", "1, 2", "0x5", "", "99999999999999999999", "5\r\nContent-Length: 6"] {
             let input = format!("HTTP/1.1 200 OK\r\nContent-Length: {lengths}\r\n\r\n");
-            assert_eq!(whole(input.as_bytes(), AnswerTo::Usual), Err(ResponseError::ContentLength), "{lengths}");
+            assert_eq!(
+                whole(input.as_bytes(), AnswerTo::Usual),
+                Err(ResponseError::ContentLength),
+                "{lengths}"
+            );
         }
     }
 
