@@ -1,43 +1,102 @@
 //! Parse, dispatch, exit code.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Parser;
+use iisplice::cli::mock::MockArgs;
+use iisplice::cli::proxy::ProxyArgs;
 use iisplice::cli::{self, Cli, Command};
 use iisplice::control::limits::Host;
+use iisplice::control::signals::Signals;
+use iisplice::control::{self, logging};
+use iisplice::mock;
+use nix::sys::signal::{SigSet, Signal};
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return fail(&cli::one_line(&error), ExitCode::from(2)),
+        Err(error) if error.use_stderr() => return fail(cli::one_line(&error), ExitCode::from(2)),
         Err(help) => {
             // Nobody is left to tell when standard output is closed.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
     };
+    let log_level = cli.verbosity.filter();
     match cli.command {
-        Command::Report(arguments) => cli::report::execute(arguments)
-            .unwrap_or_else(|error| fail(&error.to_string(), error.exit_code())),
+        Command::Proxy(arguments) => proxy(*arguments, log_level),
+        Command::Mock(arguments) => mock(*arguments, log_level),
         Command::Load(arguments) => {
             cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error.to_string(), error.exit_code()))
         }
-        Command::Proxy(arguments) => {
-            let host = match Host::prepare() {
-                Ok(host) => host,
-                Err(error) => {
-                    return fail(&format!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
-                }
-            };
-            match arguments.plan(&host) {
-                Ok(_plan) => ExitCode::SUCCESS,
-                Err(error) => fail(&error.to_string(), error.exit_code()),
-            }
-        }
+        Command::Report(arguments) => cli::report::execute(arguments)
+            .unwrap_or_else(|error| fail(&error.to_string(), error.exit_code())),
     }
 }
 
-fn fail(line: &str, code: ExitCode) -> ExitCode {
-    eprintln!("iisplice: {line}");
+fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
+    let host = match Host::prepare() {
+        Ok(host) => host,
+        Err(error) => {
+            return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
+        }
+    };
+    let plan = match arguments.plan(&host) {
+        Ok(plan) => plan,
+        Err(error) => return fail(&error, error.exit_code()),
+    };
+    // After the resolver, which may take long, and before the first other thread, which takes the mask over.
+    let signals = match Signals::block() {
+        Ok(signals) => signals,
+        Err(error) => return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
+    };
+    let _written_when_dropped = logging::start(log_level);
+    match control::serve(plan, signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+/// Serves until SIGINT or SIGTERM.
+fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
+    let host = match Host::prepare() {
+        Ok(host) => host,
+        Err(error) => {
+            return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
+        }
+    };
+    let settings = match arguments.settings(&host) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, error.exit_code()),
+    };
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    // Blocked before the threads start, which inherit it: the signals wait for this thread.
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    if let Err(error) = signals.thread_block() {
+        return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE);
+    }
+    let _written_when_dropped = logging::start(log_level);
+    let mock = match mock::start(settings) {
+        Ok(mock) => mock,
+        Err(error) => return fail(&error, ExitCode::FAILURE),
+    };
+    for address in mock.addresses() {
+        tracing::info!("mock IIS on {scheme}://{address}");
+    }
+    // It fails only for a set that is no set.
+    let _ = signals.wait();
+    mock.stop();
+    ExitCode::SUCCESS
+}
+
+/// One line on standard error: by way of the log once there is one, since that never waits for the terminal.
+fn fail(line: impl Display, code: ExitCode) -> ExitCode {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{line}");
+    } else {
+        eprintln!("iisplice: {line}");
+    }
     code
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a command line, in one line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A command line that cannot be carried out, found after its text was read.
@@ -28,6 +29,20 @@ pub enum Error {
         /// As asked for.
         sessions_max: usize,
     },
+    /// A file with users that cannot be read.
+    #[error("--users {}: {reason}", path.display())]
+    UsersFile {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Channel bindings without a channel.
+    #[error("--extended-protection needs TLS to bind logins to; add --tls, or --tls-cert and --tls-key")]
+    ProtectionWithoutTls,
+    /// A Unix socket for the mock.
+    #[error("--listen {0}: the mock listens on TCP only; give HOST:PORT or [IPv6]:PORT")]
+    ListenPath(String),
     /// Steering to the worker on a CPU where workers have none.
     #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
     SteerUnpinned,
@@ -48,9 +63,13 @@ impl Error {
     /// 2 where the command line is at fault, 1 where this host is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Resolve { .. } | Self::ListenTwice(_) | Self::IdleWorkers { .. } | Self::SteerUnpinned => {
-                ExitCode::from(2)
-            }
+            Self::Resolve { .. }
+            | Self::ListenTwice(_)
+            | Self::IdleWorkers { .. }
+            | Self::UsersFile { .. }
+            | Self::ProtectionWithoutTls
+            | Self::ListenPath(_)
+            | Self::SteerUnpinned => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }
@@ -116,7 +135,7 @@ mod tests {
             (&["serve"], "unrecognized subcommand 'serve'"),
             (
                 &[],
-                "'iisplice' requires a subcommand but one was not provided [subcommands: proxy, load, report]",
+                "'iisplice' requires a subcommand but one was not provided [subcommands: proxy, mock, load, report]",
             ),
         ] {
             assert_eq!(complaint(arguments), expected, "{arguments:?}");

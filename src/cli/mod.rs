@@ -8,12 +8,13 @@
 //!
 //! What can be told wrong from the text alone (a number out of bounds, an address without a port) is
 //! told by the value's parser, so that the line names the flag; what needs the other flags, the resolver or the
-//! host is told by the command's `plan`. Nothing here opens a socket or a file. Start at [`Cli`], then
+//! host is told by the command's `plan`. Nothing here opens a socket, nor a file but those that arguments are in. Start at [`Cli`], then
 //! [`proxy::ProxyArgs`].
 
 pub mod address;
 mod error;
 pub mod load;
+pub mod mock;
 pub mod proxy;
 mod quantity;
 pub mod report;
@@ -41,6 +42,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve: every client gets an upstream connection of its own, for its whole life
     Proxy(Box<proxy::ProxyArgs>),
+    /// Stand in for an IIS site: verifies NTLM and Negotiate logins for real
+    Mock(Box<mock::MockArgs>),
     /// Send requests, log in for real, and measure
     Load(Box<load::LoadArgs>),
     /// Show, merge or compare results of load

@@ -196,7 +196,7 @@ impl ProxyArgs {
             },
             drain_timeout: self.drain_timeout,
         };
-        Ok(Plan { settings, workers, access_log })
+        Ok(Plan { settings, workers, access_log, descriptors_max: host.descriptors_max })
     }
 
     /// How many workers there are, where each runs, and its share of the connections.

@@ -1,13 +1,35 @@
 //! The slow path: what the process needs around its workers.
 //!
-//! This room never touches a session and nothing on the data path waits for it. Start at [`Plan`].
+//! This room owns the process: its limits, its signals, its threads, its logs. It must never touch a session, and
+//! nothing on the data path waits for it: workers leave records in a bounded channel and are told to stop by a flag.
+//!
+//! ```text
+//!   Plan --> serve --> probe, pipes, bind, logs, start-up line
+//!                 |--> workers (proxy::worker), one thread each --Ended--.
+//!                 |--> signals --Request--------------------------------> supervise --> stop flags, exit
+//!                 `--> log_writer <--Record-- workers
+//! ```
+//!
+//! Start at [`serve()`], which is that picture as code; then `supervise.rs`.
 
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use crate::proxy;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Settings, WorkerSettings};
 
 pub mod limits;
+pub mod log_writer;
+pub mod logging;
+mod serve;
+pub mod signals;
+pub mod start_up;
+pub mod supervise;
+
+pub use serve::serve;
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]
@@ -18,6 +40,8 @@ pub struct Plan {
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is kept.
     pub access_log: Option<AccessLog>,
+    /// The descriptor limit that the plan was made for.
+    pub descriptors_max: u64,
 }
 
 /// The access log as the operator wants it.
@@ -36,4 +60,45 @@ pub enum LogTarget {
     Stdout,
     /// Appended to a file, which is opened anew on SIGUSR1.
     File(PathBuf),
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("-"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why the proxy does not serve, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line names a file that cannot be written to.
+    #[error("--access-log {target}: {source}; give a file that can be created or appended to, - or off")]
+    AccessLog {
+        /// As given.
+        target: LogTarget,
+        /// Why.
+        source: io::Error,
+    },
+    /// What this host does not allow: an address, `io_uring`.
+    #[error(transparent)]
+    Proxy(#[from] proxy::Error),
+    /// No descriptor or thread for the workers.
+    #[error("cannot start a worker: {0}; raise the limits on descriptors and threads (ulimit -n, -u)")]
+    Resource(#[source] io::Error),
+    /// A worker that fails or panics.
+    #[error(transparent)]
+    Worker(#[from] supervise::WorkerFailure),
+}
+
+impl Error {
+    /// 2 where the command line is at fault, 1 where this host or the program is.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::AccessLog { .. } => ExitCode::from(2),
+            Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => ExitCode::FAILURE,
+        }
+    }
 }

@@ -5,10 +5,15 @@
 //!
 //! | module | what it speaks |
 //! | --- | --- |
+//! | [`http1`] | HTTP/1.1 heads and bodies |
 //! | [`ntlm`] | NTLM messages and logins, both sides |
-//! | [`spnego`] | the `Negotiate` wrapping around them |
+//! | [`proxy_protocol`] | the line before a connection that names its client |
+//! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
 
+mod der;
 pub mod http1;
 pub mod ntlm;
 pub mod proxy_protocol;
 pub mod spnego;
+
+pub use der::DerError;

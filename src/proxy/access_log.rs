@@ -1,10 +1,302 @@
-//! What a session leaves behind, as text.
+//! What a session leaves behind, as a line of text.
+//!
+//! ```text
+//! session ends --Record--> LogSender::send (never waits) --channel--> a thread of `control`: Names::line -> file
+//! ```
+//!
+//! The data path only moves a [`Record`] into a bounded channel; formatting and writing are done elsewhere and later.
+//! When that cannot keep up (a disk that stalls), the channel fills and lines are counted as dropped.
+
+use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::record::Record;
+use super::settings::Upstream;
+use crate::uring::Address;
 
 /// What a line of the access log looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `key=value` pairs.
+    /// `key=value` pairs, `-` for what there is not.
     Text,
-    /// A JSON object.
+    /// A JSON object, `null` for what there is not.
     Json,
+}
+
+/// What travels to the writer.
+#[derive(Debug)]
+pub enum Entry {
+    /// One line to write.
+    Record(Record),
+    /// Nothing to write: look at what else there is to do.
+    Wake,
+}
+
+/// Where sessions leave their records; clones feed the same log.
+#[derive(Debug, Clone)]
+pub struct LogSender {
+    entries: SyncSender<Entry>,
+    dropped_lines: Arc<AtomicU64>,
+}
+
+/// A log for at most `records_max` records that wait to be written.
+pub fn channel(records_max: usize) -> (LogSender, Receiver<Entry>) {
+    let (entries, receiver) = sync_channel(records_max);
+    (LogSender { entries, dropped_lines: Arc::default() }, receiver)
+}
+
+impl LogSender {
+    /// Hands a record to the writer, or counts it as dropped when the writer is behind. Never waits.
+    pub fn send(&self, record: Record) {
+        if self.entries.try_send(Entry::Record(record)).is_err() {
+            self.dropped_lines.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the writer look up from its sleep. One that is behind is awake anyway. Never waits.
+    pub fn wake(&self) {
+        match self.entries.try_send(Entry::Wake) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Lines that were not written since the start: here or by the writer.
+    pub fn dropped_lines(&self) -> &Arc<AtomicU64> {
+        &self.dropped_lines
+    }
+}
+
+/// The names that records hold indexes of, and how lines look.
+#[derive(Debug, Clone)]
+pub struct Names {
+    listeners: Vec<String>,
+    upstreams: Vec<String>,
+}
+
+impl Names {
+    /// In the order of the indexes; a listener is named as it was bound.
+    pub fn new(listeners: &[Address], upstreams: &[Upstream]) -> Self {
+        Self {
+            listeners: listeners.iter().map(ToString::to_string).collect(),
+            upstreams: upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        }
+    }
+
+    /// Appends the line of `record` with its line feed; there is no other in it.
+    pub fn append_line(&self, record: &Record, format: Format, lines: &mut String) {
+        let line = Line::new(self, record);
+        // Writing to a String does not fail, nor does serialising numbers and strings.
+        match format {
+            Format::Text => drop(write!(lines, "{line}")),
+            Format::Json => lines.push_str(&serde_json::to_string(&line).unwrap_or_default()),
+        }
+        lines.push('\n');
+    }
+}
+
+/// The fields of a line in their order, under their names in both formats.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    listener: &'a str,
+    client: String,
+    proxied: Option<String>,
+    upstream: Option<&'a str>,
+    connect_ms: Option<f64>,
+    first_byte_ms: Option<f64>,
+    duration_ms: f64,
+    to_upstream_bytes: u64,
+    to_client_bytes: u64,
+    spliced: f64,
+    end: &'static str,
+}
+
+impl<'a> Line<'a> {
+    fn new(names: &'a Names, record: &Record) -> Self {
+        let bytes = record.upstream_bytes + record.client_bytes;
+        let spliced = if bytes == 0 { 0.0 } else { record.spliced_bytes as f64 / bytes as f64 };
+        Self {
+            // A clock before 1970 is wrong; humantime would panic.
+            time: humantime::format_rfc3339_millis(record.started.max(SystemTime::UNIX_EPOCH)).to_string(),
+            listener: names.listeners.get(record.listener).map_or("-", String::as_str),
+            client: record.client.to_string(),
+            proxied: record.proxied.as_ref().map(ToString::to_string),
+            upstream: record.upstream.and_then(|index| names.upstreams.get(index)).map(String::as_str),
+            connect_ms: record.connect_time.map(milliseconds),
+            first_byte_ms: record.first_byte_time.map(milliseconds),
+            duration_ms: milliseconds(record.duration),
+            to_upstream_bytes: record.upstream_bytes,
+            to_client_bytes: record.client_bytes,
+            // Three digits are enough; `1.0` is for all of them only.
+            spliced: (spliced * 1000.0).floor() / 1000.0,
+            end: record.end.as_str(),
+        }
+    }
+}
+
+/// To a microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "time={} listener={} client={}", self.time, Value(self.listener), Value(&self.client))?;
+        write!(f, " proxied={}", Value(self.proxied.as_deref().unwrap_or("-")))?;
+        write!(f, " upstream={}", Value(self.upstream.unwrap_or("-")))?;
+        write!(f, " connect_ms={} first_byte_ms={}", Number(self.connect_ms), Number(self.first_byte_ms))?;
+        write!(f, " duration_ms={:.3}", self.duration_ms)?;
+        write!(f, " to_upstream_bytes={} to_client_bytes={}", self.to_upstream_bytes, self.to_client_bytes)?;
+        write!(f, " spliced={:.3} end={}", self.spliced, self.end)
+    }
+}
+
+/// A number of milliseconds, `-` for none.
+struct Number(Option<f64>);
+
+impl Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number:.3}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// A text that stays one word: quoted and escaped when it would not (a Unix path may hold anything).
+struct Value<'a>(&'a str);
+
+impl Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_word = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\');
+        if !self.0.is_empty() && self.0.chars().all(is_word) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "{:?}", self.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::record::End;
+
+    fn names() -> Names {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Names {
+            listeners: names(&["0.0.0.0:80", "unix:/run/a b"]),
+            upstreams: names(&["iis1.corp:80", "iis2.corp:80"]),
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
+            listener: 0,
+            client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
+            proxied: Some(Address::Ip("[2001:db8::7]:4711".parse().expect("an address"))),
+            upstream: Some(1),
+            connect_time: Some(Duration::from_micros(1204)),
+            first_byte_time: Some(Duration::from_millis(12)),
+            duration: Duration::from_secs(61),
+            upstream_bytes: 1000,
+            client_bytes: 2000,
+            spliced_bytes: 1999,
+            end: End::ClientClose,
+        }
+    }
+
+    /// A client that was turned away at once.
+    fn turned_away() -> Record {
+        Record {
+            listener: 1,
+            client: Address::Unix(std::path::PathBuf::new()),
+            proxied: None,
+            upstream: None,
+            connect_time: None,
+            first_byte_time: None,
+            duration: Duration::from_micros(999),
+            upstream_bytes: 0,
+            client_bytes: 0,
+            spliced_bytes: 0,
+            end: End::Refused,
+            ..record()
+        }
+    }
+
+    fn line(record: &Record, format: Format) -> String {
+        let mut line = String::new();
+        names().append_line(record, format, &mut line);
+        line
+    }
+
+    #[test]
+    fn a_line_of_text() {
+        assert_eq!(
+            line(&record(), Format::Text),
+            "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 proxied=[2001:db8::7]:4711 \
+             upstream=iis2.corp:80 connect_ms=1.204 first_byte_ms=12.000 duration_ms=61000.000 \
+             to_upstream_bytes=1000 to_client_bytes=2000 spliced=0.666 end=client-close\n"
+        );
+        assert_eq!(
+            line(&turned_away(), Format::Text),
+            "time=2023-11-14T22:13:20.042Z listener=\"unix:/run/a b\" client=unix: proxied=- upstream=- \
+             connect_ms=- first_byte_ms=- duration_ms=0.999 to_upstream_bytes=0 to_client_bytes=0 \
+             spliced=0.000 end=refused\n"
+        );
+    }
+
+    #[test]
+    fn a_line_of_json() {
+        assert_eq!(
+            line(&record(), Format::Json),
+            "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"0.0.0.0:80\",\"client\":\"192.0.2.7:51234\",\
+             \"proxied\":\"[2001:db8::7]:4711\",\"upstream\":\"iis2.corp:80\",\"connect_ms\":1.204,\
+             \"first_byte_ms\":12.0,\"duration_ms\":61000.0,\"to_upstream_bytes\":1000,\"to_client_bytes\":2000,\
+             \"spliced\":0.666,\"end\":\"client-close\"}\n"
+        );
+        assert_eq!(
+            line(&turned_away(), Format::Json),
+            "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"unix:/run/a b\",\"client\":\"unix:\",\
+             \"proxied\":null,\"upstream\":null,\"connect_ms\":null,\"first_byte_ms\":null,\"duration_ms\":0.999,\
+             \"to_upstream_bytes\":0,\"to_client_bytes\":0,\"spliced\":0.0,\"end\":\"refused\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_forge_a_line_with_its_path() {
+        let client = Address::Unix("/tmp/x\ntime=now end=\"\u{1b}[2J".into());
+        let record = Record { client, ..record() };
+        for format in [Format::Text, Format::Json] {
+            let line = line(&record, format);
+            assert_eq!(line.chars().filter(|c| c.is_control()).collect::<String>(), "\n", "{line:?}");
+        }
+        assert!(line(&record, Format::Text).contains("client=\"unix:/tmp/x\\ntime=now end=\\\"\\u{1b}[2J\""));
+    }
+
+    #[test]
+    fn a_clock_before_1970_does_not_stop_the_log() {
+        let started = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert!(
+            line(&Record { started, ..record() }, Format::Text).starts_with("time=1970-01-01T00:00:00.000Z ")
+        );
+    }
+
+    #[test]
+    fn a_full_channel_drops_and_counts_and_does_not_wait() {
+        let (sender, receiver) = channel(2);
+        for _ in 0..5 {
+            sender.send(record());
+        }
+        sender.wake();
+        assert_eq!(sender.dropped_lines().load(Ordering::Relaxed), 3);
+        drop(sender);
+        assert_eq!(receiver.iter().count(), 2);
+    }
 }

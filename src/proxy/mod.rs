@@ -1,5 +1,63 @@
-//! The proxy.
+//! The proxy: from a listener to the end of a session.
+//!
+//! This room owns every connection, and decides everything about it. It must never share an upstream connection
+//! between clients, and never call `control`, take a lock, allocate or format on the way of a message.
+//!
+//! ```text
+//!   listener --accept--> session --look--> client_header
+//!                           |----choose, connect----> upstream
+//!                           |----relay--------------> relay
+//!                           '----close, record------> access_log
+//! ```
+//!
+//! A [`worker`] is a thread with all of this to itself. Start with `session.rs`, which is that line as code.
 
 pub mod access_log;
+pub mod bind;
+mod client_header;
+mod listener;
 pub mod record;
+mod relay;
+mod session;
 pub mod settings;
+pub mod stop;
+mod upstream;
+pub mod worker;
+
+use std::io;
+
+use crate::uring::{self, Address};
+
+/// Why a worker cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listening socket is not to be had.
+    #[error("cannot listen on {address}: {source}{}", bind_hint(.source))]
+    Bind {
+        /// Where.
+        address: Address,
+        /// Why.
+        source: io::Error,
+    },
+    /// An upstream's address that no socket can be connected to.
+    #[error("an upstream's address cannot be used: {0}")]
+    Address(#[source] io::Error),
+    /// No ring.
+    #[error(transparent)]
+    Kernel(#[from] uring::Error),
+    /// The ring failed while it was used: our bug, or the kernel's.
+    #[error("the ring failed: {0}")]
+    Ring(#[source] io::Error),
+}
+
+fn bind_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process listens there (see `ss -ltnp`)",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE (setcap \
+             cap_net_bind_service=+ep), a Unix socket needs a directory that can be written to"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address (see `ip address`)",
+        _ => "",
+    }
+}

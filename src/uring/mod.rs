@@ -31,6 +31,7 @@ mod provided;
 mod ring;
 mod shortage;
 mod socket;
+mod sockopt;
 mod task;
 
 use std::rc::Rc;
@@ -47,6 +48,7 @@ pub use probe::{Error, Features, probe};
 pub use ring::Ring;
 pub use shortage::Shortage;
 pub use socket::{Expect, Listener, Received, Socket, is_out_of_descriptors};
+pub use sockopt::{set_defer_accept, set_fastopen_queue};
 
 /// How a worker's ring is made.
 #[derive(Debug, Clone, Copy)]

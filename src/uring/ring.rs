@@ -153,7 +153,8 @@ impl Ring {
             if inner.tasks.living() == 0 && inner.ops.borrow().in_flight() == 0 {
                 return Ok(());
             }
-            inner.kernel.borrow_mut().enter(self.wait())?;
+            let wait = self.wait();
+            inner.kernel.borrow_mut().enter(wait)?;
             inner.kernel.borrow_mut().completions(&mut completions);
             self.dispatch(&mut completions);
             inner.now.set(inner.kernel.borrow().now());

@@ -14,7 +14,7 @@ fn plan_on(host: &Host, flags: &[&str]) -> Result<Plan, Error> {
     let arguments = ["iisplice", "proxy"].iter().chain(&LEAST).chain(flags);
     let Command::Proxy(proxy) = Cli::try_parse_from(arguments).expect("a well formed command line").command
     else {
-        panic!("another command")
+        panic!("another command");
     };
     proxy.plan(host)
 }
@@ -30,7 +30,7 @@ fn refused(flags: &[&str]) -> String {
 
 #[test]
 fn without_flags_everything_has_its_documented_default() {
-    let Plan { settings, workers, access_log } = plan(&[]);
+    let Plan { settings, workers, access_log, .. } = plan(&[]);
     assert_eq!(settings.listeners, [Address::Ip("127.0.0.1:8080".parse().expect("an address"))]);
     assert_eq!(settings.upstreams.len(), 1);
     assert_eq!(settings.upstreams[0].name, "192.0.2.1:80");
@@ -55,7 +55,7 @@ fn without_flags_everything_has_its_documented_default() {
 
 #[test]
 fn every_flag_reaches_its_setting() {
-    let Plan { settings, workers, access_log } = plan(&[
+    let Plan { settings, workers, access_log, .. } = plan(&[
         "--listen=unix:/run/iisplice.sock",
         "--upstream=192.0.2.2:80",
         "--connect-timeout=250ms",

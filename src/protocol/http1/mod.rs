@@ -1,5 +1,9 @@
 //! HTTP/1.1 messages (RFC 9112), sans-IO.
 //!
-//! Start with [`response`]: what a client must know of a reply to find its end on the connection.
+//! A server starts with [`request`]: the head, strictly, and which [`body`] follows it. Anything that two servers in a
+//! row could read differently is an error, not a guess. A client starts with [`response`]: the head, and where the
+//! reply ends on the connection.
 
+pub mod body;
+pub mod request;
 pub mod response;

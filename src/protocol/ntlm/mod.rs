@@ -17,6 +17,7 @@
 mod authenticate;
 mod av_pairs;
 mod challenge;
+mod channel_bindings;
 mod client;
 mod flags;
 mod negotiate;
@@ -31,10 +32,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use authenticate::{Authenticate, NtResponse, NtlmV2Response};
 pub use av_pairs::{AV_FLAG_MIC, AvId, AvPairs, AvPairsBuilder};
 pub use challenge::Challenge;
+pub use channel_bindings::{CertificateError, ChannelBindings};
 pub use client::{Answered, AwaitingChallenge, Client, ClientError, ClientRandom, Credentials};
 pub use flags::{Flags, Version};
 pub use negotiate::Negotiate;
-pub use ntlmv2::{ChannelBindings, Direction, NtHash, SessionKey};
+pub use ntlmv2::{Direction, NtHash, SessionKey};
 pub use server::{AwaitingAuthenticate, ExtendedProtection, Login, Refusal, Server};
 
 /// Whether a token is an NTLM message as such, which clients also send under `Negotiate`, without SPNEGO.

@@ -136,29 +136,6 @@ const CLIENT_SEAL: &[u8] = b"session key to client-to-server sealing key magic c
 const SERVER_SIGN: &[u8] = b"session key to server-to-client signing key magic constant\0";
 const SERVER_SEAL: &[u8] = b"session key to server-to-client sealing key magic constant\0";
 
-/// What ties a login to the TLS connection it came over (RFC 5929 `tls-server-end-point`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChannelBindings(pub(super) [u8; 16]);
-
-impl ChannelBindings {
-    /// From the hash of the server's certificate: the hash function of the certificate's signature, but SHA-256 for
-    /// MD5 and SHA-1 (RFC 5929 section 4.1).
-    ///
-    /// MD5 over `gss_channel_bindings_struct` (MS-NLMP 2.2.2.1, RFC 2744 3.11): four empty address fields, the length
-    /// of the application data, the application data.
-    pub fn of_certificate_hash(certificate_hash: &[u8]) -> Self {
-        const PREFIX: &[u8] = b"tls-server-end-point:";
-        // A certificate hash is at most 64 bytes.
-        let len = (PREFIX.len() + certificate_hash.len()) as u32;
-        Self(md5(&[&[0; 16], &len.to_le_bytes(), PREFIX, certificate_hash]))
-    }
-
-    /// The value of the AV pair.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
 /// Upper case as Windows' tables have it: character by character, one UTF-16 unit to one unit. So `ß` stays, what
 /// lies outside the basic plane stays, and no foreign letter turns into an ASCII one.
 pub(super) fn upper_case(text: &str) -> String {
@@ -193,7 +170,7 @@ fn block_key(key: &[u8; 16]) -> [u8; 64] {
     block
 }
 
-fn md5(parts: &[&[u8]]) -> [u8; 16] {
+pub(super) fn md5(parts: &[&[u8]]) -> [u8; 16] {
     let mut hash = Md5::new();
     for part in parts {
         hash.update(part);

@@ -18,11 +18,12 @@
 //! messages under `Negotiate`: ask [`ntlm::is_message`](super::ntlm::is_message) first. Start with `token.rs`.
 
 mod client;
-mod der;
 mod server;
 #[cfg(test)]
 mod tests;
 mod token;
+
+use super::der::DerError;
 
 pub use client::{AwaitingChallenge, AwaitingResult, Client, ClientError};
 pub use server::{AwaitingAuthenticate, AwaitingNegotiate, Begun, Refusal, begin};
@@ -31,23 +32,9 @@ pub use token::{MechTypes, Mechanism, NegState, NegTokenInit, NegTokenResp, mech
 /// What is wrong with a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It ends too early.
-    #[error("the token ends too early")]
-    Truncated,
-    /// There is more than one element where only one may be.
-    #[error("there are bytes after the token's end")]
-    TrailingBytes,
-    /// A length of a form that DER does not have.
-    #[error("a length is not in definite form, or over 32 bits")]
-    BadLength,
-    /// Another element than the one that is due.
-    #[error("tag {found:#04x} where {expected:#04x} is due")]
-    UnexpectedTag {
-        /// The tag that is due.
-        expected: u8,
-        /// The tag that came.
-        found: u8,
-    },
+    /// Its elements.
+    #[error("the token is damaged: {0}")]
+    Der(#[from] DerError),
     /// A GSS token of another mechanism.
     #[error("a GSS token, but not SPNEGO's")]
     NotSpnego,

@@ -5,6 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::der;
 use crate::protocol::ntlm::{
     self, ClientRandom, Credentials, Direction, ExtendedProtection, FileTime, Login, NtHash, Server,
 };
@@ -134,14 +135,14 @@ fn a_mechanism_that_is_not_spnego_is_named() {
 #[test]
 fn lengths_that_lie() {
     for (token, expected) in [
-        (&b"\xa1\x80\x00\x00"[..], TokenError::BadLength),
-        (b"\xa1\x85\x00\x00\x00\x00\x00", TokenError::BadLength),
-        (b"\xa1\x84\xff\xff\xff\xff", TokenError::Truncated),
-        (b"\xa1\x82\x00", TokenError::Truncated),
-        (b"\xa1\x02\x30\x00\x00", TokenError::TrailingBytes),
-        (b"\xa1\x03\x30\x00\x00", TokenError::TrailingBytes),
+        (&b"\xa1\x80\x00\x00"[..], DerError::BadLength),
+        (b"\xa1\x85\x00\x00\x00\x00\x00", DerError::BadLength),
+        (b"\xa1\x84\xff\xff\xff\xff", DerError::Truncated),
+        (b"\xa1\x82\x00", DerError::Truncated),
+        (b"\xa1\x02\x30\x00\x00", DerError::TrailingBytes),
+        (b"\xa1\x03\x30\x00\x00", DerError::TrailingBytes),
     ] {
-        assert_eq!(NegTokenResp::parse(token), Err(expected), "{token:x?}");
+        assert_eq!(NegTokenResp::parse(token), Err(expected.into()), "{token:x?}");
     }
     // Longer than need be: not DER, but in use.
     assert!(NegTokenResp::parse(b"\xa1\x82\x00\x03\x30\x81\x00").is_ok());

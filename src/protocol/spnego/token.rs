@@ -1,16 +1,11 @@
 //! `NegTokenInit` and `NegTokenResp` (RFC 4178 section 4.2, MS-SPNG 2.2.1).
 
-use super::{TokenError, der};
+use super::TokenError;
+use crate::protocol::der::{self, DerError, OID, SEQUENCE, context};
 
 const APPLICATION: u8 = 0x60;
-const SEQUENCE: u8 = 0x30;
-const OID: u8 = 0x06;
 const OCTET_STRING: u8 = 0x04;
 const ENUMERATED: u8 = 0x0a;
-/// `[n]`, explicit.
-const fn context(n: u8) -> u8 {
-    0xa0 | n
-}
 
 /// 1.3.6.1.5.5.2
 const SPNEGO: &[u8] = &[0x2b, 6, 1, 5, 5, 2];
@@ -127,7 +122,7 @@ impl<'a> NegTokenInit<'a> {
                     mech_list_mic = Some(der::only(OCTET_STRING, value)?);
                 }
                 t if t == context(1) => {}
-                found => return Err(TokenError::UnexpectedTag { expected: context(0), found }),
+                found => return Err(DerError::UnexpectedTag { expected: context(0), found }.into()),
             }
         }
         let mech_types = mech_types.ok_or(TokenError::NoMechTypes)?;
@@ -190,7 +185,7 @@ impl<'a> NegTokenResp<'a> {
                 }
                 t if t == context(2) => token.response_token = Some(der::only(OCTET_STRING, value)?),
                 t if t == context(3) => token.mech_list_mic = Some(der::only(OCTET_STRING, value)?),
-                found => return Err(TokenError::UnexpectedTag { expected: context(0), found }),
+                found => return Err(DerError::UnexpectedTag { expected: context(0), found }.into()),
             }
         }
         Ok(token)

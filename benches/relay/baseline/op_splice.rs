@@ -1,0 +1,208 @@
+//! A relay that moves every byte with `IORING_OP_SPLICE`, socket to pipe to socket.
+//!
+//! The kernel hands each such operation to one of its worker threads, which then waits in splice(2): this arm
+//! shows what that costs, on the kernel at hand.
+
+// Outside `uring` because this is no part of the product: it talks to the ring with nothing of ours in between.
+#![allow(unsafe_code)]
+
+use std::fs::read_to_string;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use anyhow::{Context, Result, bail};
+use io_uring::types::Fd;
+use io_uring::{IoUring, opcode, squeue};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sched::sched_getaffinity;
+use nix::unistd::{Pid, pipe2};
+use slab::Slab;
+
+use crate::load::listen_on;
+
+const PIPE_BYTES: u32 = 1 << 20;
+const RING_ENTRIES: u32 = 1024;
+const LISTENER: u64 = u64::MAX;
+/// No offset: neither end is a file.
+const NO_OFFSET: i64 = -1;
+
+/// One way through a session.
+struct Direction {
+    pipe_out: OwnedFd,
+    pipe_in: OwnedFd,
+    queued_bytes: u32,
+}
+
+/// A client, its upstream connection, and a pipe each way.
+struct Session {
+    /// Direction `d` goes from socket `d` to the other.
+    sockets: [TcpStream; 2],
+    directions: [Direction; 2],
+    running: u32,
+}
+
+/// What an operation does, as its `user_data`: slot, direction, and whether it fills or drains the pipe.
+#[derive(Clone, Copy)]
+struct Operation {
+    slot: usize,
+    direction: usize,
+    fills: bool,
+}
+
+struct Relay {
+    ring: IoUring,
+    listener: TcpListener,
+    upstream: SocketAddr,
+    sessions: Slab<Session>,
+}
+
+/// Relays until it is ended.
+pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
+    let ring =
+        IoUring::builder().setup_cqsize(RING_ENTRIES * 8).build(RING_ENTRIES).context("no io_uring")?;
+    keep_workers_on_own_core(&ring)?;
+    let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    Relay { ring, listener, upstream, sessions: Slab::new() }.run()
+}
+
+impl Relay {
+    fn run(mut self) -> Result<()> {
+        self.watch_listener()?;
+        loop {
+            self.ring.submit_and_wait(1).context("io_uring_enter")?;
+            let completions: Vec<(u64, i32)> =
+                self.ring.completion().map(|entry| (entry.user_data(), entry.result())).collect();
+            for (user_data, result) in completions {
+                if user_data == LISTENER {
+                    self.accept_all()?;
+                    self.watch_listener()?;
+                } else {
+                    self.advance(Operation::from_user_data(user_data), result)?;
+                }
+            }
+        }
+    }
+
+    fn watch_listener(&mut self) -> Result<()> {
+        let poll = opcode::PollAdd::new(Fd(self.listener.as_raw_fd()), libc::POLLIN as u32).build();
+        push(&mut self.ring, &poll.user_data(LISTENER))
+    }
+
+    /// Connects to the upstream in place: on loopback that never waits.
+    fn accept_all(&mut self) -> Result<()> {
+        loop {
+            let client = match self.listener.accept() {
+                Ok((client, _)) => client,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("cannot accept"),
+            };
+            let upstream = TcpStream::connect(self.upstream).context("cannot connect to the upstream")?;
+            client.set_nodelay(true).context("TCP_NODELAY")?;
+            upstream.set_nodelay(true).context("TCP_NODELAY")?;
+            let slot = self.sessions.insert(Session {
+                sockets: [client, upstream],
+                directions: [Direction::new()?, Direction::new()?],
+                running: 2,
+            });
+            for direction in 0..2 {
+                self.start(Operation { slot, direction, fills: true })?;
+            }
+        }
+    }
+
+    /// Takes the result of a splice, and starts the next one of its direction.
+    fn advance(&mut self, operation: Operation, result: i32) -> Result<()> {
+        let session = &mut self.sessions[operation.slot];
+        let direction = &mut session.directions[operation.direction];
+        let destination = &session.sockets[1 - operation.direction];
+        if result > 0 {
+            if operation.fills {
+                direction.queued_bytes = result as u32;
+            } else {
+                direction.queued_bytes -= result as u32;
+            }
+            let fills = direction.queued_bytes == 0;
+            return self.start(Operation { fills, ..operation });
+        }
+        if result == 0 && operation.fills {
+            // A peer that is gone already has nothing to be told.
+            let _ = destination.shutdown(Shutdown::Write);
+        } else {
+            // Ends the other direction too, which waits in the kernel on one of the two.
+            for socket in &session.sockets {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+        session.running -= 1;
+        if session.running == 0 {
+            drop(self.sessions.remove(operation.slot));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, operation: Operation) -> Result<()> {
+        let session = &self.sessions[operation.slot];
+        let direction = &session.directions[operation.direction];
+        let (from, to, length_bytes): (RawFd, RawFd, u32) = if operation.fills {
+            (session.sockets[operation.direction].as_raw_fd(), direction.pipe_in.as_raw_fd(), PIPE_BYTES)
+        } else {
+            let destination = &session.sockets[1 - operation.direction];
+            (direction.pipe_out.as_raw_fd(), destination.as_raw_fd(), direction.queued_bytes)
+        };
+        let splice = opcode::Splice::new(Fd(from), NO_OFFSET, Fd(to), NO_OFFSET, length_bytes).build();
+        push(&mut self.ring, &splice.user_data(operation.to_user_data()))
+    }
+}
+
+impl Direction {
+    fn new() -> Result<Self> {
+        let (pipe_out, pipe_in) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
+        if fcntl(&pipe_in, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32)).is_err() {
+            let limit = read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap_or_default();
+            bail!("no more pipes of 1 MiB: fs.pipe-user-pages-soft is {} pages", limit.trim());
+        }
+        Ok(Self { pipe_out, pipe_in, queued_bytes: 0 })
+    }
+}
+
+impl Operation {
+    fn to_user_data(self) -> u64 {
+        (self.slot as u64) << 2 | (self.direction as u64) << 1 | u64::from(self.fills)
+    }
+
+    fn from_user_data(user_data: u64) -> Self {
+        Self {
+            slot: (user_data >> 2) as usize,
+            direction: (user_data >> 1 & 1) as usize,
+            fills: user_data & 1 == 1,
+        }
+    }
+}
+
+fn push(ring: &mut IoUring, entry: &squeue::Entry) -> Result<()> {
+    // SAFETY: the entries made here, polls and splices, name descriptors and no memory. Their descriptors are open
+    // when the kernel takes them, at the latest in the next `submit`: a session is dropped only with the completion
+    // of its last operation, and `run` keeps the listener.
+    if unsafe { ring.submission().push(entry) }.is_ok() {
+        return Ok(());
+    }
+    ring.submit().context("io_uring_enter")?;
+    // SAFETY: as above.
+    unsafe { ring.submission().push(entry) }.context("the submission queue stays full")
+}
+
+/// The ring's worker threads take their cores from the cpuset, not from the thread that made the ring: without
+/// this they would run on the load core as well.
+fn keep_workers_on_own_core(ring: &IoUring) -> Result<()> {
+    let own = sched_getaffinity(Pid::from_raw(0)).context("sched_getaffinity")?;
+    // SAFETY: a `cpu_set_t` is an array of integers, for which all zeroes is the empty set.
+    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in 0..nix::sched::CpuSet::count() {
+        if own.is_set(cpu).unwrap_or(false) {
+            // SAFETY: `cpu` is below the number of bits in the set, and the set is ours.
+            unsafe { libc::CPU_SET(cpu, &mut cpus) };
+        }
+    }
+    ring.submitter().register_iowq_aff(&cpus).context("cannot pin the ring's workers")
+}

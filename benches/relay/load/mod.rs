@@ -1,0 +1,332 @@
+//! The load: clients and their server on one thread and one `epoll`, so that both ends share one core without
+//! switching between threads.
+//!
+//! The first byte of a request names its [`Errand`]; the server needs no other agreement, and one upstream
+//! address serves all scenarios.
+//!
+//! Ports: in a one-shot connection the *server* closes first. `TIME_WAIT` so stays on the listening side of both
+//! legs, and neither the client nor the proxy runs out of ephemeral ports. All arms listen on the same port in
+//! turn, which bounds the number of such sockets. Everything that is still open when a measurement ends is reset.
+
+mod client;
+mod server;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use slab::Slab;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use self::client::Client;
+use self::server::Server;
+
+const REQUEST_BYTES: usize = 200;
+const REPLY_BYTES: usize = 1024;
+/// How much of a bulk stream one system call moves at either end.
+const BULK_READ_BYTES: usize = 1 << 20;
+const BULK_WRITE_BYTES: usize = 256 << 10;
+
+const LISTENER_KEY: u64 = u64::MAX;
+const SIGNALS_KEY: u64 = u64::MAX - 1;
+
+/// What a client does on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// A request, its reply, the next request, and so on.
+    PingPong,
+    /// One request, then a reply without end.
+    Bulk,
+    /// One request and its reply, closed by the server; then the same on a new connection.
+    OneShot,
+    /// One request and its reply; then the connection waits.
+    Once,
+}
+
+/// What the clients have seen since the tally was last taken.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) replies: u64,
+    /// One-shot connections that came to their proper end.
+    pub(crate) connections: u64,
+    pub(crate) bulk_bytes: u64,
+    pub(crate) errors: u64,
+    /// From the request, or from the connect of a one-shot, to the last byte of the reply.
+    pub(crate) latency_ns: Histogram<u64>,
+}
+
+/// What became of an endpoint in its turn.
+enum Step {
+    Keep,
+    /// Wait for something else from now on.
+    Await(EpollFlags),
+    Close,
+    /// Close, and open another like it.
+    Renew(Errand),
+}
+
+enum End {
+    Client(Client),
+    Server(Server),
+}
+
+/// Both ends of the load.
+pub(crate) struct Load {
+    epoll: Epoll,
+    signals: SignalFd,
+    listener: TcpListener,
+    ends: Slab<End>,
+    tally: Tally,
+    buffer: Vec<u8>,
+    /// Clients that could not connect and try again in the next turn.
+    to_renew: Vec<Errand>,
+    target: SocketAddr,
+    interrupted: bool,
+}
+
+impl Load {
+    /// Listens on a port of its own. From here on SIGINT and SIGTERM end the benchmark by way of an error.
+    pub(crate) fn new(listen: SocketAddr) -> Result<Self> {
+        let mut ends_us = SigSet::empty();
+        ends_us.add(Signal::SIGINT);
+        ends_us.add(Signal::SIGTERM);
+        ends_us.thread_block().context("cannot block signals")?;
+        let signals = SignalFd::with_flags(&ends_us, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .context("cannot take signals")?;
+        let listener = listen_on(listen).with_context(|| format!("the server cannot listen on {listen}"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll")?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER_KEY))?;
+        epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS_KEY))?;
+        Ok(Self {
+            epoll,
+            signals,
+            listener,
+            ends: Slab::new(),
+            tally: Tally::new()?,
+            buffer: vec![b'x'; BULK_READ_BYTES],
+            to_renew: Vec::new(),
+            target: listen,
+            interrupted: false,
+        })
+    }
+
+    /// Whether a signal asked for the end.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Where clients that are opened from now on connect to.
+    pub(crate) fn aim_at(&mut self, target: SocketAddr) {
+        self.target = target;
+    }
+
+    /// Opens connections, which send their requests as soon as they are up.
+    pub(crate) fn open(&mut self, errand: Errand, count: u32) -> Result<()> {
+        for _ in 0..count {
+            self.open_one(errand)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the waiting clients send one more request each, `group` of them at a time.
+    pub(crate) fn ask_again(&mut self, group: usize, timeout: Duration) -> Result<()> {
+        let waiting: Vec<usize> =
+            self.ends.iter().filter(|(_, end)| matches!(end, End::Client(_))).map(|(key, _)| key).collect();
+        for keys in waiting.chunks(group) {
+            let replies = self.tally.replies + keys.len() as u64;
+            for key in keys {
+                if let Some(End::Client(client)) = self.ends.get_mut(*key) {
+                    client.ask(&self.buffer, Instant::now());
+                }
+            }
+            self.run_until(|tally| tally.replies >= replies, timeout)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the tally, and starts a new one.
+    pub(crate) fn take_tally(&mut self) -> Result<Tally> {
+        Ok(std::mem::replace(&mut self.tally, Tally::new()?))
+    }
+
+    /// The tally so far.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Runs both ends for a while.
+    pub(crate) fn run_for(&mut self, duration: Duration) -> Result<()> {
+        let ends_at = Instant::now() + duration;
+        loop {
+            let left = ends_at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.turn(left)?;
+        }
+    }
+
+    /// Runs both ends until the tally says that it is enough.
+    pub(crate) fn run_until(&mut self, enough: impl Fn(&Tally) -> bool, timeout: Duration) -> Result<()> {
+        let ends_at = Instant::now() + timeout;
+        while !enough(&self.tally) {
+            let left = ends_at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("no answer within {timeout:?} ({} errors)", self.tally.errors);
+            }
+            self.turn(left)?;
+        }
+        Ok(())
+    }
+
+    /// Resets every connection, also those that still wait to be accepted: nothing of one measurement is left
+    /// in the way of the next.
+    pub(crate) fn reset_all(&mut self) {
+        self.to_renew.clear();
+        for end in self.ends.drain() {
+            let stream = match &end {
+                End::Client(client) => SockRef::from(client.stream()),
+                End::Server(server) => SockRef::from(server.stream()),
+            };
+            // A socket that refuses is closed in the ordinary way.
+            let _ = stream.set_linger(Some(Duration::ZERO));
+        }
+        while let Ok((stream, _)) = self.listener.accept() {
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    fn turn(&mut self, at_most: Duration) -> Result<()> {
+        for errand in std::mem::take(&mut self.to_renew) {
+            self.open_or_retry(errand);
+        }
+        let timeout_ms = at_most.as_millis().min(50) as u8;
+        let mut events = [EpollEvent::empty(); 256];
+        let count = match self.epoll.wait(&mut events, EpollTimeout::from(timeout_ms)) {
+            Err(nix::errno::Errno::EINTR) => 0,
+            other => other.context("epoll_wait")?,
+        };
+        for event in &events[..count] {
+            match event.data() {
+                LISTENER_KEY => self.accept_all()?,
+                SIGNALS_KEY => {
+                    self.interrupted = true;
+                    let signal = self.signals.read_signal().context("cannot read a signal")?;
+                    bail!("interrupted by signal {}", signal.map_or(0, |info| info.ssi_signo));
+                }
+                key => self.step(key as usize)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One endpoint's turn. A key is freed only in its own turn, so no event of the batch can name its successor.
+    fn step(&mut self, key: usize) -> Result<()> {
+        let Some(end) = self.ends.get_mut(key) else { return Ok(()) };
+        let step = match end {
+            End::Client(client) => client.step(&mut self.buffer, &mut self.tally),
+            End::Server(server) => server.step(&mut self.buffer),
+        };
+        match step {
+            Step::Keep => {}
+            Step::Await(flags) => {
+                let mut event = EpollEvent::new(flags, key as u64);
+                let changed = match end {
+                    End::Client(client) => self.epoll.modify(client.stream(), &mut event),
+                    End::Server(server) => self.epoll.modify(server.stream(), &mut event),
+                };
+                changed.context("epoll_ctl")?;
+            }
+            Step::Close => drop(self.ends.remove(key)),
+            Step::Renew(errand) => {
+                drop(self.ends.remove(key));
+                self.open_or_retry(errand);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept_all(&mut self) -> Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    let entry = self.ends.vacant_entry();
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, entry.key() as u64);
+                    self.epoll.add(&stream, event).context("epoll_ctl")?;
+                    entry.insert(End::Server(Server::new(stream)));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                // A connection that was reset while it waited is the next one's business no more (accept(2)).
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return Err(error).context("the server cannot accept"),
+            }
+        }
+    }
+
+    fn open_or_retry(&mut self, errand: Errand) {
+        if self.open_one(errand).is_err() {
+            self.tally.errors += 1;
+            self.to_renew.push(errand);
+        }
+    }
+
+    fn open_one(&mut self, errand: Errand) -> Result<()> {
+        let mut client = Client::connect(self.target, errand).context("a client cannot connect")?;
+        let awaited = client.ask(&self.buffer, Instant::now());
+        let entry = self.ends.vacant_entry();
+        self.epoll
+            .add(client.stream().as_fd(), EpollEvent::new(awaited, entry.key() as u64))
+            .context("epoll_ctl")?;
+        entry.insert(End::Client(client));
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn new() -> Result<Self> {
+        // A minute is more than any measurement lasts.
+        let latency_ns = Histogram::new_with_bounds(1_000, 60_000_000_000, 3).context("histogram")?;
+        Ok(Self { replies: 0, connections: 0, bulk_bytes: 0, errors: 0, latency_ns })
+    }
+
+    /// A percentile in microseconds.
+    pub(crate) fn latency_us(&self, percentile: f64) -> f64 {
+        self.latency_ns.value_at_percentile(percentile) as f64 / 1e3
+    }
+}
+
+/// A listening socket with a queue that takes a burst, whose address may still be in `TIME_WAIT`.
+pub(crate) fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+/// Loopback addresses that nobody listens on.
+///
+/// They lie below the ephemeral ports (`ip_local_port_range`, ip(7)): an outgoing connection of the load cannot
+/// take one away between two arms.
+pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first_ephemeral =
+        range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(32_768);
+    // Two benchmarks at the same time start looking at different places.
+    let start = 10_000 + (std::process::id() % 10_000) as u16;
+    let mut free = (start..first_ephemeral.max(1_024))
+        .chain(1_024..start)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .filter(|address| listen_on(*address).is_ok());
+    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    for address in &mut addresses {
+        *address = free.next().context("no free port below the ephemeral ones")?;
+    }
+    Ok(addresses)
+}

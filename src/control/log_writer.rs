@@ -1,0 +1,243 @@
+//! The thread that writes the access log.
+//!
+//! ```text
+//! workers --Record--> channel --> lines (memory) --write(2)--> file or standard output
+//! ```
+//!
+//! It writes when the channel is empty or enough lines have come together, so that one write(2) takes many lines when
+//! there are many, and none waits when there are few. Nobody waits for this thread: what it cannot write is dropped,
+//! counted, and said in the other log at most once a second.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{AccessLog, LogTarget};
+use crate::proxy::access_log::{self, Entry, Format, LogSender, Names};
+
+/// Records that may wait: a fraction of a second of the busiest worker; about 4 MB.
+const RECORDS_MAX: usize = 16384;
+
+/// Lines are written when they take this much, even when more wait.
+const BUFFERED_BYTES: usize = 64 * 1024;
+
+/// How often trouble with the log is said.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The writer, seen from the thread that supervises.
+pub struct LogWriter {
+    sender: LogSender,
+    reopen: Arc<AtomicBool>,
+    ended: Receiver<()>,
+}
+
+impl LogWriter {
+    /// Opens the target and starts the thread.
+    ///
+    /// # Errors
+    /// As open(2), or no thread.
+    pub fn start(log: &AccessLog, names: Names) -> io::Result<Self> {
+        let (output, path): (Box<dyn Write + Send>, _) = match &log.target {
+            // Not std's, which holds back what does not end with a line feed and locks.
+            LogTarget::Stdout => (Box::new(File::from(nix::unistd::dup(io::stdout())?)), None),
+            LogTarget::File(path) => (Box::new(open(path)?), Some(path.clone())),
+        };
+        Self::spawn(output, path, log.format, names)
+    }
+
+    fn spawn(
+        output: Box<dyn Write + Send>,
+        path: Option<PathBuf>,
+        format: Format,
+        names: Names,
+    ) -> io::Result<Self> {
+        let (sender, entries) = access_log::channel(RECORDS_MAX);
+        let reopen = Arc::new(AtomicBool::new(false));
+        let (ending, ended) = channel();
+        let writer = Writer {
+            names,
+            format,
+            path,
+            reopen: Arc::clone(&reopen),
+            lines: Lines::new(output, Arc::clone(sender.dropped_lines())),
+            complaint: Complaint::default(),
+        };
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            writer.run(&entries);
+            drop(ending);
+        })?;
+        Ok(Self { sender, reopen, ended })
+    }
+
+    /// For a worker.
+    pub fn sender(&self) -> LogSender {
+        self.sender.clone()
+    }
+
+    /// Opens the file anew, so that what was moved away is left alone.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+        self.sender.wake();
+    }
+
+    /// Lets what waits be written, for at most `patience`; every other sender must be gone. The number of lines that
+    /// were never written.
+    pub fn finish(self, patience: Duration) -> u64 {
+        let dropped_lines = Arc::clone(self.sender.dropped_lines());
+        drop(self.sender);
+        // Nothing is ever sent: this ends when the thread drops its end, or when patience does.
+        let _ = self.ended.recv_timeout(patience);
+        dropped_lines.load(Ordering::Relaxed)
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+struct Writer {
+    names: Names,
+    format: Format,
+    path: Option<PathBuf>,
+    reopen: Arc<AtomicBool>,
+    lines: Lines,
+    complaint: Complaint,
+}
+
+impl Writer {
+    /// Until every sender is gone.
+    fn run(mut self, entries: &Receiver<Entry>) {
+        loop {
+            let entry = match entries.try_recv() {
+                Ok(entry) => entry,
+                Err(TryRecvError::Empty) => {
+                    self.flush();
+                    match entries.recv() {
+                        Ok(entry) => entry,
+                        Err(_) => return,
+                    }
+                }
+                Err(TryRecvError::Disconnected) => {
+                    self.flush();
+                    return;
+                }
+            };
+            if self.reopen.swap(false, Ordering::Acquire) {
+                self.open_anew();
+            }
+            if let Entry::Record(record) = entry {
+                self.names.append_line(&record, self.format, &mut self.lines.buffered);
+                if self.lines.buffered.len() >= BUFFERED_BYTES {
+                    self.flush();
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let failed = self.lines.flush().err();
+        self.complaint.about(&self.lines.dropped, failed);
+    }
+
+    fn open_anew(&mut self) {
+        self.flush();
+        let Some(path) = &self.path else { return };
+        match open(path) {
+            Ok(file) => {
+                self.lines.replace(Box::new(file));
+                tracing::info!(path = %path.display(), "access log opened anew");
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "access log cannot be opened anew, the old file goes on");
+            }
+        }
+    }
+}
+
+/// Whole lines on their way out.
+struct Lines {
+    output: Box<dyn Write + Send>,
+    buffered: String,
+    /// The last write ended within a line, which is finished by a line feed before the next.
+    torn: bool,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Lines {
+    fn new(output: Box<dyn Write + Send>, dropped: Arc<AtomicU64>) -> Self {
+        Self { output, buffered: String::new(), torn: false, dropped }
+    }
+
+    fn replace(&mut self, output: Box<dyn Write + Send>) {
+        self.output = output;
+        self.torn = false;
+    }
+
+    /// Writes what is buffered; at an error the rest is dropped and counted, since it would only grow.
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.write_out();
+        self.buffered.clear();
+        result
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let mut bytes = self.buffered.as_bytes();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let result = loop {
+            if bytes.is_empty() {
+                break Ok(());
+            }
+            let rest = if self.torn { b"\n".as_slice() } else { bytes };
+            match self.output.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) if self.torn => self.torn = false,
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let written = self.buffered.len() - bytes.len();
+        self.torn |= written > 0 && self.buffered.as_bytes()[written - 1] != b'\n';
+        let dropped = bytes.split(|byte| *byte == b'\n').count() - 1;
+        self.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Says that lines are missing, at most once a second.
+#[derive(Default)]
+struct Complaint {
+    last: Option<Instant>,
+    failed: Option<io::Error>,
+    told_lines: u64,
+}
+
+impl Complaint {
+    fn about(&mut self, dropped: &AtomicU64, failed: Option<io::Error>) {
+        self.failed = failed.or(self.failed.take());
+        let dropped_lines = dropped.load(Ordering::Relaxed);
+        if dropped_lines == self.told_lines
+            || self.last.is_some_and(|last| last.elapsed() < COMPLAINT_INTERVAL)
+        {
+            return;
+        }
+        let lines = dropped_lines - self.told_lines;
+        if let Some(error) = self.failed.take() {
+            tracing::error!(lines, %error, "access log cannot be written, lines were dropped");
+        } else {
+            tracing::warn!(lines, "access log is too slow, lines were dropped");
+        }
+        self.last = Some(Instant::now());
+        self.told_lines = dropped_lines;
+    }
+}
+
+#[cfg(test)]
+mod tests;

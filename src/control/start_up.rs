@@ -1,0 +1,137 @@
+//! The line that says what was started, with what this host granted.
+
+use std::fmt::{self, Display};
+
+use crate::proxy::settings::{Upstream, WorkerSettings};
+use crate::uring::{Address, Features};
+
+/// What the start-up line says.
+#[derive(Debug)]
+pub struct StartUp<'a> {
+    /// As bound.
+    pub listeners: &'a [Address],
+    /// As resolved.
+    pub upstreams: &'a [Upstream],
+    /// One for each worker.
+    pub workers: &'a [WorkerSettings],
+    /// What the kernel has.
+    pub features: &'a Features,
+    /// The descriptor limit in force.
+    pub descriptors_max: u64,
+    /// Pipes that were granted, over all workers.
+    pub pipes: usize,
+    /// Bytes that the smallest of them holds.
+    pub pipe_bytes: usize,
+}
+
+impl Display for StartUp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sessions_max: usize = self.workers.iter().map(|worker| worker.sessions_max).sum();
+        let pipes_wanted: usize = self.workers.iter().map(|worker| usize::from(worker.pipes)).sum();
+        write!(f, "serving listeners={}", List(self.listeners))?;
+        write!(f, " upstreams={}", List(&self.upstreams.iter().map(Server).collect::<Vec<_>>()))?;
+        write!(f, " workers={}", self.workers.len())?;
+        match self.workers.iter().map(|worker| worker.cpu).collect::<Option<Vec<_>>>() {
+            Some(cpus) => write!(f, " cpus={}", List(&cpus))?,
+            None => f.write_str(" cpus=any")?,
+        }
+        write!(f, " connections_max={sessions_max} descriptors_max={}", self.descriptors_max)?;
+        write!(f, " kernel={} features={}", self.features.release, List(&self.features.optional))?;
+        write!(f, " pipes={}/{pipes_wanted}", self.pipes)?;
+        if self.pipes > 0 {
+            write!(f, " pipe_bytes={}", self.pipe_bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Comma between each, `-` for none.
+struct List<'a, T>(&'a [T]);
+
+impl<T: Display> Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, rest)) = self.0.split_first() else { return f.write_str("-") };
+        first.fmt(f)?;
+        rest.iter().try_for_each(|item| write!(f, ",{item}"))
+    }
+}
+
+/// The name, and what it stands for when that is something else.
+struct Server<'a>(&'a Upstream);
+
+impl Display for Server<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name)?;
+        match &self.0.addresses[..] {
+            [address] if address.to_string() == self.0.name => Ok(()),
+            addresses => write!(f, "({})", List(addresses)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ip(address: &str) -> Address {
+        Address::Ip(address.parse().expect(address))
+    }
+
+    fn worker(cpu: Option<usize>) -> WorkerSettings {
+        WorkerSettings {
+            cpu,
+            sessions_max: 4900,
+            buffers: 1024,
+            buffer_bytes: 16384,
+            pipes: 64,
+            pipe_bytes: 1024 * 1024,
+            ring_entries: 4096,
+            spin: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_line_says_what_serves_and_what_was_granted() {
+        let start_up = StartUp {
+            listeners: &[ip("0.0.0.0:80"), Address::Unix("/run/app.sock".into())],
+            upstreams: &[
+                Upstream {
+                    name: "iis1:80".to_owned(),
+                    addresses: vec![ip("192.0.2.1:80"), ip("[2001:db8::1]:80")],
+                },
+                Upstream { name: "192.0.2.2:80".to_owned(), addresses: vec![ip("192.0.2.2:80")] },
+            ],
+            workers: &[worker(Some(0)), worker(Some(3))],
+            features: &Features { release: "6.18.0".to_owned(), optional: vec!["no-iowait"] },
+            descriptors_max: 20_000,
+            pipes: 100,
+            pipe_bytes: 1024 * 1024,
+        };
+        assert_eq!(
+            start_up.to_string(),
+            "serving listeners=0.0.0.0:80,unix:/run/app.sock \
+             upstreams=iis1:80(192.0.2.1:80,[2001:db8::1]:80),192.0.2.2:80 workers=2 cpus=0,3 connections_max=9800 \
+             descriptors_max=20000 kernel=6.18.0 features=no-iowait pipes=100/128 pipe_bytes=1048576"
+        );
+    }
+
+    #[test]
+    fn what_there_is_not_is_said_too() {
+        let start_up = StartUp {
+            listeners: &[ip("0.0.0.0:80")],
+            upstreams: &[Upstream { name: "192.0.2.2:80".to_owned(), addresses: vec![ip("192.0.2.2:80")] }],
+            workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
+            features: &Features { release: "6.1.0".to_owned(), optional: vec![] },
+            descriptors_max: 1024,
+            pipes: 0,
+            pipe_bytes: 0,
+        };
+        assert_eq!(
+            start_up.to_string(),
+            "serving listeners=0.0.0.0:80 upstreams=192.0.2.2:80 workers=1 cpus=any connections_max=4900 \
+             descriptors_max=1024 kernel=6.1.0 features=- pipes=0/0"
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! Workers as a whole: all of them serve, or none does.
+//!
+//! ```text
+//! signals --Request--.
+//!                     >-- one channel --> wait() --Command--> stop flags, log
+//! workers --Ended----'                       `--> Drained | AtOnce | WorkerFailure
+//! ```
+//!
+//! A worker that panics, fails or just returns takes the process down: its share of the listeners' queues would be
+//! served by nobody, and connections that the kernel puts there would hang.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::io;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+/// What the supervisor waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// From outside the process.
+    Request(Request),
+    /// A worker's thread is at its end.
+    Ended {
+        /// Which one, from 0.
+        worker: usize,
+        /// Nothing, if it ended as it should.
+        fault: Option<Fault>,
+    },
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To end: in order the first time, at once the second.
+    Stop,
+    /// To open the access log anew.
+    ReopenLog,
+}
+
+/// What the supervisor has done by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Every worker is to accept nobody any more, and to end when its sessions have.
+    Drain,
+    /// The access log is to be opened anew.
+    ReopenLog,
+}
+
+/// How it ended without a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Asked to, and every worker has ended.
+    Drained,
+    /// Asked to twice; workers may still run.
+    AtOnce,
+}
+
+/// A worker that does not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("worker {worker} {fault}")]
+pub struct WorkerFailure {
+    /// Which one, from 0.
+    pub worker: usize,
+    /// What it did.
+    pub fault: Fault,
+}
+
+/// What a worker did instead of working.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It said why it cannot go on.
+    #[error("failed: {0}")]
+    Failed(String),
+    /// Our bug: message and place.
+    #[error("panicked: {0}; this is a bug in iisplice")]
+    Panicked(String),
+    /// Our bug: it returned without being asked to.
+    #[error("ended without being asked to; this is a bug in iisplice")]
+    Ended,
+}
+
+/// Starts workers and waits for them.
+#[derive(Debug)]
+pub struct Supervisor {
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    workers: usize,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        let (sender, events) = channel();
+        Self { sender, events, workers: 0 }
+    }
+}
+
+impl Supervisor {
+    /// Where requests are sent.
+    pub fn sender(&self) -> Sender<Event> {
+        self.sender.clone()
+    }
+
+    /// Starts the next worker in a thread of its own, named `worker-0` and up.
+    ///
+    /// # Errors
+    /// No thread.
+    pub fn start<E: Display>(
+        &mut self,
+        work: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> io::Result<()> {
+        keep_panics_of_workers();
+        let worker = self.workers;
+        let events = self.sender.clone();
+        thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
+            let fault = run(work);
+            // Without a supervisor the process is at its end.
+            let _ = events.send(Event::Ended { worker, fault });
+        })?;
+        self.workers += 1;
+        Ok(())
+    }
+
+    /// Waits until all workers have ended on request, the second request, or the first failure.
+    ///
+    /// # Errors
+    /// The first failure of a worker; the others may still run.
+    pub fn wait(self, mut carry_out: impl FnMut(Command)) -> Result<End, WorkerFailure> {
+        let mut is_draining = false;
+        let mut running = self.workers;
+        for event in &self.events {
+            match event {
+                Event::Request(Request::Stop) if is_draining => return Ok(End::AtOnce),
+                Event::Request(Request::Stop) => {
+                    is_draining = true;
+                    carry_out(Command::Drain);
+                }
+                Event::Request(Request::ReopenLog) => carry_out(Command::ReopenLog),
+                Event::Ended { worker, fault: Some(fault) } => return Err(WorkerFailure { worker, fault }),
+                Event::Ended { worker, fault: None } if !is_draining => {
+                    return Err(WorkerFailure { worker, fault: Fault::Ended });
+                }
+                Event::Ended { .. } => running -= 1,
+            }
+            if running == 0 {
+                return Ok(End::Drained);
+            }
+        }
+        unreachable!("the supervisor holds a sender of its own events")
+    }
+}
+
+thread_local! {
+    /// In a worker's thread: what its panic said, where.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+fn run<E: Display>(work: impl FnOnce() -> Result<(), E>) -> Option<Fault> {
+    IS_WORKER.set(true);
+    // What the panic left half done is not looked at again: the process ends.
+    match panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(Fault::Failed(error.to_string())),
+        Err(payload) => {
+            let said = PANIC.take().unwrap_or_else(|| message(&*payload).to_owned());
+            Some(Fault::Panicked(said))
+        }
+    }
+}
+
+/// A panic's place is told to the hook only; for a worker it is kept for the one line that the process ends with.
+fn keep_panics_of_workers() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let otherwise = panic::take_hook();
+        panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+            if !IS_WORKER.get() {
+                return otherwise(info);
+            }
+            let words: Vec<&str> = message(info.payload()).split_whitespace().collect();
+            let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
+            PANIC.set(Some(words.join(" ") + &place));
+        }));
+    });
+}
+
+fn message(payload: &dyn Any) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A worker that ends when it is asked to.
+    fn obedient(supervisor: &mut Supervisor) -> Sender<()> {
+        let (stop, stopped) = channel();
+        let work = move || stopped.recv().map_err(|_| "its stop signal is gone");
+        supervisor.start(work).expect("a thread");
+        stop
+    }
+
+    fn never(_: Command) {
+        panic!("nobody asked for anything");
+    }
+
+    #[test]
+    fn a_request_drains_every_worker_and_waits_for_all() {
+        let mut supervisor = Supervisor::default();
+        let stops = [obedient(&mut supervisor), obedient(&mut supervisor)];
+        supervisor.sender().send(Event::Request(Request::Stop)).expect("it listens");
+        let end = supervisor.wait(|command| {
+            assert_eq!(command, Command::Drain);
+            for stop in &stops {
+                stop.send(()).expect("the worker waits");
+            }
+        });
+        assert_eq!(end, Ok(End::Drained));
+    }
+
+    #[test]
+    fn a_second_request_ends_at_once() {
+        let mut supervisor = Supervisor::default();
+        let _stop = obedient(&mut supervisor);
+        let events = supervisor.sender();
+        for _ in 0..2 {
+            events.send(Event::Request(Request::Stop)).expect("it listens");
+        }
+        let mut commands = Vec::new();
+        assert_eq!(supervisor.wait(|command| commands.push(command)), Ok(End::AtOnce));
+        assert_eq!(commands, [Command::Drain]);
+    }
+
+    #[test]
+    fn the_log_is_opened_anew_however_often_it_is_asked_for() {
+        let mut supervisor = Supervisor::default();
+        let stop = obedient(&mut supervisor);
+        let events = supervisor.sender();
+        for request in [Request::ReopenLog, Request::ReopenLog, Request::Stop, Request::ReopenLog] {
+            events.send(Event::Request(request)).expect("it listens");
+        }
+        let commands = Arc::new(Mutex::new(Vec::new()));
+        let end = supervisor.wait(|command| {
+            let mut commands = commands.lock().expect("no panic while locked");
+            commands.push(command);
+            if commands.len() == 4 {
+                stop.send(()).expect("the worker waits");
+            }
+        });
+        assert_eq!(end, Ok(End::Drained));
+        let (drain, reopen) = (Command::Drain, Command::ReopenLog);
+        assert_eq!(*commands.lock().expect("no panic while locked"), [reopen, reopen, drain, reopen]);
+    }
+
+    #[test]
+    fn a_panic_takes_all_down_and_says_where() {
+        let mut supervisor = Supervisor::default();
+        let _stop = obedient(&mut supervisor);
+        let line = line!() + 1;
+        supervisor.start(|| -> Result<(), String> { panic!("a table\nwith {} legs", 3) }).expect("a thread");
+        let failure = supervisor.wait(never).expect_err("a worker panicked");
+        let said = failure.to_string();
+        assert!(
+            said.starts_with("worker 1 panicked: a table with 3 legs at src/control/supervise.rs:"),
+            "{said}"
+        );
+        assert!(said.contains(&format!(".rs:{line}:")) && !said.contains('\n'), "line {line}: {said}");
+    }
+
+    #[test]
+    fn an_error_takes_all_down_and_is_told() {
+        let mut supervisor = Supervisor::default();
+        let _stop = obedient(&mut supervisor);
+        supervisor.start(|| Err("no ring")).expect("a thread");
+        let failure = supervisor.wait(never).expect_err("a worker failed");
+        assert_eq!(failure.to_string(), "worker 1 failed: no ring");
+    }
+
+    #[test]
+    fn a_worker_that_just_returns_takes_all_down() {
+        let mut supervisor = Supervisor::default();
+        supervisor.start(|| Ok::<(), String>(())).expect("a thread");
+        assert_eq!(supervisor.wait(never), Err(WorkerFailure { worker: 0, fault: Fault::Ended }));
+    }
+
+    #[test]
+    fn a_worker_that_fails_while_draining_is_a_failure() {
+        let mut supervisor = Supervisor::default();
+        let (stop, stopped) = channel::<()>();
+        supervisor.start(move || stopped.recv().map_err(|_| "the ring is gone")).expect("a thread");
+        supervisor.sender().send(Event::Request(Request::Stop)).expect("it listens");
+        let mut stop = Some(stop);
+        let failure = supervisor.wait(|_| drop(stop.take())).expect_err("the worker failed");
+        assert_eq!(failure.fault, Fault::Failed("the ring is gone".to_owned()));
+    }
+}

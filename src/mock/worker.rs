@@ -1,0 +1,105 @@
+//! One thread: its runtime, its listening sockets, its sessions.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_uring::net::TcpListener;
+
+use super::Error;
+use super::session::Session;
+use super::site::Site;
+use super::stream::Stream;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How long to wait for a descriptor when there is none.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Says whether a port is taken, which sharing it would hide.
+pub(super) fn check_free(address: SocketAddr) -> Result<(), Error> {
+    bind(address, false).map(drop).map_err(|reason| Error::Listen { address, reason })
+}
+
+/// Opens a listening socket that other threads can share the port of.
+///
+/// With `resets` its connections end with a reset (`SO_LINGER` of zero, which they inherit) unless both sides said
+/// goodbye: tokio-uring gives no access to the options of a connection, nor of a listening socket before it
+/// belongs to a thread.
+pub(super) fn listen(address: SocketAddr, resets: bool) -> Result<std::net::TcpListener, Error> {
+    let open = || {
+        let socket = bind(address, true)?;
+        if resets {
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|reason| Error::Listen { address, reason })
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Starts a thread that serves `listeners` until `stop` changes; returns when it serves.
+pub(super) fn start(
+    site: Arc<Site>,
+    listeners: Vec<std::net::TcpListener>,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, Error> {
+    let (started, outcome) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("mock".to_owned())
+        .spawn(move || match tokio_uring::Runtime::new(&tokio_uring::builder()) {
+            Ok(runtime) => {
+                let _ = started.send(Ok(()));
+                runtime.block_on(serve(site, listeners, stop));
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        })
+        .map_err(Error::Worker)?;
+    match outcome.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(Error::Worker(error)),
+        Err(_) => Err(Error::Worker(io::Error::other("the thread ended before it began"))),
+    }
+}
+
+async fn serve(site: Arc<Site>, listeners: Vec<std::net::TcpListener>, mut stop: watch::Receiver<bool>) {
+    for listener in listeners {
+        tokio_uring::spawn(accept(Arc::clone(&site), TcpListener::from_std(listener)));
+    }
+    // An error means that nobody is left to stop us otherwise.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn accept(site: Arc<Site>, listener: TcpListener) {
+    let config = site.tls.as_ref().map(|tls| &tls.config);
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => match Stream::new(socket, config, site.settings.idle_timeout) {
+                Ok(stream) => {
+                    tokio_uring::spawn(Session::new(Arc::clone(&site), stream).serve());
+                }
+                Err(end) => tracing::warn!(%end, "a connection could not be taken"),
+            },
+            // The client has gone again.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections now; is the descriptor limit high enough?");
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The few DER pieces that SPNEGO tokens are made of, and the way to a certificate's signature: tag, definite length,
+//! value (X.690 section 8.1).
+
+/// What is wrong with an element.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DerError {
+    /// It ends too early.
+    #[error("it ends too early")]
+    Truncated,
+    /// There is more than one element where only one may be.
+    #[error("there are bytes after its end")]
+    TrailingBytes,
+    /// A length of a form that DER does not have.
+    #[error("a length is not in definite form, or over 32 bits")]
+    BadLength,
+    /// Another element than the one that is due.
+    #[error("tag {found:#04x} where {expected:#04x} is due")]
+    UnexpectedTag {
+        /// The tag that is due.
+        expected: u8,
+        /// The tag that came.
+        found: u8,
+    },
+}
+
+/// Tag of an ordered list.
+pub(super) const SEQUENCE: u8 = 0x30;
+/// Tag of an object identifier.
+pub(super) const OID: u8 = 0x06;
+
+/// Tag of the explicit field `[n]`.
+pub(super) const fn context(n: u8) -> u8 {
+    0xa0 | n
+}
+
+/// Splits the first element off: its tag, its value, what follows it. Lengths longer than need be are accepted, for
+/// real clients write them; indefinite ones are not.
+pub(super) fn split(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), DerError> {
+    let (&[tag, first], rest) = bytes.split_first_chunk::<2>().ok_or(DerError::Truncated)?;
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) =
+                rest.split_at_checked(usize::from(first & 0x0f)).ok_or(DerError::Truncated)?;
+            (digits.iter().fold(0, |len, &digit| len << 8 | usize::from(digit)), rest)
+        }
+        _ => return Err(DerError::BadLength),
+    };
+    let (value, rest) = rest.split_at_checked(len).ok_or(DerError::Truncated)?;
+    Ok((tag, value, rest))
+}
+
+/// Splits the first element off, which must have this tag.
+pub(super) fn expect(tag: u8, bytes: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
+    match split(bytes)? {
+        (found, value, rest) if found == tag => Ok((value, rest)),
+        (found, ..) => Err(DerError::UnexpectedTag { expected: tag, found }),
+    }
+}
+
+/// The value of the one element that `bytes` consists of.
+pub(super) fn only(tag: u8, bytes: &[u8]) -> Result<&[u8], DerError> {
+    match expect(tag, bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(DerError::TrailingBytes),
+    }
+}
+
+/// One element.
+pub(super) fn element(tag: u8, value: &[u8]) -> Vec<u8> {
+    let len = value.len();
+    let digits = len.to_be_bytes();
+    let significant = &digits[(len.leading_zeros() / 8) as usize..];
+    let mut out = Vec::with_capacity(2 + significant.len() + len);
+    out.push(tag);
+    if len < 0x80 {
+        out.push(len as u8);
+    } else {
+        // At most eight digits.
+        out.push(0x80 | significant.len() as u8);
+        out.extend_from_slice(significant);
+    }
+    out.extend_from_slice(value);
+    out
+}

@@ -1,0 +1,178 @@
+//! A session: one client connection and the upstream connection made for it, from accept to close.
+//!
+//! ```text
+//!   accept -> look (PROXY header) -> choose and connect -> greet (PROXY header) -> relay -> close -> record
+//! ```
+//!
+//! Both sockets are locals of [`Session::serve`]. They end with it, and no code path hands either to anybody
+//! else: that is the product's promise about identity.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_lite::future::or;
+
+use super::client_header::{self, Early};
+use super::record::{End, Record};
+use super::relay::{Meter, Outcome, Relay, Side};
+use super::upstream::{self, Unconnected};
+use super::worker::{Seat, Worker};
+use crate::protocol::proxy_protocol;
+use crate::uring::{Address, Socket};
+
+/// Connecting mostly takes far less than this; until then a leaving client goes unwatched, which spares two
+/// operations a session.
+const UNWATCHED_CONNECT: Duration = Duration::from_millis(20);
+
+/// Serves one client until the end. The seat is free again when this is over or dropped.
+pub(super) async fn run(seat: Seat, listener: usize, client: Socket, client_address: Address) {
+    let worker = Rc::clone(seat.worker());
+    let accepted = worker.ring.now();
+    let session = Session {
+        worker,
+        listener,
+        client_address,
+        accepted,
+        meter: Meter::new(accepted),
+        proxied: Cell::new(None),
+        upstream: Cell::new(None),
+        connect_time: Cell::new(None),
+        end: Cell::new(End::Drain),
+    };
+    let end = session.serve(client).await;
+    session.end.set(end);
+}
+
+/// What the record of a session is made of when it is dropped, in whatever way it ended.
+struct Session {
+    worker: Rc<Worker>,
+    listener: usize,
+    client_address: Address,
+    accepted: Instant,
+    meter: Meter,
+    proxied: Cell<Option<Address>>,
+    upstream: Cell<Option<usize>>,
+    connect_time: Cell<Option<Duration>>,
+    /// Of a session that is dropped before its end it is true that the worker was stopping.
+    end: Cell<End>,
+}
+
+impl Session {
+    async fn serve(&self, client: Socket) -> End {
+        let settings = &self.worker.settings;
+        let ring = &self.worker.ring;
+        let early = match settings.accept_proxy_timeout {
+            None => Early::default(),
+            Some(timeout) => match client_header::read(ring, &client, timeout).await {
+                Ok(early) => early,
+                Err(error) => {
+                    tracing::warn!(client = %self.client_address, %error, "no valid PROXY header, closing");
+                    return End::ProxyHeader;
+                }
+            },
+        };
+        let Early { header, rest } = early;
+        self.proxied.set(header.as_ref().and_then(client_header::source));
+
+        let connected = or(async { Some(upstream::connect(&self.worker).await) }, async {
+            self.client_left(&client, rest.is_some()).await;
+            None
+        });
+        let upstream = match connected.await {
+            None => return End::ClientLeft,
+            Some(Err(Unconnected::Refused)) => return End::Refused,
+            Some(Err(Unconnected::TimedOut)) => return End::ConnectTimeout,
+            Some(Err(Unconnected::LocalLimit)) => return End::LocalLimit,
+            Some(Ok((index, upstream))) => {
+                self.upstream.set(Some(index));
+                self.connect_time.set(Some(ring.now().duration_since(self.accepted)));
+                upstream
+            }
+        };
+
+        if let Some(version) = settings.send_proxy
+            && let Err(error) = self.greet(version, header.as_ref(), &client, &upstream).await
+        {
+            return close(client, upstream, Outcome::Broken { side: Side::Upstream, error });
+        }
+        let relay = Relay {
+            ring,
+            client: &client,
+            upstream: &upstream,
+            meter: &self.meter,
+            splice: settings.splice,
+            idle_timeout: settings.idle_timeout,
+        };
+        let outcome = relay.run(rest).await;
+        close(client, upstream, outcome)
+    }
+
+    /// Completes when the client is gone while nobody reads from it. One that has sent something and then ended
+    /// its stream is not: it may well wait for an answer.
+    async fn client_left(&self, client: &Socket, has_sent: bool) {
+        self.worker.ring.sleep(UNWATCHED_CONNECT).await;
+        // An error of poll(2) itself says nothing about the client.
+        let _ = client.peer_closed().await;
+        let silent_end = matches!(client.has_bytes(), Ok(false)) && !has_sent;
+        if silent_end || client.has_bytes().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            return;
+        }
+        let _ = client.dead().await;
+    }
+
+    /// Tells the upstream who the client is, before the first byte of the client.
+    async fn greet(
+        &self,
+        version: proxy_protocol::Version,
+        header: Option<&proxy_protocol::Header>,
+        client: &Socket,
+        upstream: &Socket,
+    ) -> io::Result<()> {
+        let local = client.local_address()?;
+        let addresses = client_header::addresses(header, &self.client_address, local.as_ref());
+        let header = proxy_protocol::write(version, addresses);
+        upstream.send_bytes(Box::from(&*header)).await
+    }
+}
+
+/// Ends both connections the way the first of them ended: in order, or by a reset.
+fn close(client: Socket, upstream: Socket, outcome: Outcome) -> End {
+    match outcome {
+        Outcome::Closed { first: Side::Client } => End::ClientClose,
+        Outcome::Closed { first: Side::Upstream } => End::UpstreamClose,
+        Outcome::Idle => End::Idle,
+        Outcome::Broken { side: Side::Client, error } => {
+            tracing::debug!(%error, "client connection broke");
+            upstream.reset();
+            End::ClientReset
+        }
+        Outcome::Broken { side: Side::Upstream, error } => {
+            tracing::debug!(%error, "upstream connection broke");
+            client.reset();
+            End::UpstreamReset
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(log) = &self.worker.log else { return };
+        let duration = self.worker.ring.now().duration_since(self.accepted);
+        log.send(Record {
+            started: SystemTime::now() - duration,
+            listener: self.listener,
+            client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
+            proxied: self.proxied.take(),
+            upstream: self.upstream.get(),
+            connect_time: self.connect_time.get(),
+            first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.accepted)),
+            duration,
+            upstream_bytes: self.meter.upstream_bytes.get(),
+            client_bytes: self.meter.client_bytes.get(),
+            spliced_bytes: self.meter.spliced_bytes.get(),
+            end: self.end.get(),
+        });
+    }
+}

@@ -1,0 +1,185 @@
+//! A worker: one thread, one ring, its own listening sockets, and every session that it accepts.
+//!
+//! Nothing here is shared with another worker but the settings, which nobody writes.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_lite::future::or;
+
+use super::Error;
+use super::access_log::LogSender;
+use super::listener;
+use super::settings::{Settings, WorkerSettings};
+use super::stop::Stop;
+use super::upstream::Upstreams;
+use crate::uring::{Listener, Notify, PipeSet, Ring, RingOptions, SocketOptions};
+
+/// What a worker's thread is started with.
+pub struct Plan {
+    /// What it gets to work with.
+    pub worker: WorkerSettings,
+    /// What all workers do.
+    pub settings: Arc<Settings>,
+    /// Its listening sockets, in the order of `Settings::listeners`.
+    pub listeners: Vec<OwnedFd>,
+    /// Its pipes.
+    pub pipes: PipeSet,
+    /// How it is told to stop.
+    pub stop: Stop,
+    /// Where records go, if anybody wants them.
+    pub log: Option<LogSender>,
+}
+
+/// Serves until it is told to stop and its sessions have ended, or been ended. Runs on the calling thread.
+///
+/// # Errors
+/// No ring, or one that fails.
+pub fn run(plan: Plan) -> Result<(), Error> {
+    let Plan { worker, settings, listeners, pipes, stop, log } = plan;
+    if let Some(cpu) = worker.cpu {
+        pin(cpu);
+    }
+    let options = RingOptions {
+        entries: worker.ring_entries,
+        buffers: worker.buffers,
+        buffer_bytes: worker.buffer_bytes,
+        spin: worker.spin,
+    };
+    let ring = Ring::open(&options, pipes)?;
+    let listeners = listeners.into_iter().map(|socket| Listener::new(&ring, socket)).collect();
+    let worker = Rc::new(Worker::new(ring.clone(), settings, worker.sessions_max, log)?);
+    worker.start(listeners);
+    ring.spawn(stop_when_told(worker, stop));
+    ring.run().map_err(Error::Ring)
+}
+
+fn pin(cpu: usize) {
+    let mut set = nix::sched::CpuSet::new();
+    let pinned =
+        set.set(cpu).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        tracing::warn!(cpu, %error, "a worker could not be pinned to its CPU and runs on any");
+    }
+}
+
+/// Drains at the first word, ends at the second or when the time is over.
+async fn stop_when_told(worker: Rc<Worker>, stop: Stop) {
+    stop.drain_requested(&worker.ring).await;
+    worker.drain();
+    let drained = async {
+        worker.all_ended().await;
+    };
+    let time_over = worker.ring.sleep(worker.settings.drain_timeout);
+    or(drained, time_over).await;
+    worker.ring.end_tasks();
+}
+
+/// What the sessions and listeners of a worker share.
+pub(super) struct Worker {
+    pub(super) ring: Ring,
+    pub(super) settings: Arc<Settings>,
+    pub(super) upstreams: Upstreams,
+    pub(super) socket_options: SocketOptions,
+    pub(super) log: Option<LogSender>,
+    sessions: Cell<usize>,
+    sessions_max: usize,
+    draining: Cell<bool>,
+    /// Listeners that still accept.
+    accepting: Cell<usize>,
+    changed: Notify,
+}
+
+impl Worker {
+    pub(super) fn new(
+        ring: Ring,
+        settings: Arc<Settings>,
+        sessions_max: usize,
+        log: Option<LogSender>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            ring,
+            upstreams: Upstreams::new(&settings.upstreams).map_err(Error::Address)?,
+            socket_options: SocketOptions {
+                keepalive: settings.tcp.keepalive,
+                user_timeout: settings.tcp.user_timeout,
+            },
+            settings,
+            log,
+            sessions: Cell::new(0),
+            sessions_max,
+            draining: Cell::new(false),
+            accepting: Cell::new(0),
+            changed: Notify::default(),
+        })
+    }
+
+    /// Accepts on every listener.
+    pub(super) fn start(self: &Rc<Self>, listeners: Vec<Listener>) {
+        self.accepting.set(listeners.len());
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let worker = Rc::clone(self);
+            self.ring.spawn(async move {
+                listener::run(&worker, index, listener).await;
+                worker.accepting.set(worker.accepting.get() - 1);
+                worker.changed.notify();
+            });
+        }
+    }
+
+    /// Accepts whoever waits already, and nobody after that.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
+        self.changed.notify();
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Completes when draining has begun.
+    pub(super) async fn draining(&self) {
+        self.changed.until(|| self.draining.get()).await;
+    }
+
+    /// Completes when nobody is served or accepted any more.
+    pub(super) async fn all_ended(&self) {
+        self.changed.until(|| self.accepting.get() == 0 && self.sessions.get() == 0).await;
+    }
+
+    /// Waits until one more session may begin.
+    pub(super) async fn room(&self) {
+        self.changed.until(|| self.sessions.get() < self.sessions_max).await;
+    }
+
+    /// A place for one more session, if there is one.
+    pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
+        if self.sessions.get() >= self.sessions_max {
+            return None;
+        }
+        self.sessions.set(self.sessions.get() + 1);
+        Some(Seat(Rc::clone(self)))
+    }
+}
+
+/// A session's place among those served at once; free again when it is dropped.
+pub(super) struct Seat(Rc<Worker>);
+
+impl Seat {
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let sessions = self.0.sessions.get();
+        self.0.sessions.set(sessions - 1);
+        // Otherwise nobody waits for it.
+        if sessions == self.0.sessions_max || self.0.draining.get() {
+            self.0.changed.notify();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The binary as an operator meets it: what a command line leads to, on which stream, with which exit code.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+const LEAST: [&str; 5] = ["proxy", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9"];
+
+fn iisplice(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_iisplice")).args(arguments).output().expect("the binary was built")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+/// The one line on standard error; nothing on standard output.
+fn complaint(arguments: &[&str], exit_code: i32) -> String {
+    let output = iisplice(arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {said}");
+    assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    let line = said.strip_suffix('\n').unwrap_or_else(|| panic!("{arguments:?}: not a line: {said:?}"));
+    assert!(!line.contains('\n'), "{arguments:?}: more than a line: {said}");
+    line.to_owned()
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line_and_exit_code_2() {
+    for (wrong, expected) in [
+        (&["--listne=127.0.0.1:80"][..], "a similar argument exists: '--listen'"),
+        (&["--listen=80"], "write 0.0.0.0:80 or [::]:80"),
+        (&["--upstream=http://iis1/"], "this is a URL; write iis1"),
+        (
+            &["--upstream=no-such-host.invalid:80"],
+            "--upstream no-such-host.invalid:80: cannot resolve the name",
+        ),
+        (&["--splice=sometimes"], "possible values: auto, never, always"),
+        (&["--idle-timeout=5"], "give a duration like 250ms, 3s or 1h"),
+        (&["--buffer-size=tiny"], "give a size like 16KiB or 1MiB"),
+        (&["--tcp-fastopen=yes"], "give a whole number from 1 to 65535, or off"),
+        (&["--workers=2", "--max-connections=1"], "give at most as many workers"),
+        (&["--steer=cpu", "--no-pin"], "leave out --no-pin or --steer"),
+        (&["--log-level=loud"], "possible values: off, error, warn, info, debug, trace"),
+    ] {
+        let line = complaint(&[&LEAST, wrong].concat(), 2);
+        assert!(line.starts_with("iisplice: ") && line.contains(expected), "{wrong:?}: {line}");
+    }
+    for (wrong, expected) in [
+        (&[][..], "requires a subcommand"),
+        (&["prxy"], "a similar subcommand exists: 'proxy'"),
+        (&["proxy"], "--listen <ADDR> --upstream <ADDR>"),
+    ] {
+        let line = complaint(wrong, 2);
+        assert!(line.starts_with("iisplice: ") && line.contains(expected), "{wrong:?}: {line}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [&["--help"][..], &["proxy", "--help"], &["--version"]] {
+        let output = iisplice(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        assert_ne!(text(&output.stdout), "", "{arguments:?}");
+    }
+}
+
+/// A flag's default and nginx directive.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    default: String,
+    nginx: String,
+}
+
+/// What stands behind `[name: ` in the help of a flag.
+fn bracketed(help: &str, name: &str) -> Option<String> {
+    let (_, rest) = help.split_once(&format!("[{name}: "))?;
+    rest.split_once(']').map(|(inside, _)| inside.to_owned())
+}
+
+fn flags_in_help() -> BTreeMap<String, Facts> {
+    let output = iisplice(&["proxy", "--help"]);
+    let mut help: Vec<(String, String)> = Vec::new();
+    for line in text(&output.stdout).lines().map(str::trim_start) {
+        if line.starts_with('-') {
+            let name = line.split([' ', ',', '.']).find(|word| word.starts_with("--")).expect("a long name");
+            help.push((name.to_owned(), String::new()));
+        }
+        if let Some((_, text)) = help.last_mut() {
+            *text += line;
+            *text += " ";
+        }
+    }
+    help.into_iter()
+        .filter(|(name, _)| name != "--help")
+        .map(|(name, text)| {
+            let default = bracketed(&text, "default").unwrap_or_else(|| "required".to_owned());
+            let nginx = bracketed(&text, "nginx").unwrap_or_else(|| "-".to_owned());
+            (name, Facts { default, nginx })
+        })
+        .collect()
+}
+
+fn flags_in_readme() -> BTreeMap<String, Facts> {
+    let readme = include_str!("../README.md");
+    let table = readme.split("## Flags of `iisplice proxy`").nth(1).expect("the section of flags");
+    let table = table.split("\n## ").next().expect("its end");
+    table
+        .lines()
+        .filter(|line| line.starts_with("| `--"))
+        .map(|line| {
+            let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+            let name = cells[1].split(' ').next().expect("a first word").to_owned();
+            (name, Facts { default: cells[2].clone(), nginx: cells[3].clone() })
+        })
+        .collect()
+}
+
+#[test]
+fn the_readme_names_the_flags_of_the_help_with_their_defaults() {
+    let (help, readme) = (flags_in_help(), flags_in_readme());
+    assert!(help.len() > 20, "the help was not understood: {help:?}");
+    for (name, facts) in &help {
+        assert_eq!(readme.get(name), Some(facts), "{name}: README (left) and --help (right) differ");
+    }
+    let unknown: Vec<_> = readme.keys().filter(|name| !help.contains_key(*name)).collect();
+    assert!(unknown.is_empty(), "in README, but no flags: {unknown:?}");
+}
+
+#[test]
+fn the_readme_explains_every_end_of_the_access_log() {
+    let words: Vec<&str> = include_str!("../src/proxy/record.rs")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \"")?.1.strip_suffix("\","))
+        .collect();
+    assert!(words.contains(&"client-close") && words.len() > 5, "the source was not understood: {words:?}");
+    for word in words {
+        assert!(include_str!("../README.md").contains(&format!("| `{word}` |")), "{word} is not explained");
+    }
+}

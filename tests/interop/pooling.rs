@@ -1,0 +1,65 @@
+//! A proxy that pools its connections to the server, to show that the search for leaks finds them.
+
+use std::fs;
+use std::process::Command;
+
+use crate::bed::{Bed, Scheme};
+use crate::identity::{self, Way};
+use crate::proxy::Proxy;
+
+/// nginx with the common recipe for keep-alive to upstreams, in one process, which can be ended as one.
+const SETTINGS: &str = r#"
+daemon off;
+master_process off;
+pid pid;
+error_log stderr warn;
+events {}
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    upstream server {
+        server @UPSTREAM@;
+        keepalive 32;
+    }
+    server {
+        listen @LISTEN@;
+        location / {
+            proxy_pass http://server;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+        }
+    }
+}
+"#;
+
+pub(crate) fn is_caught() {
+    let ways: [(&str, Way); 3] =
+        [("held", identity::held), ("closed", identity::closed), ("kerberos", identity::kerberos)];
+    for (name, way) in ways {
+        let bed = Bed::start();
+        let proxy = start(&bed);
+        let found = way(&bed, &proxy.site(Scheme::Http)).expect_err(name);
+        assert!(
+            found.starts_with("LEAK: a visitor was answered as "),
+            "{name}: found something else: {found}"
+        );
+    }
+}
+
+fn start(bed: &Bed) -> Proxy {
+    let directory = bed.client_directory();
+    let address = bed.free_address();
+    let settings = SETTINGS
+        .replace("@UPSTREAM@", &bed.site(Scheme::Http).address.to_string())
+        .replace("@LISTEN@", &address.to_string());
+    let path = directory.join("nginx.conf");
+    fs::write(&path, settings).expect("the bed's directory is writable");
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-p").arg(&directory).args(["-e", "stderr", "-c"]).arg(path);
+    Proxy::run(command, address, bed)
+}

@@ -1,0 +1,56 @@
+"""Sessions of requests and requests-ntlm, remote-controlled.
+
+Reads one JSON request a line and writes one JSON answer a line:
+    {"open": NAME, "user": USER or null, "password": PASSWORD}
+    {"get": URL, "session": NAME}
+    {"close": NAME}
+"""
+
+import json
+import sys
+
+import requests
+from requests_ntlm import HttpNtlmAuth
+
+SECONDS = 30
+certificate = sys.argv[1]
+sessions = {}
+
+
+def open_session(name, user, password):
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = certificate
+    if user:
+        session.auth = HttpNtlmAuth(user, password)
+    sessions[name] = session
+    return {}
+
+
+def get(name, url):
+    try:
+        response = sessions[name].get(url, timeout=SECONDS)
+    # requests-ntlm raises PermissionError when the server offers no challenge.
+    except (requests.RequestException, PermissionError) as error:
+        return {"error": repr(error)}
+    return {
+        "statuses": [r.status_code for r in (*response.history, response)],
+        "user": response.headers.get("X-User", ""),
+        "port": response.headers.get("X-Client-Port", ""),
+    }
+
+
+def close(name):
+    sessions.pop(name).close()
+    return {}
+
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if "open" in request:
+        answer = open_session(request["open"], request["user"], request["password"])
+    elif "get" in request:
+        answer = get(request["session"], request["get"])
+    else:
+        answer = close(request["close"])
+    print(json.dumps(answer), flush=True)
