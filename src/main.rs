@@ -29,10 +29,11 @@ fn main() -> ExitCode {
         Command::Proxy(arguments) => proxy(*arguments, log_level),
         Command::Mock(arguments) => mock(*arguments, log_level),
         Command::Load(arguments) => {
-            cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error.to_string(), error.exit_code()))
+            cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
-        Command::Report(arguments) => cli::report::execute(arguments)
-            .unwrap_or_else(|error| fail(&error.to_string(), error.exit_code())),
+        Command::Report(arguments) => {
+            cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
     }
 }
 

@@ -80,7 +80,7 @@ fn a_login_has_three_legs_and_its_challenges_are_no_errors() {
         let counts = &result["counts"];
         assert_eq!((&counts["logins"], &counts["challenges"]), (&20.into(), &40.into()), "{scheme}");
         assert_eq!((&counts["errors"], &counts["requests"]), (&serde_json::json!({}), &0.into()), "{scheme}");
-        for leg in ["connect", "anonymous_to401", "type1_to_type2", "type3_to_final", "login"] {
+        for leg in ["connect", "anonymous_to_401", "type1_to_type2", "type3_to_final", "login"] {
             assert_eq!(result["legs"][leg]["count"], 20, "{scheme}, {leg}");
         }
     }
@@ -216,9 +216,8 @@ fn an_interrupted_run_reports_what_it_measured() {
 #[test]
 fn every_file_is_read_back_by_another_reader() {
     let site = Site::start();
-    let directory = std::env::temp_dir().join(format!("iisplice-load-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (json, hgrm, hlog) = (path("run.json"), path("run.hgrm"), path("run.hlog"));
     let output = run(&[
         &site.url("/"),
@@ -249,13 +248,9 @@ fn every_file_is_read_back_by_another_reader() {
     let spectrum = std::fs::read_to_string(&hgrm).unwrap();
     let section = spectrum.split("# request").nth(1).unwrap();
     assert!(section.contains("Total count    =          300]"), "{section}");
-    let last = section
-        .lines()
-        .filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()))
-        .next_back();
+    let last = section.lines().rfind(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()));
     let fields: Vec<f64> = last.unwrap().split_whitespace().map(|field| field.parse().unwrap()).collect();
     assert_eq!(fields[1..], [1.0, 300.0], "the last line is the maximum: all of the samples");
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 fn report(arguments: &[&str]) -> Output {
@@ -265,9 +260,8 @@ fn report(arguments: &[&str]) -> Output {
 #[test]
 fn a_result_is_shown_again_merged_and_compared() {
     let site = Site::start();
-    let directory = std::env::temp_dir().join(format!("iisplice-report-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (one, two, merged, page) =
         (path("one.json"), path("two.json"), path("merged.json"), path("page.html"));
     let first = run(&[&site.url("/"), "-n100", "-c2", "--json", &one]);
@@ -293,5 +287,135 @@ fn a_result_is_shown_again_merged_and_compared() {
     let wrong = report(&[&page]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("not a result of `iisplice load --json`"));
-    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_missed_objective_is_exit_code_4() {
+    let site = Site::start();
+    for (objective, code) in [("p50<10ms", 4), ("p50<10s", 0)] {
+        let output = run(&[&site.url("/slow"), "-n20", "-c2", "--objective", objective]);
+        assert_eq!(output.status.code(), Some(code), "{objective}");
+    }
+}
+
+#[test]
+fn the_search_finds_a_rate_that_one_connection_can_keep() {
+    let site = Site::start();
+    // One connection and 20 ms a request: below 50 a second, whatever the machine.
+    let output = run(&[
+        &site.url("/slow"),
+        "-c1",
+        "-d1s",
+        "--warmup=0s",
+        "--find-rate",
+        "--rate=10",
+        "--objective=p90<200ms",
+        "--json=-",
+    ]);
+    let steps = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{steps}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rate = result["runs"][0]["offered"]["first_per_second"].as_f64().unwrap();
+    assert!((10.0..60.0).contains(&rate), "{rate}: {steps}");
+    assert!(steps.contains("10 /s: p90<200ms kept") && steps.contains("missed"), "{steps}");
+}
+
+/// `iisplice mock` on a free port; ends with the test.
+struct Mock {
+    process: Child,
+    url: String,
+}
+
+impl Mock {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
+        command.args([
+            "mock",
+            "--listen=127.0.0.1:0",
+            "--user=CORP\\alice:secret",
+            "--user=CORP\\bob:secret",
+        ]);
+        let mut process = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("mock IIS on ") {
+            line.clear();
+            assert_ne!(
+                std::io::BufRead::read_line(&mut log, &mut line).unwrap(),
+                0,
+                "the mock did not start"
+            );
+        }
+        // What else it logs is read away, so that it never waits for us.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let url = line.trim().rsplit_once("mock IIS on ").unwrap().1.to_owned();
+        Self { process, url }
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn logins_over_tls_carry_the_channel_bindings_that_the_mock_requires() {
+    let mock = Mock::start(&["--tls", "--extended-protection=require"]);
+    for scheme in ["--auth=ntlm", "--auth=negotiate"] {
+        let url = format!("{}/whoami", mock.url);
+        let session = [url.as_str(), "-n40", "-c4", "--scenario=session", "--insecure", scheme];
+        let result = measure(&[&session[..], &TWO_USERS[1..]].concat());
+        assert_eq!(result["counts"]["errors"], serde_json::json!({}), "{scheme}");
+        assert_eq!(result["identities"]["leaked"], 0, "{scheme}");
+        assert_eq!(result["legs"]["tls"]["count"], result["counts"]["connects"], "{scheme}");
+    }
+    let complaint = run(&[&mock.url]).stderr;
+    let complaint = String::from_utf8(complaint).unwrap();
+    assert!(complaint.contains("TLS: invalid peer certificate"), "{complaint}");
+}
+
+#[test]
+fn the_mock_sees_logins_and_bodies_as_they_were_meant() {
+    let mock = Mock::start(&["--auth-persist-single-request"]);
+    let url = format!("{}/echo", mock.url);
+    let result = measure(&[
+        &url,
+        "-n10",
+        "-c2",
+        "--scenario=login",
+        "--auth=ntlm",
+        "--user=CORP\\alice:secret",
+        "--body=0123456789",
+    ]);
+    assert_eq!(
+        (&result["counts"]["logins"], &result["counts"]["errors"]),
+        (&10.into(), &serde_json::json!({}))
+    );
+}
+
+#[test]
+fn connections_come_from_the_source_addresses_in_turn() {
+    let site = Site::start();
+    // The page names the client's address as its user: the check then finds each address as a "leak" of its own.
+    let output = run(&[
+        &site.url("/from"),
+        "-n8",
+        "-c2",
+        "-t1",
+        "--source-address=127.0.0.2",
+        "--source-address=127.0.0.3",
+        "--auth=ntlm",
+        "--user=a:b",
+        "--verify-identity",
+    ]);
+    let report = String::from_utf8(output.stdout).unwrap();
+    for (connection, address) in ["127.0.0.2", "127.0.0.3"].iter().enumerate() {
+        let expected = format!("connection {connection} of a: reply 1 was for {address}");
+        assert!(report.contains(&expected), "{expected}: {report}");
+    }
+    let output = run(&[&site.url("/"), "--source-address=192.0.2.1"]);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("Cannot assign requested address"), "{complaint}");
 }

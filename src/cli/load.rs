@@ -2,8 +2,10 @@
 
 mod execute;
 mod target;
+mod tls;
 mod users;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use clap::{Args, ValueEnum};
 pub use execute::execute;
 
 use super::quantity::{duration, number};
+use crate::load::objective::Objective;
 use crate::load::plan::{
     Arrivals, Auth, IdentitySource, Length, Pace, Plan, Rate, Request, Scenario, Scheme,
 };
@@ -82,6 +85,13 @@ pub struct LoadArgs {
     #[arg(long, value_name = "LINE", help_heading = "What", value_parser = header_line)]
     header: Vec<(String, String)>,
 
+    /// Take any certificate
+    #[arg(long, help_heading = "What")]
+    insecure: bool,
+    /// Trust the certificates of this PEM file, instead of those that this host trusts
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    ca: Option<PathBuf>,
+
     /// Connections at once
     #[arg(short, long, value_name = "N", default_value = "64", help_heading = "How much", value_parser = number(1..=CONNECTIONS_MAX))]
     connections: u32,
@@ -107,13 +117,40 @@ pub struct LoadArgs {
     /// How an open loop's requests are spread
     #[arg(long, value_name = "HOW", default_value = "constant", help_heading = "How much")]
     arrivals: ArrivalsName,
+    /// An address of this host for connections to come from; repeat it: each gives some 28,000 connections to a server
+    #[arg(long, value_name = "IP", help_heading = "How much")]
+    source_address: Vec<IpAddr>,
     /// How long a connect, a leg of a login or a request may take
     #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=HOUR))]
     timeout: Duration,
 
+    /// What has to hold, like 'p99<50ms': of the latency from the intended start, in a closed loop of the service time;
+    /// exit code 4 if it does not
+    #[arg(long, value_name = "PERCENTILE<TIME", help_heading = "How much")]
+    objective: Option<Objective>,
+    /// Search the highest rate that keeps the objective, from --rate upwards (or 100), each for --duration
+    #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "How much")]
+    find_rate: bool,
+
     #[command(flatten)]
     outputs: OutputArgs,
 }
+
+/// A run to do and what to do with it.
+#[derive(Debug)]
+pub struct Task {
+    /// The run.
+    pub plan: Plan,
+    /// What has to hold.
+    pub objective: Option<Objective>,
+    /// The rate to search from; `None`: one run as planned.
+    pub search_from_per_second: Option<f64>,
+    /// Where the results go.
+    pub outputs: Outputs,
+}
+
+/// Where the search for a rate begins where nothing else is said.
+const SEARCH_FROM_PER_SECOND: f64 = 100.0;
 
 /// Where results go.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
@@ -201,11 +238,11 @@ fn usage<T>(text: impl Into<String>) -> Result<T, Error> {
 }
 
 impl LoadArgs {
-    /// The plan, and where its results go. Names are resolved and files read.
+    /// What to do. Names are resolved and files read.
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn plan(self, command: String) -> Result<(Plan, Outputs), Error> {
+    pub fn task(self, command: String) -> Result<Task, Error> {
         let auth = self.auth()?;
         let scenario = self.scenario()?;
         let identity = match (self.verify_identity, &self.identity_header, &auth) {
@@ -228,8 +265,15 @@ impl LoadArgs {
         };
         let pace = match pace {
             Some(rate) => Pace::Open { rate, arrivals },
-            None if arrivals == Arrivals::Poisson => {
+            None if arrivals == Arrivals::Poisson && !self.find_rate => {
                 return usage("--arrivals poisson is for an open loop; add --rate PER_SECOND");
+            }
+            None if self.find_rate => {
+                let per_second = SEARCH_FROM_PER_SECOND;
+                Pace::Open {
+                    rate: Rate { first_per_second: per_second, last_per_second: per_second },
+                    arrivals,
+                }
             }
             None => Pace::Closed,
         };
@@ -242,8 +286,13 @@ impl LoadArgs {
             ));
         }
         let request = self.request()?;
+        let is_tls = self.urls.iter().any(target::Url::is_https);
+        if !is_tls && (self.insecure || self.ca.is_some()) {
+            return usage("--insecure and --ca are for https URLs");
+        }
+        let tls = if is_tls { Some(tls::config(self.ca.as_deref(), self.insecure)?) } else { None };
         let plan = Plan {
-            targets: self.urls.iter().map(target::Url::resolve).collect::<Result<_, _>>()?,
+            targets: self.urls.iter().map(|url| url.resolve(tls.as_ref())).collect::<Result<_, _>>()?,
             scenario,
             auth,
             identity,
@@ -253,10 +302,16 @@ impl LoadArgs {
             length: self.requests.map_or(Length::Time(self.duration), Length::Requests),
             warmup: self.warmup.unwrap_or(if self.requests.is_some() { Duration::ZERO } else { WARMUP }),
             pace,
+            source_addresses: self.source_address,
             timeout: self.timeout,
             command,
         };
-        Ok((plan, self.outputs.outputs()))
+        Ok(Task {
+            plan,
+            objective: self.objective,
+            search_from_per_second: self.find_rate.then(|| self.rate.unwrap_or(SEARCH_FROM_PER_SECOND)),
+            outputs: self.outputs.outputs(),
+        })
     }
 
     fn auth(&self) -> Result<Auth, Error> {

@@ -186,9 +186,15 @@ impl Client {
         let target = &plan.targets[plan.target_of(self.number)];
         let address = target.address_of(self.number);
         let is_bulk = plan.scenario == Scenario::Bulk;
-        let connection = Connection::open(address, &self.slot, plan.timeout, is_bulk).await?;
+        let mut connection =
+            Connection::open(address, plan.source_of(self.number), &self.slot, plan.timeout, is_bulk).await?;
+        let connected = Instant::now();
+        if let Some(tls) = &target.tls {
+            connection.handshake(connected, tls).await?;
+            self.worker.recorder.borrow_mut().sample(Leg::Tls, connected, Instant::now());
+        }
         let mut recorder = self.worker.recorder.borrow_mut();
-        recorder.sample(Leg::Connect, began, Instant::now());
+        recorder.sample(Leg::Connect, began, connected);
         if let Some(counts) = recorder.counts(began) {
             counts.connects += 1;
         }

@@ -4,21 +4,28 @@
 //! takes too long is ended by shutting the socket down from outside, through the [`Slot`]: the read then completes.
 
 use std::cell::{Cell, RefCell};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpSocket, TcpStream as ConnectingStream};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
 use super::failure::Failure;
+use super::{plan, tls};
 use crate::protocol::http1::response::{AnswerTo, Body, ResponseError, ResponseHead, read_head};
+use crate::protocol::ntlm::ChannelBindings;
 
 /// A reply's head may have so many bytes: what IIS sends has a few hundred, Kerberos' tokens some thousands.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// An idle connection holds a buffer of this size, so it decides how much memory 9,000 of them take.
 const BUFFER_BYTES: usize = 4 * 1024;
+/// A TLS record at its largest, and its neighbours' parts.
+const TLS_BUFFER_BYTES: usize = 17 * 1024;
 /// Reads of large bodies; larger ones do not get faster.
 const BULK_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -73,13 +80,21 @@ impl Slot {
     }
 }
 
+/// A TLS session and the buffer for what the socket gives.
+#[derive(Debug)]
+struct Tls {
+    session: tls::Session,
+    wire: Vec<u8>,
+}
+
 /// A connection to a target. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Rc<StreamShown>,
     slot: Rc<Slot>,
-    /// Bytes read and not yet used.
+    /// Bytes read, in the clear, and not yet used.
     input: Vec<u8>,
+    tls: Option<Tls>,
     received_bytes: u64,
     sent_bytes: u64,
 }
@@ -98,15 +113,16 @@ pub(super) struct Reply<T> {
 }
 
 impl Connection {
-    /// Connects; `timeout` is for this step only.
+    /// Connects, from `source` if it is given; `timeout` is for this step only.
     pub(super) async fn open(
         address: SocketAddr,
+        source: Option<IpAddr>,
         slot: &Rc<Slot>,
         timeout: Duration,
         is_bulk: bool,
     ) -> Result<Self, Failure> {
         // Readiness by epoll, not the ring: a connect on the ring could not be given up before its time.
-        let connecting = tokio::net::TcpStream::connect(address);
+        let connecting = connect(address, source);
         let stream = match tokio::time::timeout(timeout, connecting).await {
             Ok(connected) => connected.and_then(|stream| {
                 stream.set_nodelay(true)?;
@@ -122,7 +138,64 @@ impl Connection {
         slot.ended_by.set(None);
         *slot.stream.borrow_mut() = Some(Rc::clone(&stream));
         let input = Vec::with_capacity(if is_bulk { BULK_BUFFER_BYTES } else { BUFFER_BYTES });
-        Ok(Self { stream, slot: Rc::clone(slot), input, received_bytes: 0, sent_bytes: 0 })
+        Ok(Self { stream, slot: Rc::clone(slot), input, tls: None, received_bytes: 0, sent_bytes: 0 })
+    }
+
+    /// The TLS handshake, now being `began`.
+    pub(super) async fn handshake(&mut self, began: Instant, tls: &plan::Tls) -> Result<(), Failure> {
+        self.slot.busy_since.set(Some(began));
+        let wire = Vec::with_capacity(TLS_BUFFER_BYTES);
+        self.tls = Some(Tls { session: tls::Session::new(tls)?, wire });
+        let result = self.handshake_untimed().await;
+        self.slot.busy_since.set(None);
+        result.map_err(|failure| self.slot.failure(failure))
+    }
+
+    async fn handshake_untimed(&mut self) -> Result<(), Failure> {
+        loop {
+            self.send_records().await?;
+            match &self.tls {
+                Some(tls) if tls.session.is_handshaking() => {}
+                _ => return Ok(()),
+            }
+            if self.receive_records().await? == 0 {
+                return Err(Failure::Closed);
+            }
+        }
+    }
+
+    /// What ties a login to this connection, if it has TLS.
+    pub(super) fn channel_bindings(&self) -> Option<ChannelBindings> {
+        self.tls.as_ref()?.session.channel_bindings()
+    }
+
+    async fn send(&mut self, request: Bytes) -> Result<(), Failure> {
+        if let Some(tls) = &mut self.tls {
+            tls.session.send(&request)?;
+            return self.send_records().await;
+        }
+        self.sent_bytes += request.len() as u64;
+        Ok(self.stream.0.write_all(request).await.0?)
+    }
+
+    async fn send_records(&mut self) -> Result<(), Failure> {
+        let output = self.tls.as_mut().map_or(Ok(Vec::new()), |tls| tls.session.take_output())?;
+        if output.is_empty() {
+            return Ok(());
+        }
+        self.sent_bytes += output.len() as u64;
+        Ok(self.stream.0.write_all(output).await.0?)
+    }
+
+    /// One read of the socket, whatever is in it; 0: the connection ended.
+    async fn receive_records(&mut self) -> Result<usize, Failure> {
+        let Some(tls) = &mut self.tls else { return Ok(0) };
+        let (result, wire) = self.stream.0.read(std::mem::take(&mut tls.wire)).await;
+        tls.wire = wire;
+        let received = result?;
+        self.received_bytes += received as u64;
+        tls.session.receive(&tls.wire[..received], &mut self.input)?;
+        Ok(received)
     }
 
     /// Sends `request`, now being `began`, and reads the whole reply; shows its head to `see` and its content to `content`.
@@ -147,8 +220,7 @@ impl Connection {
         mut see: impl FnMut(&ResponseHead<'_, '_>) -> T,
         mut content: impl FnMut(&[u8]),
     ) -> Result<Reply<T>, Failure> {
-        self.sent_bytes += request.len() as u64;
-        self.stream.0.write_all(request).await.0?;
+        self.send(request).await?;
         let (status, seen, length_bytes, mut body, keep_alive) = loop {
             if self.receive().await? == 0 {
                 let nothing_came = self.input.is_empty();
@@ -192,6 +264,16 @@ impl Connection {
 
     /// Adds what comes next to the input; 0: the connection ended.
     async fn receive(&mut self) -> Result<usize, Failure> {
+        if self.tls.is_some() {
+            let before = self.input.len();
+            while self.input.len() == before {
+                if self.receive_records().await? == 0 {
+                    return Ok(0);
+                }
+                self.send_records().await?;
+            }
+            return Ok(self.input.len() - before);
+        }
         if self.input.len() == self.input.capacity() {
             self.input.reserve(self.input.len());
         }
@@ -214,4 +296,14 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.slot.stream.borrow_mut().take();
     }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<ConnectingStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source {
+        // ip(7): the port is chosen at the connect, by both ends; chosen now, it could be used for one target only.
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
 }

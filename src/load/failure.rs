@@ -55,6 +55,9 @@ pub enum Failure {
     /// A read or a write failed.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
+    /// The handshake failed, or a record is damaged.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// No answer within the timeout.
     #[error("no answer within the timeout")]
     TimedOut,
@@ -106,6 +109,7 @@ impl Failure {
                 _ => ErrorClass::Unreachable,
             },
             Self::Io(_) => ErrorClass::Reset,
+            Self::Tls(_) => ErrorClass::Tls,
             Self::TimedOut => ErrorClass::Timeout,
             Self::Closed
             | Self::ClosedInHandshake

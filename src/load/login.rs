@@ -72,7 +72,10 @@ impl Login<'_> {
         connection: &mut Connection,
         witness: &mut Witness,
     ) -> Result<Reply<()>, Failure> {
-        let client = ntlm::Client::new(self.user).target_name(&self.requests.service);
+        let mut client = ntlm::Client::new(self.user).target_name(&self.requests.service);
+        if let Some(bindings) = connection.channel_bindings() {
+            client = client.channel_bindings(bindings);
+        }
         let (state, first_token) = match self.scheme {
             Scheme::Ntlm => {
                 let (state, message) = client.negotiate();

@@ -19,12 +19,14 @@ mod connection;
 mod failure;
 pub mod identity;
 mod login;
+pub mod objective;
 pub mod plan;
 pub mod recorder;
 mod request;
 mod run;
 pub mod schedule;
 pub mod summary;
+mod tls;
 mod worker;
 
 pub use failure::{Failure, LoadError};

@@ -1,9 +1,12 @@
 //! What a run is to do. Built and checked by `cli`; nothing behind it checks again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls::client::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::ntlm::Credentials;
@@ -31,6 +34,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// When requests are sent.
     pub pace: Pace,
+    /// Connections come from these addresses in turn; empty: the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
     /// How long a connect, a leg of the login or a request may take; not 0.
     pub timeout: Duration,
     /// The command as it was typed, for the report.
@@ -111,6 +116,17 @@ pub struct Target {
     pub path: String,
     /// What the host resolved to; connections take them in turn. Not empty.
     pub addresses: Vec<SocketAddr>,
+    /// For `https`.
+    pub tls: Option<Tls>,
+}
+
+/// TLS to a target.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Whom to trust, what to offer.
+    pub config: Arc<ClientConfig>,
+    /// Whom to expect.
+    pub server_name: ServerName<'static>,
 }
 
 /// The request as it goes over the wire, less target and authentication.
@@ -207,6 +223,12 @@ impl Plan {
         (thread..self.connections).step_by(self.threads)
     }
 
+    /// Where a connection comes from.
+    pub fn source_of(&self, connection: usize) -> Option<IpAddr> {
+        let addresses = &self.source_addresses;
+        addresses.get(connection % addresses.len().max(1)).copied()
+    }
+
     /// The target of a connection.
     pub fn target_of(&self, connection: usize) -> usize {
         connection % self.targets.len()
@@ -233,6 +255,7 @@ pub(crate) mod tests {
             authority: parsed[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
             path: parsed[url::Position::BeforePath..].to_owned(),
             addresses: parsed.socket_addrs(|| None).unwrap(),
+            tls: None,
         };
         Plan {
             targets: vec![target],
@@ -245,6 +268,7 @@ pub(crate) mod tests {
             length: Length::Requests(1),
             warmup: Duration::ZERO,
             pace: Pace::Closed,
+            source_addresses: vec![],
             timeout: Duration::from_secs(5),
             command: String::new(),
         }

@@ -19,6 +19,7 @@ pub enum Leg {
     /// From the connect to the end of the TLS handshake.
     Tls,
     /// Anonymous request to the 401 that names the schemes.
+    #[serde(rename = "anonymous_to_401")]
     AnonymousTo401,
     /// Type 1 to Type 2.
     Type1ToType2,

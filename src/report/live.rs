@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::units;
+use crate::load::objective::{Objective, Step};
 use crate::load::recorder::Leg;
 use crate::load::summary::Part;
 
@@ -35,6 +36,17 @@ impl Live {
             self.bar.tick();
         } else {
             // Nobody may be reading; the run goes on.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
+    /// Shows a step of the search for a rate; it stays.
+    pub fn step(&self, step: &Step, objective: Objective) {
+        let verdict = if step.is_kept { "kept" } else { "missed" };
+        let line = format!("{} /s: {objective} {verdict}", units::rate(step.rate_per_second));
+        if self.is_terminal {
+            self.bar.println(line);
+        } else {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
     }

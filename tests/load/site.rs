@@ -137,6 +137,9 @@ impl Session {
                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_vec()
                 }
                 "/cut" => b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".to_vec(),
+                "/from" => {
+                    reply("200 OK", "", &format!(r#"{{"user":"{}"}}"#, self.writer.peer_addr().unwrap().ip()))
+                }
                 "/echo" => reply("200 OK", "", std::str::from_utf8(&request.body).unwrap()),
                 _ => reply("200 OK", "", "hello"),
             };

@@ -7,12 +7,15 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use super::{Error, LoadArgs};
+use super::{Error, LoadArgs, Task};
+use crate::load::objective::find_rate;
 use crate::load::{self, Summary};
 use crate::report::{self, live::Live};
 
 /// A reply named another user than its connection's.
 const EXIT_LEAK: u8 = 3;
+/// The objective was missed.
+const EXIT_OBJECTIVE_MISSED: u8 = 4;
 /// After a second Ctrl-C: 128 and the signal's number, as shells have it.
 const EXIT_INTERRUPTED: i32 = 130;
 
@@ -21,23 +24,37 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// # Errors
 /// See [`Error`]; leaks and missed objectives are exit codes.
 pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
-    let (plan, outputs) = arguments.plan(command())?;
+    let Task { plan, objective, search_from_per_second, outputs } = arguments.task(command())?;
     let stop = stop_on_signal().map_err(Error::Signals)?;
     let live = Live::default();
-    let run = load::run(&plan, &stop, |second| live.show(second));
-    live.end();
-    let summary = run?;
+    let watch = |second: &_| live.show(second);
+    let summary = if let (Some(objective), Some(first_per_second)) = (objective, search_from_per_second) {
+        let told = |step: &_| live.step(step, objective);
+        let found = find_rate(&plan, first_per_second, objective, &stop, watch, told);
+        live.end();
+        match found?.best {
+            Some(summary) => summary,
+            None => return Ok(ExitCode::from(EXIT_OBJECTIVE_MISSED)),
+        }
+    } else {
+        let run = load::run(&plan, &stop, watch);
+        live.end();
+        run?
+    };
     report::show(&summary, &outputs)?;
-    Ok(exit_code(&summary))
+    let is_missed = objective.is_some_and(|objective| !objective.is_kept_by(&summary));
+    Ok(exit_code(&summary, is_missed))
 }
 
-fn exit_code(summary: &Summary) -> ExitCode {
+fn exit_code(summary: &Summary, is_objective_missed: bool) -> ExitCode {
     let named_nobody = summary.identities.as_ref().is_some_and(|found| found.right == 0);
     if summary.has_leak() {
         ExitCode::from(EXIT_LEAK)
     } else if named_nobody {
         // Asked to prove something, and proved nothing.
         ExitCode::FAILURE
+    } else if is_objective_missed {
+        ExitCode::from(EXIT_OBJECTIVE_MISSED)
     } else {
         ExitCode::SUCCESS
     }

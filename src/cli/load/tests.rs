@@ -7,7 +7,7 @@ fn plan(arguments: &[&str]) -> Result<Plan, String> {
     let arguments = ["iisplice", "load"].iter().chain(arguments);
     let cli = Cli::try_parse_from(arguments).map_err(|error| one_line(&error))?;
     let Command::Load(arguments) = cli.command else { panic!("another command") };
-    arguments.plan("command".to_owned()).map(|(plan, _)| plan).map_err(|error| error.to_string())
+    arguments.task("command".to_owned()).map(|task| task.plan).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -50,6 +50,10 @@ fn what_cannot_be_done_is_told_with_what_would_be_right() {
         (&[URL, "--header=Content-Length: 5"], "Content-Length is set by the load generator itself"),
         (&[URL, "--method=G T"], "--method G T: not an HTTP method"),
         (&[URL, "--body=@/nonexistent"], "--body @/nonexistent: cannot be read"),
+        (&[URL, "--insecure"], "--insecure and --ca are for https URLs"),
+        (&["https://127.0.0.1/", "--ca=/nonexistent"], "--ca /nonexistent:"),
+        (&[URL, "--objective=fast"], "give a percentile and a time, like 'p99<50ms'"),
+        (&[URL, "--find-rate"], "--objective"),
         (&[URL, "-n0"], "0 is not in 1.."),
         (&[URL, "--duration=1h", "-n5"], "cannot be used with"),
     ] {

@@ -273,13 +273,14 @@ impl Chunk {
         let size_line_end = |size| if size == 0 { Self::Trailer(false) } else { Self::Data(size) };
         Ok(Some(match (self, byte) {
             (Self::Size(Some(size)) | Self::Extension(size), b'\n') => size_line_end(size),
-            (Self::Size(Some(size)), b'\r' | b';' | b' ' | b'\t') => Self::Extension(size),
+            (Self::Size(Some(size)), b'\r' | b';' | b' ' | b'\t') | (Self::Extension(size), _) => {
+                Self::Extension(size)
+            }
             (Self::Size(sum), digit) => {
                 let digit = char::from(digit).to_digit(16).ok_or(ResponseError::Chunk)?;
                 let sum = sum.unwrap_or(0).checked_mul(16).ok_or(ResponseError::Chunk)?;
                 Self::Size(Some(sum + u64::from(digit)))
             }
-            (Self::Extension(size), _) => Self::Extension(size),
             (Self::DataEnd, b'\r') => Self::DataEndLf,
             (Self::DataEnd | Self::DataEndLf, b'\n') => Self::Size(None),
             (Self::DataEnd | Self::DataEndLf | Self::Data(_), _) => return Err(ResponseError::Chunk),
@@ -296,11 +297,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Whole = (u16, Vec<u8>, usize, bool);
+
     /// Reads one reply from `input`: status, content, bytes taken, keep-alive.
-    fn whole(
-        input: &[u8],
-        answer_to: AnswerTo,
-    ) -> Result<Option<(u16, Vec<u8>, usize, bool)>, ResponseError> {
+    fn whole(input: &[u8], answer_to: AnswerTo) -> Result<Option<Whole>, ResponseError> {
         let head = read_head(input, answer_to, |h| (h.status, h.length_bytes, h.body, h.keep_alive))?;
         let Some((status, mut taken, mut body, keep_alive)) = head else { return Ok(None) };
         let mut content = Vec::new();
