@@ -11,6 +11,8 @@
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging | - |
 //! | [`proxy`] | listener, session, upstream, relay | `uring`, `protocol` |
 //! | [`control`] | the slow path: limits, signals, supervision, logs | `proxy` |
+//! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
+//! | [`report`] | summaries as text, JSON, HTML and histograms' own formats | `load` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |
 //! | [`cli`] | arguments become validated settings; one file a command | all |
 //!
@@ -19,7 +21,9 @@
 
 pub mod cli;
 pub mod control;
+pub mod load;
 pub mod mock;
 pub mod protocol;
 pub mod proxy;
+pub mod report;
 pub mod uring;

@@ -28,6 +28,12 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Proxy(arguments) => proxy(*arguments, log_level),
         Command::Mock(arguments) => mock(*arguments, log_level),
+        Command::Load(arguments) => {
+            cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
+        Command::Report(arguments) => {
+            cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
     }
 }
 

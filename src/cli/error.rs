@@ -133,7 +133,10 @@ mod tests {
                 "invalid value 'many' for '--backlog <N>': give a whole number from 1 to 65535",
             ),
             (&["serve"], "unrecognized subcommand 'serve'"),
-            (&[], "'iisplice' requires a subcommand but one was not provided [subcommands: proxy, mock]"),
+            (
+                &[],
+                "'iisplice' requires a subcommand but one was not provided [subcommands: proxy, mock, load, report]",
+            ),
         ] {
             assert_eq!(complaint(arguments), expected, "{arguments:?}");
         }

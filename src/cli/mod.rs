@@ -13,9 +13,11 @@
 
 pub mod address;
 mod error;
+pub mod load;
 pub mod mock;
 pub mod proxy;
 mod quantity;
+pub mod report;
 mod verbosity;
 
 use clap::{Parser, Subcommand};
@@ -42,4 +44,8 @@ pub enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Stand in for an IIS site: verifies NTLM and Negotiate logins for real
     Mock(Box<mock::MockArgs>),
+    /// Send requests, log in for real, and measure
+    Load(Box<load::LoadArgs>),
+    /// Show, merge or compare results of load
+    Report(report::ReportArgs),
 }

@@ -1,7 +1,9 @@
 //! HTTP/1.1 messages (RFC 9112), sans-IO.
 //!
 //! A server starts with [`request`]: the head, strictly, and which [`body`] follows it. Anything that two servers in a
-//! row could read differently is an error, not a guess.
+//! row could read differently is an error, not a guess. A client starts with [`response`]: the head, and where the
+//! reply ends on the connection.
 
 pub mod body;
 pub mod request;
+pub mod response;

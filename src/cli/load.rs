@@ -1,0 +1,411 @@
+//! `iisplice load`.
+
+mod execute;
+mod target;
+mod tls;
+mod users;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+pub use execute::execute;
+
+use super::quantity::{duration, number};
+use crate::load::objective::Objective;
+use crate::load::plan::{
+    Arrivals, Auth, IdentitySource, Length, Pace, Plan, Rate, Request, Scenario, Scheme,
+};
+use crate::report::Outputs;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// More than a machine has ports and memory for.
+const CONNECTIONS_MAX: u32 = 1_000_000;
+/// More than a generator can time.
+const RATE_MAX: f64 = 10e6;
+/// Left out at the start where nothing else is said: connections and caches are warm by then.
+const WARMUP: Duration = Duration::from_secs(1);
+
+/// Every flag.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// What to ask for; connections are dealt out to several URLs in turn
+    #[arg(value_name = "URL", required = true)]
+    urls: Vec<target::Url>,
+
+    /// How connections log in
+    #[arg(long, value_name = "SCHEME", default_value = "none", help_heading = "Who")]
+    auth: AuthScheme,
+    /// A user, as CORP\alice, CORP\alice:secret or alice@corp.example.com; repeat it, or use --users: they are dealt out
+    /// to the connections in turn
+    #[arg(long, value_name = "USER", help_heading = "Who")]
+    user: Vec<String>,
+    /// The password of every --user given without one; better in the environment or a file, where `ps` does not show it
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "IISPLICE_PASSWORD",
+        hide_env_values = true,
+        help_heading = "Who"
+    )]
+    password: Option<String>,
+    /// A file whose first line is the password
+    #[arg(long, value_name = "FILE", conflicts_with = "password", help_heading = "Who")]
+    password_file: Option<PathBuf>,
+    /// A file of users, one a line: CORP\alice:secret
+    #[arg(long, value_name = "FILE", help_heading = "Who")]
+    users: Option<PathBuf>,
+    /// Check that each reply names the user of its connection, in a JSON body's "user" as the mock's /whoami does; exit
+    /// code 3 if one names another
+    #[arg(long, help_heading = "Who")]
+    verify_identity: bool,
+    /// The header line to look for the user in, in place of the body
+    #[arg(long, value_name = "NAME", requires = "verify_identity", help_heading = "Who")]
+    identity_header: Option<String>,
+
+    /// What each connection does
+    #[arg(long, value_name = "NAME", default_value = "steady", help_heading = "What")]
+    scenario: ScenarioName,
+    /// Requests of a session after its login [default: 10]
+    #[arg(long, value_name = "N", help_heading = "What", value_parser = number(1..=u32::MAX))]
+    requests_per_login: Option<u32>,
+    /// The request's method [default: GET, or POST with a body]
+    #[arg(long, value_name = "METHOD", help_heading = "What")]
+    method: Option<String>,
+    /// The request's body, or @FILE
+    #[arg(long, value_name = "TEXT", help_heading = "What")]
+    body: Option<String>,
+    /// A further header line, as 'Name: value'; repeat it for more
+    #[arg(long, value_name = "LINE", help_heading = "What", value_parser = header_line)]
+    header: Vec<(String, String)>,
+
+    /// Take any certificate
+    #[arg(long, help_heading = "What")]
+    insecure: bool,
+    /// Trust the certificates of this PEM file, instead of those that this host trusts
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    ca: Option<PathBuf>,
+
+    /// Connections at once
+    #[arg(short, long, value_name = "N", default_value = "64", help_heading = "How much", value_parser = number(1..=CONNECTIONS_MAX))]
+    connections: u32,
+    /// Threads, each with its own ring and share of the connections [default: one for each core]
+    #[arg(short, long, value_name = "N", help_heading = "How much", value_parser = number(1..=1024))]
+    threads: Option<u32>,
+    /// How long to measure
+    #[arg(short, long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=DAY))]
+    duration: Duration,
+    /// Measure so many requests (logins in the login scenario), however long it takes
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "duration", help_heading = "How much", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+    /// Leave out so much at the start [default: 1s, with --requests 0s]
+    #[arg(long, value_name = "DURATION", help_heading = "How much", value_parser = duration(Duration::ZERO..=DAY))]
+    warmup: Option<Duration>,
+    /// Open loop: so many requests (logins, in the login scenario) are due a second, whatever the server does, and
+    /// latency counts from when they are due [default: closed loop]
+    #[arg(short, long, value_name = "PER_SECOND", help_heading = "How much", value_parser = rate)]
+    rate: Option<f64>,
+    /// Open loop, from the first rate evenly to the last: A:B
+    #[arg(long, value_name = "A:B", conflicts_with_all = ["rate", "requests"], help_heading = "How much", value_parser = rate_ramp)]
+    rate_ramp: Option<Rate>,
+    /// How an open loop's requests are spread
+    #[arg(long, value_name = "HOW", default_value = "constant", help_heading = "How much")]
+    arrivals: ArrivalsName,
+    /// An address of this host for connections to come from; repeat it: each gives some 28,000 connections to a server
+    #[arg(long, value_name = "IP", help_heading = "How much")]
+    source_address: Vec<IpAddr>,
+    /// How long a connect, a leg of a login or a request may take
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=HOUR))]
+    timeout: Duration,
+
+    /// What has to hold, like 'p99<50ms': of the latency from the intended start, in a closed loop of the service time;
+    /// exit code 4 if it does not
+    #[arg(long, value_name = "PERCENTILE<TIME", help_heading = "How much")]
+    objective: Option<Objective>,
+    /// Search the highest rate that keeps the objective, from --rate upwards (or 100), each for --duration
+    #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "How much")]
+    find_rate: bool,
+
+    #[command(flatten)]
+    outputs: OutputArgs,
+}
+
+/// A run to do and what to do with it.
+#[derive(Debug)]
+pub struct Task {
+    /// The run.
+    pub plan: Plan,
+    /// What has to hold.
+    pub objective: Option<Objective>,
+    /// The rate to search from; `None`: one run as planned.
+    pub search_from_per_second: Option<f64>,
+    /// Where the results go.
+    pub outputs: Outputs,
+}
+
+/// Where the search for a rate begins where nothing else is said.
+const SEARCH_FROM_PER_SECOND: f64 = 100.0;
+
+/// Where results go.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[derive(Debug, Args)]
+pub(super) struct OutputArgs {
+    /// Write the result as JSON, for `iisplice report`; - is standard output, in place of the table
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    json: Option<PathBuf>,
+    /// Write each leg's percentile spectrum, for HdrHistogram's plotter
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    hgrm: Option<PathBuf>,
+    /// Write each second's histograms as an HdrHistogram interval log
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    hlog: Option<PathBuf>,
+    /// Write one self-contained page with tables and pictures
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    html: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    pub(super) fn outputs(self) -> Outputs {
+        Outputs { json: self.json, hgrm: self.hgrm, hlog: self.hlog, html: self.html }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AuthScheme {
+    /// Nobody logs in
+    None,
+    /// NTLM messages
+    Ntlm,
+    /// NTLM messages inside SPNEGO
+    Negotiate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScenarioName {
+    /// Connect, log in, close
+    Login,
+    /// Connect, log in, --requests-per-login requests, close
+    Session,
+    /// Log in before the clock starts, then requests
+    Steady,
+    /// As steady, for large bodies
+    Bulk,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ArrivalsName {
+    /// Evenly
+    Constant,
+    /// As independent users would
+    Poisson,
+}
+
+/// A command line that cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Flags that contradict each other, or a file or name that is not what it should be.
+    #[error("{0}")]
+    Usage(String),
+    /// The run could not be done.
+    #[error(transparent)]
+    Load(#[from] crate::load::LoadError),
+    /// The results could not be shown.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
+    /// A thread or a signal mask of this process.
+    #[error("cannot watch for Ctrl-C: {0}")]
+    Signals(std::io::Error),
+}
+
+impl Error {
+    /// 2 where the command line is at fault, 1 otherwise.
+    pub fn exit_code(&self) -> std::process::ExitCode {
+        match self {
+            Self::Usage(_) => std::process::ExitCode::from(2),
+            Self::Load(_) | Self::Report(_) | Self::Signals(_) => std::process::ExitCode::FAILURE,
+        }
+    }
+}
+
+fn usage<T>(text: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Usage(text.into()))
+}
+
+impl LoadArgs {
+    /// What to do. Names are resolved and files read.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn task(self, command: String) -> Result<Task, Error> {
+        let auth = self.auth()?;
+        let scenario = self.scenario()?;
+        let identity = match (self.verify_identity, &self.identity_header, &auth) {
+            (false, ..) => None,
+            (true, _, Auth::None) => {
+                return usage(
+                    "--verify-identity needs users to tell apart; add --auth ntlm and --users FILE",
+                );
+            }
+            (true, None, _) => Some(IdentitySource::Body),
+            (true, Some(name), _) => Some(IdentitySource::Header(name.clone())),
+        };
+        let pace = match (self.rate, self.rate_ramp) {
+            (Some(rate), _) => Some(Rate { first_per_second: rate, last_per_second: rate }),
+            (None, ramp) => ramp,
+        };
+        let arrivals = match self.arrivals {
+            ArrivalsName::Constant => Arrivals::Constant,
+            ArrivalsName::Poisson => Arrivals::Poisson,
+        };
+        let pace = match pace {
+            Some(rate) => Pace::Open { rate, arrivals },
+            None if arrivals == Arrivals::Poisson && !self.find_rate => {
+                return usage("--arrivals poisson is for an open loop; add --rate PER_SECOND");
+            }
+            None if self.find_rate => {
+                let per_second = SEARCH_FROM_PER_SECOND;
+                Pace::Open {
+                    rate: Rate { first_per_second: per_second, last_per_second: per_second },
+                    arrivals,
+                }
+            }
+            None => Pace::Closed,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let connections = self.connections as usize;
+        let threads = self.threads.map_or(cores.min(connections), |threads| threads as usize);
+        if threads > connections {
+            return usage(format!(
+                "--threads {threads} is more than --connections {connections}; give at most as many"
+            ));
+        }
+        let request = self.request()?;
+        let is_tls = self.urls.iter().any(target::Url::is_https);
+        if !is_tls && (self.insecure || self.ca.is_some()) {
+            return usage("--insecure and --ca are for https URLs");
+        }
+        let tls = if is_tls { Some(tls::config(self.ca.as_deref(), self.insecure)?) } else { None };
+        let plan = Plan {
+            targets: self.urls.iter().map(|url| url.resolve(tls.as_ref())).collect::<Result<_, _>>()?,
+            scenario,
+            auth,
+            identity,
+            request,
+            connections,
+            threads,
+            length: self.requests.map_or(Length::Time(self.duration), Length::Requests),
+            warmup: self.warmup.unwrap_or(if self.requests.is_some() { Duration::ZERO } else { WARMUP }),
+            pace,
+            source_addresses: self.source_address,
+            timeout: self.timeout,
+            command,
+        };
+        Ok(Task {
+            plan,
+            objective: self.objective,
+            search_from_per_second: self.find_rate.then(|| self.rate.unwrap_or(SEARCH_FROM_PER_SECOND)),
+            outputs: self.outputs.outputs(),
+        })
+    }
+
+    fn auth(&self) -> Result<Auth, Error> {
+        let scheme = match self.auth {
+            AuthScheme::None if self.user.is_empty() && self.users.is_none() => return Ok(Auth::None),
+            AuthScheme::None => {
+                return usage("users log in only with --auth ntlm or --auth negotiate; add one of them");
+            }
+            AuthScheme::Ntlm => Scheme::Ntlm,
+            AuthScheme::Negotiate => Scheme::Negotiate,
+        };
+        let password = match &self.password_file {
+            Some(path) => Some(users::first_line(path)?),
+            None => self.password.clone(),
+        };
+        let mut users = Vec::new();
+        for user in &self.user {
+            users.push(users::user(user, password.as_deref())?);
+        }
+        if let Some(path) = &self.users {
+            users.extend(users::read(path, password.as_deref())?);
+        }
+        if users.is_empty() {
+            return usage("--auth needs somebody to log in; add --user 'CORP\\alice:secret' or --users FILE");
+        }
+        Ok(Auth::Users { scheme, users })
+    }
+
+    fn scenario(&self) -> Result<Scenario, Error> {
+        if self.requests_per_login.is_some() && self.scenario != ScenarioName::Session {
+            return usage("--requests-per-login is for --scenario session");
+        }
+        Ok(match self.scenario {
+            ScenarioName::Login => Scenario::Login,
+            ScenarioName::Session => {
+                Scenario::Session { requests_per_login: u64::from(self.requests_per_login.unwrap_or(10)) }
+            }
+            ScenarioName::Steady => Scenario::Steady,
+            ScenarioName::Bulk => Scenario::Bulk,
+        })
+    }
+
+    fn request(&self) -> Result<Request, Error> {
+        let body = match self.body.as_deref().map(|body| (body.strip_prefix('@'), body)) {
+            None => None,
+            Some((Some(path), _)) => {
+                let read = std::fs::read(path);
+                Some(read.or_else(|e| usage(format!("--body @{path}: cannot be read: {e}")))?.into())
+            }
+            Some((None, text)) => Some(text.to_owned().into()),
+        };
+        let method = match &self.method {
+            Some(method) if !method.is_empty() && method.bytes().all(is_token_byte) => method.clone(),
+            Some(method) => {
+                return usage(format!("--method {method}: not an HTTP method; give one like GET or PUT"));
+            }
+            None => if body.is_some() { "POST" } else { "GET" }.to_owned(),
+        };
+        Ok(Request { method, headers: self.header.clone(), body })
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn header_line(text: &str) -> Result<(String, String), String> {
+    let wanted = || "give a header line as 'Name: value'".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(wanted)?;
+    let value = value.trim();
+    if name.is_empty() || !name.bytes().all(is_token_byte) || value.contains(char::is_control) {
+        return Err(wanted());
+    }
+    let own = ["content-length", "transfer-encoding", "authorization", "connection", "expect"];
+    if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(format!("{name} is set by the load generator itself"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
+    rate.ok_or_else(|| format!("give a number of requests a second, up to {RATE_MAX}"))
+}
+
+fn rate_ramp(text: &str) -> Result<Rate, String> {
+    let wanted = || "give the first and the last rate, like 100:5000".to_owned();
+    let (first, last) = text.split_once(':').ok_or_else(wanted)?;
+    match (rate(first), rate(last)) {
+        (Ok(first_per_second), Ok(last_per_second)) => Ok(Rate { first_per_second, last_per_second }),
+        _ => Err(wanted()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

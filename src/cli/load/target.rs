@@ -1,0 +1,67 @@
+//! URLs.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustls::client::ClientConfig;
+use rustls::pki_types::ServerName;
+use url::Position;
+
+use super::{Error, usage};
+use crate::load::plan::{Target, Tls};
+
+/// An `http` or `https` URL with a host.
+#[derive(Debug, Clone)]
+pub(super) struct Url(url::Url);
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = "give a URL like http://host:8080/path";
+        let url = url::Url::parse(text).map_err(|error| format!("{error}; {wanted}"))?;
+        match (url.scheme(), url.host_str()) {
+            ("http" | "https", Some(_)) if url.username().is_empty() && url.password().is_none() => {
+                Ok(Self(url))
+            }
+            ("http" | "https", Some(_)) => Err("users are given by --user, not in the URL".to_owned()),
+            _ => Err(wanted.to_owned()),
+        }
+    }
+}
+
+impl Url {
+    pub(super) fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Asks the resolver, so it can take seconds. `tls` is for `https`.
+    pub(super) fn resolve(&self, tls: Option<&Arc<ClientConfig>>) -> Result<Target, Error> {
+        let url = &self.0;
+        let addresses = match url.socket_addrs(|| None) {
+            Ok(addresses) if !addresses.is_empty() => addresses,
+            Ok(_) => return usage(format!("{url}: the name has no address")),
+            Err(error) => return usage(format!("{url}: cannot resolve the name: {error}")),
+        };
+        let host = url.host_str().unwrap_or_default();
+        let tls = match tls.filter(|_| self.is_https()) {
+            None => None,
+            Some(config) => {
+                // An IPv6 address stands in brackets in a URL, and not in a certificate.
+                let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let server_name = ServerName::try_from(name).or_else(|_| {
+                    usage(format!("{url}: the host is no name that a certificate could have"))
+                })?;
+                Some(Tls { config: Arc::clone(config), server_name })
+            }
+        };
+        Ok(Target {
+            url: url.to_string(),
+            host: host.to_owned(),
+            authority: url[Position::BeforeHost..Position::AfterPort].to_owned(),
+            path: url[Position::BeforePath..Position::AfterQuery].to_owned(),
+            addresses,
+            tls,
+        })
+    }
+}

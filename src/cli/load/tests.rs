@@ -1,0 +1,81 @@
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command, one_line};
+
+fn plan(arguments: &[&str]) -> Result<Plan, String> {
+    let arguments = ["iisplice", "load"].iter().chain(arguments);
+    let cli = Cli::try_parse_from(arguments).map_err(|error| one_line(&error))?;
+    let Command::Load(arguments) = cli.command else { panic!("another command") };
+    arguments.task("command".to_owned()).map(|task| task.plan).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_url_alone_is_a_steady_closed_loop_of_ten_seconds() {
+    let plan = plan(&["http://127.0.0.1:8080/a?b#c", "-t1"]).unwrap();
+    let target = &plan.targets[0];
+    assert_eq!((target.path.as_str(), target.authority.as_str()), ("/a?b", "127.0.0.1:8080"));
+    assert_eq!(target.addresses, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!((plan.scenario, plan.pace), (Scenario::Steady, Pace::Closed));
+    assert_eq!((plan.connections, plan.threads), (64, 1));
+    assert_eq!((plan.length, plan.warmup), (Length::Time(Duration::from_secs(10)), WARMUP));
+    assert_eq!(plan.request.method, "GET");
+}
+
+#[test]
+fn a_number_of_requests_has_no_warm_up_unless_asked_for() {
+    assert_eq!(plan(&["http://127.0.0.1/", "-n5"]).unwrap().warmup, Duration::ZERO);
+    assert_eq!(plan(&["http://127.0.0.1/", "-n5", "--warmup=2s"]).unwrap().warmup, Duration::from_secs(2));
+}
+
+#[test]
+fn what_cannot_be_done_is_told_with_what_would_be_right() {
+    const URL: &str = "http://127.0.0.1:1/";
+    for (arguments, expected) in [
+        (&["ftp://a/"][..], "invalid value 'ftp://a/' for '<URL>...': give a URL like http://host:8080/path"),
+        (&["http://u:p@a/"], "users are given by --user, not in the URL"),
+        (&[URL, "--threads=3", "--connections=2"], "--threads 3 is more than --connections 2"),
+        (&[URL, "--auth=ntlm"], "--auth needs somebody to log in"),
+        (&[URL, "--user=a:b"], "users log in only with --auth ntlm or --auth negotiate"),
+        (&[URL, "--auth=ntlm", "--user=CORP\\a"], "no password for CORP\\a; give --password-file FILE"),
+        (&[URL, "--auth=ntlm", "--user=CORP\\:x"], "a user without a name"),
+        (&[URL, "--auth=ntlm", "--users=/nonexistent"], "--users /nonexistent: cannot be read"),
+        (&[URL, "--verify-identity"], "--verify-identity needs users to tell apart"),
+        (&[URL, "--identity-header=X"], "--verify-identity"),
+        (&[URL, "--requests-per-login=3"], "--requests-per-login is for --scenario session"),
+        (&[URL, "--arrivals=poisson"], "--arrivals poisson is for an open loop; add --rate"),
+        (&[URL, "--rate=0"], "give a number of requests a second"),
+        (&[URL, "--rate-ramp=5"], "give the first and the last rate, like 100:5000"),
+        (&[URL, "--header=Host"], "give a header line as 'Name: value'"),
+        (&[URL, "--header=Content-Length: 5"], "Content-Length is set by the load generator itself"),
+        (&[URL, "--method=G T"], "--method G T: not an HTTP method"),
+        (&[URL, "--body=@/nonexistent"], "--body @/nonexistent: cannot be read"),
+        (&[URL, "--insecure"], "--insecure and --ca are for https URLs"),
+        (&["https://127.0.0.1/", "--ca=/nonexistent"], "--ca /nonexistent:"),
+        (&[URL, "--objective=fast"], "give a percentile and a time, like 'p99<50ms'"),
+        (&[URL, "--find-rate"], "--objective"),
+        (&[URL, "-n0"], "0 is not in 1.."),
+        (&[URL, "--duration=1h", "-n5"], "cannot be used with"),
+    ] {
+        let complaint = plan(arguments).expect_err("a wrong command line");
+        assert!(complaint.contains(expected), "{arguments:?}: {complaint}");
+    }
+}
+
+#[test]
+fn users_come_from_flags_and_files_with_their_own_or_the_common_password() {
+    let directory = std::env::temp_dir().join(format!("iisplice-users-{}", std::process::id()));
+    std::fs::write(&directory, "# who\nCORP\\bob:hunter2:x\n\ncarol\n").unwrap();
+    let users = format!("--users={}", directory.display());
+    let arguments = ["http://127.0.0.1/", "--auth=negotiate", "--user=CORP\\alice", "--password=p", &users];
+    let plan = plan(&arguments);
+    std::fs::remove_file(&directory).unwrap();
+    let Auth::Users { scheme, users } = plan.unwrap().auth else { panic!("nobody logs in") };
+    assert_eq!(scheme, Scheme::Negotiate);
+    let expected = [
+        crate::protocol::ntlm::Credentials::new("CORP", "alice", "p"),
+        crate::protocol::ntlm::Credentials::new("CORP", "bob", "hunter2:x"),
+        crate::protocol::ntlm::Credentials::new("", "carol", "p"),
+    ];
+    assert_eq!(users, expected);
+}

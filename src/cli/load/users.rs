@@ -1,0 +1,55 @@
+//! Users and their passwords.
+
+use std::path::Path;
+
+use super::{Error, usage};
+use crate::protocol::ntlm::Credentials;
+
+/// `CORP\alice`, `alice@corp.example.com` or `alice`, with or without `:password`.
+pub(super) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Error> {
+    let (name, own_password) = match text.split_once(':') {
+        Some((name, password)) => (name, Some(password)),
+        None => (text, None),
+    };
+    let (domain, user) = name.split_once('\\').unwrap_or(("", name));
+    if user.is_empty() {
+        return usage(format!("a user without a name ({name:?}); give one like CORP\\alice"));
+    }
+    match own_password.or(password) {
+        Some(password) => Ok(Credentials::new(domain, user, password)),
+        None => usage(format!(
+            "no password for {name}; give --password-file FILE, set IISPLICE_PASSWORD, or write {name}:PASSWORD"
+        )),
+    }
+}
+
+/// A file of users, one a line; empty lines and those that begin with `#` are skipped.
+pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credentials>, Error> {
+    let shown = path.display();
+    let content = match std::fs::read_to_string(path) {
+        Ok(content) => content,
+        Err(error) => return usage(format!("--users {shown}: cannot be read: {error}")),
+    };
+    let mut users = Vec::new();
+    for (index, line) in content.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match user(line, password) {
+            Ok(user) => users.push(user),
+            Err(error) => return usage(format!("--users {shown}, line {}: {error}", index + 1)),
+        }
+    }
+    if users.is_empty() {
+        return usage(format!("--users {shown}: no user in it; write lines like CORP\\alice:secret"));
+    }
+    Ok(users)
+}
+
+/// The first line of a password file.
+pub(super) fn first_line(path: &Path) -> Result<String, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(content) => Ok(content.lines().next().unwrap_or_default().to_owned()),
+        Err(error) => usage(format!("--password-file {}: cannot be read: {error}", path.display())),
+    }
+}

@@ -1,0 +1,277 @@
+//! What one connection does, from the preparation to the end of the run.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Reply, Slot};
+use super::failure::Failure;
+use super::identity::Witness;
+use super::login::{Anonymous, Login};
+use super::plan::Scenario;
+use super::recorder::{ErrorClass, Leg};
+use super::worker::Worker;
+use crate::protocol::http1::response::ResponseHead;
+
+/// After a failure the next try waits so long at first, and twice as long each time, up to the second one: a dead
+/// server is not to be hammered in a tight loop.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_millis(200);
+
+/// One client: the connection it has at the moment and what it did on it.
+struct Client {
+    worker: Rc<Worker>,
+    slot: Rc<Slot>,
+    /// Its number among all connections of the run.
+    number: usize,
+    connection: Option<Connection>,
+    /// Since the login, or since the connect if there is none.
+    requests_on_connection: u64,
+    retry_after: Duration,
+    witness: Witness,
+}
+
+/// Lives one client's life: prepares if the scenario says so, waits for the clock, works until nothing is due.
+pub(super) async fn live(worker: Rc<Worker>, number: usize) {
+    let mut client = Client::new(&worker, number);
+    if worker.plan.scenario.prepares() {
+        // The semaphore lives as long as the worker and is never closed.
+        let _turn = worker.preparing.acquire().await;
+        let began = Instant::now();
+        // If this fails it is counted, and the first request tries again.
+        if let Err(failure) = client.open(began).await {
+            client.failed(&failure, began);
+        }
+        client.count_traffic(began);
+    }
+    worker.one_less();
+    worker.clock_start().await;
+    while let Some(due) = worker.next_due().await {
+        client.work(due).await;
+    }
+    // Closed before the end is told, so that "no client left" means "no connection left".
+    drop(client);
+    worker.one_less();
+}
+
+/// Connects and logs in once, or sends one request if nobody logs in.
+pub(super) async fn probe(worker: &Rc<Worker>, number: usize) -> Result<(), Failure> {
+    let mut client = Client::new(worker, number);
+    client.open(Instant::now()).await?;
+    if worker.plan.auth.user_of(number).is_none() {
+        client.exchange().await?;
+    }
+    Ok(())
+}
+
+impl Client {
+    fn new(worker: &Rc<Worker>, number: usize) -> Self {
+        let slot = Rc::new(Slot::default());
+        worker.slots.borrow_mut().push(Rc::clone(&slot));
+        Self {
+            worker: Rc::clone(worker),
+            slot,
+            number,
+            connection: None,
+            requests_on_connection: 0,
+            retry_after: RETRY_AFTER,
+            witness: Witness::default(),
+        }
+    }
+
+    /// One request that was due then, or one login.
+    async fn work(&mut self, due: Instant) {
+        let began = Instant::now();
+        let outcome = match self.worker.plan.scenario {
+            Scenario::Login => self.login_only(began).await,
+            Scenario::Session { requests_per_login } => self.request(requests_per_login).await,
+            Scenario::Steady | Scenario::Bulk => self.request(u64::MAX).await,
+        };
+        self.count_traffic(began);
+        match outcome {
+            Ok(ended) => {
+                self.retry_after = RETRY_AFTER;
+                if self.worker.is_open_loop() {
+                    self.worker.recorder.borrow_mut().sample(Leg::FromIntendedStart, due, ended);
+                }
+            }
+            Err(failure) => {
+                self.connection = None;
+                self.failed(&failure, began);
+                tokio::time::sleep(self.retry_after).await;
+                self.retry_after = (self.retry_after * 2).min(RETRY_AFTER_MAX);
+            }
+        }
+    }
+
+    /// Connect, log in, close. Without a login: connect, one request, close.
+    async fn login_only(&mut self, began: Instant) -> Result<Instant, Failure> {
+        let ended = match self.open(began).await {
+            Ok(Some(reply)) => reply.ended,
+            Ok(None) => self.exchange().await?,
+            Err(failure) => return Err(failure),
+        };
+        self.close(began);
+        Ok(ended)
+    }
+
+    /// One request, on a new connection if there is none; closes it after so many.
+    async fn request(&mut self, requests_per_connection: u64) -> Result<Instant, Failure> {
+        if self.connection.is_none() {
+            let began = Instant::now();
+            self.open(began).await?;
+            if self.connection.is_none() {
+                return Err(Failure::ClosedAfterLogin);
+            }
+        }
+        let began = Instant::now();
+        let ended = self.exchange().await?;
+        if self.requests_on_connection >= requests_per_connection {
+            self.close(began);
+        }
+        Ok(ended)
+    }
+
+    /// Connects, and logs in if somebody is to. Returns the reply that a login ended with.
+    async fn open(&mut self, began: Instant) -> Result<Option<Reply<()>>, Failure> {
+        self.connect(began).await?;
+        let worker = Rc::clone(&self.worker);
+        let Some((scheme, user)) = worker.plan.auth.user_of(self.number) else { return Ok(None) };
+        let login = Login {
+            scheme,
+            user,
+            requests: &worker.requests[worker.plan.target_of(self.number)],
+            recorder: &worker.recorder,
+            identity: worker.plan.identity.as_ref(),
+        };
+        let mut connection = self.take_connection()?;
+        let reply = match login.ask_anonymously(&mut connection, &mut self.witness).await? {
+            Anonymous::Unprotected(reply) => {
+                if let Some(counts) = worker.recorder.borrow_mut().counts(began) {
+                    counts.unprotected += 1;
+                }
+                reply
+            }
+            challenged => {
+                if let Anonymous::ChallengedAndClosed = challenged {
+                    self.connection = Some(connection);
+                    self.close(began);
+                    self.connect(Instant::now()).await?;
+                    connection = self.take_connection()?;
+                }
+                let reply = login.authenticate(&mut connection, &mut self.witness).await?;
+                let mut recorder = worker.recorder.borrow_mut();
+                recorder.sample(Leg::Login, began, reply.ended);
+                if let Some(counts) = recorder.counts(began) {
+                    counts.logins += 1;
+                }
+                reply
+            }
+        };
+        self.connection = Some(connection);
+        self.look_at(began, &reply);
+        if !reply.keep_alive {
+            self.close(began);
+        }
+        Ok(Some(reply))
+    }
+
+    /// The connection that was just made.
+    fn take_connection(&mut self) -> Result<Connection, Failure> {
+        self.connection.take().ok_or(Failure::Closed)
+    }
+
+    async fn connect(&mut self, began: Instant) -> Result<(), Failure> {
+        let plan = &self.worker.plan;
+        let target = &plan.targets[plan.target_of(self.number)];
+        let address = target.address_of(self.number);
+        let is_bulk = plan.scenario == Scenario::Bulk;
+        let mut connection =
+            Connection::open(address, plan.source_of(self.number), &self.slot, plan.timeout, is_bulk).await?;
+        let connected = Instant::now();
+        if let Some(tls) = &target.tls {
+            connection.handshake(connected, tls).await?;
+            self.worker.recorder.borrow_mut().sample(Leg::Tls, connected, Instant::now());
+        }
+        let mut recorder = self.worker.recorder.borrow_mut();
+        recorder.sample(Leg::Connect, began, connected);
+        if let Some(counts) = recorder.counts(began) {
+            counts.connects += 1;
+        }
+        self.connection = Some(connection);
+        self.requests_on_connection = 0;
+        Ok(())
+    }
+
+    fn close(&mut self, began: Instant) {
+        self.count_traffic(began);
+        self.connection = None;
+    }
+
+    /// One request on the connection; returns when its reply was there.
+    async fn exchange(&mut self) -> Result<Instant, Failure> {
+        let requests = &self.worker.requests[self.worker.plan.target_of(self.number)];
+        let Some(connection) = &mut self.connection else { return Err(Failure::Closed) };
+        let began = Instant::now();
+        let (request, answer_to) = (requests.plain.clone(), requests.answer_to);
+        let reply = match &self.worker.plan.identity {
+            None => connection.exchange(began, request, answer_to, |_| (), |_| ()).await?,
+            Some(source) => {
+                // Both closures write to it, one after the other.
+                let witness = RefCell::new(&mut self.witness);
+                let see_head = |head: &ResponseHead<'_, '_>| witness.borrow_mut().see_head(head, source);
+                let see_content = |piece: &[u8]| witness.borrow_mut().see_content(piece, source);
+                connection.exchange(began, request, answer_to, see_head, see_content).await?
+            }
+        };
+        self.requests_on_connection += 1;
+        {
+            let mut recorder = self.worker.recorder.borrow_mut();
+            recorder.sample(Leg::Request, began, reply.ended);
+            if let Some(counts) = recorder.counts(began) {
+                counts.requests += 1;
+            }
+        }
+        self.look_at(began, &reply);
+        // After an unexpected 401 the server no longer knows the user of this connection: log in on another.
+        if !reply.keep_alive || reply.status == 401 {
+            self.close(began);
+        }
+        Ok(reply.ended)
+    }
+
+    /// Counts a reply's status, and looks whom it names.
+    fn look_at(&self, began: Instant, reply: &Reply<()>) {
+        let plan = &self.worker.plan;
+        let class = match reply.status {
+            401 => Some(ErrorClass::Unexpected401),
+            400..=499 => Some(ErrorClass::Status4xx),
+            500..=599 => Some(ErrorClass::Status5xx),
+            _ => None,
+        };
+        match (class, &plan.identity, plan.auth.user_of(self.number)) {
+            (Some(class), ..) => self.worker.recorder.borrow_mut().error(class, began),
+            (None, Some(source), Some((_, user))) => {
+                let named = self.witness.name(source);
+                let mut recorder = self.worker.recorder.borrow_mut();
+                recorder.identities.check(user, named.as_deref(), self.number, self.requests_on_connection);
+            }
+            (None, ..) => {}
+        }
+    }
+
+    fn count_traffic(&mut self, began: Instant) {
+        let Some(connection) = &mut self.connection else { return };
+        let (sent_bytes, received_bytes) = connection.take_traffic_bytes();
+        if let Some(counts) = self.worker.recorder.borrow_mut().counts(began) {
+            counts.sent_bytes += sent_bytes;
+            counts.received_bytes += received_bytes;
+        }
+    }
+
+    fn failed(&self, failure: &Failure, began: Instant) {
+        if let Some(class) = failure.class() {
+            self.worker.recorder.borrow_mut().error(class, began);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! One connection: opened, asked, answered, closed, with its reads and writes on the thread's ring.
+//!
+//! A read in flight owns its buffer until it completes, so nothing here is cancelled by dropping a future. What
+//! takes too long is ended by shutting the socket down from outside, through the [`Slot`]: the read then completes.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpSocket, TcpStream as ConnectingStream};
+use tokio_uring::buf::BoundedBuf;
+use tokio_uring::net::TcpStream;
+
+use super::failure::Failure;
+use super::{plan, tls};
+use crate::protocol::http1::response::{AnswerTo, Body, ResponseError, ResponseHead, read_head};
+use crate::protocol::ntlm::ChannelBindings;
+
+/// A reply's head may have so many bytes: what IIS sends has a few hundred, Kerberos' tokens some thousands.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// An idle connection holds a buffer of this size, so it decides how much memory 9,000 of them take.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// A TLS record at its largest, and its neighbours' parts.
+const TLS_BUFFER_BYTES: usize = 17 * 1024;
+/// Reads of large bodies; larger ones do not get faster.
+const BULK_BUFFER_BYTES: usize = 256 * 1024;
+
+/// What a connection shows to the thread's ticker, which ends what takes too long.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    stream: RefCell<Option<Rc<StreamShown>>>,
+    /// Since when an answer is awaited.
+    busy_since: Cell<Option<Instant>>,
+    /// Why the ticker shut the socket down.
+    ended_by: Cell<Option<EndedBy>>,
+}
+
+/// The stream has no `Debug` of its own.
+struct StreamShown(TcpStream);
+
+impl std::fmt::Debug for StreamShown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TcpStream")
+    }
+}
+
+/// Why a socket was shut down under a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EndedBy {
+    Timeout,
+    RunEnd,
+}
+
+impl Slot {
+    /// Since when this connection awaits an answer.
+    pub(super) fn busy_since(&self) -> Option<Instant> {
+        self.busy_since.get()
+    }
+
+    /// Shuts the socket down, so that whatever waits on it ends.
+    pub(super) fn end(&self, by: EndedBy) {
+        if let Some(stream) = &*self.stream.borrow() {
+            self.ended_by.set(Some(by));
+            // It may have been closed by the peer at this very moment; it is over either way.
+            let _ = stream.0.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// What the end of the connection means.
+    fn failure(&self, otherwise: Failure) -> Failure {
+        match self.ended_by.get() {
+            Some(EndedBy::Timeout) => Failure::TimedOut,
+            Some(EndedBy::RunEnd) => Failure::RunEnded,
+            None => otherwise,
+        }
+    }
+}
+
+/// A TLS session and the buffer for what the socket gives.
+#[derive(Debug)]
+struct Tls {
+    session: tls::Session,
+    wire: Vec<u8>,
+}
+
+/// A connection to a target. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Rc<StreamShown>,
+    slot: Rc<Slot>,
+    /// Bytes read, in the clear, and not yet used.
+    input: Vec<u8>,
+    tls: Option<Tls>,
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+/// A whole reply: what was wanted of its head, and what it means for the connection.
+#[derive(Debug)]
+pub(super) struct Reply<T> {
+    /// 101, or 200 to 999.
+    pub status: u16,
+    /// What `see` made of the head.
+    pub seen: T,
+    /// When its last byte was there.
+    pub ended: Instant,
+    /// Whether the connection can be used again.
+    pub keep_alive: bool,
+}
+
+impl Connection {
+    /// Connects, from `source` if it is given; `timeout` is for this step only.
+    pub(super) async fn open(
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        slot: &Rc<Slot>,
+        timeout: Duration,
+        is_bulk: bool,
+    ) -> Result<Self, Failure> {
+        // Readiness by epoll, not the ring: a connect on the ring could not be given up before its time.
+        let connecting = connect(address, source);
+        let stream = match tokio::time::timeout(timeout, connecting).await {
+            Ok(connected) => connected.and_then(|stream| {
+                stream.set_nodelay(true)?;
+                let stream = stream.into_std()?;
+                // On the ring a non-blocking socket answers EAGAIN where a blocking one waits without blocking us.
+                stream.set_nonblocking(false)?;
+                Ok(stream)
+            }),
+            Err(_) => return Err(Failure::TimedOut),
+        };
+        let stream = stream.map_err(|cause| Failure::Connect { address, cause })?;
+        let stream = Rc::new(StreamShown(TcpStream::from_std(stream)));
+        slot.ended_by.set(None);
+        *slot.stream.borrow_mut() = Some(Rc::clone(&stream));
+        let input = Vec::with_capacity(if is_bulk { BULK_BUFFER_BYTES } else { BUFFER_BYTES });
+        Ok(Self { stream, slot: Rc::clone(slot), input, tls: None, received_bytes: 0, sent_bytes: 0 })
+    }
+
+    /// The TLS handshake, now being `began`.
+    pub(super) async fn handshake(&mut self, began: Instant, tls: &plan::Tls) -> Result<(), Failure> {
+        self.slot.busy_since.set(Some(began));
+        let wire = Vec::with_capacity(TLS_BUFFER_BYTES);
+        self.tls = Some(Tls { session: tls::Session::new(tls)?, wire });
+        let result = self.handshake_untimed().await;
+        self.slot.busy_since.set(None);
+        result.map_err(|failure| self.slot.failure(failure))
+    }
+
+    async fn handshake_untimed(&mut self) -> Result<(), Failure> {
+        loop {
+            self.send_records().await?;
+            match &self.tls {
+                Some(tls) if tls.session.is_handshaking() => {}
+                _ => return Ok(()),
+            }
+            if self.receive_records().await? == 0 {
+                return Err(Failure::Closed);
+            }
+        }
+    }
+
+    /// What ties a login to this connection, if it has TLS.
+    pub(super) fn channel_bindings(&self) -> Option<ChannelBindings> {
+        self.tls.as_ref()?.session.channel_bindings()
+    }
+
+    async fn send(&mut self, request: Bytes) -> Result<(), Failure> {
+        if let Some(tls) = &mut self.tls {
+            tls.session.send(&request)?;
+            return self.send_records().await;
+        }
+        self.sent_bytes += request.len() as u64;
+        Ok(self.stream.0.write_all(request).await.0?)
+    }
+
+    async fn send_records(&mut self) -> Result<(), Failure> {
+        let output = self.tls.as_mut().map_or(Ok(Vec::new()), |tls| tls.session.take_output())?;
+        if output.is_empty() {
+            return Ok(());
+        }
+        self.sent_bytes += output.len() as u64;
+        Ok(self.stream.0.write_all(output).await.0?)
+    }
+
+    /// One read of the socket, whatever is in it; 0: the connection ended.
+    async fn receive_records(&mut self) -> Result<usize, Failure> {
+        let Some(tls) = &mut self.tls else { return Ok(0) };
+        let (result, wire) = self.stream.0.read(std::mem::take(&mut tls.wire)).await;
+        tls.wire = wire;
+        let received = result?;
+        self.received_bytes += received as u64;
+        tls.session.receive(&tls.wire[..received], &mut self.input)?;
+        Ok(received)
+    }
+
+    /// Sends `request`, now being `began`, and reads the whole reply; shows its head to `see` and its content to `content`.
+    pub(super) async fn exchange<T>(
+        &mut self,
+        began: Instant,
+        request: Bytes,
+        answer_to: AnswerTo,
+        see: impl FnMut(&ResponseHead<'_, '_>) -> T,
+        content: impl FnMut(&[u8]),
+    ) -> Result<Reply<T>, Failure> {
+        self.slot.busy_since.set(Some(began));
+        let reply = self.exchange_untimed(request, answer_to, see, content).await;
+        self.slot.busy_since.set(None);
+        reply.map_err(|failure| self.slot.failure(failure))
+    }
+
+    async fn exchange_untimed<T>(
+        &mut self,
+        request: Bytes,
+        answer_to: AnswerTo,
+        mut see: impl FnMut(&ResponseHead<'_, '_>) -> T,
+        mut content: impl FnMut(&[u8]),
+    ) -> Result<Reply<T>, Failure> {
+        self.send(request).await?;
+        let (status, seen, length_bytes, mut body, keep_alive) = loop {
+            if self.receive().await? == 0 {
+                let nothing_came = self.input.is_empty();
+                return Err(if nothing_came { Failure::Closed } else { ResponseError::CutShort.into() });
+            }
+            let head = read_head(&self.input, answer_to, |head| {
+                (head.status, see(head), head.length_bytes, head.body, head.keep_alive)
+            })?;
+            match head {
+                Some(head) => break head,
+                None if self.input.len() > HEAD_BYTES_MAX => return Err(Failure::HeadTooLarge),
+                None => {}
+            }
+        };
+        let mut taken = length_bytes + body.advance(&self.input[length_bytes..], &mut content)?;
+        while !body.is_complete() {
+            self.make_room_for(&body);
+            if self.receive().await? == 0 {
+                taken = 0;
+                body.end_of_connection()?;
+            } else {
+                taken = body.advance(&self.input, &mut content)?;
+            }
+        }
+        if taken < self.input.len() {
+            return Err(Failure::BytesAfterReply);
+        }
+        self.input.clear();
+        Ok(Reply { status, seen, ended: Instant::now(), keep_alive })
+    }
+
+    /// All of the input was taken; a body that needs many more reads gets a larger buffer for them.
+    fn make_room_for(&mut self, body: &Body) {
+        self.input.clear();
+        if let Body::Sized { remaining_bytes } = body
+            && *remaining_bytes > 4 * self.input.capacity() as u64
+        {
+            self.input.reserve(BULK_BUFFER_BYTES);
+        }
+    }
+
+    /// Adds what comes next to the input; 0: the connection ended.
+    async fn receive(&mut self) -> Result<usize, Failure> {
+        if self.tls.is_some() {
+            let before = self.input.len();
+            while self.input.len() == before {
+                if self.receive_records().await? == 0 {
+                    return Ok(0);
+                }
+                self.send_records().await?;
+            }
+            return Ok(self.input.len() - before);
+        }
+        if self.input.len() == self.input.capacity() {
+            self.input.reserve(self.input.len());
+        }
+        let input = std::mem::take(&mut self.input);
+        let filled = input.len();
+        let (result, slice) = self.stream.0.read(input.slice(filled..)).await;
+        self.input = slice.into_inner();
+        let received = result?;
+        self.received_bytes += received as u64;
+        Ok(received)
+    }
+
+    /// Bytes sent and received since this was last asked.
+    pub(super) fn take_traffic_bytes(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.sent_bytes), std::mem::take(&mut self.received_bytes))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.slot.stream.borrow_mut().take();
+    }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<ConnectingStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source {
+        // ip(7): the port is chosen at the connect, by both ends; chosen now, it could be used for one target only.
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
+}

@@ -1,0 +1,202 @@
+//! Whose reply is it? Each reply must name the user whose connection it came on; another name is a leak.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::http1::response::ResponseHead;
+use crate::protocol::ntlm::Credentials;
+
+use super::plan::IdentitySource;
+
+/// Content that is looked at for a name; what names a user is short.
+const CONTENT_BYTES_MAX: usize = 64 * 1024;
+/// Leaks that are kept with their names; all are counted.
+pub const LEAKS_KEPT_MAX: usize = 100;
+
+/// What the check found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Identities {
+    /// Replies that named the right user.
+    pub right: u64,
+    /// Replies that named nobody: nothing is proven for them.
+    pub unnamed: u64,
+    /// Replies that named another user.
+    pub leaked: u64,
+    /// The first of those.
+    pub leaks: Vec<Leak>,
+}
+
+/// A reply that named another user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leak {
+    /// Whose connection it came on.
+    pub expected: String,
+    /// Whom it named.
+    pub named: String,
+    /// The connection's number.
+    pub connection: usize,
+    /// Which reply on this connection since its login: 0 is the login's own.
+    pub reply: u64,
+}
+
+impl Identities {
+    /// Adds another's findings.
+    pub fn add(&mut self, other: &Self) {
+        self.right += other.right;
+        self.unnamed += other.unnamed;
+        self.leaked += other.leaked;
+        let room = LEAKS_KEPT_MAX.saturating_sub(self.leaks.len());
+        self.leaks.extend(other.leaks.iter().take(room).cloned());
+    }
+
+    /// A reply that named `named` came on a connection of `user`.
+    pub(super) fn check(&mut self, user: &Credentials, named: Option<&str>, connection: usize, reply: u64) {
+        match named {
+            None => self.unnamed += 1,
+            Some(named) if is_same(user, named) => self.right += 1,
+            Some(named) => {
+                self.leaked += 1;
+                if self.leaks.len() < LEAKS_KEPT_MAX {
+                    let (expected, named) = (display(user), named.to_owned());
+                    self.leaks.push(Leak { expected, named, connection, reply });
+                }
+            }
+        }
+    }
+}
+
+/// `DOMAIN\user`, or the name alone without a domain.
+pub(super) fn display(user: &Credentials) -> String {
+    if user.domain().is_empty() {
+        user.user().to_owned()
+    } else {
+        format!("{}\\{}", user.domain(), user.user())
+    }
+}
+
+/// Whether a name means this user: account names and `NetBIOS` domains know no case; a domain is compared only if
+/// both have one of the same kind, since `CORP` and `corp.example.com` may be the same.
+fn is_same(user: &Credentials, named: &str) -> bool {
+    let (expected_domain, expected_user) = split(user.domain(), user.user());
+    let (named_domain, named_user) = match named.split_once('\\') {
+        Some((domain, user)) => (domain, user),
+        None => split("", named),
+    };
+    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    let is_dns = |domain: &str| domain.contains('.');
+    let comparable = !expected_domain.is_empty()
+        && !named_domain.is_empty()
+        && is_dns(expected_domain) == is_dns(named_domain);
+    same(expected_user, named_user) && (!comparable || same(expected_domain, named_domain))
+}
+
+/// `user@domain` without another domain is taken apart.
+fn split<'a>(domain: &'a str, user: &'a str) -> (&'a str, &'a str) {
+    match user.split_once('@') {
+        Some((user, dns_domain)) if domain.is_empty() => (dns_domain, user),
+        _ => (domain, user),
+    }
+}
+
+/// Collects from one reply what may name its user.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    header: Option<String>,
+    content: Vec<u8>,
+}
+
+impl Witness {
+    /// The reply's head is there.
+    pub(super) fn see_head(&mut self, head: &ResponseHead<'_, '_>, source: &IdentitySource) {
+        self.content.clear();
+        self.header = match source {
+            IdentitySource::Body => None,
+            IdentitySource::Header(name) => {
+                head.values(name).next().map(|value| String::from_utf8_lossy(value.trim_ascii()).into_owned())
+            }
+        };
+    }
+
+    /// A piece of the content is there.
+    pub(super) fn see_content(&mut self, piece: &[u8], source: &IdentitySource) {
+        if *source == IdentitySource::Body && self.content.len() + piece.len() <= CONTENT_BYTES_MAX {
+            self.content.extend_from_slice(piece);
+        }
+    }
+
+    /// Whom the reply names; nobody, if there is no such header or the body is no JSON with a `user` in it.
+    pub(super) fn name(&self, source: &IdentitySource) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Whoami {
+            user: Option<String>,
+        }
+        let name = match source {
+            IdentitySource::Header(_) => self.header.clone(),
+            IdentitySource::Body => serde_json::from_slice::<Whoami>(&self.content).ok()?.user,
+        };
+        name.filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http1::response::{AnswerTo, read_head};
+
+    fn alice() -> Credentials {
+        Credentials::new("CORP", "alice", "x")
+    }
+
+    #[test]
+    fn the_same_user_is_known_in_every_way_of_writing() {
+        for named in
+            ["CORP\\alice", "corp\\ALICE", "alice", "alice@corp.example.com", "corp.example.com\\Alice"]
+        {
+            assert!(is_same(&alice(), named), "{named}");
+        }
+        let by_upn = Credentials::new("", "alice@corp.test", "x");
+        assert!(is_same(&by_upn, "CORP\\alice") && !is_same(&by_upn, "alice@other.test"));
+    }
+
+    #[test]
+    fn another_user_or_domain_is_a_leak() {
+        for named in ["CORP\\bob", "OTHER\\alice", "bob", "alice2", "xalice", "alice@x\\bob"] {
+            assert!(!is_same(&alice(), named), "{named}");
+        }
+    }
+
+    #[test]
+    fn a_leak_keeps_both_names_and_only_the_first_are_kept() {
+        let mut found = Identities::default();
+        for reply in 0..150 {
+            found.check(&alice(), Some("CORP\\bob"), 7, reply);
+        }
+        found.check(&alice(), None, 7, 0);
+        found.check(&alice(), Some("alice"), 7, 0);
+        assert_eq!((found.right, found.unnamed, found.leaked), (1, 1, 150));
+        assert_eq!(found.leaks.len(), LEAKS_KEPT_MAX);
+        let leak =
+            Leak { expected: "CORP\\alice".into(), named: "CORP\\bob".into(), connection: 7, reply: 0 };
+        assert_eq!(found.leaks[0], leak);
+    }
+
+    #[test]
+    fn a_name_is_read_from_the_body_or_the_header() {
+        let reply = b"HTTP/1.1 200 OK\r\nX-User:  CORP\\bob \r\n\r\n";
+        let by_header = IdentitySource::Header("x-user".into());
+        let mut witness = Witness::default();
+        read_head(reply, AnswerTo::Usual, |head| witness.see_head(head, &by_header)).unwrap();
+        assert_eq!(witness.name(&by_header).as_deref(), Some("CORP\\bob"));
+
+        let by_body = IdentitySource::Body;
+        for (content, name) in [
+            (&br#"{"connection":3,"user":"CORP\\alice"}"#[..], Some("CORP\\alice")),
+            (br#"{"user":null}"#, None),
+            (br#"{"user":""}"#, None),
+            (b"<html>", None),
+        ] {
+            let mut witness = Witness::default();
+            content.chunks(5).for_each(|piece| witness.see_content(piece, &by_body));
+            assert_eq!(witness.name(&by_body).as_deref(), name);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A login over one connection, as a browser does it, with a sample for each leg.
+//!
+//! ```text
+//! anonymous request -> 401 that names the schemes      AnonymousTo401
+//! Type 1            -> 401 with a Type 2               Type1ToType2
+//! Type 3            -> the reply to the request        Type3ToFinal
+//! ```
+
+use std::time::{Instant, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::connection::{Connection, Reply};
+use super::failure::Failure;
+use super::identity::Witness;
+use super::plan::{IdentitySource, Scheme};
+use super::recorder::{Leg, Recorder};
+use super::request::Requests;
+use crate::protocol::http1::response::ResponseHead;
+use crate::protocol::ntlm::{self, ClientRandom, Credentials, FileTime};
+use crate::protocol::spnego;
+
+/// Who logs in, with what, and where it is written down.
+pub(super) struct Login<'a> {
+    pub scheme: Scheme,
+    pub user: &'a Credentials,
+    pub requests: &'a Requests,
+    pub recorder: &'a std::cell::RefCell<Recorder>,
+    pub identity: Option<&'a IdentitySource>,
+}
+
+/// How a login stands after a leg of it.
+pub(super) enum Anonymous {
+    /// The server asks for the scheme, and the connection is good for it.
+    Challenged,
+    /// The server asks for the scheme and closed the connection: go on with another.
+    ChallengedAndClosed,
+    /// The server answered without asking: there is no login.
+    Unprotected(Reply<()>),
+}
+
+impl Login<'_> {
+    /// The first leg: the request without authentication.
+    pub(super) async fn ask_anonymously(
+        &self,
+        connection: &mut Connection,
+        witness: &mut Witness,
+    ) -> Result<Anonymous, Failure> {
+        let began = Instant::now();
+        let scheme = self.scheme;
+        let reply = self
+            .exchange(connection, began, self.requests.plain.clone(), witness, |head| {
+                is_offered(head, scheme)
+            })
+            .await?;
+        if reply.status != 401 {
+            let Reply { status, ended, keep_alive, .. } = reply;
+            return Ok(Anonymous::Unprotected(Reply { status, seen: (), ended, keep_alive }));
+        }
+        if !reply.seen {
+            return Err(Failure::SchemeNotOffered(scheme.name()));
+        }
+        self.challenged(Leg::AnonymousTo401, began, reply.ended);
+        Ok(if reply.keep_alive { Anonymous::Challenged } else { Anonymous::ChallengedAndClosed })
+    }
+
+    /// The other two legs. Returns the reply to the request.
+    pub(super) async fn authenticate(
+        &self,
+        connection: &mut Connection,
+        witness: &mut Witness,
+    ) -> Result<Reply<()>, Failure> {
+        let mut client = ntlm::Client::new(self.user).target_name(&self.requests.service);
+        if let Some(bindings) = connection.channel_bindings() {
+            client = client.channel_bindings(bindings);
+        }
+        let (state, first_token) = match self.scheme {
+            Scheme::Ntlm => {
+                let (state, message) = client.negotiate();
+                (State::Ntlm(state), message.to_vec())
+            }
+            Scheme::Negotiate => {
+                let (state, token) = spnego::Client::new(client).negotiate();
+                (State::Negotiate(state), token)
+            }
+        };
+        let began = Instant::now();
+        let request = self.requests.without_body(&self.authorization(&first_token));
+        let reply =
+            self.exchange(connection, began, request, witness, |head| token_of(head, self.scheme)).await?;
+        let Some(challenge) = reply.seen.filter(|_| reply.status == 401) else {
+            return Err(Failure::NoChallenge(reply.status));
+        };
+        self.challenged(Leg::Type1ToType2, began, reply.ended);
+        if !reply.keep_alive {
+            return Err(Failure::ClosedInHandshake);
+        }
+        let (awaiting, proof) = state.answer(&challenge)?;
+
+        let began = Instant::now();
+        let request = self.requests.with_authorization(&self.authorization(&proof));
+        let reply =
+            self.exchange(connection, began, request, witness, |head| token_of(head, self.scheme)).await?;
+        if reply.status == 401 {
+            return Err(Failure::LoginRefused(super::identity::display(self.user)));
+        }
+        if let (Some(awaiting), Some(token)) = (awaiting, &reply.seen) {
+            awaiting.finish(token)?;
+        }
+        self.recorder.borrow_mut().sample(Leg::Type3ToFinal, began, reply.ended);
+        let Reply { status, ended, keep_alive, .. } = reply;
+        Ok(Reply { status, seen: (), ended, keep_alive })
+    }
+
+    async fn exchange<T>(
+        &self,
+        connection: &mut Connection,
+        began: Instant,
+        request: Bytes,
+        witness: &mut Witness,
+        see: impl Fn(&ResponseHead<'_, '_>) -> T,
+    ) -> Result<Reply<T>, Failure> {
+        // Both closures of the exchange write to it, one after the other.
+        let witness = std::cell::RefCell::new(witness);
+        let see = |head: &ResponseHead<'_, '_>| {
+            if let Some(source) = self.identity {
+                witness.borrow_mut().see_head(head, source);
+            }
+            see(head)
+        };
+        let content = |piece: &[u8]| {
+            if let Some(source) = self.identity {
+                witness.borrow_mut().see_content(piece, source);
+            }
+        };
+        connection.exchange(began, request, self.requests.answer_to, see, content).await
+    }
+
+    fn authorization(&self, token: &[u8]) -> String {
+        format!("{} {}", self.scheme.name(), STANDARD.encode(token))
+    }
+
+    fn challenged(&self, leg: Leg, began: Instant, ended: Instant) {
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.sample(leg, began, ended);
+        if let Some(counts) = recorder.counts(began) {
+            counts.challenges += 1;
+        }
+    }
+}
+
+/// A login that waits for the server's challenge.
+enum State<'c> {
+    Ntlm(ntlm::AwaitingChallenge<'c>),
+    Negotiate(spnego::AwaitingChallenge<'c>),
+}
+
+impl State<'_> {
+    fn answer(self, challenge: &[u8]) -> Result<(Option<spnego::AwaitingResult>, Vec<u8>), Failure> {
+        let mut random = ClientRandom { client_challenge: [0; 8], session_key: [0; 16] };
+        fastrand::fill(&mut random.client_challenge);
+        fastrand::fill(&mut random.session_key);
+        let now = FileTime::from_system_time(SystemTime::now());
+        match self {
+            Self::Ntlm(state) => Ok((None, state.authenticate(challenge, &random, now)?.message)),
+            Self::Negotiate(state) => {
+                let (awaiting, token) = state.authenticate(challenge, &random, now)?;
+                Ok((Some(awaiting), token))
+            }
+        }
+    }
+}
+
+/// The items of `WWW-Authenticate`, over all its lines: IIS writes a line for each scheme, others a list.
+fn challenges<'h>(head: &'h ResponseHead<'_, '_>) -> impl Iterator<Item = &'h [u8]> {
+    head.values("www-authenticate").flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn is_offered(head: &ResponseHead<'_, '_>, scheme: Scheme) -> bool {
+    challenges(head).any(|item| after_scheme(item, scheme).is_some())
+}
+
+/// The bytes that the server sent along with the scheme.
+fn token_of(head: &ResponseHead<'_, '_>, scheme: Scheme) -> Option<Vec<u8>> {
+    let tokens = challenges(head).filter_map(|item| after_scheme(item, scheme));
+    tokens.filter(|token| !token.is_empty()).find_map(|token| STANDARD.decode(token).ok())
+}
+
+/// What stands after the scheme's name in an item that begins with it.
+fn after_scheme(item: &[u8], scheme: Scheme) -> Option<&[u8]> {
+    let name = scheme.name().as_bytes();
+    let (start, rest) = item.split_at_checked(name.len())?;
+    let is_whole_word = rest.first().is_none_or(u8::is_ascii_whitespace);
+    (start.eq_ignore_ascii_case(name) && is_whole_word).then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http1::response::{AnswerTo, read_head};
+
+    fn with_head<T>(lines: &str, see: impl FnOnce(&ResponseHead<'_, '_>) -> T) -> T {
+        let head = format!("HTTP/1.1 401 Unauthorized\r\n{lines}Content-Length: 0\r\n\r\n");
+        read_head(head.as_bytes(), AnswerTo::Usual, see).unwrap().unwrap()
+    }
+
+    #[test]
+    fn schemes_are_found_on_lines_and_in_lists_as_whole_words() {
+        for (lines, ntlm, negotiate) in [
+            ("WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM\r\n", true, true),
+            ("www-authenticate: negotiate, ntlm\r\n", true, true),
+            ("WWW-Authenticate: NTLM TlRM, Negotiate\r\n", true, true),
+            ("WWW-Authenticate: Nego2 YQ==\r\nWWW-Authenticate: NTLMX\r\n", false, false),
+            ("WWW-Authenticate: Basic realm=\"NTLM\"\r\n", false, false),
+        ] {
+            let found = with_head(lines, |h| (is_offered(h, Scheme::Ntlm), is_offered(h, Scheme::Negotiate)));
+            assert_eq!(found, (ntlm, negotiate), "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_token_of_the_scheme_is_decoded() {
+        let lines = "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM TlRMTQ==\r\n";
+        assert_eq!(with_head(lines, |h| token_of(h, Scheme::Ntlm)).as_deref(), Some(&b"NTLM"[..]));
+        assert_eq!(with_head(lines, |h| token_of(h, Scheme::Negotiate)), None);
+    }
+}

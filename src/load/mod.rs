@@ -1,0 +1,35 @@
+//! The load generator: logs in for real, sends requests, measures.
+//!
+//! Owns what a run does and what it measured. Prints nothing, reads no arguments, and does not know the proxy: it
+//! measures any server. Its engine is tokio-uring, not the proxy's own ring code, so that the two cannot share a fault.
+//!
+//! ```text
+//! Plan -> run -> worker (a thread, a ring) -> client (a connection) -> connection (bytes)
+//!                  ^ schedule (open loop)       |
+//!                                               v
+//! Summary <- run <- a cut a second <--------- recorder
+//! ```
+//!
+//! Nothing is shared between threads while they measure: each has its connections, its schedule and its recorder, and
+//! once a second hands a page of the recorder to the thread that adds up. Start with [`run`], then `client`.
+
+mod arrivals;
+mod client;
+mod connection;
+mod failure;
+pub mod identity;
+mod login;
+pub mod objective;
+pub mod plan;
+pub mod recorder;
+mod request;
+mod run;
+pub mod schedule;
+pub mod summary;
+mod tls;
+mod worker;
+
+pub use failure::{Failure, LoadError};
+pub use plan::Plan;
+pub use run::run;
+pub use summary::Summary;

@@ -1,0 +1,287 @@
+//! What a run is to do. Built and checked by `cli`; nothing behind it checks again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::client::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::ntlm::Credentials;
+
+/// Everything a run needs to know.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where to; connections are dealt out to them in turn. Not empty.
+    pub targets: Vec<Target>,
+    /// What a connection does.
+    pub scenario: Scenario,
+    /// Who logs in, and how.
+    pub auth: Auth,
+    /// Checks that each reply names the user whose connection it came on.
+    pub identity: Option<IdentitySource>,
+    /// The request: method, header lines and body, the same for every target.
+    pub request: Request,
+    /// Connections in all, over all threads; at least one for each thread.
+    pub connections: usize,
+    /// Threads, each with a ring of its own; at least 1.
+    pub threads: usize,
+    /// When to stop.
+    pub length: Length,
+    /// Time after the start that is left out of the results.
+    pub warmup: Duration,
+    /// When requests are sent.
+    pub pace: Pace,
+    /// Connections come from these addresses in turn; empty: the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
+    /// How long a connect, a leg of the login or a request may take; not 0.
+    pub timeout: Duration,
+    /// The command as it was typed, for the report.
+    pub command: String,
+}
+
+/// Who logs in, and how.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Nobody.
+    None,
+    /// Each connection as one of these users, dealt out in turn; not empty.
+    Users {
+        /// The scheme.
+        scheme: Scheme,
+        /// The users.
+        users: Vec<Credentials>,
+    },
+}
+
+impl Auth {
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Users { scheme: Scheme::Ntlm, .. } => "ntlm",
+            Self::Users { scheme: Scheme::Negotiate, .. } => "negotiate",
+        }
+    }
+
+    /// The user of a connection.
+    pub fn user_of(&self, connection: usize) -> Option<(Scheme, &Credentials)> {
+        match self {
+            Self::None => None,
+            Self::Users { scheme, users } => Some((*scheme, &users[connection % users.len()])),
+        }
+    }
+}
+
+/// An HTTP authentication scheme that carries NTLM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// NTLM messages as they are.
+    Ntlm,
+    /// NTLM messages in SPNEGO tokens (RFC 4559).
+    Negotiate,
+}
+
+impl Scheme {
+    /// As it stands in `WWW-Authenticate` and `Authorization`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ntlm => "NTLM",
+            Self::Negotiate => "Negotiate",
+        }
+    }
+}
+
+/// Where a reply says who its user is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// In a JSON body, under `user`.
+    Body,
+    /// In the header line of this name.
+    Header(String),
+}
+
+/// A URL, taken apart and resolved.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The URL as it was given.
+    pub url: String,
+    /// The host alone, as in the service name `HTTP/host`.
+    pub host: String,
+    /// `host` or `host:port` for the `Host` line.
+    pub authority: String,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    /// What the host resolved to; connections take them in turn. Not empty.
+    pub addresses: Vec<SocketAddr>,
+    /// For `https`.
+    pub tls: Option<Tls>,
+}
+
+/// TLS to a target.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Whom to trust, what to offer.
+    pub config: Arc<ClientConfig>,
+    /// Whom to expect.
+    pub server_name: ServerName<'static>,
+}
+
+/// The request as it goes over the wire, less target and authentication.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST`, ...
+    pub method: String,
+    /// Further header lines, names and values checked.
+    pub headers: Vec<(String, String)>,
+    /// The body, if the request has one.
+    pub body: Option<Bytes>,
+}
+
+/// What a connection does with its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// Connect, log in, close. Without authentication: connect, one request, close.
+    Login,
+    /// Connect, log in, so many requests, close.
+    Session {
+        /// Requests after the login; at least 1.
+        requests_per_login: u64,
+    },
+    /// Log in before the clock starts, then requests on the same connection.
+    Steady,
+    /// As `Steady`, with buffers for large bodies.
+    Bulk,
+}
+
+impl Scenario {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Session { .. } => "session",
+            Self::Steady => "steady",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// Whether connections are made and logged in before the clock starts.
+    pub fn prepares(self) -> bool {
+        matches!(self, Self::Steady | Self::Bulk)
+    }
+}
+
+/// When a run ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So long after the warm-up.
+    Time(Duration),
+    /// After so many requests (logins in [`Scenario::Login`]), those of the warm-up not counted.
+    Requests(u64),
+}
+
+/// When requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Each connection sends its next request when the last reply is there. A slow server slows the load down
+    /// and so hides how long others would have waited.
+    Closed,
+    /// Requests are due at times of their own, whatever the server does.
+    Open {
+        /// How many are due in a second.
+        rate: Rate,
+        /// How they are spread.
+        arrivals: Arrivals,
+    },
+}
+
+/// Arrivals per second over all threads, positive and finite: steady, or growing evenly over the measured time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// In the warm-up and at its end.
+    pub first_per_second: f64,
+    /// At the end of the run.
+    pub last_per_second: f64,
+}
+
+/// How the arrivals of an open loop are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Evenly.
+    Constant,
+    /// With exponentially distributed gaps: as many independent users would.
+    Poisson,
+}
+
+impl Plan {
+    /// The connections of one thread, as global numbers.
+    pub fn connections_of(&self, thread: usize) -> impl Iterator<Item = usize> + use<> {
+        (thread..self.connections).step_by(self.threads)
+    }
+
+    /// Where a connection comes from.
+    pub fn source_of(&self, connection: usize) -> Option<IpAddr> {
+        let addresses = &self.source_addresses;
+        addresses.get(connection % addresses.len().max(1)).copied()
+    }
+
+    /// The target of a connection.
+    pub fn target_of(&self, connection: usize) -> usize {
+        connection % self.targets.len()
+    }
+}
+
+impl Target {
+    /// The address a connection goes to.
+    pub fn address_of(&self, connection: usize) -> SocketAddr {
+        self.addresses[connection % self.addresses.len()]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plan for tests: one connection, one request, no authentication.
+    pub(crate) fn plan(url: &str) -> Plan {
+        let parsed = url::Url::parse(url).unwrap();
+        let target = Target {
+            url: url.to_owned(),
+            host: parsed.host_str().unwrap().to_owned(),
+            authority: parsed[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
+            path: parsed[url::Position::BeforePath..].to_owned(),
+            addresses: parsed.socket_addrs(|| None).unwrap(),
+            tls: None,
+        };
+        Plan {
+            targets: vec![target],
+            scenario: Scenario::Steady,
+            auth: Auth::None,
+            identity: None,
+            request: Request { method: "GET".into(), headers: vec![], body: None },
+            connections: 1,
+            threads: 1,
+            length: Length::Requests(1),
+            warmup: Duration::ZERO,
+            pace: Pace::Closed,
+            source_addresses: vec![],
+            timeout: Duration::from_secs(5),
+            command: String::new(),
+        }
+    }
+
+    #[test]
+    fn connections_are_dealt_out_to_threads_users_and_targets() {
+        let mut plan = plan("http://127.0.0.1:1/");
+        (plan.connections, plan.threads) = (5, 2);
+        assert_eq!(plan.connections_of(0).collect::<Vec<_>>(), [0, 2, 4]);
+        assert_eq!(plan.connections_of(1).collect::<Vec<_>>(), [1, 3]);
+        let users = ["a", "b"].map(|name| Credentials::new("", name, "x")).to_vec();
+        plan.auth = Auth::Users { scheme: Scheme::Ntlm, users };
+        assert_eq!(plan.auth.user_of(3).unwrap().1.user(), "b");
+    }
+}

@@ -1,0 +1,218 @@
+//! A whole run: starts the threads, adds up what they hand over, ends with the summary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::oneshot;
+
+use super::failure::LoadError;
+use super::plan::{Length, Pace, Plan};
+use super::recorder::{Counts, Cut};
+use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Samples, Summary};
+use super::worker::{self, Backlog, CUT_PERIOD, Clock, Done, News};
+
+/// Between the last thread's readiness and the clock's start: so that all are waiting for it.
+const START_AFTER: Duration = Duration::from_millis(5);
+/// Open files beside the connections: rings, timers, epoll, standard streams, the report's files.
+const OTHER_FILES: u64 = 64;
+
+/// Does what the plan says and returns what was measured. Each second of it is shown to `watch` when it is over;
+/// `stop` ends the run early, with the summary of what was measured until then.
+///
+/// # Errors
+/// What kept the run from starting. Failures during the run are counted in the summary.
+pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) -> Result<Summary, LoadError> {
+    allow_descriptors(plan.connections as u64 + OTHER_FILES)?;
+    let plan = Arc::new(plan.clone());
+    let probed = Arc::clone(&plan);
+    let probe = thread::Builder::new().spawn(move || worker::probe(&probed)).map_err(LoadError::Thread)?;
+    probe.join().map_err(|_| LoadError::ThreadLost)??;
+    let mut threads = Vec::with_capacity(plan.threads);
+    let mut clocks = Vec::with_capacity(plan.threads);
+    let mut news = Vec::with_capacity(plan.threads);
+    for index in 0..plan.threads {
+        let (news_sender, news_receiver) = mpsc::channel();
+        let (clock_sender, clock_receiver) = oneshot::channel();
+        let (plan, stop) = (Arc::clone(&plan), Arc::clone(stop));
+        let thread = thread::Builder::new()
+            .name(format!("load-{index}"))
+            .spawn(move || worker::run(&plan, index, &news_sender, clock_receiver, &stop))
+            .map_err(LoadError::Thread)?;
+        threads.push(thread);
+        clocks.push(clock_sender);
+        news.push(news_receiver);
+    }
+    let summary = add_up(&plan, clocks, &news, &mut watch);
+    for thread in threads {
+        thread.join().map_err(|_| LoadError::ThreadLost)?;
+    }
+    summary
+}
+
+/// Raises the soft limit of open files as far as is needed and allowed.
+fn allow_descriptors(needed: u64) -> Result<(), LoadError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| LoadError::Thread(e.into()))?;
+    if needed <= soft {
+        return Ok(());
+    }
+    if needed > hard {
+        return Err(LoadError::Descriptors { needed, limit: hard });
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, needed, hard).map_err(|e| LoadError::Thread(e.into()))
+}
+
+fn add_up(
+    plan: &Plan,
+    clocks: Vec<oneshot::Sender<Clock>>,
+    news: &[Receiver<News>],
+    watch: &mut impl FnMut(&Part),
+) -> Result<Summary, LoadError> {
+    let preparing_since = Instant::now();
+    let mut prepared = Cut::default();
+    let mut is_ended = vec![false; news.len()];
+    for (receiver, is_ended) in news.iter().zip(&mut is_ended) {
+        match receiver.recv().map_err(|_| LoadError::ThreadLost)? {
+            News::Ready(cut) => prepared.add(&cut),
+            News::Failed(error) => return Err(error),
+            News::Done(_) | News::Second(_) => *is_ended = true,
+        }
+    }
+    let prepared_identities = std::mem::take(&mut prepared.identities);
+    let prepared = Part::new(Duration::ZERO, preparing_since.elapsed(), &prepared);
+    let start = Instant::now() + START_AFTER;
+    let started = SystemTime::now();
+    let measure_from = start + plan.warmup;
+    let stop_at = match plan.length {
+        Length::Time(duration) => Some(measure_from + duration),
+        Length::Requests(_) => None,
+    };
+    // A run that is stopped before it began has no clock: dropping the senders ends the other threads too.
+    if is_ended.contains(&true) {
+        drop(clocks);
+    } else {
+        for clock in clocks {
+            // A thread that is gone is found out when its news are read.
+            let _ = clock.send(Clock { start, measure_from, stop_at });
+        }
+    }
+    let mut sum = Sum::default();
+    // What was prepared is no sample, but its leaks are leaks.
+    sum.drained.identities = prepared_identities;
+    let mut is_open = is_ended.iter().map(|ended| !ended).collect::<Vec<_>>();
+    while is_open.contains(&true) {
+        let mut second = Cut::default();
+        for (receiver, is_open) in news.iter().zip(&mut is_open).filter(|(_, is_open)| **is_open) {
+            match receiver.recv().map_err(|_| LoadError::ThreadLost)? {
+                News::Ready(_) => {}
+                News::Second(cut) => second.add(&cut),
+                News::Done(done) => {
+                    *is_open = false;
+                    second.add(&done.last);
+                    sum.end(&done);
+                }
+                News::Failed(error) => return Err(error),
+            }
+        }
+        sum.second(&second, watch);
+    }
+    Ok(sum.into_summary(plan, prepared, started))
+}
+
+/// What the threads have handed over so far.
+#[derive(Default)]
+struct Sum {
+    in_time: Cut,
+    drained: Cut,
+    seconds: Vec<Part>,
+    measured: Duration,
+    thread_cpu: Vec<(Duration, Duration)>,
+    unanswered: Left,
+    unsent: Left,
+}
+
+impl Sum {
+    fn second(&mut self, cut: &Cut, watch: &mut impl FnMut(&Part)) {
+        self.in_time.add(cut);
+        let start = CUT_PERIOD * self.seconds.len() as u32;
+        // Threads end a little after the last whole second, mostly with nothing more in their books.
+        let is_empty = cut.counts == Counts::default() && cut.legs.is_empty();
+        if is_empty && self.measured > Duration::ZERO && self.measured < start + CUT_PERIOD / 10 {
+            return;
+        }
+        let ends_at = if self.measured > start { self.measured } else { start + CUT_PERIOD };
+        let part = Part::new(start, ends_at.saturating_sub(start).min(CUT_PERIOD), cut);
+        watch(&part);
+        self.seconds.push(part);
+    }
+
+    fn end(&mut self, done: &Done) {
+        self.drained.add(&done.drained);
+        self.measured = self.measured.max(done.measured);
+        self.thread_cpu.push((done.cpu, done.measured));
+        self.unanswered.add(done.unanswered.into());
+        self.unsent.add(done.unsent.into());
+    }
+
+    fn into_summary(mut self, plan: &Plan, prepared: Part, started: SystemTime) -> Summary {
+        let in_time = self.in_time.counts.clone();
+        self.in_time.add(&self.drained);
+        let all = self.in_time;
+        let offered = match plan.pace {
+            Pace::Closed => None,
+            Pace::Open { rate, arrivals } => Some(Offered { rate, arrivals }),
+        };
+        let run = Run {
+            command: plan.command.clone(),
+            started: humantime::format_rfc3339_seconds(started).to_string(),
+            started_unix_seconds: started.duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()),
+            machine: Machine::this(),
+            scenario: plan.scenario,
+            auth: plan.auth.name().to_owned(),
+            urls: plan.targets.iter().map(|target| target.url.clone()).collect(),
+            connections: plan.connections,
+            warmup_seconds: plan.warmup.as_secs_f64(),
+            offered,
+            thread_cpu_shares: self.thread_cpu.iter().map(|(cpu, time)| share(*cpu, *time)).collect(),
+            memory_peak_bytes: memory_peak_bytes(),
+        };
+        let samples: BTreeMap<_, _> = all.legs.into_iter().map(|(leg, s)| (leg, Samples(s))).collect();
+        Summary {
+            format: FORMAT,
+            runs: vec![run],
+            measured_seconds: self.measured.as_secs_f64(),
+            in_time,
+            counts: all.counts,
+            legs: samples,
+            send_lag: all.send_lag.map(Samples),
+            prepared,
+            seconds: self.seconds,
+            unanswered: self.unanswered,
+            unsent: self.unsent,
+            identities: plan.identity.is_some().then_some(all.identities),
+        }
+    }
+}
+
+impl From<Backlog> for Left {
+    fn from(backlog: Backlog) -> Self {
+        Self { count: backlog.count, oldest_seconds: backlog.oldest.as_secs_f64() }
+    }
+}
+
+fn share(part: Duration, whole: Duration) -> f64 {
+    if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
+}
+
+/// `VmHWM` of proc(5).
+fn memory_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}

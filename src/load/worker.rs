@@ -1,0 +1,409 @@
+//! One thread of the load: a ring, its connections, its recorder. Nothing here is shared with another thread but
+//! the plan and the word to stop.
+//!
+//! ```text
+//! connections prepared -> Ready -> the clock starts -> a cut a second -> stop -> what is under way ends -> Done
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::arrivals;
+use super::client;
+use super::connection::{EndedBy, Slot};
+use super::failure::LoadError;
+use super::plan::{Length, Pace, Plan};
+use super::recorder::{Cut, Recorder};
+use super::request::Requests;
+
+/// Connections made at the same time by one thread before the clock starts: below every listen backlog.
+const PREPARED_AT_ONCE: usize = 64;
+/// Tries of a target before the run.
+const PROBES_MAX: u32 = 3;
+/// What is under way when the run ends gets so long to end by itself, at most.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+/// The series is cut once a second.
+pub(super) const CUT_PERIOD: Duration = Duration::from_secs(1);
+/// Submission entries of the ring.
+const RING_ENTRIES: u32 = 1024;
+
+/// The times of a run, the same for all threads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    /// The first request may be sent.
+    pub start: Instant,
+    /// The warm-up ends.
+    pub measure_from: Instant,
+    /// No request is sent any more; `None`: when the requests have been sent.
+    pub stop_at: Option<Instant>,
+}
+
+/// What a thread tells the one that adds up.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The connections are made. What that took.
+    Ready(Cut),
+    /// What was measured in a second after the warm-up; in order.
+    Second(Cut),
+    /// The thread is at its end.
+    Done(Box<Done>),
+    /// The thread could not start.
+    Failed(LoadError),
+}
+
+/// A thread's last words.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// The last, shorter second, up to the stop.
+    pub last: Cut,
+    /// What was measured after the stop: replies to what had been sent before.
+    pub drained: Cut,
+    /// From the end of the warm-up to the stop.
+    pub measured: Duration,
+    /// CPU time of this thread in that time.
+    pub cpu: Duration,
+    /// Requests that had no answer by the end.
+    pub unanswered: Backlog,
+    /// Open loop: requests that were due and were not sent for want of a free connection.
+    pub unsent: Backlog,
+}
+
+/// What was left when the run ended.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backlog {
+    /// How many.
+    pub count: u64,
+    /// How long the oldest had waited.
+    pub oldest: Duration,
+}
+
+impl Backlog {
+    fn add(&mut self, waited: Duration) {
+        self.count += 1;
+        self.oldest = self.oldest.max(waited);
+    }
+}
+
+/// One thread's state, shared by its tasks.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub plan: Arc<Plan>,
+    pub index: usize,
+    /// For each target.
+    pub requests: Vec<Requests>,
+    pub recorder: RefCell<Recorder>,
+    pub slots: RefCell<Vec<Rc<Slot>>>,
+    /// Lets so many connections be made at once before the clock starts.
+    pub preparing: Semaphore,
+    clock: Cell<Option<Clock>>,
+    clock_started: Notify,
+    is_stopped: Cell<bool>,
+    /// Connections not yet ready, then clients not yet at their end.
+    under_way: Cell<usize>,
+    under_way_changed: Notify,
+    /// Requests still to be sent after the warm-up.
+    budget: Cell<u64>,
+    /// Open loop: what is due and waits for a free connection.
+    pub due: RefCell<VecDeque<Instant>>,
+    pub due_changed: Notify,
+    is_last_due: Cell<bool>,
+}
+
+impl Worker {
+    fn new(plan: Arc<Plan>, index: usize) -> Self {
+        let connections = plan.connections_of(index).count();
+        let budget = match plan.length {
+            Length::Time(_) => u64::MAX,
+            Length::Requests(all) => share_of(all, index, plan.threads),
+        };
+        Self {
+            index,
+            requests: plan.targets.iter().map(|target| Requests::new(&plan, target)).collect(),
+            recorder: RefCell::new(Recorder::default()),
+            slots: RefCell::new(Vec::with_capacity(connections)),
+            preparing: Semaphore::new(PREPARED_AT_ONCE),
+            clock: Cell::new(None),
+            clock_started: Notify::new(),
+            is_stopped: Cell::new(false),
+            under_way: Cell::new(connections),
+            under_way_changed: Notify::new(),
+            budget: Cell::new(budget),
+            due: RefCell::new(VecDeque::new()),
+            due_changed: Notify::new(),
+            is_last_due: Cell::new(false),
+            plan,
+        }
+    }
+
+    /// One less under way: a connection is ready, a client at its end.
+    pub(super) fn one_less(&self) {
+        self.under_way.set(self.under_way.get() - 1);
+        self.under_way_changed.notify_one();
+    }
+
+    async fn none_under_way(&self) {
+        while self.under_way.get() > 0 {
+            self.under_way_changed.notified().await;
+        }
+    }
+
+    /// Waits until the clock starts.
+    pub(super) async fn clock_start(&self) {
+        while self.clock.get().is_none() {
+            self.clock_started.notified().await;
+        }
+    }
+
+    /// The time the next request is due, which may have passed; `None`: there is none.
+    pub(super) async fn next_due(&self) -> Option<Instant> {
+        match self.plan.pace {
+            Pace::Closed => {
+                let now = Instant::now();
+                self.may_begin(now).then_some(now)
+            }
+            Pace::Open { .. } => loop {
+                if self.is_stopped.get() {
+                    return None;
+                }
+                if let Some(due) = self.due.borrow_mut().pop_front() {
+                    return Some(due);
+                }
+                if self.is_last_due.get() {
+                    return None;
+                }
+                self.due_changed.notified().await;
+            },
+        }
+    }
+
+    /// Whether something due now may still begin; takes it off the budget.
+    pub(super) fn may_begin(&self, now: Instant) -> bool {
+        let Some(clock) = self.clock.get() else { return false };
+        if self.is_stopped.get() || clock.stop_at.is_some_and(|stop_at| now >= stop_at) {
+            return false;
+        }
+        if now >= clock.measure_from {
+            let Some(left) = self.budget.get().checked_sub(1) else { return false };
+            self.budget.set(left);
+        }
+        true
+    }
+
+    /// Open loop: what is in the queue is the last.
+    pub(super) fn no_more_due(&self) {
+        self.is_last_due.set(true);
+        self.due_changed.notify_waiters();
+    }
+
+    pub(super) fn is_open_loop(&self) -> bool {
+        self.plan.pace != Pace::Closed
+    }
+
+    fn stop(&self) {
+        self.is_stopped.set(true);
+        self.due_changed.notify_waiters();
+    }
+
+    /// Ends what has waited for an answer longer than it may.
+    fn end_overdue(&self, now: Instant) {
+        for slot in self.slots.borrow().iter() {
+            if slot.busy_since().is_some_and(|since| now.duration_since(since) >= self.plan.timeout) {
+                slot.end(EndedBy::Timeout);
+            }
+        }
+    }
+
+    /// Ends everything; says what had no answer.
+    fn end_all(&self, now: Instant) -> Backlog {
+        let mut unanswered = Backlog::default();
+        for slot in self.slots.borrow().iter() {
+            if let Some(since) = slot.busy_since() {
+                unanswered.add(now.duration_since(since));
+            }
+            slot.end(EndedBy::RunEnd);
+        }
+        unanswered
+    }
+}
+
+/// `all` dealt out to `threads` as evenly as can be.
+fn share_of(all: u64, index: usize, threads: usize) -> u64 {
+    let (index, threads) = (index as u64, threads as u64);
+    all / threads + u64::from(index < all % threads)
+}
+
+/// Runs one thread's share of the plan on the calling thread, to the end. `stop` ends it early.
+pub(super) fn run(
+    plan: &Arc<Plan>,
+    index: usize,
+    news: &Sender<News>,
+    clock: oneshot::Receiver<Clock>,
+    stop: &AtomicBool,
+) {
+    let mut builder = tokio_uring::builder();
+    builder.entries(RING_ENTRIES);
+    let worker = Rc::new(Worker::new(Arc::clone(plan), index));
+    match tokio_uring::Runtime::new(&builder) {
+        Ok(runtime) => {
+            let last_words = match runtime.block_on(live(worker, news, clock, stop)) {
+                Ok(done) => News::Done(Box::new(done)),
+                Err(error) => News::Failed(error),
+            };
+            // The receiver is gone only if the adding thread is, and then nobody wants the news.
+            let _ = news.send(last_words);
+        }
+        Err(cause) => {
+            let _ = news.send(News::Failed(LoadError::Ring(cause)));
+        }
+    }
+}
+
+/// Tries each target once, so that a run that cannot work ends with the reason at once. A target that fails now and
+/// then, which may be what is to be measured, gets three tries.
+pub(super) fn probe(plan: &Arc<Plan>) -> Result<(), LoadError> {
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(LoadError::Ring)?;
+    let worker = Rc::new(Worker::new(Arc::clone(plan), 0));
+    runtime.block_on(async {
+        let sweeper = Rc::clone(&worker);
+        tokio_uring::spawn(async move {
+            loop {
+                tokio::time::sleep(sweeper.sweep_period()).await;
+                sweeper.end_overdue(Instant::now());
+            }
+        });
+        for (connection, target) in plan.targets.iter().enumerate() {
+            let mut tries = 0;
+            while let Err(failure) = client::probe(&worker, connection).await {
+                tries += 1;
+                if tries == PROBES_MAX {
+                    return Err(LoadError::Target { url: target.url.clone(), failure });
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+async fn live(
+    worker: Rc<Worker>,
+    news: &Sender<News>,
+    clock: oneshot::Receiver<Clock>,
+    stop: &AtomicBool,
+) -> Result<Done, LoadError> {
+    let timer = arrivals::Timer::new().map_err(LoadError::Thread)?;
+    let mut clients: Vec<_> = worker
+        .plan
+        .connections_of(worker.index)
+        .map(|connection| tokio_uring::spawn(client::live(Rc::clone(&worker), connection)))
+        .collect();
+    while worker.under_way.get() > 0 && !stop.load(Ordering::Relaxed) {
+        // A timeout of the wait only means that it is time for the other duties.
+        let _ = tokio::time::timeout(worker.sweep_period(), worker.none_under_way()).await;
+        worker.end_overdue(Instant::now());
+    }
+    if stop.load(Ordering::Relaxed) {
+        worker.end_all(Instant::now());
+        return Ok(Done::default());
+    }
+    let _ = news.send(News::Ready(worker.recorder.borrow_mut().cut()));
+    // Another thread could not start, or the word to stop came to it first.
+    let Ok(clock) = clock.await else { return Ok(Done::default()) };
+    // What began earlier would count as warm-up.
+    tokio::time::sleep_until(clock.start.into()).await;
+
+    worker.under_way.set(clients.len());
+    worker.recorder.borrow_mut().leave_out_before(clock.measure_from);
+    worker.clock.set(Some(clock));
+    worker.clock_started.notify_waiters();
+    if let Pace::Open { rate, arrivals } = worker.plan.pace {
+        clients.push(tokio_uring::spawn(arrivals::release(Rc::clone(&worker), timer, rate, arrivals, clock)));
+    }
+    let (measured, cpu) = measure(&worker, news, clock, stop).await;
+    worker.stop();
+    let last = worker.recorder.borrow_mut().cut();
+    let now = Instant::now();
+    let mut unsent = Backlog::default();
+    for due in worker.due.borrow().iter() {
+        unsent.add(now.saturating_duration_since(*due));
+    }
+    let drain_time = DRAIN_TIME_MAX.min(worker.plan.timeout);
+    let _ = tokio::time::timeout(drain_time, worker.none_under_way()).await;
+    let unanswered = worker.end_all(Instant::now());
+    // Now every read ends at once. What is left only sleeps or connects, and can be dropped.
+    let _ = tokio::time::timeout(DRAIN_TIME_MAX, worker.none_under_way()).await;
+    clients.iter().for_each(tokio::task::JoinHandle::abort);
+    let drained = worker.recorder.borrow_mut().cut();
+    Ok(Done { last, drained, measured, cpu, unanswered, unsent })
+}
+
+/// From the start of the clock to the stop: cuts a page each second and ends what takes too long. Returns the
+/// time measured and the CPU time used in it.
+async fn measure(
+    worker: &Worker,
+    news: &Sender<News>,
+    clock: Clock,
+    stop: &AtomicBool,
+) -> (Duration, Duration) {
+    let mut next_cut = clock.measure_from + CUT_PERIOD;
+    let mut cpu_before = None;
+    loop {
+        let now = Instant::now();
+        if cpu_before.is_none() && now >= clock.measure_from {
+            cpu_before = Some(cpu_time());
+        }
+        let is_over = clock.stop_at.is_some_and(|stop_at| now >= stop_at)
+            || stop.load(Ordering::Relaxed)
+            || worker.under_way.get() == 0;
+        if now >= next_cut {
+            next_cut += CUT_PERIOD;
+            let _ = news.send(News::Second(worker.recorder.borrow_mut().cut()));
+        }
+        if is_over {
+            let cpu = cpu_time().saturating_sub(cpu_before.unwrap_or_default());
+            return (now.saturating_duration_since(clock.measure_from), cpu);
+        }
+        worker.end_overdue(now);
+        let mut wake_at = next_cut.min(now + worker.sweep_period());
+        wake_at = clock.stop_at.map_or(wake_at, |stop_at| wake_at.min(stop_at));
+        if cpu_before.is_none() {
+            wake_at = wake_at.min(clock.measure_from);
+        }
+        let _ = tokio::time::timeout_at(wake_at.into(), worker.none_under_way()).await;
+    }
+}
+
+impl Worker {
+    /// How often overdue answers and the word to stop are looked for: a timeout is kept to within a fiftieth.
+    fn sweep_period(&self) -> Duration {
+        (self.plan.timeout / 50).clamp(Duration::from_millis(1), Duration::from_millis(100))
+    }
+}
+
+/// CPU time of the calling thread so far.
+fn cpu_time() -> Duration {
+    let microseconds = getrusage(UsageWho::RUSAGE_THREAD)
+        .map_or(0, |usage| (usage.user_time() + usage.system_time()).num_microseconds());
+    Duration::from_micros(microseconds as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_dealt_out_without_loss() {
+        for (all, threads) in [(0, 3), (1, 3), (10, 3), (10, 1), (7, 7)] {
+            let dealt: u64 = (0..threads).map(|index| share_of(all, index, threads)).sum();
+            assert_eq!(dealt, all, "{all} over {threads}");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! A reply as a client sees it: the head, and where the body ends (RFC 9112 section 6.3).
+//!
+//! Bytes in, meaning out: [`read_head`] says "not all there yet" for every prefix of a head, [`Body`] is then
+//! given the bytes that follow and says how many of them belong to the reply.
+
+use std::mem::MaybeUninit;
+
+/// Header lines a reply may have; IIS sends about ten.
+pub const HEADERS_MAX: usize = 100;
+/// Bytes of chunk extensions and trailers that one body may have before it counts as an attack.
+const CHUNK_OVERHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Why bytes are not a reply. The peer's fault, all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ResponseError {
+    /// Not a status line and header lines, or more than [`HEADERS_MAX`] of them.
+    #[error("not an HTTP/1 reply ({0})")]
+    Head(httparse::Error),
+    /// `Content-Length` is no number, or is there twice with two values.
+    #[error("the reply's Content-Length is not one number")]
+    ContentLength,
+    /// A chunk's size line is not hexadecimal digits, or a chunk does not end where it says.
+    #[error("the reply's chunked body is malformed")]
+    Chunk,
+    /// The connection ended before the reply did.
+    #[error("the connection ended in the middle of a reply")]
+    CutShort,
+}
+
+/// What the reply answers: a reply to `HEAD` has no body, whatever its headers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerTo {
+    /// A request whose reply has a body.
+    Usual,
+    /// `HEAD`.
+    Head,
+}
+
+/// The head of a final reply (100 to 199 except 101 are skipped); borrowed from the input.
+#[derive(Debug)]
+pub struct ResponseHead<'h, 'b> {
+    /// 101, or 200 to 999.
+    pub status: u16,
+    /// Bytes of the input up to the body, skipped interim replies included.
+    pub length_bytes: usize,
+    /// The header lines in their order.
+    pub headers: &'h [httparse::Header<'b>],
+    /// Where the body ends.
+    pub body: Body,
+    /// Whether the connection can carry another request after this body.
+    pub keep_alive: bool,
+}
+
+impl<'b> ResponseHead<'_, 'b> {
+    /// The values of the header lines called `name`, in any case, in their order.
+    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
+        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+    }
+}
+
+/// Reads the head of a reply from the start of `input` and shows it to `see`; `None`: more bytes are needed.
+///
+/// # Errors
+/// [`ResponseError::Head`] and [`ResponseError::ContentLength`].
+pub fn read_head<T>(
+    input: &[u8],
+    answer_to: AnswerTo,
+    see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+) -> Result<Option<T>, ResponseError> {
+    let mut skipped_bytes = 0;
+    loop {
+        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut reply = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut reply, &input[skipped_bytes..], &mut slots)
+            .map_err(ResponseError::Head)?;
+        let httparse::Status::Complete(length_bytes) = parsed else { return Ok(None) };
+        let status = reply.code.unwrap_or(0);
+        if (100..200).contains(&status) && status != 101 {
+            skipped_bytes += length_bytes;
+            continue;
+        }
+        let (body, keep_alive) = framing(status, reply.version == Some(1), reply.headers, answer_to)?;
+        return Ok(Some(see(&ResponseHead {
+            status,
+            length_bytes: skipped_bytes + length_bytes,
+            headers: reply.headers,
+            body,
+            keep_alive,
+        })));
+    }
+}
+
+/// RFC 9112 section 6.3 (body length) and 9.3 (persistence).
+fn framing(
+    status: u16,
+    is_http11: bool,
+    headers: &[httparse::Header<'_>],
+    answer_to: AnswerTo,
+) -> Result<(Body, bool), ResponseError> {
+    let mut length: Option<u64> = None;
+    let mut chunked = None;
+    let mut keep_alive = is_http11;
+    for header in headers {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let value = decimal(header.value).ok_or(ResponseError::ContentLength)?;
+            if length.is_some_and(|before| before != value) {
+                return Err(ResponseError::ContentLength);
+            }
+            length = Some(value);
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked =
+                Some(list_items(header.value).last().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked")));
+        } else if header.name.eq_ignore_ascii_case("connection") {
+            for item in list_items(header.value) {
+                if item.eq_ignore_ascii_case(b"close") {
+                    keep_alive = false;
+                } else if item.eq_ignore_ascii_case(b"keep-alive") && !is_http11 {
+                    keep_alive = true;
+                }
+            }
+        }
+    }
+    // After 101 the connection speaks another protocol.
+    let bodiless = answer_to == AnswerTo::Head || matches!(status, 101 | 204 | 304);
+    Ok(match (bodiless, chunked, length) {
+        (true, ..) => (Body::Complete, keep_alive && status != 101),
+        // Both lengths at once smell of request smuggling: believe the chunks and use the connection no more.
+        (false, Some(true), length) => (Body::chunked(), keep_alive && length.is_none()),
+        (false, None, Some(0)) => (Body::Complete, keep_alive),
+        (false, None, Some(remaining_bytes)) => (Body::Sized { remaining_bytes }, keep_alive),
+        (false, Some(false), _) | (false, None, None) => (Body::UntilClose, false),
+    })
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    let value = value.trim_ascii();
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+}
+
+fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// The part of a reply after its head: how much of it is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing (more) to come.
+    Complete,
+    /// So many bytes are to come; never 0.
+    Sized {
+        /// Bytes.
+        remaining_bytes: u64,
+    },
+    /// `Transfer-Encoding: chunked`.
+    Chunked {
+        /// What comes next.
+        next: Chunk,
+        /// Extension and trailer bytes seen.
+        overhead_bytes: usize,
+    },
+    /// All that comes until the connection ends.
+    UntilClose,
+}
+
+/// What a chunked body expects next (RFC 9112 section 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// Digits of a size; so far their value, if there was one.
+    Size(Option<u64>),
+    /// The rest of a size line after the digits.
+    Extension(u64),
+    /// Bytes of data; never 0.
+    Data(u64),
+    /// CR (or LF) after the data.
+    DataEnd,
+    /// The LF after that CR.
+    DataEndLf,
+    /// A trailer line; whether anything but CR was seen in it.
+    Trailer(bool),
+}
+
+impl Body {
+    fn chunked() -> Self {
+        Self::Chunked { next: Chunk::Size(None), overhead_bytes: 0 }
+    }
+
+    /// Whether the reply ends here.
+    pub fn is_complete(&self) -> bool {
+        *self == Self::Complete
+    }
+
+    /// Takes from the start of `input` what belongs to the body, hands the content to `content`, and returns how
+    /// many bytes it took: all of them unless the body is complete.
+    ///
+    /// # Errors
+    /// [`ResponseError::Chunk`].
+    pub fn advance(&mut self, input: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, ResponseError> {
+        match self {
+            Self::Complete => Ok(0),
+            Self::Sized { remaining_bytes } => {
+                let take = input.len().min(usize::try_from(*remaining_bytes).unwrap_or(usize::MAX));
+                content(&input[..take]);
+                *remaining_bytes -= take as u64;
+                if *remaining_bytes == 0 {
+                    *self = Self::Complete;
+                }
+                Ok(take)
+            }
+            Self::UntilClose => {
+                content(input);
+                Ok(input.len())
+            }
+            Self::Chunked { .. } => self.advance_chunked(input, content),
+        }
+    }
+
+    /// The connection ended.
+    ///
+    /// # Errors
+    /// [`ResponseError::CutShort`] unless the body ends with the connection or was complete.
+    pub fn end_of_connection(&mut self) -> Result<(), ResponseError> {
+        match self {
+            Self::Complete | Self::UntilClose => {
+                *self = Self::Complete;
+                Ok(())
+            }
+            Self::Sized { .. } | Self::Chunked { .. } => Err(ResponseError::CutShort),
+        }
+    }
+
+    fn advance_chunked(
+        &mut self,
+        input: &[u8],
+        mut content: impl FnMut(&[u8]),
+    ) -> Result<usize, ResponseError> {
+        let mut taken = 0;
+        while let (Self::Chunked { next, overhead_bytes }, Some(&byte)) = (&mut *self, input.get(taken)) {
+            if let Chunk::Data(remaining_bytes) = next {
+                let rest = &input[taken..];
+                let take = rest.len().min(usize::try_from(*remaining_bytes).unwrap_or(usize::MAX));
+                content(&rest[..take]);
+                taken += take;
+                *remaining_bytes -= take as u64;
+                if *remaining_bytes == 0 {
+                    *next = Chunk::DataEnd;
+                }
+                continue;
+            }
+            taken += 1;
+            *overhead_bytes = match next {
+                Chunk::Extension(_) | Chunk::Trailer(_) => *overhead_bytes + 1,
+                _ => *overhead_bytes,
+            };
+            if *overhead_bytes > CHUNK_OVERHEAD_BYTES_MAX {
+                return Err(ResponseError::Chunk);
+            }
+            match next.after(byte)? {
+                Some(chunk) => *next = chunk,
+                None => *self = Self::Complete,
+            }
+        }
+        Ok(taken)
+    }
+}
+
+impl Chunk {
+    /// The state after one byte that is no data; `None`: that was the last byte of the body.
+    fn after(self, byte: u8) -> Result<Option<Self>, ResponseError> {
+        let size_line_end = |size| if size == 0 { Self::Trailer(false) } else { Self::Data(size) };
+        Ok(Some(match (self, byte) {
+            (Self::Size(Some(size)) | Self::Extension(size), b'\n') => size_line_end(size),
+            (Self::Size(Some(size)), b'\r' | b';' | b' ' | b'\t') | (Self::Extension(size), _) => {
+                Self::Extension(size)
+            }
+            (Self::Size(sum), digit) => {
+                let digit = char::from(digit).to_digit(16).ok_or(ResponseError::Chunk)?;
+                let sum = sum.unwrap_or(0).checked_mul(16).ok_or(ResponseError::Chunk)?;
+                Self::Size(Some(sum + u64::from(digit)))
+            }
+            (Self::DataEnd, b'\r') => Self::DataEndLf,
+            (Self::DataEnd | Self::DataEndLf, b'\n') => Self::Size(None),
+            (Self::DataEnd | Self::DataEndLf | Self::Data(_), _) => return Err(ResponseError::Chunk),
+            (Self::Trailer(false), b'\n') => return Ok(None),
+            (Self::Trailer(true), b'\n') => Self::Trailer(false),
+            (Self::Trailer(seen), b'\r') => Self::Trailer(seen),
+            (Self::Trailer(_), _) => Self::Trailer(true),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Whole = (u16, Vec<u8>, usize, bool);
+
+    /// Reads one reply from `input`: status, content, bytes taken, keep-alive.
+    fn whole(input: &[u8], answer_to: AnswerTo) -> Result<Option<Whole>, ResponseError> {
+        let head = read_head(input, answer_to, |h| (h.status, h.length_bytes, h.body, h.keep_alive))?;
+        let Some((status, mut taken, mut body, keep_alive)) = head else { return Ok(None) };
+        let mut content = Vec::new();
+        taken += body.advance(&input[taken..], |data| content.extend_from_slice(data))?;
+        Ok(body.is_complete().then_some((status, content, taken, keep_alive)))
+    }
+
+    const SIZED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    const CHUNKED: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3;x=1\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: 1\r\n\r\n";
+
+    #[test]
+    fn content_length_bounds_the_body_and_leaves_what_follows() {
+        let input = [SIZED, b"HTTP/1.1 "].concat();
+        assert_eq!(whole(&input, AnswerTo::Usual), Ok(Some((200, b"hello".to_vec(), SIZED.len(), true))));
+    }
+
+    #[test]
+    fn chunks_are_joined_and_trailers_skipped() {
+        let input = [CHUNKED, b"next"].concat();
+        let expected = (200, b"abc0123456789".to_vec(), CHUNKED.len(), true);
+        assert_eq!(whole(&input, AnswerTo::Usual), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn every_prefix_is_incomplete_and_every_split_reads_the_same() {
+        for reply in [SIZED, CHUNKED] {
+            for cut in 0..reply.len() {
+                assert_eq!(whole(&reply[..cut], AnswerTo::Usual), Ok(None), "cut at {cut}");
+            }
+        }
+        let body_at = CHUNKED.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        for cut in body_at..CHUNKED.len() {
+            let mut body = Body::chunked();
+            let mut content = Vec::new();
+            body.advance(&CHUNKED[body_at..cut], |d| content.extend_from_slice(d)).unwrap();
+            body.advance(&CHUNKED[cut..], |d| content.extend_from_slice(d)).unwrap();
+            assert_eq!(
+                (body, content.as_slice()),
+                (Body::Complete, b"abc0123456789".as_slice()),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn replies_without_a_body_end_with_their_head() {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(whole(head, AnswerTo::Head), Ok(Some((200, vec![], head.len(), true))));
+        for status in ["204 No Content", "304 Not Modified"] {
+            let input = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n");
+            let reply = whole(input.as_bytes(), AnswerTo::Usual).unwrap().unwrap();
+            assert_eq!((reply.1, reply.2), (vec![], input.len()), "{status}");
+        }
+    }
+
+    #[test]
+    fn interim_replies_are_skipped_but_101_is_final() {
+        let input =
+            [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", SIZED].concat();
+        assert_eq!(whole(&input, AnswerTo::Usual), Ok(Some((200, b"hello".to_vec(), input.len(), true))));
+        let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x00";
+        assert_eq!(whole(upgrade, AnswerTo::Usual), Ok(Some((101, vec![], upgrade.len() - 2, false))));
+    }
+
+    #[test]
+    fn a_body_without_length_ends_with_the_connection() {
+        let input = b"HTTP/1.1 200 OK\r\n\r\nall of it";
+        let (mut body, at, keep_alive) =
+            read_head(input, AnswerTo::Usual, |h| (h.body, h.length_bytes, h.keep_alive)).unwrap().unwrap();
+        assert!(!keep_alive);
+        assert_eq!(body.advance(&input[at..], |d| assert_eq!(d, b"all of it")), Ok(9));
+        assert!(!body.is_complete());
+        assert_eq!(body.end_of_connection(), Ok(()));
+        assert!(body.is_complete());
+    }
+
+    #[test]
+    fn an_early_end_of_the_connection_is_an_error() {
+        let mut body = Body::Sized { remaining_bytes: 3 };
+        assert_eq!(body.end_of_connection(), Err(ResponseError::CutShort));
+    }
+
+    #[test]
+    fn persistence_follows_version_and_connection_header() {
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\n", true),
+            ("HTTP/1.1 200 OK\r\nConnection: Close\r\n", false),
+            ("HTTP/1.1 200 OK\r\nConnection: foo, close\r\n", false),
+            ("HTTP/1.0 200 OK\r\n", false),
+            ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n", true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", false),
+        ] {
+            let input = format!("{head}Content-Length: 0\r\n\r\n");
+            let keep_alive = read_head(input.as_bytes(), AnswerTo::Usual, |h| h.keep_alive).unwrap();
+            assert_eq!(keep_alive, Some(expected), "{head}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_are_not_one_number_are_refused() {
+        for lengths in ["-1", "1, 2", "0x5", "", "99999999999999999999", "5\r\nContent-Length: 6"] {
+            let input = format!("HTTP/1.1 200 OK\r\nContent-Length: {lengths}\r\n\r\n");
+            assert_eq!(
+                whole(input.as_bytes(), AnswerTo::Usual),
+                Err(ResponseError::ContentLength),
+                "{lengths}"
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for chunks in ["g\r\n", "\r\n", "ffffffffffffffff0\r\n", "1\r\nab", "1\r\na\rX"] {
+            let input = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+            assert_eq!(whole(input.as_bytes(), AnswerTo::Usual), Err(ResponseError::Chunk), "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn endless_trailers_are_refused() {
+        let input = format!("0\r\n{}", "T: 1\r\n".repeat(CHUNK_OVERHEAD_BYTES_MAX));
+        assert_eq!(Body::chunked().advance(input.as_bytes(), |_| {}), Err(ResponseError::Chunk));
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_replies_never_panic(at in 0..CHUNKED.len(), byte: u8, cut in 0..CHUNKED.len()) {
+            let mut input = CHUNKED[..cut].to_vec();
+            if let Some(slot) = input.get_mut(at) {
+                *slot = byte;
+            }
+            if let Ok(Some((_, content, taken, _))) = whole(&input, AnswerTo::Usual) {
+                prop_assert!(content.len() <= taken && taken <= input.len());
+            }
+        }
+    }
+}

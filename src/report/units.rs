@@ -1,0 +1,82 @@
+//! Numbers as people read them.
+
+/// `12.3 µs`, `4.56 ms`, `1.02 s`: three digits.
+pub(super) fn time(nanoseconds: f64) -> String {
+    let (value, unit) = match nanoseconds {
+        n if n < 999.5 => (n, "ns"),
+        n if n < 999.5e3 => (n / 1e3, "µs"),
+        n if n < 999.5e6 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// `612 MiB`, `1.23 GiB`.
+pub(super) fn bytes(bytes: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes;
+    let mut units = UNITS.iter();
+    let mut unit = units.next().unwrap_or(&"");
+    while value >= 1023.5
+        && let Some(next) = units.next()
+    {
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{} {unit}", three_digits(value))
+}
+
+/// `1,234,567`.
+pub(super) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `51,234` or `3.21`: a rate a second.
+pub(super) fn rate(per_second: f64) -> String {
+    if per_second < 999.5 { three_digits(per_second) } else { count(per_second.round() as u64) }
+}
+
+fn three_digits(value: f64) -> String {
+    match value {
+        v if v < 9.995 && v.fract() != 0.0 => format!("{v:.2}"),
+        v if v < 99.95 && v.fract() != 0.0 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_their_unit() {
+        for (nanoseconds, expected) in [
+            (0.0, "0 ns"),
+            (999.0, "999 ns"),
+            (999.9, "1.00 µs"),
+            (12_345.0, "12.3 µs"),
+            (999_600.0, "1.00 ms"),
+            (20_000_000.0, "20 ms"),
+            (1_234_567_890.0, "1.23 s"),
+            (100e9, "100 s"),
+        ] {
+            assert_eq!(time(nanoseconds), expected);
+        }
+    }
+
+    #[test]
+    fn counts_are_grouped_and_bytes_binary() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(bytes(512.0), "512 B");
+        assert_eq!(bytes(1023.9 * 1024.0), "1.00 MiB");
+        assert_eq!([rate(0.5), rate(12.34), rate(51_234.4)], ["0.50", "12.3", "51,234"]);
+    }
+}
