@@ -60,7 +60,7 @@ impl Case<'_> {
         let server = self.server();
         let server = server.as_ref().map(|notes| notes.borrow());
         let server = server.as_deref();
-        self.times_fit();
+        self.times_fit(server);
         self.addresses_fit(server);
         self.counts_fit(server);
         self.end_is_plausible(server);
@@ -81,11 +81,22 @@ impl Case<'_> {
         found.map(Rc::clone)
     }
 
-    fn times_fit(&self) {
+    fn times_fit(&self, server: Option<&Notes>) {
         let Record { connect_time, first_byte_time, duration, .. } = self.record;
         for time in [connect_time, first_byte_time].into_iter().flatten() {
             assert!(time <= duration, "a session is over before something in it: {:?}", self.record);
         }
+        if let Some(quiet) = self.quiet_time(server) {
+            let longest = self.scenario.settings.idle_timeout + LATE_CLOSE;
+            assert!(quiet <= longest, "a session was idle for {quiet:?}: {:?}", self.record);
+        }
+    }
+
+    /// From the last byte that moved, or from when there were two connections for it to move between, to the end.
+    fn quiet_time(&self, server: Option<&Notes>) -> Option<Duration> {
+        let server = &self.world.connections[server?.connection?];
+        let last_moved = self.connection().last_moved.max(server.last_moved);
+        Some(self.closed_at().duration_since(last_moved))
     }
 
     fn addresses_fit(&self, server: Option<&Notes>) {
@@ -154,7 +165,11 @@ impl Case<'_> {
                 None => self.some_server_broke(),
             },
             End::ClientLeft => client_broke || client.has_ended && client.sent_bytes == 0,
-            End::Idle => duration >= settings.idle_timeout && self.was_idle(server),
+            End::Idle => {
+                self.quiet_time(server).is_none_or(|quiet| quiet >= settings.idle_timeout)
+                    && duration >= settings.idle_timeout
+                    && !self.stalled(server)
+            }
             End::Refused => !errors.is_empty() || self.some_server_broke(),
             End::ConnectTimeout => duration >= settings.connect_timeout || errors.contains(&libc::ETIMEDOUT),
             End::ProxyHeader => {
@@ -194,21 +209,16 @@ impl Case<'_> {
         servers.ends.iter().any(|notes| notes.borrow().has_left || self.is_faulted(&notes.borrow()))
     }
 
-    /// Nothing had moved for the idle time-out, and nothing could have.
-    fn was_idle(&self, server: Option<&Notes>) -> bool {
-        let Some(server) = server.and_then(|server| server.connection) else { return true };
+    /// Could something have moved, for quite some time?
+    fn stalled(&self, server: Option<&Notes>) -> bool {
+        let Some(server) = server.and_then(|server| server.connection) else { return false };
         let (client, server) = (self.connection(), &self.world.connections[server]);
-        let closed_at = self.closed_at();
-        let last_moved = client.last_moved.max(server.last_moved);
-        if closed_at.duration_since(last_moved) < self.scenario.settings.idle_timeout {
-            return false;
-        }
-        let without_buffers = self.world.buffers_short_at.is_some_and(|at| closed_at < at + STALL * 2);
-        without_buffers || !stalls(client, server) && !stalls(server, client)
+        let without_buffers = self.world.buffers_short_at.is_some_and(|at| self.closed_at() < at + STALL * 2);
+        !without_buffers && (stalls(client, server) || stalls(server, client))
     }
 }
 
-/// Could something have moved from one to the other, for quite some time?
+/// One way of [`Case::stalled`].
 fn stalls(from: &Connection, to: &Connection) -> bool {
     let (Some(from_close), Some(to_close)) = (from.near_close, to.near_close) else { return false };
     let at = from_close.at.min(to_close.at);

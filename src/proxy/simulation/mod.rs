@@ -26,7 +26,7 @@ use crate::uring::{Address, Ring};
 use scenario::Scenario;
 
 /// Runs in one go of the test command.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 25_000;
 
 #[test]
 fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
@@ -70,6 +70,8 @@ fn run(seed: u64) {
     spawn_drain(&ring, &worker, scenario.drain_after);
 
     ring.run().expect("a simulated kernel can always be entered");
+    let took = world.borrow().now.duration_since(begin);
+    assert!(took <= scenario.longest(), "the worker ended {took:?} after it began, though nobody was left");
     assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
     drop((worker, ring));
     assert!(leftovers.none(), "operations or buffers that did not come back");

@@ -18,6 +18,9 @@ use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Suppli
 /// A drain so late that every session has ended by itself.
 const LATE_DRAIN: Duration = Duration::from_secs(3600);
 
+/// What it takes a worker to end its last operations.
+const AFTERMATH: Duration = Duration::from_millis(10);
+
 /// See the module's head.
 pub(super) struct Scenario {
     pub(super) settings: Arc<Settings>,
@@ -102,6 +105,12 @@ impl Scenario {
         };
         let arrivals = (0..client_count).map(|number| scenario.client(number as u32, dice)).collect();
         (scenario, Box::new(farm), arrivals)
+    }
+
+    /// The longest that a worker may take until it has ended. A late drain finds nobody left.
+    pub(super) fn longest(&self) -> Duration {
+        let drain = if self.drain_after == LATE_DRAIN { Duration::ZERO } else { self.settings.drain_timeout };
+        self.drain_after + drain + AFTERMATH
     }
 
     fn client(&mut self, number: u32, dice: &mut Dice) -> Arrival {
