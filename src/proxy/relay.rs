@@ -174,6 +174,10 @@ impl Direction<'_> {
         if let Some(first) = self.first_end.get() {
             return Ok(first);
         }
+        if !self.from().is_connected() {
+            // The other direction got the report of the reset. This end must not be passed on as an orderly one.
+            return Err((self.from, io::ErrorKind::ConnectionReset.into()));
+        }
         self.first_end.set(Some(self.from));
         self.to().shutdown_write().map_err(|error| (self.to, error))?;
         // The other direction goes on for as long as it likes, and completes the session. But a peer that has

@@ -98,6 +98,9 @@ pub(crate) trait Kernel {
     /// getsockname(2).
     fn local_address(&mut self, fd: RawFd) -> io::Result<SockAddr>;
 
+    /// Does getpeername(2) name a peer? Not after a reset or a time-out; also after the peer has ended its stream.
+    fn is_connected(&mut self, fd: RawFd) -> bool;
+
     /// recv(2) of one byte with `MSG_PEEK | MSG_DONTWAIT`: how many are there, 0 at the end of the stream.
     fn peek(&mut self, fd: RawFd) -> io::Result<usize>;
 

@@ -217,6 +217,10 @@ impl Kernel for Linux {
         SockRef::from(&borrow(fd)).local_addr()
     }
 
+    fn is_connected(&mut self, fd: RawFd) -> bool {
+        SockRef::from(&borrow(fd)).peer_addr().is_ok()
+    }
+
     fn peek(&mut self, fd: RawFd) -> io::Result<usize> {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         Ok(nix::sys::socket::recv(fd, &mut [0], flags)?)

@@ -220,6 +220,12 @@ impl Socket {
         self.0.ring.inner().kernel.borrow_mut().peek(self.0.fd).map(|bytes| bytes > 0)
     }
 
+    /// Is there still a connection, or half of one? A reset is reported to one operation only: another one in
+    /// flight takes it for the end of the stream (`tcp_recvmsg_locked`, on a socket that is closed).
+    pub fn is_connected(&self) -> bool {
+        self.0.ring.inner().kernel.borrow_mut().is_connected(self.0.fd)
+    }
+
     /// Ends our stream to the peer; it may go on with its own.
     ///
     /// # Errors

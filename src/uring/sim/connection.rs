@@ -215,6 +215,10 @@ impl Connection {
         self.outward.ended
     }
 
+    pub(super) fn near_is_connected(&self) -> bool {
+        !self.dead
+    }
+
     pub(super) fn near_reset_on_close(&mut self) {
         self.reset_on_close = true;
     }

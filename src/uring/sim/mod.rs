@@ -180,6 +180,11 @@ impl Kernel for SimKernel {
         Ok(self.world.borrow().local_address(fd))
     }
 
+    fn is_connected(&mut self, fd: RawFd) -> bool {
+        let world = &mut *self.world.borrow_mut();
+        world.connected(fd).is_some_and(|id| world.connections[id].near_is_connected())
+    }
+
     fn peek(&mut self, fd: RawFd) -> io::Result<usize> {
         let world = &mut *self.world.borrow_mut();
         let id = world.connected(fd).ok_or_else(|| error(libc::EBADF))?;
