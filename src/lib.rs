@@ -14,6 +14,7 @@
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
 //! | [`report`] | summaries as text, JSON, HTML and histograms' own formats | `load` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |
+//! | [`demo`] | mock, proxy and load put together in one process | `control`, `proxy`, `mock`, `load` |
 //! | [`cli`] | arguments become validated settings; one file a command | all |
 //!
 //! To read it: README, this page, `proxy/session.rs` (a connection's way as code), `proxy/relay.rs` (how bytes
@@ -21,6 +22,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod demo;
 pub mod load;
 pub mod mock;
 pub mod protocol;

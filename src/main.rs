@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::Parser;
+use iisplice::cli::demo::DemoArgs;
 use iisplice::cli::mock::MockArgs;
 use iisplice::cli::proxy::ProxyArgs;
 use iisplice::cli::{self, Cli, Command};
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let log_level = cli.verbosity.filter();
     match cli.command {
         Command::Proxy(arguments) => proxy(*arguments, log_level),
+        Command::Demo(arguments) => demo(arguments, log_level),
         Command::Mock(arguments) => mock(*arguments, log_level),
         Command::Load(arguments) => {
             cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
@@ -58,6 +60,15 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, error.exit_code()),
     }
+}
+
+fn demo(arguments: DemoArgs, log_level: LevelFilter) -> ExitCode {
+    // For the limit on descriptors.
+    if let Err(error) = Host::prepare() {
+        return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
+    }
+    let _written_when_dropped = logging::start(log_level);
+    cli::demo::execute(arguments).unwrap_or_else(|error| fail(&error, ExitCode::FAILURE))
 }
 
 /// Serves until SIGINT or SIGTERM.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub use execute::execute;
+pub(super) use execute::exit_code;
 
 use super::quantity::{duration, number};
 use crate::load::objective::Objective;

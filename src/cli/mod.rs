@@ -12,6 +12,7 @@
 //! [`proxy::ProxyArgs`].
 
 pub mod address;
+pub mod demo;
 mod error;
 pub mod load;
 pub mod mock;
@@ -40,6 +41,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show all of it at work: a mock IIS, the proxy and a load, here, in some seconds
+    Demo(demo::DemoArgs),
     /// Serve: every client gets an upstream connection of its own, for its whole life
     Proxy(Box<proxy::ProxyArgs>),
     /// Stand in for an IIS site: verifies NTLM and Negotiate logins for real

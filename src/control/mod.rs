@@ -30,6 +30,7 @@ pub mod start_up;
 pub mod supervise;
 
 pub use serve::serve;
+pub(crate) use serve::start_workers;
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]

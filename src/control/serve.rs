@@ -1,5 +1,6 @@
 //! From a plan to a proxy that serves, and to its end.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::supervise::{Command, End, Supervisor};
 use super::{Error, Plan};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
-use crate::proxy::settings::WorkerSettings;
+use crate::proxy::settings::{Settings, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, Address, PipeSet};
@@ -57,16 +58,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
 
-    let mut supervisor = Supervisor::default();
-    let mut stops = Vec::with_capacity(workers.len());
-    for ((worker, listeners), pipes) in workers.into_iter().zip(sockets).zip(pipes) {
-        let stop = Stop::new().map_err(Error::Resource)?;
-        stops.push(stop.clone());
-        let settings = Arc::clone(&settings);
-        let log = log.as_ref().map(LogWriter::sender);
-        let plan = worker::Plan { worker, settings, listeners, pipes, stop, log };
-        supervisor.start(move || worker::run(plan)).map_err(Error::Resource)?;
-    }
+    let (supervisor, stops) = start_workers(&settings, workers, sockets, pipes, log.as_ref())?;
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
 
     let mut asked = None;
@@ -92,6 +84,36 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         End::AtOnce => tracing::info!(drained_ms, "stopped at once"),
     }
     Ok(())
+}
+
+/// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on. Whoever waits for the
+/// supervisor drains them by their stops.
+///
+/// # Errors
+/// No descriptor or thread.
+pub(crate) fn start_workers(
+    settings: &Arc<Settings>,
+    workers: Vec<WorkerSettings>,
+    sockets: Vec<Vec<OwnedFd>>,
+    pipes: Vec<PipeSet>,
+    log: Option<&LogWriter>,
+) -> Result<(Supervisor, Vec<Stop>), Error> {
+    let mut supervisor = Supervisor::default();
+    let mut stops = Vec::with_capacity(workers.len());
+    for ((worker, listeners), pipes) in workers.into_iter().zip(sockets).zip(pipes) {
+        let stop = Stop::new().map_err(Error::Resource)?;
+        stops.push(stop.clone());
+        let plan = worker::Plan {
+            worker,
+            settings: Arc::clone(settings),
+            listeners,
+            pipes,
+            stop,
+            log: log.map(LogWriter::sender),
+        };
+        supervisor.start(move || worker::run(plan)).map_err(Error::Resource)?;
+    }
+    Ok((supervisor, stops))
 }
 
 /// Addresses that are bound; Unix sockets leave the file system with it.

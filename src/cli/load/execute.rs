@@ -46,7 +46,8 @@ pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
     Ok(exit_code(&summary, is_missed))
 }
 
-fn exit_code(summary: &Summary, is_objective_missed: bool) -> ExitCode {
+/// What the summary means to whoever called.
+pub(in crate::cli) fn exit_code(summary: &Summary, is_objective_missed: bool) -> ExitCode {
     let named_nobody = summary.identities.as_ref().is_some_and(|found| found.right == 0);
     if summary.has_leak() {
         ExitCode::from(EXIT_LEAK)

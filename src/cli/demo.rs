@@ -1,0 +1,76 @@
+//! `iisplice demo`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::load::exit_code;
+use super::quantity::{duration, number};
+use crate::demo::Demo;
+use crate::report::live::Live;
+use crate::report::{self, Outputs, ReportError, compare};
+
+/// Four descriptors each fit the 1,024 that every host grants.
+const CONNECTIONS_MAX: u32 = 200;
+const DURATION_MIN: Duration = Duration::from_millis(200);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Every flag.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How long it takes: the first half without the proxy, the second half through it
+    #[arg(short, long, value_name = "DURATION", default_value = "5s", value_parser = duration(DURATION_MIN..=HOUR))]
+    duration: Duration,
+    /// Connections at once
+    #[arg(short, long, value_name = "N", default_value = "16", value_parser = number(1..=CONNECTIONS_MAX))]
+    connections: u32,
+    /// Write the report of the second half as one self-contained page
+    #[arg(long, value_name = "FILE", value_parser = file)]
+    html: Option<PathBuf>,
+}
+
+/// Standard output has the comparison, which a page cannot be mixed with.
+fn file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" | "-" => Err("give the name of a file; standard output is for the report".to_owned()),
+        _ => Ok(text.into()),
+    }
+}
+
+/// What kept the demo from its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This host.
+    #[error(transparent)]
+    Demo(#[from] crate::demo::Error),
+    /// The page could not be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// Runs `iisplice demo`.
+///
+/// # Errors
+/// See [`Error`]; a leak is an exit code, as with `iisplice load`.
+pub fn execute(arguments: DemoArgs) -> Result<ExitCode, Error> {
+    let DemoArgs { duration, connections, html } = arguments;
+    let demo = Demo::start(connections as usize)?;
+    let live = Live::default();
+    let direct = demo.direct(duration / 2, |second| live.show(second));
+    live.end();
+    let live = Live::default();
+    let proxied = demo.proxied(duration / 2, |second| live.show(second));
+    live.end();
+    // First, since a failed worker is the cause of what the load saw.
+    demo.stop()?;
+    let (direct, proxied) = ([direct?], [proxied?]);
+    report::show(&proxied[0], &Outputs { html, ..Outputs::default() })?;
+    let differences = compare::compare(&direct, &proxied);
+    let table = compare::text(&direct, &proxied, &differences, None);
+    report::print(&format!("\nwithout the proxy (base) and through it (new):\n{table}"))?;
+    let [direct] = direct;
+    let [proxied] = proxied;
+    Ok(exit_code(if direct.has_leak() { &direct } else { &proxied }, false))
+}

@@ -1,0 +1,214 @@
+//! A mock site, a proxy in front of it and a load generator, in one process on loopback: everything there is, at work.
+//!
+//! Owns nothing but how the three are put together. It must never measure or verify by itself: the mock verifies
+//! logins, `load` measures and checks identities, and neither knows whether the proxy is between them.
+//!
+//! ```text
+//! direct()    load ----------------------> mock      127.0.0.1, free ports
+//! proxied()   load ------> workers ------> mock
+//! ```
+//!
+//! Start with [`Demo::start`].
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::control::supervise::{Event, Request, Supervisor};
+use crate::control::{self, start_workers};
+use crate::load::plan::{self, Auth, IdentitySource, Length, Pace, Scenario, Scheme, Target};
+use crate::load::summary::Part;
+use crate::load::{self, LoadError, Summary};
+use crate::mock::{self, Mock};
+use crate::protocol::ntlm::Credentials;
+use crate::proxy::bind::{self, Bound};
+use crate::proxy::settings::{Settings, Splice, Tcp, Upstream, WorkerSettings};
+use crate::proxy::stop::Stop;
+use crate::uring::{self, Address, PipeSet};
+
+/// Any free port.
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const DOMAIN: &str = "CORP";
+/// Who logs in; connections take them in turn, so that neighbours are different users.
+const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+/// The mock knows these accounts for some seconds, and this host only reaches it.
+const PASSWORD: &str = "demo";
+/// As a browser's page: some requests on each login.
+const REQUESTS_PER_LOGIN: u64 = 10;
+/// Of each run this part is warm-up.
+const WARMUP_PART: u32 = 10;
+/// For each of mock, proxy and load: more are not needed to show something.
+const THREADS_MAX: usize = 4;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of each worker; replies are small, so that few are lent.
+const PIPES: u16 = 8;
+const PIPE_BYTES: u32 = 64 * 1024;
+/// The load's connections are closed by then.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why there is nothing to see.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This host does not let the mock serve.
+    #[error(transparent)]
+    Mock(#[from] mock::Error),
+    /// This host does not let the proxy serve, or a worker failed.
+    #[error(transparent)]
+    Proxy(#[from] control::Error),
+    /// This host does not let the load generator run.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// A mock and a proxy that serve.
+#[derive(Debug)]
+pub struct Demo {
+    mock: Mock,
+    site: SocketAddr,
+    proxy: SocketAddr,
+    supervisor: Supervisor,
+    stops: Vec<Stop>,
+    threads: usize,
+    connections: usize,
+}
+
+impl Demo {
+    /// Starts both, for loads of so many connections; they serve when this returns.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn start(connections: usize) -> Result<Self, Error> {
+        // Before the mock, which needs it too and knows less about what is missing.
+        uring::probe().map_err(proxy_error)?;
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
+        let mut accounts = mock::settings::Accounts::default();
+        for user in USERS {
+            accounts.add(DOMAIN, user, PASSWORD);
+        }
+        let settings =
+            mock::settings::Settings { threads, ..mock::settings::Settings::new(vec![LOOPBACK], accounts) };
+        let mock = mock::start(settings)?;
+        let site = mock.addresses().first().copied().unwrap_or(LOOPBACK);
+
+        let settings = Arc::new(proxy_settings(site));
+        let workers = vec![worker_settings(connections); threads];
+        let Bound { addresses, sockets } =
+            bind::bind(&settings.listeners, &settings.tcp, &vec![None; threads])
+                .map_err(control::Error::from)?;
+        let proxy = match addresses.first() {
+            Some(Address::Ip(address)) => *address,
+            _ => LOOPBACK,
+        };
+        let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
+        let (supervisor, stops) = start_workers(&settings, workers, sockets, pipes, None)?;
+        Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
+    }
+
+    /// Logs in at the mock itself. Each second is shown to `watch`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn direct(&self, duration: Duration, watch: impl FnMut(&Part)) -> Result<Summary, Error> {
+        tracing::info!("load on the mock IIS at {}", self.site);
+        self.load(self.site, "iisplice demo: without the proxy", duration, watch)
+    }
+
+    /// Logs in at the mock through the proxy. Each second is shown to `watch`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn proxied(&self, duration: Duration, watch: impl FnMut(&Part)) -> Result<Summary, Error> {
+        tracing::info!("load on the proxy at {}, which connects to {}", self.proxy, self.site);
+        self.load(self.proxy, "iisplice demo: through the proxy", duration, watch)
+    }
+
+    /// Ends both.
+    ///
+    /// # Errors
+    /// A worker of the proxy that failed, now or before.
+    pub fn stop(self) -> Result<(), Error> {
+        let Self { mock, supervisor, stops, .. } = self;
+        // Its receiver is the supervisor itself.
+        let _ = supervisor.sender().send(Event::Request(Request::Stop));
+        let end = supervisor.wait(|_drain| stops.iter().for_each(Stop::drain));
+        mock.stop();
+        end.map_err(control::Error::from)?;
+        Ok(())
+    }
+
+    fn load(
+        &self,
+        to: SocketAddr,
+        command: &str,
+        duration: Duration,
+        watch: impl FnMut(&Part),
+    ) -> Result<Summary, Error> {
+        let users = USERS.iter().map(|user| Credentials::new(DOMAIN, user, PASSWORD)).collect();
+        let warmup = duration / WARMUP_PART;
+        let plan = load::Plan {
+            targets: vec![Target {
+                url: format!("http://{to}/whoami"),
+                host: to.ip().to_string(),
+                authority: to.to_string(),
+                path: "/whoami".to_owned(),
+                addresses: vec![to],
+                tls: None,
+            }],
+            scenario: Scenario::Session { requests_per_login: REQUESTS_PER_LOGIN },
+            auth: Auth::Users { scheme: Scheme::Ntlm, users },
+            identity: Some(IdentitySource::Body),
+            request: plan::Request { method: "GET".to_owned(), headers: vec![], body: None },
+            connections: self.connections,
+            threads: self.threads.min(self.connections),
+            length: Length::Time(duration.saturating_sub(warmup)),
+            warmup,
+            pace: Pace::Closed,
+            source_addresses: vec![],
+            timeout: TIMEOUT,
+            command: command.to_owned(),
+        };
+        // Ctrl-C ends the whole process; nothing ends a run alone.
+        let never = Arc::new(AtomicBool::new(false));
+        Ok(load::run(&plan, &never, watch)?)
+    }
+}
+
+fn proxy_settings(site: SocketAddr) -> Settings {
+    Settings {
+        listeners: vec![Address::Ip(LOOPBACK)],
+        upstreams: vec![Upstream { name: site.to_string(), addresses: vec![Address::Ip(site)] }],
+        connect_timeout: TIMEOUT,
+        idle_timeout: TIMEOUT,
+        send_proxy: None,
+        accept_proxy_timeout: None,
+        splice: Splice::Auto,
+        tcp: Tcp {
+            keepalive: None,
+            user_timeout: None,
+            fastopen_queue: None,
+            defer_accept: false,
+            backlog: 4096,
+            steer_by_cpu: false,
+        },
+        drain_timeout: DRAIN_TIMEOUT,
+    }
+}
+
+/// Any worker may get all connections, and the next ones while those end.
+fn worker_settings(connections: usize) -> WorkerSettings {
+    WorkerSettings {
+        cpu: None,
+        sessions_max: 2 * connections,
+        buffers: 256,
+        buffer_bytes: 16 * 1024,
+        pipes: PIPES,
+        pipe_bytes: PIPE_BYTES,
+        ring_entries: 1024,
+        spin: Duration::ZERO,
+    }
+}
+
+fn proxy_error(error: uring::Error) -> control::Error {
+    crate::proxy::Error::from(error).into()
+}
