@@ -1,7 +1,7 @@
 //! Real clients log in to a real server that authenticates connections, with iisplice between them.
 //!
 //! Nothing that authenticates here is our own: Apache with `mod_auth_gssapi` and gss-ntlmssp, an MIT
-//! Kerberos realm, curl, and Python's requests-ntlm. Each test has a bed of its own (`bed`), goes to
+//! Kerberos realm, curl, and Python's requests-ntlm; `load` adds our own client. Each test has a bed of its own (`bed`), goes to
 //! the server directly first, which is the control, and then through the proxy (`proxy`), each time
 //! over http and https. `logins`, `identity`, `files` and `upstreams` are the claims.
 
@@ -9,6 +9,7 @@ mod bed;
 mod curl;
 mod files;
 mod identity;
+mod load;
 mod logins;
 mod pooling;
 mod proxy;
@@ -21,6 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::bed::{Bed, Scheme, Site};
 use crate::curl::Login;
+use crate::load::Scenario;
 use crate::proxy::Proxy;
 
 /// Each test: what it claims, and how it is shown.
@@ -51,6 +53,13 @@ const CLAIMS: &[(&str, fn())] = &[
     ("no_leak_from_kerberos", || identity::no_leak(identity::kerberos)),
     ("no_leak_from_kerberos_when_asked", || identity::no_leak(identity::kerberos_when_asked)),
     ("a_proxy_that_pools_is_caught", pooling::is_caught),
+    ("load_ntlm_logs_in", || load::own_names("ntlm", Scenario::Login)),
+    ("load_ntlm_keeps_its_names", || load::own_names("ntlm", Scenario::Session)),
+    ("load_negotiate_logs_in", || load::own_names("negotiate", Scenario::Login)),
+    ("load_negotiate_keeps_its_names", || load::own_names("negotiate", Scenario::Session)),
+    ("load_ntlm_is_refused_with_a_wrong_password", || load::refused("ntlm")),
+    ("load_negotiate_is_refused_with_a_wrong_password", || load::refused("negotiate")),
+    ("load_catches_a_proxy_that_pools", load::leak_is_caught),
     ("files_arrive_intact_on_one_connection", files::on_one_connection),
     ("files_arrive_intact_spliced_or_not", files::spliced_or_not),
     ("one_gigabyte_arrives_intact", files::one_gigabyte),

@@ -51,7 +51,8 @@ pub(crate) fn is_caught() {
     }
 }
 
-fn start(bed: &Bed) -> Proxy {
+/// Starts it before the bed's server (http).
+pub(crate) fn start(bed: &Bed) -> Proxy {
     let directory = bed.client_directory();
     let address = bed.free_address();
     let settings = SETTINGS
