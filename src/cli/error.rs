@@ -135,7 +135,7 @@ mod tests {
             (&["serve"], "unrecognized subcommand 'serve'"),
             (
                 &[],
-                "'iisplice' requires a subcommand but one was not provided [subcommands: proxy, mock, load, report]",
+                "'iisplice' requires a subcommand but one was not provided [subcommands: demo, proxy, mock, load, report]",
             ),
         ] {
             assert_eq!(complaint(arguments), expected, "{arguments:?}");
