@@ -64,8 +64,11 @@ impl Case<'_> {
         self.addresses_fit(server);
         self.counts_fit(server);
         self.end_is_plausible(server);
-        if matches!(self.record.end, End::ClientClose | End::UpstreamClose) {
-            self.all_was_delivered(server);
+        match (self.record.end, server) {
+            (End::ClientClose | End::UpstreamClose, _) => self.all_was_delivered(server),
+            (End::ClientReset, Some(server)) => self.breaks(self.notes, server),
+            (End::UpstreamReset, Some(server)) => self.breaks(server, self.notes),
+            _ => {}
         }
     }
 
@@ -143,6 +146,17 @@ impl Case<'_> {
         }
     }
 
+    /// Who broke a session without an end of its stream does not look to the other as if it had ended it.
+    fn breaks(&self, from: &Notes, to: &Notes) {
+        let looks_ended = to.hears == Hears::End && !self.has_ended(from);
+        assert!(!looks_ended, "{} was told that {} had ended, which was reset", to.number, from.number);
+    }
+
+    fn has_ended(&self, notes: &Notes) -> bool {
+        let connection = notes.connection.map(|id| &self.world.connections[id]);
+        connection.is_some_and(|connection| connection.inward.has_ended() || connection.faulted)
+    }
+
     fn is_faulted(&self, notes: &Notes) -> bool {
         notes.connection.is_some_and(|id| self.world.connections[id].faulted)
     }
@@ -154,10 +168,9 @@ impl Case<'_> {
         let client = self.notes;
         let client_broke = client.has_left || self.is_faulted(client);
         let plausible = match end {
+            // Both ended their streams: a reset alone is no orderly end.
             End::ClientClose | End::UpstreamClose => {
-                (client.has_ended || client_broke)
-                    && server
-                        .is_none_or(|server| server.has_ended || server.has_left || self.is_faulted(server))
+                self.has_ended(client) && server.is_none_or(|server| self.has_ended(server))
             }
             End::ClientReset => client_broke,
             End::UpstreamReset => match server {

@@ -49,6 +49,11 @@ impl Stream {
         }
     }
 
+    /// Has its sender ended it?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     fn room(&self) -> usize {
         self.bytes_max - self.queue.len()
     }
@@ -294,8 +299,9 @@ impl Connection {
             return Heard::Bytes(self.outward.take(into, bytes_max, now));
         }
         match (self.far, self.outward.ended) {
-            (FarEnd::Reset, _) => Heard::Reset,
+            // What ended the stream came before what reset the connection.
             (_, true) => Heard::End,
+            (FarEnd::Reset, false) => Heard::Reset,
             (_, false) => Heard::Nothing,
         }
     }

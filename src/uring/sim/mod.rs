@@ -36,7 +36,7 @@ pub(crate) use connection::{Connection, Heard};
 pub(crate) use faults::{Dice, Faults};
 pub(crate) use world::{Accepted, Answer, Arrival, Far, Next, Peer, Servers, SharedWorld, World};
 
-use operations::Operations;
+use operations::{LATE_MAX, Operations};
 use world::violation;
 
 /// What a turn of a worker takes at most.
@@ -150,6 +150,12 @@ impl Kernel for SimKernel {
                     break;
                 };
                 world.now = world.now.max(next);
+            }
+            if world.dice.chance(world.faults.late) {
+                // The worker had to give its processor up: more has completed when it looks.
+                world.now += world.dice.time(LATE_MAX);
+                world.run_events();
+                operations.advance(world);
             }
         }
         self.count_idle_turns(slept);

@@ -10,8 +10,8 @@ use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
 use crate::uring::ops::NOBODY;
 
-/// How long an operation that could complete may take to.
-const LATE_MAX: Duration = Duration::from_millis(2);
+/// How long an operation that could complete may take to, and a worker to look.
+pub(super) const LATE_MAX: Duration = Duration::from_millis(2);
 /// `io_uring` reports these whatever was asked for (`IO_POLL_UNMASK`; poll(2) does so without `POLLRDHUP`).
 const ALWAYS_REPORTED: u32 = (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL | libc::POLLRDHUP) as u32;
 /// A freed buffer is filled with this, so that whoever still reads it is noticed.
@@ -249,7 +249,8 @@ impl Operations {
             return None;
         } else if !op.was_late && world.dice.chance(world.faults.late) {
             op.was_late = true;
-            op.earliest = world.now + world.dice.time(LATE_MAX);
+            // Later than now in any case: only then does time stop there again.
+            op.earliest = world.now + Duration::from_micros(1) + world.dice.time(LATE_MAX);
             return None;
         }
         if world.dice.chance(world.faults.error)
