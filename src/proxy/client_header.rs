@@ -6,17 +6,9 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
+use super::connection::Connection;
 use crate::protocol::proxy_protocol::{self, Header, HeaderError, Progress};
-use crate::uring::{Address, Buffer, Expect, Received, Ring, Socket};
-
-/// What a client sent before an upstream was chosen.
-#[derive(Default)]
-pub(super) struct Early {
-    /// Its PROXY header, if one was asked for.
-    pub(super) header: Option<Box<Header>>,
-    /// Bytes that came with the header and belong to the upstream.
-    pub(super) rest: Option<Buffer>,
-}
+use crate::uring::{Address, Expect, Ring};
 
 /// Why a client's header was not accepted. All of it is the client's fault.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +23,8 @@ pub(super) enum Error {
     Failed(#[from] io::Error),
 }
 
-/// Reads the header, however it is cut up.
-pub(super) async fn read(ring: &Ring, client: &Socket, timeout: Duration) -> Result<Early, Error> {
+/// Reads the header, however it is cut up. What comes behind it stays unread.
+pub(super) async fn read(ring: &Ring, client: &Connection, timeout: Duration) -> Result<Box<Header>, Error> {
     or(read_all(client), async {
         ring.sleep(timeout).await;
         Err(Error::TimedOut(timeout))
@@ -40,29 +32,15 @@ pub(super) async fn read(ring: &Ring, client: &Socket, timeout: Duration) -> Res
     .await
 }
 
-async fn read_all(client: &Socket) -> Result<Early, Error> {
-    // Of headers that come in one piece, nearly all, nothing is copied.
-    let mut pieces: Vec<u8> = Vec::new();
+async fn read_all(client: &Connection) -> Result<Box<Header>, Error> {
     loop {
-        let Some(Received { mut buffer, .. }) = client.receive(Expect::Now).await? else {
-            return Err(Error::Ended(pieces.len()));
-        };
-        let before = pieces.len();
-        let progress = if before == 0 {
-            proxy_protocol::parse(&buffer)?
-        } else {
-            pieces.extend_from_slice(&buffer);
-            proxy_protocol::parse(&pieces)?
-        };
-        match progress {
-            Progress::Incomplete if before == 0 => pieces.extend_from_slice(&buffer),
-            Progress::Incomplete => {}
-            Progress::Complete { header, consumed } => {
-                // Without this piece it was incomplete, so the header ends in it.
-                buffer.advance(consumed - before);
-                let rest = (!buffer.is_empty()).then_some(buffer);
-                return Ok(Early { header: Some(Box::new(header)), rest });
-            }
+        if client.receive(Expect::Now).await?.is_none() {
+            return Err(Error::Ended(client.unread().len()));
+        }
+        let progress = proxy_protocol::parse(&client.unread())?;
+        if let Progress::Complete { header, consumed } = progress {
+            client.take(consumed);
+            return Ok(Box::new(header));
         }
     }
 }

@@ -15,6 +15,7 @@
 pub mod access_log;
 pub mod bind;
 mod client_header;
+mod connection;
 mod listener;
 pub mod record;
 mod relay;
@@ -23,6 +24,7 @@ pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod stop;
+mod tls;
 mod upstream;
 pub mod worker;
 

@@ -19,8 +19,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::connection::{Arrived, Connection};
 use super::settings::Splice;
-use crate::uring::{Buffer, Expect, Moved, Pipe, Received, Ring, Socket};
+use crate::uring::{Expect, Moved, Pipe, Received, Ring, Socket};
 
 /// Full receives in a row that make a direction bulk.
 const FULL_RECEIVES_TO_BULK: u32 = 4;
@@ -92,28 +93,21 @@ pub(super) enum Outcome {
 /// A session's two connections and how to treat them.
 pub(super) struct Relay<'a> {
     pub(super) ring: &'a Ring,
-    pub(super) client: &'a Socket,
-    pub(super) upstream: &'a Socket,
+    pub(super) client: &'a Connection,
+    pub(super) upstream: &'a Connection,
     pub(super) meter: &'a Meter,
     pub(super) splice: Splice,
     pub(super) idle_timeout: Duration,
 }
 
 impl Relay<'_> {
-    /// Relays until both streams have ended, one breaks, or nothing moves for too long. `early` came from the
-    /// client before the upstream was there.
-    pub(super) async fn run(&self, early: &Cell<Option<Buffer>>) -> Outcome {
+    /// Relays until both streams have ended, one breaks, or nothing moves for too long.
+    pub(super) async fn run(&self) -> Outcome {
         // How long connecting took has nothing to do with how idle the session is.
         self.meter.last_activity.set(self.ring.now());
         let first_end = Cell::new(None);
-        let up = Direction {
-            relay: self,
-            from: Side::Client,
-            to: Side::Upstream,
-            early: Some(early),
-            first_end: &first_end,
-        };
-        let down = Direction { from: Side::Upstream, to: Side::Client, early: None, ..up };
+        let up = Direction { relay: self, from: Side::Client, to: Side::Upstream, first_end: &first_end };
+        let down = Direction { from: Side::Upstream, to: Side::Client, ..up };
         // Each lives in its place and is polled there: combinators that take futures by value would keep
         // several copies of them in every idle session.
         let mut up = pin!(up.run());
@@ -145,7 +139,7 @@ impl Relay<'_> {
         }
     }
 
-    fn socket(&self, side: Side) -> &Socket {
+    fn connection(&self, side: Side) -> &Connection {
         match side {
             Side::Client => self.client,
             Side::Upstream => self.upstream,
@@ -161,8 +155,6 @@ struct Direction<'a> {
     relay: &'a Relay<'a>,
     from: Side,
     to: Side,
-    /// What was received before the upstream was there.
-    early: Option<&'a Cell<Option<Buffer>>>,
     first_end: &'a Cell<Option<Side>>,
 }
 
@@ -174,25 +166,32 @@ impl Direction<'_> {
         if let Some(first) = self.first_end.get() {
             return Ok(first);
         }
-        if !self.from().is_connected() {
+        if !self.from().socket().is_connected() {
             // The other direction got the report of the reset. This end must not be passed on as an orderly one.
             return Err((self.from, io::ErrorKind::ConnectionReset.into()));
         }
         self.first_end.set(Some(self.from));
-        self.to().shutdown_write().map_err(|error| (self.to, error))?;
+        self.to().end_stream().await.map_err(|error| (self.to, error))?;
         // The other direction goes on for as long as it likes, and completes the session. But a peer that has
         // ended its stream and then dies has nobody reading from it who would notice.
         self.relay.ring.sleep(HALF_CLOSED_GRACE).await;
-        self.from().dead().await.map_err(|error| (self.from, error))?;
+        self.from().socket().dead().await.map_err(|error| (self.from, error))?;
         Err((self.from, io::ErrorKind::ConnectionReset.into()))
     }
 
-    /// Small and bulk in turns, until the stream ends.
+    /// Relays what has arrived already, and then all that arrives, small and bulk in turns, until the stream ends.
     async fn carry(&self) -> Result<(), Broken> {
+        // On the heap what an idle session between plain connections should not carry.
+        if !self.from().unread().is_empty() {
+            Box::pin(self.send_unread()).await?;
+        }
+        if self.from().has_tls() || self.to().has_tls() {
+            return Box::pin(self.carry_copied()).await;
+        }
         let mut expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
         let mut full_in_a_row = match self.relay.splice {
-            Splice::Always if self.early.is_none() => FULL_RECEIVES_TO_BULK,
-            Splice::Always | Splice::Auto | Splice::Never => 0,
+            Splice::Always => FULL_RECEIVES_TO_BULK,
+            Splice::Auto | Splice::Never => 0,
         };
         loop {
             if full_in_a_row >= FULL_RECEIVES_TO_BULK {
@@ -205,13 +204,8 @@ impl Direction<'_> {
                 full_in_a_row = 0;
                 expect = Expect::Now;
             }
-            let (mut buffer, more) = match self.early.and_then(Cell::take) {
-                Some(early) => (early, true),
-                None => match self.from().receive(expect).await.map_err(|error| (self.from, error))? {
-                    Some(Received { buffer, more }) => (buffer, more),
-                    None => return Ok(()),
-                },
-            };
+            let received = self.from().socket().receive(expect).await.map_err(|error| (self.from, error))?;
+            let Some(Received { mut buffer, more }) = received else { return Ok(()) };
             self.relay.meter.received(self.from, self.relay.ring.now());
             full_in_a_row = match self.relay.splice {
                 Splice::Always => FULL_RECEIVES_TO_BULK,
@@ -220,9 +214,9 @@ impl Direction<'_> {
             };
             while !buffer.is_empty() {
                 let sent;
-                (sent, buffer) = self.to().send(buffer).await.map_err(|error| (self.to, error))?;
+                (sent, buffer) = self.to().socket().send(buffer).await.map_err(|error| (self.to, error))?;
                 if sent == 0 {
-                    self.to().writable().await.map_err(|error| (self.to, error))?;
+                    self.to().socket().writable().await.map_err(|error| (self.to, error))?;
                     continue;
                 }
                 buffer.advance(sent);
@@ -232,13 +226,43 @@ impl Direction<'_> {
         }
     }
 
+    /// Sends what was received while somebody looked at it, or decrypted.
+    async fn send_unread(&self) -> Result<(), Broken> {
+        loop {
+            let sent = self.to().send_now(&self.from().unread()).map_err(|error| (self.to, error))?;
+            if sent > 0 {
+                self.from().take(sent);
+                self.relay.meter.sent(self.to, sent, self.relay.ring.now());
+            }
+            if self.from().unread().is_empty() {
+                break;
+            }
+            self.to().socket().writable().await.map_err(|error| (self.to, error))?;
+        }
+        self.to().flush().await.map_err(|error| (self.to, error))
+    }
+
+    /// Between connections of which at least one speaks TLS.
+    async fn carry_copied(&self) -> Result<(), Broken> {
+        let mut expect = Expect::Later;
+        loop {
+            match self.from().receive(expect).await.map_err(|error| (self.from, error))? {
+                None => return Ok(()),
+                Some(Arrived { more }) => expect = if more { Expect::Now } else { Expect::Later },
+            }
+            self.relay.meter.received(self.from, self.relay.ring.now());
+            self.send_unread().await?;
+        }
+    }
+
     /// Splices through `pipe`, a bounded share each turn. The pipe goes back while there is nothing to read.
     async fn bulk(&self, mut pipe: Pipe) -> Result<Bulk, Broken> {
+        let (from, to) = (self.from().socket(), self.to().socket());
         let ring = self.relay.ring;
         let mut thin_turns = 0;
         loop {
             ring.bulk_turn().await;
-            let filled = pipe.fill(self.from(), BULK_TURN_BYTES_MAX).map_err(|error| (self.from, error))?;
+            let filled = pipe.fill(from, BULK_TURN_BYTES_MAX).map_err(|error| (self.from, error))?;
             match filled {
                 Moved::Bytes(bytes) => {
                     self.relay.meter.received(self.from, ring.now());
@@ -246,13 +270,13 @@ impl Direction<'_> {
                 }
                 Moved::End => {
                     while pipe.queued_bytes() > 0 {
-                        self.drain(&mut pipe).await?;
+                        self.drain(&mut pipe, to).await?;
                     }
                     return Ok(Bulk::Ended);
                 }
                 Moved::Blocked if pipe.queued_bytes() == 0 => {
                     drop(pipe);
-                    self.from().readable().await.map_err(|error| (self.from, error))?;
+                    from.readable().await.map_err(|error| (self.from, error))?;
                     match ring.lend_pipe() {
                         Some(again) => pipe = again,
                         None => return Ok(Bulk::Thin),
@@ -262,7 +286,7 @@ impl Direction<'_> {
                 // The pipe is full.
                 Moved::Blocked => {}
             }
-            self.drain(&mut pipe).await?;
+            self.drain(&mut pipe, to).await?;
             if thin_turns >= THIN_TURNS_TO_SMALL && pipe.queued_bytes() == 0 {
                 return Ok(Bulk::Thin);
             }
@@ -272,8 +296,8 @@ impl Direction<'_> {
     /// Takes out of the pipe what the receiver has room for now, and waits for more room when that was not all.
     /// The kernel calls a socket writable when a third of its buffer is free: trying again at once would move
     /// the same bytes in many small pieces.
-    async fn drain(&self, pipe: &mut Pipe) -> Result<(), Broken> {
-        match pipe.drain(self.to()).map_err(|error| (self.to, error))? {
+    async fn drain(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
+        match pipe.drain(to).map_err(|error| (self.to, error))? {
             Moved::Bytes(bytes) => {
                 self.relay.meter.sent(self.to, bytes, self.relay.ring.now());
                 let spliced = &self.relay.meter.spliced_bytes;
@@ -283,17 +307,17 @@ impl Direction<'_> {
             Moved::End => return Err((self.to, io::ErrorKind::WriteZero.into())),
         }
         if pipe.queued_bytes() > 0 {
-            self.to().writable().await.map_err(|error| (self.to, error))?;
+            to.writable().await.map_err(|error| (self.to, error))?;
         }
         Ok(())
     }
 
-    fn from(&self) -> &Socket {
-        self.relay.socket(self.from)
+    fn from(&self) -> &Connection {
+        self.relay.connection(self.from)
     }
 
-    fn to(&self) -> &Socket {
-        self.relay.socket(self.to)
+    fn to(&self) -> &Connection {
+        self.relay.connection(self.to)
     }
 }
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::future::or;
 
-use super::client_header::{self, Early};
+use super::client_header;
+use super::connection::Connection;
 use super::record::{End, Record};
 use super::relay::{Meter, Outcome, Relay, Side};
 use super::upstream::{self, Unconnected};
@@ -48,7 +49,9 @@ pub(super) fn run(
         end: Cell::new(End::Drain),
     };
     async move {
-        session.end.set(session.serve(client).await);
+        let client = Connection::new(client);
+        session.end.set(session.serve(&client).await);
+        drop(client);
         drop(session);
         drop(seat);
     }
@@ -69,24 +72,23 @@ struct Session {
 }
 
 impl Session {
-    async fn serve(&self, client: Socket) -> End {
+    async fn serve(&self, client: &Connection) -> End {
         let settings = &self.worker.settings;
         let ring = &self.worker.ring;
-        let early = match settings.accept_proxy_timeout {
-            None => Early::default(),
-            Some(timeout) => match client_header::read(ring, &client, timeout).await {
-                Ok(early) => early,
+        let header = match settings.accept_proxy_timeout {
+            None => None,
+            Some(timeout) => match client_header::read(ring, client, timeout).await {
+                Ok(header) => Some(header),
                 Err(error) => {
                     tracing::warn!(client = %self.client_address, %error, "no valid PROXY header, closing");
                     return End::ProxyHeader;
                 }
             },
         };
-        let Early { header, rest } = early;
         self.proxied.set(header.as_deref().and_then(client_header::source));
 
         let connected = or(async { Some(upstream::connect(&self.worker).await) }, async {
-            self.client_left(&client, rest.is_some()).await;
+            self.client_left(client).await;
             None
         })
         .await;
@@ -98,30 +100,32 @@ impl Session {
             Some(Ok((index, upstream))) => {
                 self.upstream.set(Some(index));
                 self.connect_time.set(Some(ring.now().duration_since(self.accepted)));
-                upstream
+                Connection::new(upstream)
             }
         };
 
         if let Some(version) = settings.send_proxy
-            && let Err(error) = self.greet(version, header.as_deref(), &client, &upstream).await
+            && let Err(error) = Box::pin(self.greet(version, header.as_deref(), client, &upstream)).await
         {
-            return close(client, upstream, Outcome::Broken { side: Side::Upstream, error });
+            return close(client, &upstream, Outcome::Broken { side: Side::Upstream, error });
         }
         let relay = Relay {
             ring,
-            client: &client,
+            client,
             upstream: &upstream,
             meter: &self.meter,
             splice: settings.splice,
             idle_timeout: settings.idle_timeout,
         };
-        let outcome = relay.run(&Cell::new(rest)).await;
-        close(client, upstream, outcome)
+        let outcome = relay.run().await;
+        close(client, &upstream, outcome)
     }
 
     /// Completes when the client is gone while nobody reads from it. One that has sent something and then ended
     /// its stream is not: it may well wait for an answer.
-    async fn client_left(&self, client: &Socket, has_sent: bool) {
+    async fn client_left(&self, client: &Connection) {
+        let has_sent = !client.unread().is_empty();
+        let client = client.socket();
         self.worker.ring.sleep(UNWATCHED_CONNECT).await;
         // An error of poll(2) itself says nothing about the client.
         let _ = client.peer_closed().await;
@@ -137,30 +141,40 @@ impl Session {
         &self,
         version: proxy_protocol::Version,
         header: Option<&proxy_protocol::Header>,
-        client: &Socket,
-        upstream: &Socket,
+        client: &Connection,
+        upstream: &Connection,
     ) -> io::Result<()> {
-        let local = client.local_address()?;
+        let local = client.socket().local_address()?;
         let addresses = client_header::addresses(header, &self.client_address, local.as_ref());
         let header = proxy_protocol::write(version, addresses);
-        upstream.send_bytes(Box::from(&*header)).await
+        upstream.send_all(&header).await
     }
 }
 
-/// Ends both connections the way the first of them ended: in order, or by a reset.
-fn close(client: Socket, upstream: Socket, outcome: Outcome) -> End {
+/// Readies both connections to be closed the way the first of them ended: in order, or by a reset.
+fn close(client: &Connection, upstream: &Connection, outcome: Outcome) -> End {
     match outcome {
-        Outcome::Closed { first: Side::Client } => End::ClientClose,
-        Outcome::Closed { first: Side::Upstream } => End::UpstreamClose,
-        Outcome::Idle => End::Idle,
+        Outcome::Closed { first } => {
+            client.end();
+            upstream.end();
+            match first {
+                Side::Client => End::ClientClose,
+                Side::Upstream => End::UpstreamClose,
+            }
+        }
+        Outcome::Idle => {
+            client.end();
+            upstream.end();
+            End::Idle
+        }
         Outcome::Broken { side: Side::Client, error } => {
             tracing::debug!(%error, "client connection broke");
-            upstream.reset();
+            upstream.reset_on_close();
             End::ClientReset
         }
         Outcome::Broken { side: Side::Upstream, error } => {
             tracing::debug!(%error, "upstream connection broke");
-            client.reset();
+            client.reset_on_close();
             End::UpstreamReset
         }
     }

@@ -104,6 +104,9 @@ pub(crate) trait Kernel {
     /// recv(2) of one byte with `MSG_PEEK | MSG_DONTWAIT`: how many are there, 0 at the end of the stream.
     fn peek(&mut self, fd: RawFd) -> io::Result<usize>;
 
+    /// send(2) with `MSG_DONTWAIT`: how many there was room for; `WouldBlock` when there was none.
+    fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize>;
+
     /// shutdown(2) with `SHUT_WR`.
     fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()>;
 

@@ -226,6 +226,10 @@ impl Kernel for Linux {
         Ok(nix::sys::socket::recv(fd, &mut [0], flags)?)
     }
 
+    fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+        Ok(nix::sys::socket::send(fd, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?)
+    }
+
     fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
         Ok(nix::sys::socket::shutdown(fd, Shutdown::Write)?)
     }

@@ -41,8 +41,6 @@ pub(super) enum Memory {
     Nothing,
     /// Bytes being sent on.
     Buffer(Buffer),
-    /// Bytes of our own.
-    Bytes(Box<[u8]>),
     /// Where to connect to: never looked at again, only kept.
     Address { _sock_addr: Rc<SockAddr> },
 }

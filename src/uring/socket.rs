@@ -6,7 +6,6 @@ use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
@@ -16,12 +15,6 @@ use super::kernel::{Operation, SocketOptions};
 use super::ops::{Finished, Held, InFlight, Memory};
 use super::ring::Ring;
 use super::shortage::Shortage;
-
-/// How often one looks whether a socket has room whose peer has ended its stream: little is lost meanwhile, for what
-/// its send buffer holds takes longer to go out.
-const WRITABLE_PAUSE: Duration = Duration::from_millis(5);
-/// How often one looks whether a peer is dead that has ended its stream.
-const DEAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
 /// the kernel may still read it from the queue.
@@ -145,28 +138,16 @@ impl Socket {
         Sending(self.0.start(operation, Memory::Buffer(buffer)))
     }
 
-    /// Sends all of `bytes`.
+    /// Sends what there is room for now, at once and by a system call; 0 when there is none. For bytes that are not
+    /// in a [`Buffer`], whose memory no operation could keep.
     ///
     /// # Errors
-    /// As send(2); some may have gone out.
-    pub async fn send_bytes(&self, bytes: Box<[u8]>) -> io::Result<()> {
-        let mut sent = 0;
-        let mut bytes = bytes;
-        while sent < bytes.len() {
-            let rest = &bytes[sent..];
-            let operation = Operation::Send { fd: self.0.fd, bytes: rest.as_ptr(), len: rest.len() as u32 };
-            let finished = self.0.start(operation, Memory::Bytes(bytes)).await;
-            let Memory::Bytes(same) = finished.memory else {
-                unreachable!("an operation gives back what it was given")
-            };
-            bytes = same;
-            if finished.result == -libc::EAGAIN {
-                self.writable().await?;
-            } else {
-                sent += errno(finished.result)?;
-            }
+    /// As send(2).
+    pub fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.ring.inner().kernel.borrow_mut().send(self.0.fd, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            sent => sent,
         }
-        Ok(())
     }
 
     /// Waits until a receive would not block.
@@ -182,7 +163,7 @@ impl Socket {
     /// # Errors
     /// As poll(2).
     pub async fn writable(&self) -> io::Result<()> {
-        self.poll_after_end(libc::POLLOUT, WRITABLE_PAUSE).await
+        self.0.poll(libc::POLLOUT).await.map(|_events| ())
     }
 
     /// Waits until the peer has ended its stream, or the connection is dead.
@@ -198,17 +179,7 @@ impl Socket {
     /// # Errors
     /// As poll(2).
     pub async fn dead(&self) -> io::Result<()> {
-        self.poll_after_end(0, DEAD_PAUSE).await
-    }
-
-    /// Waits for `events`, an error or a hang-up, also on a socket whose peer has ended its stream. `io_uring`
-    /// reports that end whether it was asked for or not (`IO_POLL_UNMASK` in the kernel's poll.c), and at once:
-    /// from then on one has to look again and again.
-    async fn poll_after_end(&self, events: i16, pause: Duration) -> io::Result<()> {
-        while self.0.poll(events).await? & (events | libc::POLLERR | libc::POLLHUP) == 0 {
-            self.0.ring.sleep(pause).await;
-        }
-        Ok(())
+        self.0.poll(0).await.map(|_events| ())
     }
 
     /// Are there bytes to receive? False at the end of the stream; an error when the connection is dead, and
@@ -234,8 +205,8 @@ impl Socket {
         self.0.ring.inner().kernel.borrow_mut().shutdown_write(self.0.fd)
     }
 
-    /// Closes by a reset instead of an orderly end: the peer learns that something was lost.
-    pub fn reset(self) {
+    /// Makes the coming close a reset instead of an orderly end: the peer learns that something was lost.
+    pub fn reset_on_close(&self) {
         self.0.ring.inner().kernel.borrow_mut().reset_on_close(self.0.fd);
     }
 
@@ -264,7 +235,7 @@ fn received(finished: Finished) -> Option<io::Result<Option<Received>>> {
 }
 
 /// A send in flight: completes with how much was sent, and the buffer. Nothing at all means that there is no
-/// room and that the ring gave up waiting for it: see [`Socket::writable`]. On an error, as send(2), the buffer
+/// room now: see [`Socket::writable`]. On an error, as send(2), the buffer
 /// is given up.
 #[must_use = "dropping it cancels the send"]
 pub struct Sending(InFlight);
@@ -274,8 +245,6 @@ impl Future for Sending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|finished| match finished.memory {
-            // The ring's own wait for room ends at once when the peer has ended its stream (see
-            // `poll_after_end`); after some tries it lets the operation fail.
             Memory::Buffer(buffer) if finished.result == -libc::EAGAIN => Ok((0, buffer)),
             Memory::Buffer(buffer) => errno(finished.result).map(|sent| (sent, buffer)),
             _ => unreachable!("an operation gives back what it was given"),
@@ -331,7 +300,7 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::time::Duration;
 
@@ -409,16 +378,15 @@ mod tests {
         });
     }
 
+    static BYTES: [u8; 65536] = [0; 65536];
+
     #[test]
     fn a_send_without_room_does_not_wait_in_the_kernel() {
         with_half_closed_peer(|_ring, socket, peer| async move {
             let descriptor = &socket.0;
-            let mut bytes: Box<[u8]> = vec![0; 65536].into();
             let refused = loop {
-                let operation = Operation::Send { fd: descriptor.fd, bytes: bytes.as_ptr(), len: 65536 };
-                let finished = descriptor.start(operation, Memory::Bytes(bytes)).await;
-                let Memory::Bytes(same) = finished.memory else { unreachable!("as given") };
-                bytes = same;
+                let operation = Operation::Send { fd: descriptor.fd, bytes: BYTES.as_ptr(), len: 65536 };
+                let finished = descriptor.start(operation, Memory::Nothing).await;
                 if finished.result < 0 {
                     break finished.result;
                 }
@@ -429,9 +397,6 @@ mod tests {
     }
 
     fn fill(socket: &Socket) {
-        // SAFETY: the descriptor is open for as long as `socket` is.
-        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket.fd()) };
-        let mut stream = TcpStream::from(fd.try_clone_to_owned().expect("a descriptor is free"));
-        while stream.write(&[0; 8192]).is_ok() {}
+        while socket.send_now(&[0; 8192]).expect("the peer may still receive") > 0 {}
     }
 }

@@ -197,6 +197,17 @@ impl Kernel for SimKernel {
         world.connections[id].near_peek().map_err(error)
     }
 
+    fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+        let world = &mut *self.world.borrow_mut();
+        let id = world.connected(fd).ok_or_else(|| error(libc::EBADF))?;
+        if world.dice.chance(world.faults.error)
+            && let Some(made_up) = world.made_up_error(id)
+        {
+            return Err(error(made_up));
+        }
+        world.send(id, bytes).map_err(error)
+    }
+
     fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
         self.world.borrow_mut().shutdown_write(fd).map_err(error)
     }

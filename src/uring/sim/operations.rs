@@ -284,17 +284,11 @@ impl Operations {
 
     fn made_up_error(op: &InFlight, world: &mut World) -> Option<i32> {
         let Some(File::Socket(Some(id))) = world.file(descriptor(&op.operation)?) else { return None };
-        world.connections[id].faulted = true;
         if matches!(op.operation, Operation::Poll { .. } | Operation::PollChange { .. }) {
+            world.connections[id].faulted = true;
             return Some(world.dice.one_of(&[libc::ENOMEM, libc::EINTR]));
         }
-        if world.dice.chance(300) {
-            return Some(world.dice.one_of(&[libc::ENOMEM, libc::EINTR, libc::EIO]));
-        }
-        let error =
-            world.dice.one_of(&[libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ECONNRESET, libc::ENETDOWN]);
-        world.connections[id].fail(error);
-        None
+        world.made_up_error(id)
     }
 
     fn complete(&mut self, op: &InFlight, world: &mut World) -> Option<Ended> {

@@ -419,6 +419,18 @@ impl World {
         sent
     }
 
+    /// A failure of a transfer: its own, or the whole connection's, which then shows in what the transfer finds.
+    pub(super) fn made_up_error(&mut self, id: usize) -> Option<i32> {
+        self.connections[id].faulted = true;
+        if self.dice.chance(300) {
+            return Some(self.dice.one_of(&[libc::ENOMEM, libc::EINTR, libc::EIO]));
+        }
+        let error =
+            self.dice.one_of(&[libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ECONNRESET, libc::ENETDOWN]);
+        self.connections[id].fail(error);
+        None
+    }
+
     pub(super) fn shutdown_write(&mut self, fd: RawFd) -> Result<(), i32> {
         let Some(id) = self.connected(fd) else { return Err(libc::EBADF) };
         if self.connections[id].near_has_ended() {

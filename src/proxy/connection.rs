@@ -1,0 +1,209 @@
+//! A session's connection to one of its two peers: the socket, what has arrived and nobody has taken yet, and TLS
+//! where the peer speaks it.
+//!
+//! ```text
+//!   socket --receive--> (decrypt) --> unread --take--> whoever looks or relays
+//!   socket <--send----- (encrypt) <------------------- send_now
+//! ```
+//!
+//! Between two connections without TLS the relay leaves this way: it moves buffers and pipes from socket to socket.
+
+use std::cell::{Ref, RefCell};
+use std::io;
+
+use super::tls::Tls;
+use crate::uring::{Buffer, Expect, Received, Socket};
+
+/// See the module's head. It belongs to one session, and there is no way to get the socket out of it.
+pub(super) struct Connection {
+    socket: Socket,
+    unread: RefCell<Unread>,
+    tls: Option<Box<Tls>>,
+}
+
+/// Bytes that have arrived and were not taken.
+enum Unread {
+    None,
+    /// As the kernel left them.
+    Buffer(Buffer),
+    /// Put together from several receives, or decrypted. Boxed, since most connections never have any.
+    Pieces(Box<Pieces>),
+}
+
+#[derive(Default)]
+struct Pieces {
+    bytes: Vec<u8>,
+    /// How many of them are taken.
+    taken: usize,
+}
+
+impl Unread {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Buffer(buffer) => buffer,
+            Self::Pieces(pieces) => &pieces.bytes[pieces.taken..],
+        }
+    }
+
+    /// As a vector that more can be appended to.
+    fn pieces(&mut self) -> &mut Vec<u8> {
+        let mut pieces = match std::mem::replace(self, Self::None) {
+            Self::None => Box::default(),
+            Self::Buffer(buffer) => Box::new(Pieces { bytes: buffer.to_vec(), taken: 0 }),
+            Self::Pieces(pieces) => pieces,
+        };
+        pieces.bytes.drain(..std::mem::take(&mut pieces.taken));
+        *self = Self::Pieces(pieces);
+        match self {
+            Self::Pieces(pieces) => &mut pieces.bytes,
+            Self::None | Self::Buffer(_) => unreachable!("set above"),
+        }
+    }
+
+    fn take(&mut self, count: usize) {
+        match self {
+            Self::None => {}
+            Self::Buffer(buffer) => buffer.advance(count),
+            Self::Pieces(pieces) => pieces.taken += count,
+        }
+        if self.bytes().is_empty() {
+            // An idle connection holds no memory for bytes.
+            *self = Self::None;
+        }
+    }
+}
+
+/// More has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrived {
+    /// Even more was waiting.
+    pub(super) more: bool,
+}
+
+impl Connection {
+    /// A connection without TLS.
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { socket, unread: RefCell::new(Unread::None), tls: None }
+    }
+
+    /// The socket, for what concerns the connection as such. Bytes go through this type, or from socket to socket
+    /// where there is no TLS and nothing unread.
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Does the peer speak TLS? The bytes of the socket are then not those of the session.
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What has arrived and was not taken.
+    pub(super) fn unread(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.unread.borrow(), Unread::bytes)
+    }
+
+    /// Forgets the first so many unread bytes, which were dealt with.
+    pub(super) fn take(&self, count: usize) {
+        self.unread.borrow_mut().take(count);
+    }
+
+    /// Receives more behind what is unread; nothing when the peer has ended its stream.
+    ///
+    /// # Errors
+    /// As recv(2); `InvalidData` for what is not TLS where TLS is spoken.
+    pub(super) async fn receive(&self, mut expect: Expect) -> io::Result<Option<Arrived>> {
+        loop {
+            if self.tls.as_ref().is_some_and(|tls| tls.peer_has_ended()) {
+                return Ok(None);
+            }
+            // Whoever waits holds no buffer: peers that send half a head and no more could take them all.
+            if !self.unread().is_empty() {
+                self.unread.borrow_mut().pieces();
+            }
+            let Some(Received { buffer, more }) = self.socket.receive(expect).await? else {
+                return Ok(None);
+            };
+            let mut unread = self.unread.borrow_mut();
+            let Some(tls) = &self.tls else {
+                if unread.bytes().is_empty() {
+                    *unread = Unread::Buffer(buffer);
+                } else {
+                    unread.pieces().extend_from_slice(&buffer);
+                }
+                return Ok(Some(Arrived { more }));
+            };
+            let before = unread.bytes().len();
+            tls.decrypt(&self.socket, &buffer, unread.pieces())?;
+            if unread.bytes().len() > before {
+                return Ok(Some(Arrived { more }));
+            }
+            unread.take(0);
+            expect = if more { Expect::Now } else { Expect::Later };
+        }
+    }
+
+    /// Sends what there is room for; 0 when there is none. With TLS some of what was taken may still wait for room:
+    /// see [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// As send(2).
+    pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.tls {
+            None => self.socket.send_now(bytes),
+            Some(tls) => tls.encrypt(&self.socket, bytes),
+        }
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// # Errors
+    /// As send(2) and poll(2); some may have gone out.
+    pub(super) async fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.send_now(bytes)? {
+                0 => self.socket.writable().await?,
+                sent => bytes = &bytes[sent..],
+            }
+        }
+        self.flush().await
+    }
+
+    /// Sends what TLS has in its own buffers. There is at most a record or two.
+    ///
+    /// # Errors
+    /// As send(2) and poll(2).
+    pub(super) async fn flush(&self) -> io::Result<()> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        while !tls.flush(&self.socket)? {
+            self.socket.writable().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends our stream to the peer, which may go on with its own.
+    ///
+    /// # Errors
+    /// As send(2) and shutdown(2).
+    pub(super) async fn end_stream(&self) -> io::Result<()> {
+        if let Some(tls) = &self.tls {
+            tls.end();
+            Box::pin(self.flush()).await?;
+        }
+        self.socket.shutdown_write()
+    }
+
+    /// Says goodbye before an orderly close, where the protocol has a word for it.
+    pub(super) fn end(&self) {
+        if let Some(tls) = &self.tls {
+            tls.end();
+            // One alert. Where there is no room for it, or nobody to read it, nobody waits for it.
+            let _ = tls.flush(&self.socket);
+        }
+    }
+
+    /// Makes the coming close a reset: the peer learns that something was lost.
+    pub(super) fn reset_on_close(&self) {
+        self.socket.reset_on_close();
+    }
+}

@@ -1,0 +1,86 @@
+//! TLS on either side of a session, by rustls: bytes in, bytes out.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+
+use crate::uring::Socket;
+
+/// The TLS of one connection.
+pub(super) struct Tls {
+    connection: RefCell<rustls::Connection>,
+    peer_has_ended: Cell<bool>,
+}
+
+impl Tls {
+    /// Has the peer said that nothing more will come?
+    pub(super) fn peer_has_ended(&self) -> bool {
+        self.peer_has_ended.get()
+    }
+
+    /// Takes in what was received and appends what it says to `plaintext`.
+    pub(super) fn decrypt(
+        &self,
+        socket: &Socket,
+        mut received: &[u8],
+        plaintext: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        while !received.is_empty() && !self.peer_has_ended() {
+            let mut tls = self.connection.borrow_mut();
+            tls.read_tls(&mut received)?;
+            let state = tls.process_new_packets();
+            drop(tls);
+            // What there is to answer: an alert, a ticket, a key update.
+            self.flush(socket)?;
+            let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let begin = plaintext.len();
+            plaintext.resize(begin + state.plaintext_bytes_to_read(), 0);
+            self.connection.borrow_mut().reader().read_exact(&mut plaintext[begin..])?;
+            self.peer_has_ended.set(state.peer_has_closed());
+        }
+        Ok(())
+    }
+
+    /// Encrypts what there is room for, and sends as far as the socket has room.
+    pub(super) fn encrypt(&self, socket: &Socket, plaintext: &[u8]) -> io::Result<usize> {
+        if !self.flush(socket)? {
+            return Ok(0);
+        }
+        let taken = self.connection.borrow_mut().writer().write(plaintext)?;
+        self.flush(socket)?;
+        Ok(taken)
+    }
+
+    /// Sends what waits. False when some still does, for want of room.
+    pub(super) fn flush(&self, socket: &Socket) -> io::Result<bool> {
+        let mut tls = self.connection.borrow_mut();
+        while tls.wants_write() {
+            match tls.write_tls(&mut Wire(socket)) {
+                Ok(_sent) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that nothing more will come (RFC 8446 section 6.1, `close_notify`).
+    pub(super) fn end(&self) {
+        self.connection.borrow_mut().send_close_notify();
+    }
+}
+
+/// A socket as something to write to.
+struct Wire<'a>(&'a Socket);
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.send_now(bytes)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            sent => Ok(sent),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
