@@ -108,6 +108,12 @@ impl Connection {
         self.unread.borrow_mut().take(count);
     }
 
+    /// Makes a buffer that was received from the [`socket`](Self::socket) the unread bytes; there must be none.
+    pub(super) fn put_back(&self, buffer: Buffer) {
+        let before = self.unread.replace(Unread::Buffer(buffer));
+        debug_assert!(before.bytes().is_empty(), "bytes would be lost");
+    }
+
     /// Receives more behind what is unread; nothing when the peer has ended its stream.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! ```text
 //!   listener --accept--> session --look--> client_header
 //!                           |----choose, connect----> upstream
-//!                           |----relay--------------> relay
+//!                           |----relay--------------> relay, a direction each way
 //!                           '----close, record------> access_log
 //! ```
 //!
@@ -16,7 +16,9 @@ pub mod access_log;
 pub mod bind;
 mod client_header;
 mod connection;
+mod direction;
 mod listener;
+mod meter;
 pub mod record;
 mod relay;
 mod session;

@@ -17,8 +17,9 @@ use futures_lite::future::or;
 
 use super::client_header;
 use super::connection::Connection;
+use super::meter::{Meter, Side};
 use super::record::{End, Record};
-use super::relay::{Meter, Outcome, Relay, Side};
+use super::relay::{Outcome, Relay};
 use super::upstream::{self, Unconnected};
 use super::worker::{Seat, Worker};
 use crate::protocol::proxy_protocol;

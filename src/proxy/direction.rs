@@ -1,0 +1,211 @@
+//! Bytes one way, from one of a session's connections to the other.
+//!
+//! A direction is in one of two states, and changes between them by what it sees:
+//!
+//! ```text
+//!                    several full receives in a row, and a pipe to be had
+//!    small: receive ------------------------------------------------------> bulk: wait for a turn,
+//!           into a buffer, send it  <---------------------------------------      splice in, splice out
+//!                                     several thin turns, or no pipe
+//! ```
+//!
+//! Small holds a buffer only while bytes are in it; bulk holds a pipe only while bytes are in it or its turn
+//! goes on. Neither reads on before what it read was taken: that is the back-pressure.
+
+use std::io;
+
+use super::connection::{Arrived, Connection};
+use super::meter::Side;
+use super::relay::Relay;
+use super::settings::Splice;
+use crate::uring::{Expect, Moved, Pipe, Received, Socket};
+
+/// More bytes than any stream carries.
+pub(super) const TO_THE_END: u64 = u64::MAX;
+/// Full receives in a row that make a direction bulk.
+const FULL_RECEIVES_TO_BULK: u32 = 4;
+/// Turns in a row with less than [`THIN_BYTES`] that make it small again.
+const THIN_TURNS_TO_SMALL: u32 = 4;
+const THIN_BYTES: usize = 16 * 1024;
+/// The most that a direction in bulk reads in one turn of its worker.
+const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
+/// The side whose connection failed, and how.
+pub(super) type Broken = (Side, io::Error);
+
+/// Bytes one way.
+#[derive(Clone, Copy)]
+pub(super) struct Direction<'a> {
+    pub(super) relay: &'a Relay<'a>,
+    pub(super) from: Side,
+    pub(super) to: Side,
+}
+
+impl Direction<'_> {
+    /// Relays `left` bytes, those first that have arrived already, small and bulk in turns. Gives how many are
+    /// missing, where the stream ended before; [`TO_THE_END`] is never reached.
+    pub(super) async fn carry(&self, mut left: u64) -> Result<u64, Broken> {
+        // On the heap what an idle session between plain connections should not carry.
+        if !self.from().unread().is_empty() {
+            Box::pin(self.send_unread(&mut left)).await?;
+        }
+        if self.from().has_tls() || self.to().has_tls() {
+            return Box::pin(self.carry_copied(left)).await;
+        }
+        let mut expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
+        let mut full_in_a_row = match self.relay.splice {
+            Splice::Always => FULL_RECEIVES_TO_BULK,
+            Splice::Auto | Splice::Never => 0,
+        };
+        while left > 0 {
+            if full_in_a_row >= FULL_RECEIVES_TO_BULK {
+                // On the heap: bulk is rare, and an idle session should not carry its state.
+                if let Some(pipe) = self.relay.ring.lend_pipe()
+                    && Box::pin(self.bulk(pipe, &mut left)).await? == Bulk::Ended
+                {
+                    break;
+                }
+                full_in_a_row = 0;
+                expect = Expect::Now;
+            }
+            let (mut buffer, more) =
+                match self.from().socket().receive(expect).await.map_err(|error| (self.from, error))? {
+                    Some(Received { buffer, more }) => (buffer, more),
+                    None => break,
+                };
+            self.relay.meter.received(self.from, self.relay.ring.now());
+            full_in_a_row = match self.relay.splice {
+                Splice::Always => FULL_RECEIVES_TO_BULK,
+                Splice::Auto if buffer.is_full() && more => full_in_a_row + 1,
+                Splice::Auto | Splice::Never => 0,
+            };
+            if buffer.len() as u64 > left {
+                self.from().put_back(buffer);
+                Box::pin(self.send_unread(&mut left)).await?;
+                break;
+            }
+            left -= buffer.len() as u64;
+            while !buffer.is_empty() {
+                let sent;
+                (sent, buffer) = self.to().socket().send(buffer).await.map_err(|error| (self.to, error))?;
+                if sent == 0 {
+                    self.to().socket().writable().await.map_err(|error| (self.to, error))?;
+                    continue;
+                }
+                buffer.advance(sent);
+                self.relay.meter.sent(self.to, sent, self.relay.ring.now());
+            }
+            expect = if more { Expect::Now } else { Expect::Later };
+        }
+        Ok(left)
+    }
+
+    /// Sends what was received while somebody looked at it, or decrypted.
+    async fn send_unread(&self, left: &mut u64) -> Result<(), Broken> {
+        loop {
+            let due = self.from().unread().len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+            if due == 0 {
+                break;
+            }
+            let sent = self.to().send_now(&self.from().unread()[..due]).map_err(|error| (self.to, error))?;
+            if sent > 0 {
+                self.from().take(sent);
+                *left -= sent as u64;
+                self.relay.meter.sent(self.to, sent, self.relay.ring.now());
+            }
+            if sent < due {
+                self.to().socket().writable().await.map_err(|error| (self.to, error))?;
+            }
+        }
+        self.to().flush().await.map_err(|error| (self.to, error))
+    }
+
+    /// Between connections of which at least one speaks TLS.
+    async fn carry_copied(&self, mut left: u64) -> Result<u64, Broken> {
+        let mut expect = Expect::Later;
+        while left > 0 {
+            match self.from().receive(expect).await.map_err(|error| (self.from, error))? {
+                None => break,
+                Some(Arrived { more }) => expect = if more { Expect::Now } else { Expect::Later },
+            }
+            self.relay.meter.received(self.from, self.relay.ring.now());
+            self.send_unread(&mut left).await?;
+        }
+        Ok(left)
+    }
+
+    /// Splices through `pipe`, a bounded share each turn. The pipe goes back while there is nothing to read.
+    async fn bulk(&self, mut pipe: Pipe, left: &mut u64) -> Result<Bulk, Broken> {
+        let (from, to) = (self.from().socket(), self.to().socket());
+        let ring = self.relay.ring;
+        let mut thin_turns = 0;
+        loop {
+            ring.bulk_turn().await;
+            let share = BULK_TURN_BYTES_MAX.min(usize::try_from(*left).unwrap_or(usize::MAX));
+            let filled = pipe.fill(from, share).map_err(|error| (self.from, error))?;
+            match filled {
+                Moved::Bytes(bytes) => {
+                    self.relay.meter.received(self.from, ring.now());
+                    *left -= bytes as u64;
+                    thin_turns = if bytes < THIN_BYTES { thin_turns + 1 } else { 0 };
+                }
+                Moved::End => break,
+                Moved::Blocked if pipe.queued_bytes() == 0 => {
+                    drop(pipe);
+                    from.readable().await.map_err(|error| (self.from, error))?;
+                    match ring.lend_pipe() {
+                        Some(again) => pipe = again,
+                        None => return Ok(Bulk::Thin),
+                    }
+                    continue;
+                }
+                // The pipe is full.
+                Moved::Blocked => {}
+            }
+            if *left == 0 {
+                break;
+            }
+            self.drain(&mut pipe, to).await?;
+            if thin_turns >= THIN_TURNS_TO_SMALL && pipe.queued_bytes() == 0 {
+                return Ok(Bulk::Thin);
+            }
+        }
+        while pipe.queued_bytes() > 0 {
+            self.drain(&mut pipe, to).await?;
+        }
+        Ok(Bulk::Ended)
+    }
+
+    /// Takes out of the pipe what the receiver has room for now, and waits for more room when that was not all.
+    /// The kernel calls a socket writable when a third of its buffer is free: trying again at once would move
+    /// the same bytes in many small pieces.
+    async fn drain(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
+        match pipe.drain(to).map_err(|error| (self.to, error))? {
+            Moved::Bytes(bytes) => {
+                self.relay.meter.sent(self.to, bytes, self.relay.ring.now());
+                let spliced = &self.relay.meter.spliced_bytes;
+                spliced.set(spliced.get() + bytes as u64);
+            }
+            Moved::Blocked => {}
+            Moved::End => return Err((self.to, io::ErrorKind::WriteZero.into())),
+        }
+        if pipe.queued_bytes() > 0 {
+            to.writable().await.map_err(|error| (self.to, error))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn from(&self) -> &Connection {
+        self.relay.connection(self.from)
+    }
+
+    pub(super) fn to(&self) -> &Connection {
+        self.relay.connection(self.to)
+    }
+}
+
+/// Why a direction left bulk: the stream or the bytes to carry ended, or they came thin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bulk {
+    Ended,
+    Thin,
+}
