@@ -23,7 +23,7 @@ use crate::load::{self, LoadError, Summary};
 use crate::mock::{self, Mock};
 use crate::protocol::ntlm::Credentials;
 use crate::proxy::bind::{self, Bound};
-use crate::proxy::settings::{Settings, Splice, Tcp, Upstream, WorkerSettings};
+use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::uring::{self, Address, PipeSet};
 
@@ -191,6 +191,7 @@ fn proxy_settings(site: SocketAddr) -> Settings {
             backlog: 4096,
             steer_by_cpu: false,
         },
+        mode: Mode::Stream,
         drain_timeout: DRAIN_TIMEOUT,
     }
 }

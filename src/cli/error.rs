@@ -46,6 +46,12 @@ pub enum Error {
     /// Steering to the worker on a CPU where workers have none.
     #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
     SteerUnpinned,
+    /// A flag that means nothing without HTTP.
+    #[error("{0} changes HTTP requests or replies; add --mode http, or leave it out")]
+    NeedsHttp(&'static str),
+    /// Trust in what is replaced anyway.
+    #[error("--trust says whose X-Forwarded-For is added to; add --forwarded append, or leave it out")]
+    TrustWithoutAppend,
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
         "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
@@ -69,6 +75,8 @@ impl Error {
             | Self::UsersFile { .. }
             | Self::ProtectionWithoutTls
             | Self::ListenPath(_)
+            | Self::NeedsHttp(_)
+            | Self::TrustWithoutAppend
             | Self::SteerUnpinned => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,
         }

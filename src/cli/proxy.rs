@@ -1,11 +1,14 @@
 //! `iisplice proxy`.
 
+mod http;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::http::HttpArgs;
 use super::Error;
 use super::address::Unresolved;
 use super::quantity::{OrOff, duration, number, or_off, power_of_two, size};
@@ -132,6 +135,9 @@ pub struct ProxyArgs {
     )]
     pipes: u32,
 
+    #[command(flatten)]
+    http: HttpArgs,
+
     /// Connections that may wait to be accepted [nginx: listen backlog=]
     #[arg(
         long, value_name = "N", default_value = "4096", help_heading = "TCP",
@@ -211,6 +217,7 @@ impl ProxyArgs {
             .collect::<Result<_, Error>>()?;
         let workers = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
+        let mode = self.http.mode()?;
         let settings = Settings {
             listeners,
             upstreams,
@@ -235,6 +242,7 @@ impl ProxyArgs {
                 backlog: self.backlog,
                 steer_by_cpu: self.steer == Steer::Cpu,
             },
+            mode,
             drain_timeout: self.drain_timeout,
         };
         Ok(Plan { settings, workers, access_log, descriptors_max: host.descriptors_max })

@@ -17,6 +17,7 @@ pub mod bind;
 mod client_header;
 mod connection;
 mod direction;
+mod http;
 mod listener;
 mod meter;
 pub mod record;

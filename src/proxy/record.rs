@@ -54,6 +54,10 @@ pub enum End {
     ConnectTimeout,
     /// The PROXY header was malformed, oversized, or did not come in time.
     ProxyHeader,
+    /// What the client sent is no HTTP request, or one that is not passed on.
+    BadRequest,
+    /// What the upstream sent is no HTTP reply, or it sent none.
+    BadReply,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
     /// The proxy was stopping and the drain time-out was over.
@@ -73,6 +77,8 @@ impl End {
             Self::Refused => "refused",
             Self::ConnectTimeout => "connect-timeout",
             Self::ProxyHeader => "proxy-header",
+            Self::BadRequest => "bad-request",
+            Self::BadReply => "bad-reply",
             Self::LocalLimit => "local-limit",
             Self::Drain => "drain",
         }

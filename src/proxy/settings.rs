@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use crate::protocol::http1::forward::Edits;
 use crate::protocol::proxy_protocol;
 use crate::uring::Address;
 
@@ -24,8 +27,47 @@ pub struct Settings {
     pub splice: Splice,
     /// What is set on every TCP socket.
     pub tcp: Tcp,
+    /// Whether sessions look at what they carry.
+    pub mode: Mode,
     /// How long sessions may go on after a request to stop.
     pub drain_timeout: Duration,
+}
+
+/// What a session takes its bytes for.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Bytes.
+    Stream,
+    /// HTTP/1.1 requests and replies.
+    Http(Http),
+}
+
+/// How requests and replies are passed on.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Bytes that the head of a request or of a reply may have.
+    pub head_bytes_max: usize,
+    /// Whether upstreams are told of the client.
+    pub forwarded: ForwardedFor,
+    /// Peers whose own X-Forwarded-For is added to; empty: all of them.
+    pub trust: Vec<IpNet>,
+    /// `Host` in place of the client's.
+    pub host: Option<String>,
+    /// Changes to the heads of requests.
+    pub request_edits: Edits,
+    /// Changes to the heads of replies.
+    pub reply_edits: Edits,
+}
+
+/// X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedFor {
+    /// Not added; the client's pass.
+    Off,
+    /// In place of the client's.
+    Replace,
+    /// Added to those of clients that are trusted.
+    Append,
 }
 
 /// A server as the operator named it, and where that is.

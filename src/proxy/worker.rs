@@ -78,6 +78,7 @@ pub(super) struct Worker {
     pub(super) upstreams: Upstreams,
     pub(super) socket_options: SocketOptions,
     pub(super) log: Option<LogSender>,
+    next_id: Cell<u64>,
     sessions: Cell<usize>,
     sessions_max: usize,
     draining: Cell<bool>,
@@ -104,6 +105,8 @@ impl Worker {
             },
             settings,
             log,
+            // Each worker counts from somewhere else, as does each run.
+            next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),
             sessions_max,
             draining: Cell::new(false),
@@ -133,6 +136,11 @@ impl Worker {
         self.changed.notify();
         or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;
         self.ring.end_tasks();
+    }
+
+    /// A number for a session, which no other one of this host is likely to have.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get().wrapping_add(1))
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -196,6 +196,8 @@ impl Case<'_> {
                     || self.scenario.faults.descriptor > 0
                     || self.scenario.descriptors_max < 100
             }
+            // Of HTTP, which these sessions do not speak.
+            End::BadRequest | End::BadReply => false,
             End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
         };
         assert!(
