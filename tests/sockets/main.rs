@@ -6,6 +6,7 @@
 mod access_log;
 mod end_of_service;
 mod endings;
+mod http;
 mod limits;
 mod many;
 mod proxy_header;

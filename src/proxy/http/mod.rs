@@ -124,12 +124,14 @@ async fn part(ring: &crate::uring::Ring, client: &Connection) {
         return;
     }
     let heard_out = async {
-        let mut bytes = client.unread().len();
-        loop {
-            client.take(client.unread().len());
+        let mut bytes = 0;
+        while bytes <= LINGER_BYTES_MAX {
+            let unread = client.unread().len();
+            client.take(unread);
+            bytes += unread;
             match client.receive(Expect::Now).await {
-                Ok(Some(_)) if bytes < LINGER_BYTES_MAX => bytes += client.unread().len(),
-                Ok(_) | Err(_) => return,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
             }
         }
     };
