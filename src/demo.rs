@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::control::supervise::{Event, Request, Supervisor};
-use crate::control::{self, start_workers};
+use crate::control::{self, Workers, start_workers};
 use crate::load::plan::{self, Auth, IdentitySource, Length, Pace, Scenario, Scheme, Target};
 use crate::load::summary::Part;
 use crate::load::{self, LoadError, Summary};
@@ -101,7 +101,7 @@ impl Demo {
             _ => LOOPBACK,
         };
         let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
-        let (supervisor, stops) = start_workers(&settings, workers, sockets, pipes, None)?;
+        let Workers { supervisor, stops, .. } = start_workers(&settings, workers, sockets, pipes, None)?;
         Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
     }
 

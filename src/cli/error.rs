@@ -47,7 +47,7 @@ pub enum Error {
     #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
     SteerUnpinned,
     /// A flag that means nothing without HTTP.
-    #[error("{0} changes HTTP requests or replies; add --mode http, or leave it out")]
+    #[error("{0} is about HTTP requests and replies; add --mode http, or leave it out")]
     NeedsHttp(&'static str),
     /// Trust in what is replaced anyway.
     #[error("--trust says whose X-Forwarded-For is added to; add --forwarded append, or leave it out")]

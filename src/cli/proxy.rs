@@ -16,7 +16,7 @@ use crate::control::limits::Host;
 use crate::control::{AccessLog, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Settings, Splice, Tcp, Upstream, WorkerSettings};
+use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettings};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -166,7 +166,7 @@ pub struct ProxyArgs {
     #[arg(long, help_heading = "TCP")]
     defer_accept: bool,
 
-    /// A line for every connection that ended: to a file, to standard output (-), or off [nginx: access_log]
+    /// A line for every connection that ended, or every request with --mode http: to a file, to standard output (-), or off [nginx: access_log]
     #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
     access_log: OsString,
     /// What such a line looks like [nginx: log_format]
@@ -198,6 +198,8 @@ enum Steer {
 enum LogFormat {
     Text,
     Json,
+    /// nginx's; with --mode http
+    Combined,
 }
 
 impl ProxyArgs {
@@ -217,7 +219,11 @@ impl ProxyArgs {
             .collect::<Result<_, Error>>()?;
         let workers = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
+        let is_combined = matches!(self.log_format, LogFormat::Combined);
         let mode = self.http.mode()?;
+        if is_combined && matches!(mode, Mode::Stream) {
+            return Err(Error::NeedsHttp("--log-format combined"));
+        }
         let settings = Settings {
             listeners,
             upstreams,
@@ -287,6 +293,7 @@ impl ProxyArgs {
         let format = match self.log_format {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
+            LogFormat::Combined => Format::Combined,
         };
         Some(AccessLog { target, format })
     }

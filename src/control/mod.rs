@@ -24,13 +24,14 @@ use crate::proxy::settings::{Settings, WorkerSettings};
 pub mod limits;
 pub mod log_writer;
 pub mod logging;
+mod logins;
 mod serve;
 pub mod signals;
 pub mod start_up;
 pub mod supervise;
 
 pub use serve::serve;
-pub(crate) use serve::start_workers;
+pub(crate) use serve::{Workers, start_workers};
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ pub mod access_log;
 pub mod bind;
 mod client_header;
 mod connection;
+pub mod counters;
 mod direction;
 mod http;
 mod listener;

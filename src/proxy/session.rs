@@ -24,6 +24,7 @@ use super::relay::{Outcome, Relay};
 use super::settings::{Mode, Settings};
 use super::upstream::{self, Unconnected};
 use super::worker::{Seat, Worker};
+use crate::protocol::login::Symptom;
 use crate::protocol::proxy_protocol;
 use crate::uring::{Address, Socket};
 
@@ -154,6 +155,27 @@ impl Session {
         &self.worker
     }
 
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Index of the listener that accepted the client.
+    pub(super) fn listener(&self) -> usize {
+        self.listener
+    }
+
+    /// Index of the upstream that took the connection.
+    pub(super) fn upstream(&self) -> Option<usize> {
+        self.upstream.get()
+    }
+
+    /// Something is wrong with a login at this session's upstream.
+    pub(super) fn count_symptom(&self, symptom: Symptom) {
+        if let Some(upstream) = self.upstream.get() {
+            self.worker.counters.count_symptom(upstream, symptom);
+        }
+    }
+
     /// What the log calls it by.
     pub(super) fn id(&self) -> u64 {
         self.id
@@ -231,6 +253,17 @@ pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if matches!(self.worker.settings.mode, Mode::Http(_)) {
+            // The log has had a line for each request.
+            tracing::debug!(
+                client = %self.client_address,
+                connection = format_args!("{:016x}", self.id),
+                spliced_bytes = self.meter.spliced_bytes.get(),
+                end = self.end.get().as_str(),
+                "session ended"
+            );
+            return;
+        }
         let Some(log) = &self.worker.log else { return };
         let duration = self.worker.ring.now().duration_since(self.accepted);
         log.send(Record {

@@ -57,6 +57,10 @@ pub struct Http {
     pub request_edits: Edits,
     /// Changes to the heads of replies.
     pub reply_edits: Edits,
+    /// Whether the access log names the users who are logged in.
+    pub log_user: bool,
+    /// Whether a connection ends on which a second user logs in.
+    pub close_on_identity_change: bool,
 }
 
 /// X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP.

@@ -11,6 +11,7 @@ use futures_lite::future::or;
 
 use super::Error;
 use super::access_log::LogSender;
+use super::counters::Counters;
 use super::listener;
 use super::settings::{Settings, WorkerSettings};
 use super::stop::Stop;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub stop: Stop,
     /// Where records go, if anybody wants them.
     pub log: Option<LogSender>,
+    /// What it counts, for whoever reads it.
+    pub counters: Arc<Counters>,
 }
 
 /// Serves until it is told to stop and its sessions have ended, or been ended. Runs on the calling thread.
@@ -38,7 +41,7 @@ pub struct Plan {
 /// # Errors
 /// No ring, or one that fails.
 pub fn run(plan: Plan) -> Result<(), Error> {
-    let Plan { worker, settings, listeners, pipes, stop, log } = plan;
+    let Plan { worker, settings, listeners, pipes, stop, log, counters } = plan;
     if let Some(cpu) = worker.cpu {
         pin(cpu);
     }
@@ -50,7 +53,7 @@ pub fn run(plan: Plan) -> Result<(), Error> {
     };
     let ring = Ring::open(&options, pipes)?;
     let listeners = listeners.into_iter().map(|socket| Listener::new(&ring, socket)).collect();
-    let worker = Rc::new(Worker::new(ring.clone(), settings, worker.sessions_max, log)?);
+    let worker = Rc::new(Worker::new(ring.clone(), settings, worker.sessions_max, log, counters)?);
     worker.start(listeners);
     ring.spawn(stop_when_told(worker, stop));
     ring.run().map_err(Error::Ring)
@@ -78,6 +81,7 @@ pub(super) struct Worker {
     pub(super) upstreams: Upstreams,
     pub(super) socket_options: SocketOptions,
     pub(super) log: Option<LogSender>,
+    pub(super) counters: Arc<Counters>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
     sessions_max: usize,
@@ -95,6 +99,7 @@ impl Worker {
         settings: Arc<Settings>,
         sessions_max: usize,
         log: Option<LogSender>,
+        counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         Ok(Self {
             ring,
@@ -105,6 +110,7 @@ impl Worker {
             },
             settings,
             log,
+            counters,
             // Each worker counts from somewhere else, as does each run.
             next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),

@@ -44,6 +44,19 @@ pub(super) struct HttpArgs {
     /// Take a field out of every reply; repeat it for more [nginx: proxy_hide_header]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_reply_header: Vec<String>,
+    /// When a second user logs in on a client connection, because somebody before this proxy shares connections: say so
+    /// in the log, or answer 421 and close as well [default: log] [nginx: -]
+    #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
+    on_identity_change: Option<OnIdentityChange>,
+    /// Name the logged in user in the access log [default: off] [nginx: $remote_user]
+    #[arg(long, help_heading = "HTTP")]
+    log_user: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnIdentityChange {
+    Log,
+    Close,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,6 +84,8 @@ impl HttpArgs {
             ("--remove-header", !self.remove_header.is_empty()),
             ("--set-reply-header", !self.set_reply_header.is_empty()),
             ("--remove-reply-header", !self.remove_reply_header.is_empty()),
+            ("--on-identity-change", self.on_identity_change.is_some()),
+            ("--log-user", self.log_user),
         ];
         if self.mode == ModeName::Stream {
             return match given.iter().find(|(_, given)| *given) {
@@ -93,6 +108,8 @@ impl HttpArgs {
             host: self.set_host,
             request_edits: Edits { remove: self.remove_header, set: self.set_header },
             reply_edits: Edits { remove: self.remove_reply_header, set: self.set_reply_header },
+            log_user: self.log_user,
+            close_on_identity_change: self.on_identity_change == Some(OnIdentityChange::Close),
         }))
     }
 }

@@ -8,7 +8,7 @@
 //! Both run at once, since a reply may come before its request is through. A request that waits behind another one
 //! (pipelining) stays in the client's socket. Nothing is ever sent a second time.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -18,8 +18,10 @@ use std::time::Duration;
 use futures_lite::future::or;
 
 use super::body::{Passed, Rest};
+use super::log::Log;
 use super::refusal::Refusal;
-use super::request::{Exchange, Next, Request, Requests};
+use super::request::{Exchange, Next, ReplyFacts, Request, Requests};
+use super::watch::Watch;
 use crate::protocol::http1::forward;
 use crate::protocol::http1::response::{ResponseHead, read_next_head};
 use crate::proxy::direction::{Broken, Direction};
@@ -55,15 +57,25 @@ pub(super) enum Finish {
 pub(super) struct Exchanges<'a> {
     pub(super) relay: &'a Relay<'a>,
     pub(super) requests: &'a Requests<'a>,
+    watch: &'a Watch<'a>,
+    log: &'a Log<'a>,
     /// The request whose reply is not through.
-    current: Cell<Option<Exchange>>,
-    /// Requests that were read so far.
-    pub(super) count: &'a Cell<u64>,
+    current: RefCell<Option<Exchange>>,
 }
 
 impl<'a> Exchanges<'a> {
-    pub(super) fn new(relay: &'a Relay<'a>, requests: &'a Requests<'a>, count: &'a Cell<u64>) -> Self {
-        Self { relay, requests, current: Cell::new(None), count }
+    pub(super) fn new(
+        relay: &'a Relay<'a>,
+        requests: &'a Requests<'a>,
+        watch: &'a Watch<'a>,
+        log: &'a Log<'a>,
+    ) -> Self {
+        Self { relay, requests, watch, log, current: RefCell::new(None) }
+    }
+
+    /// The request whose reply was not through when [`run`](Self::run) ended.
+    pub(super) fn into_unfinished(self) -> Option<Exchange> {
+        self.current.into_inner()
     }
 
     /// Passes `first` and all that follow it.
@@ -91,13 +103,13 @@ impl<'a> Exchanges<'a> {
         let direction = Direction { relay: self.relay, from: Side::Client, to: Side::Upstream };
         let mut request = first;
         loop {
-            self.count.set(self.count.get() + 1);
-            let Request { head, body, exchange } = &mut *request;
-            if let Err(error) = body.append_arrived(client, head) {
+            let Request { mut head, mut body, exchange } = *request;
+            self.log.begin();
+            self.current.replace(Some(exchange));
+            if let Err(error) = body.append_arrived(client, &mut head) {
                 return Ok(Finish::Refused(error.into()));
             }
-            self.current.set(Some(*exchange));
-            let sent = upstream.send_all(head).await;
+            let sent = upstream.send_all(&head).await;
             if sent.is_ok() {
                 self.relay.meter.sent(Side::Upstream, head.len(), self.relay.ring.now());
             }
@@ -106,7 +118,7 @@ impl<'a> Exchanges<'a> {
                 Ok(()) => Box::pin(body.pass(direction)).await,
                 Err(error) => Err((Side::Upstream, error)),
             };
-            drop(request);
+            drop(head);
             match passed {
                 Ok(Passed::Whole) => {}
                 Ok(Passed::Malformed(error)) if !self.has_replied() => {
@@ -130,7 +142,7 @@ impl<'a> Exchanges<'a> {
     async fn reply_through(&self) -> Result<(), Broken> {
         // `run` polls this whenever it has polled `pass_replies`, which is who changes it.
         let through =
-            poll_fn(|_cx| if self.current.get().is_none() { Poll::Ready(()) } else { Poll::Pending });
+            poll_fn(|_cx| if self.current.borrow().is_none() { Poll::Ready(()) } else { Poll::Pending });
         or(async { Ok(through.await) }, async {
             self.relay.ring.sleep(UNWATCHED_WAIT).await;
             self.relay.client.socket().dead().await.map_err(|error| (Side::Client, error))?;
@@ -150,9 +162,6 @@ impl<'a> Exchanges<'a> {
             if reply.body.append_arrived(upstream, &mut reply.head).is_err() {
                 return Ok(Finish::CutShort(Side::Upstream));
             }
-            if !reply.is_interim {
-                self.current.set(self.current.get().map(|exchange| Exchange { replied: true, ..exchange }));
-            }
             client.send_all(&reply.head).await.map_err(|error| (Side::Client, error))?;
             self.relay.meter.sent(Side::Client, reply.head.len(), self.relay.ring.now());
             if reply.is_interim {
@@ -161,8 +170,11 @@ impl<'a> Exchanges<'a> {
             if !reply.body.is_none() && Box::pin(reply.body.pass(direction)).await? != Passed::Whole {
                 return Ok(Finish::CutShort(Side::Upstream));
             }
+            if let Some(exchange) = self.current.take() {
+                self.log.end(exchange, self.watch);
+            }
             match reply.then {
-                Then::Next => self.current.set(None),
+                Then::Next => {}
                 Then::Tunnel => return Ok(Finish::Tunnel),
                 Then::Close { by } => return Ok(Finish::Closing { by }),
             }
@@ -174,18 +186,22 @@ impl<'a> Exchanges<'a> {
         let upstream = self.relay.upstream;
         loop {
             if !upstream.unread().is_empty() {
-                let Some(exchange) = self.current.get() else {
-                    tracing::debug!("the upstream sent something that nobody had asked for");
-                    return Ok(Err(Finish::UpstreamClosed));
+                let read = match &mut *self.current.borrow_mut() {
+                    Some(exchange) if exchange.reply.is_none() => {
+                        self.read_reply(&upstream.unread(), exchange)
+                    }
+                    _ => {
+                        tracing::debug!("the upstream sent something that nobody had asked for");
+                        return Ok(Err(Finish::UpstreamClosed));
+                    }
                 };
-                let read = self.read_reply(&upstream.unread(), exchange);
                 match read {
                     Ok(None) => {}
                     Ok(Some((reply, taken))) => {
                         upstream.take(taken);
                         return Ok(Ok(reply));
                     }
-                    Err(reason) => return Ok(Err(Finish::Refused(Refusal::Reply(reason)))),
+                    Err(refusal) => return Ok(Err(Finish::Refused(refusal))),
                 }
             }
             if upstream.receive(Expect::Later).await?.is_none() {
@@ -195,37 +211,82 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    fn read_reply(&self, input: &[u8], exchange: Exchange) -> Result<Option<(Reply, usize)>, String> {
+    fn read_reply(&self, input: &[u8], exchange: &mut Exchange) -> Result<Option<(Reply, usize)>, Refusal> {
         let limit_bytes = self.requests.http.head_bytes_max;
-        let too_long = || Err(format!("its head is longer than {limit_bytes} bytes"));
         let read = read_next_head(input, exchange.answer_to, |head| {
-            Reply::new(head, exchange, &self.requests.http.reply_edits)
-                .map(|reply| (reply, head.length_bytes))
+            if head.length_bytes > limit_bytes {
+                return Ok(None);
+            }
+            self.reply(head, exchange).map(|reply| Some((reply, head.length_bytes)))
         });
-        match read {
-            Ok(None) if input.len() > limit_bytes => too_long(),
-            Ok(None) => Ok(None),
-            Ok(Some(Ok((_, length_bytes)))) if length_bytes > limit_bytes => too_long(),
-            Ok(Some(reply)) => reply.map(Some),
-            Err(error) => Err(error.to_string()),
+        let is_too_long = match read {
+            Ok(None) => input.len() > limit_bytes,
+            Ok(Some(Ok(None))) => true,
+            Ok(Some(reply)) => return reply,
+            Err(error) => return Err(Refusal::Reply(error.to_string())),
+        };
+        if is_too_long {
+            return Err(Refusal::Reply(format!("its head is longer than {limit_bytes} bytes")));
         }
+        Ok(None)
+    }
+
+    /// A whole head, as it goes on.
+    fn reply(&self, head: &ResponseHead<'_, '_>, exchange: &mut Exchange) -> Result<Reply, Refusal> {
+        let has = |name| head.values(name).next().is_some();
+        if has("content-length") && has("transfer-encoding") {
+            return Err(Refusal::Reply("it has both Content-Length and Transfer-Encoding".to_owned()));
+        }
+        if head.status == 101 && !exchange.upgrade {
+            return Err(Refusal::Reply("it changes to another protocol unasked".to_owned()));
+        }
+        let is_interim = head.is_interim();
+        let then = match (head.status, exchange.keep_alive, head.keep_alive) {
+            (101, ..) => Then::Tunnel,
+            (_, true, true) => Then::Next,
+            (_, _, false) => Then::Close { by: Side::Upstream },
+            (_, false, _) => Then::Close { by: Side::Client },
+        };
+        let goes_on = matches!(then, Then::Next);
+        let mut out = Vec::new();
+        // HTTP/1.0 knows no interim replies.
+        if exchange.is_http11 || !is_interim {
+            out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
+            forward::write_reply(
+                head,
+                exchange.is_http11,
+                goes_on,
+                &self.requests.http.reply_edits,
+                &mut out,
+            );
+        }
+        if !is_interim && let Some(asked) = exchange.asked.take() {
+            let came = self.relay.ring.now();
+            let seen = self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came);
+            if seen.identity_changed && self.requests.http.close_on_identity_change {
+                return Err(Refusal::IdentityChange);
+            }
+            exchange.reply =
+                Some(ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
+        }
+        Ok(Reply { head: out, body: Rest::of_reply(head.body), is_interim, then })
     }
 
     /// The upstream's stream has ended. On a connection that was used before, the client is to learn just that: it
     /// cannot know whether its request was seen, and decides for itself whether to send it again (RFC 9112 section
     /// 9.3.1).
     fn upstream_ended(&self) -> Finish {
-        match self.current.get() {
+        match &*self.current.borrow() {
             Some(_) if !self.relay.upstream.unread().is_empty() => {
                 Finish::Refused(Refusal::Reply("it ends in the middle of its head".to_owned()))
             }
-            Some(_) if self.count.get() == 1 => Finish::Refused(Refusal::NoReply),
+            Some(_) if self.log.count() == 1 => Finish::Refused(Refusal::NoReply),
             Some(_) | None => Finish::UpstreamClosed,
         }
     }
 
     fn has_replied(&self) -> bool {
-        self.current.get().is_some_and(|exchange| exchange.replied)
+        self.current.borrow().as_ref().is_some_and(|exchange| exchange.reply.is_some())
     }
 }
 
@@ -247,30 +308,3 @@ enum Then {
 
 /// What a head may grow by while it is passed on, at a guess.
 const HEAD_GROWTH_BYTES: usize = 128;
-
-impl Reply {
-    fn new(head: &ResponseHead<'_, '_>, exchange: Exchange, edits: &forward::Edits) -> Result<Self, String> {
-        let has = |name| head.values(name).next().is_some();
-        if has("content-length") && has("transfer-encoding") {
-            return Err("it has both Content-Length and Transfer-Encoding".to_owned());
-        }
-        let is_interim = head.is_interim();
-        if head.status == 101 && !exchange.upgrade {
-            return Err("it changes to another protocol unasked".to_owned());
-        }
-        let then = match (head.status, exchange.keep_alive, head.keep_alive) {
-            (101, ..) => Then::Tunnel,
-            (_, true, true) => Then::Next,
-            (_, _, false) => Then::Close { by: Side::Upstream },
-            (_, false, _) => Then::Close { by: Side::Client },
-        };
-        let mut out = Vec::new();
-        // HTTP/1.0 knows no interim replies.
-        if exchange.is_http11 || !is_interim {
-            out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
-            let goes_on = matches!(then, Then::Next);
-            forward::write_reply(head, exchange.is_http11, goes_on, edits, &mut out);
-        }
-        Ok(Self { head: out, body: Rest::of_reply(head.body), is_interim, then })
-    }
-}

@@ -8,15 +8,16 @@
 //! ```
 //!
 //! `request.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends; `refusal.rs` is what we say
-//! ourselves.
+//! ourselves; `watch.rs` looks at logins, which nothing depends on.
 
 mod body;
 mod exchange;
 mod forwarded;
+mod log;
 mod refusal;
 mod request;
+mod watch;
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use futures_lite::future::or;
@@ -27,12 +28,15 @@ use super::record::End;
 use super::relay::{Outcome, Relay};
 use super::session::{Session, close};
 use super::settings::Http;
+use crate::protocol::login;
 use crate::protocol::proxy_protocol::Header;
 use crate::uring::Expect;
 use exchange::{Exchanges, Finish};
 use forwarded::ClientFacts;
+use log::Log;
 use refusal::Refusal;
-use request::{Next, Requests};
+use request::{Exchange, Next, Requests};
+use watch::Watch;
 
 /// How long, and for how many bytes, a client is heard out after the last reply: closing over unread bytes would
 /// reset the connection, and could take the reply with it.
@@ -46,11 +50,11 @@ pub(super) async fn serve(
     client: &Connection,
     header: Option<&Header>,
 ) -> End {
-    let count = Cell::new(0);
     let worker = session.worker();
     let ring = &worker.ring;
     let facts = ClientFacts::new(http, session.client_address(), &session.origin_address(), client.has_tls());
-    let requests = Requests { ring, client, http, facts };
+    let requests = Requests { ring, client, http, facts, has_log: worker.log.is_some() };
+    let log = Log::new(session, http.log_user);
     let first = or(async { Some(requests.next().await) }, async {
         ring.sleep(worker.settings.idle_timeout).await;
         None
@@ -62,20 +66,45 @@ pub(super) async fn serve(
             return End::ClientReset;
         }
         Some(Ok(Next::End)) => return End::ClientClose,
-        Some(Ok(Next::Refused(refusal))) => return refuse(session, client, &refusal, 1).await,
+        Some(Ok(Next::Refused(refusal))) => return refuse(session, client, &refusal, &log, None).await,
         Some(Ok(Next::Request(request))) => request,
     };
     let upstream = match session.connect(client, header, true).await {
         Ok(upstream) => upstream,
         Err(End::ClientLeft) => return End::ClientLeft,
-        Err(end) => return refuse(session, client, &Refusal::of_unconnected(end), 1).await,
+        Err(end) => {
+            let refusal = Refusal::of_unconnected(end);
+            return refuse(session, client, &refusal, &log, Some(first.exchange)).await;
+        }
     };
     let relay = session.relay(client, &upstream);
-    let finish = Exchanges::new(&relay, &requests, &count).run(first).await;
-    finished(session, &relay, finish, count.get()).await
+    let watch = Watch::new(session);
+    let exchanges = Exchanges::new(&relay, &requests, &watch, &log);
+    let finish = exchanges.run(first).await;
+    let unfinished = exchanges.into_unfinished();
+    let unfinished = match (&finish, unfinished) {
+        (Finish::Refused(_), unfinished) => unfinished,
+        (_, Some(exchange)) => {
+            log.end(exchange, &watch);
+            None
+        }
+        (_, None) => None,
+    };
+    watch.ended(match &finish {
+        Finish::UpstreamClosed | Finish::Closing { by: Side::Upstream } => login::Side::Upstream,
+        Finish::CutShort(Side::Upstream) | Finish::Broken(Side::Upstream, _) => login::Side::Upstream,
+        _ => login::Side::Client,
+    });
+    finished(session, &relay, finish, &log, unfinished).await
 }
 
-async fn finished(session: &Session, relay: &Relay<'_>, finish: Finish, count: u64) -> End {
+async fn finished(
+    session: &Session,
+    relay: &Relay<'_>,
+    finish: Finish,
+    log: &Log<'_>,
+    unfinished: Option<Exchange>,
+) -> End {
     let Relay { client, upstream, .. } = *relay;
     match finish {
         Finish::Tunnel => close(client, upstream, relay.run().await),
@@ -102,17 +131,25 @@ async fn finished(session: &Session, relay: &Relay<'_>, finish: Finish, count: u
         Finish::Refused(refusal) => {
             // Whatever it has of the request is not the whole.
             upstream.socket().reset_on_close();
-            refuse(session, client, &refusal, count).await
+            refuse(session, client, &refusal, log, unfinished).await
         }
     }
 }
 
-/// Answers the request `number` ourselves, and ends the connection.
-async fn refuse(session: &Session, client: &Connection, refusal: &Refusal, number: u64) -> End {
-    let request_id = format!("{:016x}-{number}", session.id());
+/// Answers the present request ourselves, and ends the connection.
+async fn refuse(
+    session: &Session,
+    client: &Connection,
+    refusal: &Refusal,
+    log: &Log<'_>,
+    exchange: Option<Exchange>,
+) -> End {
+    let request_id = format!("{:016x}-{}", session.id(), log.count().max(1));
     let (status, _reason) = refusal.status();
     tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
-    if client.send_all(refusal.reply(&request_id).as_bytes()).await.is_ok() {
+    let reply = refusal.reply(&request_id);
+    log.refused(exchange, status, reply.len());
+    if client.send_all(reply.as_bytes()).await.is_ok() {
         part(&session.worker().ring, client).await;
     }
     refusal.end()

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     Reply(String),
     #[error("the upstream closed the connection without a reply")]
     NoReply,
+    #[error("another user has logged in on this client connection (--on-identity-change close)")]
+    IdentityChange,
 }
 
 impl Refusal {
@@ -50,6 +52,8 @@ impl Refusal {
             Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
             Self::Target(TargetError::Connect) => (405, "Method Not Allowed"),
             Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
+            // For clients that may send it again over a connection of its own.
+            Self::IdentityChange => (421, "Misdirected Request"),
             Self::HeadTimeout(_) => (408, "Request Timeout"),
             Self::Unreachable | Self::Reply(_) | Self::NoReply => (502, "Bad Gateway"),
             Self::LocalLimit => (503, "Service Unavailable"),
@@ -65,6 +69,7 @@ impl Refusal {
             Self::ConnectTimeout => End::ConnectTimeout,
             Self::LocalLimit => End::LocalLimit,
             Self::Reply(_) | Self::NoReply => End::BadReply,
+            Self::IdentityChange => End::IdentityChange,
         }
     }
 

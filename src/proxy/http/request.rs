@@ -1,17 +1,20 @@
 //! Reading requests off a client's connection, ready to be passed on.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::or;
 
 use super::body::Rest;
 use super::forwarded::ClientFacts;
 use super::refusal::Refusal;
+use super::watch::Seen;
 use crate::protocol::http1::forward::{self, RequestChanges};
-use crate::protocol::http1::request::{header_slots, read_head};
+use crate::protocol::http1::request::{RequestHead, header_slots, read_head};
 use crate::protocol::http1::response::AnswerTo;
+use crate::protocol::login::Asked;
 use crate::proxy::connection::Connection;
+use crate::proxy::record::RequestWords;
 use crate::proxy::settings::Http;
 use crate::uring::{Expect, Ring};
 
@@ -28,8 +31,7 @@ pub(super) struct Request {
     pub(super) exchange: Exchange,
 }
 
-/// What of a request matters to its reply.
-#[derive(Debug, Clone, Copy)]
+/// A request on its way, and what of it matters to its reply.
 pub(super) struct Exchange {
     pub(super) answer_to: AnswerTo,
     pub(super) is_http11: bool,
@@ -37,8 +39,22 @@ pub(super) struct Exchange {
     pub(super) keep_alive: bool,
     /// The client offers to change to another protocol.
     pub(super) upgrade: bool,
-    /// Some of the reply has gone to the client.
-    pub(super) replied: bool,
+    /// When its head was whole.
+    pub(super) began: Instant,
+    /// What it brings to the login; until the reply is there.
+    pub(super) asked: Option<Asked>,
+    /// For the log, if there is one.
+    pub(super) words: Option<Box<RequestWords>>,
+    /// What is known of the reply, once its head has come.
+    pub(super) reply: Option<ReplyFacts>,
+}
+
+/// What is known of a final reply by its head.
+pub(super) struct ReplyFacts {
+    pub(super) status: u16,
+    pub(super) head_bytes: u64,
+    pub(super) came: Instant,
+    pub(super) seen: Seen,
 }
 
 /// What comes next from a client.
@@ -56,6 +72,8 @@ pub(super) struct Requests<'a> {
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
     pub(super) facts: Option<ClientFacts>,
+    /// Somebody writes a log.
+    pub(super) has_log: bool,
 }
 
 impl Requests<'_> {
@@ -116,9 +134,23 @@ impl Requests<'_> {
             is_http11: request.is_http11,
             keep_alive: request.keep_alive,
             upgrade: request.is_http11 && request.has_item("connection", "upgrade"),
-            replied: false,
+            began: self.ring.now(),
+            asked: Some(Asked::new(request.values("authorization"), self.ring.now())),
+            words: self.has_log.then(|| Box::new(words(&request))),
+            reply: None,
         };
         let body = Rest::of_request(request.body);
         Ok(Some((Request { head, body, exchange }, request.length_bytes)))
+    }
+}
+
+fn words(request: &RequestHead<'_, '_>) -> RequestWords {
+    let text = |name| request.values(name).next().map(|value| String::from_utf8_lossy(value).into());
+    RequestWords {
+        method: request.method.into(),
+        target: request.target.into(),
+        is_http11: request.is_http11,
+        referer: text("referer"),
+        user_agent: text("user-agent"),
     }
 }

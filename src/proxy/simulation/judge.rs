@@ -197,7 +197,7 @@ impl Case<'_> {
                     || self.scenario.descriptors_max < 100
             }
             // Of HTTP, which these sessions do not speak.
-            End::BadRequest | End::BadReply => false,
+            End::BadRequest | End::BadReply | End::IdentityChange => false,
             End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
         };
         assert!(

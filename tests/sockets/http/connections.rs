@@ -1,6 +1,6 @@
 //! How connections go on and end: together.
 
-use super::{GET, OK, acquainted, exchange, proxy};
+use super::{GET, OK, acquainted, exchange, expect_end, proxy};
 use crate::support::{Peer, Server, both_ways, expect_pattern, send_pattern};
 
 #[test]
@@ -59,7 +59,7 @@ fn a_client_that_says_close_gets_its_reply_and_the_end() {
     client.expect_end();
     drop(client);
     upstream.expect_close();
-    assert_eq!(proxy.record().get("end"), "client-close");
+    expect_end(&proxy, "client-close");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn an_upstream_that_says_close_ends_both() {
     client.expect_end();
     drop(client);
     upstream.expect_close();
-    assert_eq!(proxy.record().get("end"), "upstream-close");
+    expect_end(&proxy, "upstream-close");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn an_idle_upstream_that_closes_takes_the_client_with_it() {
     let (client, upstream) = acquainted(&proxy, &server);
     drop(upstream);
     client.expect_end();
-    assert_eq!(proxy.record().get("end"), "upstream-close");
+    expect_end(&proxy, "upstream-close");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn an_idle_client_that_closes_takes_the_upstream_with_it() {
     let (client, upstream) = acquainted(&proxy, &server);
     drop(client);
     upstream.expect_end();
-    assert_eq!(proxy.record().get("end"), "client-close");
+    expect_end(&proxy, "client-close");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_client_that_resets_while_it_waits_takes_the_upstream_with_it() {
     upstream.expect(GET);
     client.reset();
     upstream.expect_close();
-    assert_eq!(proxy.record().get("end"), "client-reset");
+    expect_end(&proxy, "client-reset");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_silent_connection_ends_after_the_idle_timeout() {
     let proxy = proxy(&server, "--idle-timeout 100ms");
     let silent = Peer::connect(proxy.address());
     silent.expect_end();
-    assert_eq!(proxy.record().get("end"), "idle");
+    expect_end(&proxy, "idle");
     let (client, upstream) = acquainted(&proxy, &server);
     client.expect_end();
     upstream.expect_end();

@@ -3,6 +3,7 @@
 mod bodies;
 mod connections;
 mod heads;
+mod logins;
 mod refusals;
 mod strict;
 
@@ -10,7 +11,13 @@ use crate::support::{Launch, Peer, Proxy, Server};
 
 /// A proxy in HTTP mode that leaves the client unnamed, so that heads stay as they are.
 fn proxy(server: &Server, flags: &str) -> Proxy {
-    Launch::to(server.address()).flags("--mode http --forwarded off").flags(flags).start()
+    Launch::to(server.address()).flags("--mode http --forwarded off --log-level debug").flags(flags).start()
+}
+
+/// The one session of the proxy has ended like this; its log has lines for requests only.
+fn expect_end(proxy: &Proxy, word: &str) {
+    let line = proxy.wait_to_say("session ended");
+    assert!(line.contains(&format!("end=\"{word}\"")), "{line}");
 }
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: web\r\n\r\n";

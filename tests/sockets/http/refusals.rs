@@ -1,6 +1,6 @@
 //! Answers of the proxy's own.
 
-use super::{GET, acquainted, proxy};
+use super::{GET, acquainted, expect_end, proxy};
 use crate::support::{Launch, Peer, Proxy, Server, Unanswering, refusing};
 
 /// The whole reply, to the end of the connection.
@@ -32,17 +32,18 @@ fn refused(proxy: &Proxy, request: &[u8], status: &str, said: &str) {
 #[test]
 fn without_an_upstream_there_is_a_page_and_not_a_bare_close() {
     let (_held, address) = refusing();
-    let proxy = Launch::to(&address).flags("--mode http").start();
+    let proxy = Launch::to(&address).flags("--mode http --log-level debug").start();
     refused(&proxy, GET, "502 Bad Gateway", "no upstream could be reached");
-    assert_eq!(proxy.record().get("end"), "refused");
+    expect_end(&proxy, "refused");
 }
 
 #[test]
 fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
     let silent = Unanswering::new();
-    let proxy = Launch::to(silent.address()).flags("--mode http --connect-timeout 50ms").start();
+    let proxy =
+        Launch::to(silent.address()).flags("--mode http --log-level debug --connect-timeout 50ms").start();
     refused(&proxy, GET, "504 Gateway Timeout", "no upstream answered in time");
-    assert_eq!(proxy.record().get("end"), "connect-timeout");
+    expect_end(&proxy, "connect-timeout");
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn heads_over_the_limit_are_refused() {
     refused(&proxy, head.as_bytes(), "431 Request Header Fields Too Large", "2048 bytes");
     let many = format!("GET / HTTP/1.1\r\nHost: web\r\n{}\r\n", "A: 1\r\n".repeat(150));
     refused(&proxy, many.as_bytes(), "431 Request Header Fields Too Large", "too many headers");
-    assert_eq!(proxy.records(2)[0].get("end"), "bad-request");
+    expect_end(&proxy, "bad-request");
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn an_upstream_that_closes_without_a_word_is_a_bad_gateway() {
     upstream.expect(GET);
     drop(upstream);
     assert!(reply(&client).starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
-    assert_eq!(proxy.record().get("end"), "bad-reply");
+    expect_end(&proxy, "bad-reply");
 }
 
 #[test]
