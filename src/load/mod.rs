@@ -24,9 +24,11 @@ pub mod plan;
 pub mod recorder;
 mod request;
 mod run;
+pub mod samples;
 pub mod schedule;
 pub mod summary;
 mod tls;
+pub mod warning;
 mod worker;
 
 pub use failure::{Failure, LoadError};

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::failure::LoadError;
 use super::plan::{Length, Pace, Plan};
 use super::recorder::{Counts, Cut};
-use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Samples, Summary};
+use super::samples::Samples;
+use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Summary};
 use super::worker::{self, Backlog, CUT_PERIOD, Clock, Done, News};
 
 /// Between the last thread's readiness and the clock's start: so that all are waiting for it.
