@@ -129,6 +129,21 @@ fn a_proxy_that_pools_is_caught_with_both_names_and_exit_code_3() {
 }
 
 #[test]
+fn a_leak_is_not_taken_for_an_open_url_or_an_empty_run() {
+    let site = Site::start();
+    for scenario in ["--scenario=login", "--scenario=steady"] {
+        let url = format!("http://{}/whoami", start_pooling_proxy(site.address));
+        let output = run(&[&[url.as_str(), "-n20", "-c2", "-t1", scenario], &TWO_USERS[..]].concat());
+        let report = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{report}");
+        assert!(report.contains("a connection was somebody's before anybody had logged in"), "{report}");
+        for misleading in ["open to everyone", "nothing was measured"] {
+            assert!(!report.contains(misleading), "{scenario}, {misleading}: {report}");
+        }
+    }
+}
+
+#[test]
 fn proving_nothing_is_not_success() {
     let site = Site::start();
     let header = "--identity-header=X-Not-There";

@@ -147,8 +147,10 @@ impl Client {
         let mut connection = self.take_connection()?;
         let reply = match login.ask_anonymously(&mut connection, &mut self.witness).await? {
             Anonymous::Unprotected(reply) => {
+                let is_named = worker.plan.identity.as_ref().is_some_and(|s| self.witness.name(s).is_some());
                 if let Some(counts) = worker.recorder.borrow_mut().counts(began) {
                     counts.unprotected += 1;
+                    counts.inherited += u64::from(is_named);
                 }
                 reply
             }

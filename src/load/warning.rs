@@ -1,6 +1,6 @@
 //! What makes the figures of a run doubtful.
 
-use super::recorder::Leg;
+use super::recorder::{Counts, Leg};
 use super::summary::Summary;
 
 /// What a reader must know before he believes the figures.
@@ -25,6 +25,11 @@ pub enum Warning {
     },
     /// Nobody had to log in.
     Unprotected {
+        /// How often.
+        count: u64,
+    },
+    /// A user was logged in before anybody had logged in.
+    Inherited {
         /// How often.
         count: u64,
     },
@@ -58,6 +63,11 @@ impl std::fmt::Display for Warning {
                     "{count} times the server let the client in without a login: the URL is open to everyone"
                 )
             }
+            Self::Inherited { count } => write!(
+                f,
+                "{count} times a connection was somebody's before anybody had logged in on it: something on the way \
+                 shares connections between clients"
+            ),
             Self::NothingMeasured => f.write_str("nothing was measured; see the errors"),
         }
     }
@@ -92,11 +102,17 @@ impl Summary {
                 answered_per_second: answered as f64 / self.measured_seconds,
             });
         }
-        let unprotected = self.counts.unprotected + self.prepared.counts.unprotected;
-        if unprotected > 0 {
-            warnings.push(Warning::Unprotected { count: unprotected });
+        let of_both = |count: fn(&Counts) -> u64| count(&self.counts) + count(&self.prepared.counts);
+        let (let_in, inherited) = (of_both(|counts| counts.unprotected), of_both(|counts| counts.inherited));
+        // A reply that names a user is nobody's proof of an open URL.
+        if let_in > inherited {
+            warnings.push(Warning::Unprotected { count: let_in - inherited });
         }
-        if self.counts.requests == 0 && self.counts.logins == 0 {
+        if inherited > 0 {
+            warnings.push(Warning::Inherited { count: inherited });
+        }
+        // Where nobody had to log in that is why no login was measured, and it was said above.
+        if self.counts.requests == 0 && self.counts.logins == 0 && self.counts.unprotected == 0 {
             warnings.push(Warning::NothingMeasured);
         }
         warnings
@@ -124,5 +140,16 @@ mod tests {
             "{warnings:?}"
         );
         assert_eq!(summary(&[]).warnings(), [Warning::NothingMeasured]);
+    }
+
+    #[test]
+    fn a_connection_that_was_somebodys_already_is_no_open_url() {
+        let mut login = summary(&[]);
+        login.counts.unprotected = 3;
+        assert_eq!(login.warnings(), [Warning::Unprotected { count: 3 }]);
+        login.counts.inherited = 3;
+        assert_eq!(login.warnings(), [Warning::Inherited { count: 3 }]);
+        login.prepared.counts.unprotected = 2;
+        assert_eq!(login.warnings(), [Warning::Unprotected { count: 2 }, Warning::Inherited { count: 3 }]);
     }
 }
