@@ -144,6 +144,8 @@ pub struct Counts {
     pub unprotected: u64,
     /// Of those, the ones whose reply named a user: another's login was on the connection already.
     pub inherited: u64,
+    /// Answers to a recorded Type 1 that are not the recorded Type 2.
+    pub other_challenges: u64,
     /// Failures by class.
     pub errors: BTreeMap<ErrorClass, u64>,
 }
@@ -160,6 +162,7 @@ impl Counts {
         self.challenges += other.challenges;
         self.unprotected += other.unprotected;
         self.inherited += other.inherited;
+        self.other_challenges += other.other_challenges;
         for (class, count) in &other.errors {
             *self.errors.entry(*class).or_default() += count;
         }

@@ -33,6 +33,11 @@ pub enum Warning {
         /// How often.
         count: u64,
     },
+    /// Recorded logins met challenges that they are not for.
+    OtherChallenges {
+        /// How often.
+        count: u64,
+    },
     /// Nothing was measured.
     NothingMeasured,
 }
@@ -67,6 +72,12 @@ impl std::fmt::Display for Warning {
                 f,
                 "{count} times a connection was somebody's before anybody had logged in on it: something on the way \
                  shares connections between clients"
+            ),
+            Self::OtherChallenges { count } => write!(
+                f,
+                "{count} times the server's challenge was not the recorded one, and a recorded login fits that one \
+                 only; replay against a server with a fixed challenge (`iisplice mock --fixed-challenge HEX`, with the \
+                 file's server_challenge), or log in live with --auth and --users"
             ),
             Self::NothingMeasured => f.write_str("nothing was measured; see the errors"),
         }
@@ -110,6 +121,10 @@ impl Summary {
         }
         if inherited > 0 {
             warnings.push(Warning::Inherited { count: inherited });
+        }
+        let other_challenges = of_both(|counts| counts.other_challenges);
+        if other_challenges > 0 {
+            warnings.push(Warning::OtherChallenges { count: other_challenges });
         }
         // Where nobody had to log in that is why no login was measured, and it was said above.
         if self.counts.requests == 0 && self.counts.logins == 0 && self.counts.unprotected == 0 {

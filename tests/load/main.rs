@@ -1,13 +1,14 @@
-//! `iisplice load` as a user runs it, against small servers made here.
+//! `iisplice load` as a user runs it, against small servers made here and against the mock.
 
-#[path = "load/hlog.rs"]
 mod hlog;
-#[path = "load/site.rs"]
+mod mock;
+mod replay;
 mod site;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 
+use mock::Mock;
 use serde_json::Value;
 use site::{PASSWORD, STALL, Site, start_pooling_proxy};
 
@@ -333,46 +334,6 @@ fn the_search_finds_a_rate_that_one_connection_can_keep() {
     let rate = result["runs"][0]["offered"]["first_per_second"].as_f64().unwrap();
     assert!((10.0..60.0).contains(&rate), "{rate}: {steps}");
     assert!(steps.contains("10 /s: p90<200ms kept") && steps.contains("missed"), "{steps}");
-}
-
-/// `iisplice mock` on a free port; ends with the test.
-struct Mock {
-    process: Child,
-    url: String,
-}
-
-impl Mock {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
-        command.args([
-            "mock",
-            "--listen=127.0.0.1:0",
-            "--user=CORP\\alice:secret",
-            "--user=CORP\\bob:secret",
-        ]);
-        let mut process = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("mock IIS on ") {
-            line.clear();
-            assert_ne!(
-                std::io::BufRead::read_line(&mut log, &mut line).unwrap(),
-                0,
-                "the mock did not start"
-            );
-        }
-        // What else it logs is read away, so that it never waits for us.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let url = line.trim().rsplit_once("mock IIS on ").unwrap().1.to_owned();
-        Self { process, url }
-    }
-}
-
-impl Drop for Mock {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[test]
