@@ -154,6 +154,16 @@ fn proving_nothing_is_not_success() {
 }
 
 #[test]
+fn no_latency_is_shorter_than_the_server_took() {
+    let mock = Mock::start(&[]);
+    let url = format!("{}/slow/20", mock.url);
+    let result = measure(&[&[url.as_str(), "-n40", "-c4"], &TWO_USERS[..3]].concat());
+    let request = &result["legs"]["request"];
+    // The histogram's step at 20 ms is some microseconds wide, and a percentile is its upper end.
+    assert!(number(&request["percentiles_ns"]["p50"]) >= 20_000_000, "{request}");
+}
+
+#[test]
 fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
     let duration = ["-d4s", "--warmup=0s", "-c1", "-t1"];
     let stall_ms = STALL.1.as_millis() as u64 - STALL.0.as_millis() as u64;
