@@ -166,6 +166,7 @@ impl Demo {
             pace: Pace::Closed,
             source_addresses: vec![],
             timeout: TIMEOUT,
+            record: None,
             command: command.to_owned(),
         };
         // Ctrl-C ends the whole process; nothing ends a run alone.
