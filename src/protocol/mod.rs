@@ -5,11 +5,13 @@
 //!
 //! | module | what it speaks |
 //! | --- | --- |
+//! | [`client_hello`] | how a TLS connection starts, and which site it is for |
 //! | [`http1`] | HTTP/1.1 heads and bodies |
 //! | [`ntlm`] | NTLM messages and logins, both sides |
 //! | [`proxy_protocol`] | the line before a connection that names its client |
 //! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
 
+pub mod client_hello;
 mod der;
 pub mod http1;
 pub mod ntlm;
