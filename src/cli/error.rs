@@ -46,6 +46,12 @@ pub enum Error {
     /// Steering to the worker on a CPU where workers have none.
     #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
     SteerUnpinned,
+    /// Flags that contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// A file for TLS that is not what it should be.
+    #[error(transparent)]
+    Tls(#[from] crate::control::tls::Error),
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
         "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
@@ -69,7 +75,9 @@ impl Error {
             | Self::UsersFile { .. }
             | Self::ProtectionWithoutTls
             | Self::ListenPath(_)
-            | Self::SteerUnpinned => ExitCode::from(2),
+            | Self::SteerUnpinned
+            | Self::Usage(_)
+            | Self::Tls(_) => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }

@@ -8,10 +8,11 @@ use super::log_writer::LogWriter;
 use super::signals::Signals;
 use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
+use super::tls::{Comparison, Terminated, Termination};
 use super::{Error, Plan};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
-use crate::proxy::settings::{Settings, WorkerSettings};
+use crate::proxy::settings::{ClientTls, Settings, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, Address, PipeSet};
@@ -25,7 +26,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// What this host does not allow, or the first failure of a worker.
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
-    let Plan { settings, workers, access_log, descriptors_max } = plan;
+    let Plan { settings, workers, access_log, certificates, descriptors_max } = plan;
     let settings = Arc::new(settings);
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
@@ -58,8 +59,16 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
 
+    if let Some((_, terminated)) = &certificates {
+        say(terminated, &settings);
+    }
+
     let (supervisor, stops) = start_workers(&settings, workers, sockets, pipes, log.as_ref())?;
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
+
+    if let Some((_, terminated)) = &certificates {
+        compare(terminated, &settings);
+    }
 
     let mut asked = None;
     let end = supervisor.wait(|command| match command {
@@ -70,6 +79,13 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         Command::ReopenLog => {
             if let Some(log) = &log {
                 log.reopen();
+            }
+        }
+        Command::Reload => {
+            if let (Some((files, _)), Some(tls)) = (&certificates, &settings.client_tls) {
+                reload(files, tls, &settings);
+            } else {
+                tracing::warn!("nothing to read again: settings are flags, restart to change them");
             }
         }
     });
@@ -84,6 +100,47 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         End::AtOnce => tracing::info!(drained_ms, "stopped at once"),
     }
     Ok(())
+}
+
+/// Reads certificates and keys again, for connections to come. What cannot be used changes nothing.
+fn reload(files: &Termination, tls: &ClientTls, settings: &Settings) {
+    match files.read() {
+        Ok(terminated) => {
+            tls.config.store(Arc::clone(&terminated.config));
+            tracing::info!("certificates were read again; connections to come are shown them");
+            say(&terminated, settings);
+            compare(&terminated, settings);
+        }
+        Err(error) => tracing::error!(%error, "certificates are not replaced"),
+    }
+}
+
+/// Says what an operator should know about certificates before clients find out.
+fn say(terminated: &Terminated, settings: &Settings) {
+    for warning in &terminated.warnings {
+        tracing::warn!("{warning}");
+    }
+    if settings.upstream_tls.is_none() {
+        tracing::info!(
+            "TLS ends here and goes on as plain HTTP: where IIS requires Extended Protection, logins will fail; \
+             pass TLS through with --sni-route, or add --upstream-tls and show clients the same certificate"
+        );
+    }
+}
+
+/// Where both legs have TLS, looks whether they show the same certificate.
+fn compare(terminated: &Terminated, settings: &Settings) {
+    if settings.upstream_tls.is_none() {
+        return;
+    }
+    let comparison = Comparison {
+        shown: terminated.leaves.clone(),
+        upstreams: settings.upstreams.clone(),
+        send_proxy: settings.send_proxy,
+    };
+    if let Err(error) = comparison.start() {
+        tracing::warn!(%error, "no thread to look at upstreams' certificates with");
+    }
 }
 
 /// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on. Whoever waits for the

@@ -100,8 +100,13 @@ mod tests {
                 Upstream {
                     name: "iis1:80".to_owned(),
                     addresses: vec![ip("192.0.2.1:80"), ip("[2001:db8::1]:80")],
+                    tls_name: None,
                 },
-                Upstream { name: "192.0.2.2:80".to_owned(), addresses: vec![ip("192.0.2.2:80")] },
+                Upstream {
+                    name: "192.0.2.2:80".to_owned(),
+                    addresses: vec![ip("192.0.2.2:80")],
+                    tls_name: None,
+                },
             ],
             workers: &[worker(Some(0)), worker(Some(3))],
             features: &Features { release: "6.18.0".to_owned(), optional: vec!["no-iowait"] },
@@ -121,7 +126,11 @@ mod tests {
     fn what_there_is_not_is_said_too() {
         let start_up = StartUp {
             listeners: &[ip("0.0.0.0:80")],
-            upstreams: &[Upstream { name: "192.0.2.2:80".to_owned(), addresses: vec![ip("192.0.2.2:80")] }],
+            upstreams: &[Upstream {
+                name: "192.0.2.2:80".to_owned(),
+                addresses: vec![ip("192.0.2.2:80")],
+                tls_name: None,
+            }],
             workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
             features: &Features { release: "6.1.0".to_owned(), optional: vec![] },
             descriptors_max: 1024,

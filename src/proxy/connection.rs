@@ -154,7 +154,7 @@ impl Connection {
     /// As recv(2); `InvalidData` for what is not TLS where TLS is spoken.
     pub(super) async fn receive(&self, mut expect: Expect) -> io::Result<Option<Arrived>> {
         loop {
-            if self.tls().is_some_and(|tls| tls.peer_has_ended()) {
+            if self.tls().is_some_and(Tls::peer_has_ended) {
                 return Ok(None);
             }
             // Whoever waits holds no buffer: peers that send half a head and no more could take them all.

@@ -54,6 +54,14 @@ pub enum End {
     ConnectTimeout,
     /// The PROXY header was malformed, oversized, or did not come in time.
     ProxyHeader,
+    /// The client's TLS handshake failed.
+    TlsClient,
+    /// The upstream's TLS handshake failed.
+    TlsUpstream,
+    /// The client did not send its TLS hello in time.
+    HelloTimeout,
+    /// No route takes what the client asks for, and there is no default.
+    NoRoute,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
     /// The proxy was stopping and the drain time-out was over.
@@ -73,6 +81,10 @@ impl End {
             Self::Refused => "refused",
             Self::ConnectTimeout => "connect-timeout",
             Self::ProxyHeader => "proxy-header",
+            Self::TlsClient => "tls-client",
+            Self::TlsUpstream => "tls-upstream",
+            Self::HelloTimeout => "hello-timeout",
+            Self::NoRoute => "no-route",
             Self::LocalLimit => "local-limit",
             Self::Drain => "drain",
         }

@@ -1,7 +1,7 @@
 //! A session: one client connection and the upstream connection made for it, from accept to close.
 //!
 //! ```text
-//!   accept -> look (PROXY header) -> choose and connect -> greet (PROXY header) -> relay -> close -> record
+//!   accept -> look (PROXY header, TLS) -> choose and connect -> greet (PROXY header, TLS) -> relay -> close -> record
 //! ```
 //!
 //! Both sockets are locals of [`Session::serve`]. They end with it, and no code path hands either to anybody
@@ -11,15 +11,19 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::future::or;
+use rustls::ClientConfig;
 
 use super::client_header;
 use super::connection::Connection;
 use super::meter::{Meter, Side};
+use super::opening;
 use super::record::{End, Record};
 use super::relay::{Outcome, Relay};
+use super::tls::handshake;
 use super::upstream::{self, Unconnected};
 use super::worker::{Seat, Worker};
 use crate::protocol::proxy_protocol;
@@ -88,7 +92,14 @@ impl Session {
         };
         self.proxied.set(header.as_deref().and_then(client_header::source));
 
-        let connected = or(async { Some(upstream::connect(&self.worker).await) }, async {
+        let group = match settings.routes.default {
+            Some(group) if !settings.looks_at_clients() => group,
+            _ => match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
+                Ok(group) => group,
+                Err(end) => return end,
+            },
+        };
+        let connected = or(async { Some(upstream::connect(&self.worker, group).await) }, async {
             self.client_left(client).await;
             None
         })
@@ -109,6 +120,11 @@ impl Session {
             && let Err(error) = Box::pin(self.greet(version, header.as_deref(), client, &upstream)).await
         {
             return close(client, &upstream, Outcome::Broken { side: Side::Upstream, error });
+        }
+        if let Some(config) = &self.worker.upstream_tls
+            && !Box::pin(self.secure(config, &upstream)).await
+        {
+            return End::TlsUpstream;
         }
         let relay = Relay {
             ring,
@@ -149,6 +165,21 @@ impl Session {
         let addresses = client_header::addresses(header, &self.client_address, local.as_ref());
         let header = proxy_protocol::write(version, addresses);
         upstream.send_all(&header).await
+    }
+
+    /// Shakes hands with the upstream, as far as it proves who it is. False when there can be no TLS with it.
+    async fn secure(&self, config: &Arc<ClientConfig>, upstream: &Connection) -> bool {
+        let settings = &self.worker.settings;
+        let server = self.upstream.get().map(|index| &settings.upstreams[index]);
+        let Some((server, name)) = server.and_then(|server| Some((server, server.tls_name.clone()?))) else {
+            unreachable!("with TLS every upstream has a name to prove")
+        };
+        let (config, timeout) = (Arc::clone(config), settings.connect_timeout);
+        let secured = handshake::connect(&self.worker.ring, upstream, config, name, timeout).await;
+        if let Err(error) = &secured {
+            tracing::warn!(upstream = server.name, %error, "no TLS with an upstream, closing");
+        }
+        secured.is_ok()
     }
 }
 

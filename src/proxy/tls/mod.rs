@@ -1,5 +1,6 @@
 //! TLS on either side of a session, by rustls: bytes in, bytes out.
 
+pub mod certificates;
 pub(super) mod handshake;
 
 use std::cell::{Cell, RefCell};
