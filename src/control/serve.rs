@@ -48,6 +48,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let start_up = StartUp {
         listeners: addresses,
         upstreams: &settings.upstreams,
+        tls: where_tls_is(&settings),
         workers: &workers,
         features: &features,
         descriptors_max,
@@ -59,6 +60,11 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
 
+    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
+        tracing::warn!(
+            "--upstream-insecure is set: whoever sits between here and the servers can read logins along"
+        );
+    }
     if let Some((_, terminated)) = &certificates {
         say(terminated, &settings);
     }
@@ -112,6 +118,15 @@ fn reload(files: &Termination, tls: &ClientTls, settings: &Settings) {
             compare(&terminated, settings);
         }
         Err(error) => tracing::error!(%error, "certificates are not replaced"),
+    }
+}
+
+fn where_tls_is(settings: &Settings) -> Option<&'static str> {
+    match (&settings.client_tls, &settings.upstream_tls) {
+        (Some(_), Some(_)) => Some("clients,upstreams"),
+        (Some(_), None) => Some("clients"),
+        (None, Some(_)) => Some("upstreams"),
+        (None, None) => settings.routes.depend_on_hello().then_some("passed-through"),
     }
 }
 

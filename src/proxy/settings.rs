@@ -25,7 +25,7 @@ pub struct Settings {
     /// TLS that ends here, if it does.
     pub client_tls: Option<ClientTls>,
     /// TLS with every upstream: each has a name to prove then.
-    pub upstream_tls: Option<Arc<ClientConfig>>,
+    pub upstream_tls: Option<UpstreamTls>,
     /// How long one upstream may take to accept a connection.
     pub connect_timeout: Duration,
     /// How long a session may go without a byte in either direction.
@@ -58,6 +58,15 @@ pub struct Upstream {
     pub addresses: Vec<Address>,
     /// With TLS: who it has to prove to be.
     pub tls_name: Option<ServerName<'static>>,
+}
+
+/// TLS with upstreams.
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// Without sessions to resume; every worker has its own.
+    pub config: Arc<ClientConfig>,
+    /// Certificates prove nothing.
+    pub trusts_everybody: bool,
 }
 
 /// TLS with clients.

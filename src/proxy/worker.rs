@@ -108,7 +108,7 @@ impl Worker {
                 keepalive: settings.tcp.keepalive,
                 user_timeout: settings.tcp.user_timeout,
             },
-            upstream_tls: settings.upstream_tls.as_deref().map(with_own_sessions),
+            upstream_tls: settings.upstream_tls.as_ref().map(|tls| with_own_sessions(&tls.config)),
             settings,
             log,
             sessions: Cell::new(0),

@@ -6,6 +6,8 @@
 mod access_log;
 mod end_of_service;
 mod endings;
+mod extended_protection;
+mod hello;
 mod limits;
 mod many;
 mod proxy_header;
@@ -13,5 +15,6 @@ mod relay;
 mod shortage;
 mod start_up;
 mod support;
+mod tls;
 mod upstreams;
 mod workers;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::{ArgGroup, Args};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::{HOUR, MILLISECOND, connectable};
@@ -16,7 +15,7 @@ use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
 use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, client_config};
 use crate::proxy::routes::{Group, Routes};
-use crate::proxy::settings::{ClientTls, Upstream};
+use crate::proxy::settings::{ClientTls, Upstream, UpstreamTls};
 
 /// How long a client's TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,7 +146,7 @@ impl TlsArgs {
         Ok(Some((termination, terminated, ClientTls { config, handshake_timeout: HANDSHAKE_TIMEOUT })))
     }
 
-    pub(super) fn upstream_tls(&self) -> Result<Option<Arc<ClientConfig>>, Error> {
+    pub(super) fn upstream_tls(&self) -> Result<Option<UpstreamTls>, Error> {
         if !self.upstream_tls {
             return Ok(None);
         }
@@ -157,7 +156,8 @@ impl TlsArgs {
             ca_flag: "--upstream-ca",
             insecure_flag: "--upstream-insecure",
         };
-        Ok(Some(Arc::new(client_config(trust)?)))
+        let config = Arc::new(client_config(trust)?);
+        Ok(Some(UpstreamTls { config, trusts_everybody: self.upstream_insecure }))
     }
 
     fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {

@@ -42,13 +42,13 @@ pub(in crate::proxy) async fn accept(
     config: Arc<ServerConfig>,
     timeout: Duration,
 ) -> Result<(), Error> {
-    let tls = Tls::server(config).map_err(refused)?;
     or(
         async {
+            // Who says nothing costs no memory.
             if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
                 return Err(Error::Left);
             }
-            shake_hands(ring, client, tls).await
+            shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
         },
         expired(ring, timeout),
     )
