@@ -23,6 +23,7 @@ use crate::load::{self, LoadError, Summary};
 use crate::mock::{self, Mock};
 use crate::protocol::ntlm::Credentials;
 use crate::proxy::bind::{self, Bound};
+use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::uring::{self, Address, PipeSet};
@@ -178,7 +179,15 @@ impl Demo {
 fn proxy_settings(site: SocketAddr) -> Settings {
     Settings {
         listeners: vec![Address::Ip(LOOPBACK)],
-        upstreams: vec![Upstream { name: site.to_string(), addresses: vec![Address::Ip(site)] }],
+        upstreams: vec![Upstream {
+            name: site.to_string(),
+            addresses: vec![Address::Ip(site)],
+            tls_name: None,
+        }],
+        routes: Routes::all(1),
+        peek_timeout: TIMEOUT,
+        client_tls: None,
+        upstream_tls: None,
         connect_timeout: TIMEOUT,
         idle_timeout: TIMEOUT,
         send_proxy: None,

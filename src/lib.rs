@@ -10,7 +10,7 @@
 //! | [`uring`] | the kernel: rings, operations, buffers, pipes, deadlines; the only `unsafe` | - |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging | - |
 //! | [`proxy`] | listener, session, upstream, relay | `uring`, `protocol` |
-//! | [`control`] | the slow path: limits, signals, supervision, logs | `proxy` |
+//! | [`control`] | the slow path: limits, signals, supervision, certificates, logs | `proxy` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
 //! | [`report`] | summaries as text, JSON, HTML and histograms' own formats | `load` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |

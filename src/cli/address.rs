@@ -1,5 +1,6 @@
 //! Addresses as an operator writes them: `HOST:PORT`, `[v6]:PORT`, `unix:PATH`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -74,6 +75,15 @@ impl Unresolved {
             Place::Known(Address::Ip(address)) => address.port() == 0,
             Place::Known(Address::Unix(_)) => false,
             Place::Named { port, .. } => *port == 0,
+        }
+    }
+
+    /// The host as written, without brackets; none for a Unix socket.
+    pub(super) fn host(&self) -> Option<Cow<'_, str>> {
+        match &self.place {
+            Place::Known(Address::Ip(address)) => Some(address.ip().to_string().into()),
+            Place::Known(Address::Unix(_)) => None,
+            Place::Named { host, .. } => Some(host.into()),
         }
     }
 

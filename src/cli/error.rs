@@ -52,6 +52,12 @@ pub enum Error {
     /// Trust in what is replaced anyway.
     #[error("--trust says whose X-Forwarded-For is added to; add --forwarded append, or leave it out")]
     TrustWithoutAppend,
+    /// Flags that contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// A file for TLS that is not what it should be.
+    #[error(transparent)]
+    Tls(#[from] crate::control::tls::Error),
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
         "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
@@ -77,7 +83,9 @@ impl Error {
             | Self::ListenPath(_)
             | Self::NeedsHttp(_)
             | Self::TrustWithoutAppend
-            | Self::SteerUnpinned => ExitCode::from(2),
+            | Self::SteerUnpinned
+            | Self::Usage(_)
+            | Self::Tls(_) => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }

@@ -1,6 +1,7 @@
 //! `iisplice proxy`.
 
 mod http;
+mod tls;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::control::limits::Host;
 use crate::control::{AccessLog, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettings};
+use crate::proxy::settings::{Mode, Settings, Splice, Tcp, WorkerSettings};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,7 +45,10 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
     listen: Vec<Unresolved>,
     /// A server to relay to; several are taken in turn, names are resolved at start [nginx: proxy_pass, upstream]
-    #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses", value_parser = connectable)]
+    #[arg(
+        long, value_name = "ADDR", required_unless_present = "routes", help_heading = "Addresses",
+        value_parser = connectable
+    )]
     upstream: Vec<Unresolved>,
     /// Send servers a PROXY header with the client's address; IIS answers it with 400 [nginx: proxy_protocol]
     #[arg(long, value_name = "VERSION", default_value = "off", help_heading = "Addresses")]
@@ -59,6 +63,9 @@ pub struct ProxyArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     accept_proxy_timeout: Duration,
+
+    #[command(flatten)]
+    tls: tls::TlsArgs,
 
     /// Threads that serve, each with its own ring and listeners [default: the CPUs in the affinity mask] [nginx:
     /// worker_processes]
@@ -212,11 +219,12 @@ impl ProxyArgs {
             return Err(Error::SteerUnpinned);
         }
         let listeners = listeners(&self.listen)?;
-        let upstreams = self
-            .upstream
-            .iter()
-            .map(|server| Ok(Upstream { name: server.to_string(), addresses: server.resolve("upstream")? }))
-            .collect::<Result<_, Error>>()?;
+        self.tls.check()?;
+        let (upstreams, routes) = self.tls.servers(&self.upstream)?;
+        let (certificates, client_tls) = match self.tls.client_tls()? {
+            None => (None, None),
+            Some((files, terminated, client_tls)) => (Some((files, terminated)), Some(client_tls)),
+        };
         let workers = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
         let is_combined = matches!(self.log_format, LogFormat::Combined);
@@ -227,6 +235,10 @@ impl ProxyArgs {
         let settings = Settings {
             listeners,
             upstreams,
+            routes,
+            peek_timeout: self.tls.peek_timeout(),
+            client_tls,
+            upstream_tls: self.tls.upstream_tls()?,
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
             send_proxy: match self.send_proxy {
@@ -251,7 +263,7 @@ impl ProxyArgs {
             mode,
             drain_timeout: self.drain_timeout,
         };
-        Ok(Plan { settings, workers, access_log, descriptors_max: host.descriptors_max })
+        Ok(Plan { settings, workers, access_log, certificates, descriptors_max: host.descriptors_max })
     }
 
     /// How many workers there are, where each runs, and its share of the connections.

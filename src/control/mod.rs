@@ -17,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use self::tls::{Terminated, Termination};
 use crate::proxy;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Settings, WorkerSettings};
@@ -29,6 +30,7 @@ mod serve;
 pub mod signals;
 pub mod start_up;
 pub mod supervise;
+pub mod tls;
 
 pub use serve::serve;
 pub(crate) use serve::{Workers, start_workers};
@@ -42,6 +44,8 @@ pub struct Plan {
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is kept.
     pub access_log: Option<AccessLog>,
+    /// Where certificates come from, if TLS ends here, and what was in the files.
+    pub certificates: Option<(Termination, Terminated)>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
 }

@@ -9,11 +9,12 @@ use super::logins;
 use super::signals::Signals;
 use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
+use super::tls::{Comparison, Terminated, Termination};
 use super::{Error, Plan};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
 use crate::proxy::counters::Counters;
-use crate::proxy::settings::{Mode, Settings, WorkerSettings};
+use crate::proxy::settings::{ClientTls, Mode, Settings, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, Address, PipeSet};
@@ -27,7 +28,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// What this host does not allow, or the first failure of a worker.
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
-    let Plan { settings, workers, access_log, descriptors_max } = plan;
+    let Plan { settings, workers, access_log, certificates, descriptors_max } = plan;
     let settings = Arc::new(settings);
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
@@ -49,6 +50,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let start_up = StartUp {
         listeners: addresses,
         upstreams: &settings.upstreams,
+        tls: where_tls_is(&settings),
         workers: &workers,
         features: &features,
         descriptors_max,
@@ -60,6 +62,15 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
 
+    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
+        tracing::warn!(
+            "--upstream-insecure is set: whoever sits between here and the servers can read logins along"
+        );
+    }
+    if let Some((_, terminated)) = &certificates {
+        say(terminated, &settings);
+    }
+
     let Workers { supervisor, stops, counters } =
         start_workers(&settings, workers, sockets, pipes, log.as_ref())?;
     if matches!(settings.mode, Mode::Http(_)) {
@@ -67,6 +78,10 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         logins::watch(counters.clone(), upstreams).map_err(Error::Resource)?;
     }
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
+
+    if let Some((_, terminated)) = &certificates {
+        compare(terminated, &settings);
+    }
 
     let mut asked = None;
     let end = supervisor.wait(|command| match command {
@@ -77,6 +92,13 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         Command::ReopenLog => {
             if let Some(log) = &log {
                 log.reopen();
+            }
+        }
+        Command::Reload => {
+            if let (Some((files, _)), Some(tls)) = (&certificates, &settings.client_tls) {
+                reload(files, tls, &settings);
+            } else {
+                tracing::warn!("nothing to read again: settings are flags, restart to change them");
             }
         }
     });
@@ -94,6 +116,56 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         End::AtOnce => tracing::info!(drained_ms, "stopped at once"),
     }
     Ok(())
+}
+
+/// Reads certificates and keys again, for connections to come. What cannot be used changes nothing.
+fn reload(files: &Termination, tls: &ClientTls, settings: &Settings) {
+    match files.read() {
+        Ok(terminated) => {
+            tls.config.store(Arc::clone(&terminated.config));
+            tracing::info!("certificates were read again; connections to come are shown them");
+            say(&terminated, settings);
+            compare(&terminated, settings);
+        }
+        Err(error) => tracing::error!(%error, "certificates are not replaced"),
+    }
+}
+
+fn where_tls_is(settings: &Settings) -> Option<&'static str> {
+    match (&settings.client_tls, &settings.upstream_tls) {
+        (Some(_), Some(_)) => Some("clients,upstreams"),
+        (Some(_), None) => Some("clients"),
+        (None, Some(_)) => Some("upstreams"),
+        (None, None) => settings.routes.depend_on_hello().then_some("passed-through"),
+    }
+}
+
+/// Says what an operator should know about certificates before clients find out.
+fn say(terminated: &Terminated, settings: &Settings) {
+    for warning in &terminated.warnings {
+        tracing::warn!("{warning}");
+    }
+    if settings.upstream_tls.is_none() {
+        tracing::info!(
+            "TLS ends here and goes on as plain HTTP: where IIS requires Extended Protection, logins will fail; \
+             pass TLS through with --sni-route, or add --upstream-tls and show clients the same certificate"
+        );
+    }
+}
+
+/// Where both legs have TLS, looks whether they show the same certificate.
+fn compare(terminated: &Terminated, settings: &Settings) {
+    if settings.upstream_tls.is_none() {
+        return;
+    }
+    let comparison = Comparison {
+        shown: terminated.leaves.clone(),
+        upstreams: settings.upstreams.clone(),
+        send_proxy: settings.send_proxy,
+    };
+    if let Err(error) = comparison.start() {
+        tracing::warn!(%error, "no thread to look at upstreams' certificates with");
+    }
 }
 
 /// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on. Whoever waits for the

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | SIGTERM, SIGINT | drain; the second one ends at once |
 //! | SIGUSR1 | open the access log anew |
-//! | SIGHUP | noted in the log: there is no file to read again |
+//! | SIGHUP | read certificates again |
 //!
 //! SIGPIPE is ignored from the start of a Rust program on; splice(2) could not be told otherwise.
 
@@ -48,13 +48,7 @@ impl Signals {
                 let request = match signal {
                     Signal::SIGTERM | Signal::SIGINT => Request::Stop,
                     Signal::SIGUSR1 => Request::ReopenLog,
-                    other => {
-                        tracing::warn!(
-                            signal = other.as_str(),
-                            "nothing to read again: settings are flags, restart to change them"
-                        );
-                        continue;
-                    }
+                    _hang_up => Request::Reload,
                 };
                 tracing::info!(signal = signal.as_str(), "signal taken");
                 if events.send(Event::Request(request)).is_err() {

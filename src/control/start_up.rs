@@ -12,6 +12,8 @@ pub struct StartUp<'a> {
     pub listeners: &'a [Address],
     /// As resolved.
     pub upstreams: &'a [Upstream],
+    /// Where TLS ends or begins, or whose hello is looked at; nothing where it is of no interest.
+    pub tls: Option<&'static str>,
     /// One for each worker.
     pub workers: &'a [WorkerSettings],
     /// What the kernel has.
@@ -30,6 +32,9 @@ impl Display for StartUp<'_> {
         let pipes_wanted: usize = self.workers.iter().map(|worker| usize::from(worker.pipes)).sum();
         write!(f, "serving listeners={}", List(self.listeners))?;
         write!(f, " upstreams={}", List(&self.upstreams.iter().map(Server).collect::<Vec<_>>()))?;
+        if let Some(tls) = self.tls {
+            write!(f, " tls={tls}")?;
+        }
         write!(f, " workers={}", self.workers.len())?;
         match self.workers.iter().map(|worker| worker.cpu).collect::<Option<Vec<_>>>() {
             Some(cpus) => write!(f, " cpus={}", List(&cpus))?,
@@ -100,9 +105,15 @@ mod tests {
                 Upstream {
                     name: "iis1:80".to_owned(),
                     addresses: vec![ip("192.0.2.1:80"), ip("[2001:db8::1]:80")],
+                    tls_name: None,
                 },
-                Upstream { name: "192.0.2.2:80".to_owned(), addresses: vec![ip("192.0.2.2:80")] },
+                Upstream {
+                    name: "192.0.2.2:80".to_owned(),
+                    addresses: vec![ip("192.0.2.2:80")],
+                    tls_name: None,
+                },
             ],
+            tls: Some("clients,upstreams"),
             workers: &[worker(Some(0)), worker(Some(3))],
             features: &Features { release: "6.18.0".to_owned(), optional: vec!["no-iowait"] },
             descriptors_max: 20_000,
@@ -112,7 +123,7 @@ mod tests {
         assert_eq!(
             start_up.to_string(),
             "serving listeners=0.0.0.0:80,unix:/run/app.sock \
-             upstreams=iis1:80(192.0.2.1:80,[2001:db8::1]:80),192.0.2.2:80 workers=2 cpus=0,3 connections_max=9800 \
+             upstreams=iis1:80(192.0.2.1:80,[2001:db8::1]:80),192.0.2.2:80 tls=clients,upstreams workers=2 cpus=0,3 connections_max=9800 \
              descriptors_max=20000 kernel=6.18.0 features=no-iowait pipes=100/128 pipe_bytes=1048576"
         );
     }
@@ -121,7 +132,12 @@ mod tests {
     fn what_there_is_not_is_said_too() {
         let start_up = StartUp {
             listeners: &[ip("0.0.0.0:80")],
-            upstreams: &[Upstream { name: "192.0.2.2:80".to_owned(), addresses: vec![ip("192.0.2.2:80")] }],
+            upstreams: &[Upstream {
+                name: "192.0.2.2:80".to_owned(),
+                addresses: vec![ip("192.0.2.2:80")],
+                tls_name: None,
+            }],
+            tls: None,
             workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
             features: &Features { release: "6.1.0".to_owned(), optional: vec![] },
             descriptors_max: 1024,

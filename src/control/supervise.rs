@@ -39,6 +39,8 @@ pub enum Request {
     Stop,
     /// To open the access log anew.
     ReopenLog,
+    /// To read certificates again.
+    Reload,
 }
 
 /// What the supervisor has done by others.
@@ -48,6 +50,8 @@ pub enum Command {
     Drain,
     /// The access log is to be opened anew.
     ReopenLog,
+    /// Certificates are to be read again.
+    Reload,
 }
 
 /// How it ended without a failure.
@@ -139,6 +143,7 @@ impl Supervisor {
                     carry_out(Command::Drain);
                 }
                 Event::Request(Request::ReopenLog) => carry_out(Command::ReopenLog),
+                Event::Request(Request::Reload) => carry_out(Command::Reload),
                 Event::Ended { worker, fault: Some(fault) } => return Err(WorkerFailure { worker, fault }),
                 Event::Ended { worker, fault: None } if !is_draining => {
                     return Err(WorkerFailure { worker, fault: Fault::Ended });

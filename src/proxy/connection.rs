@@ -8,7 +8,7 @@
 //!
 //! Between two connections without TLS the relay leaves this way: it moves buffers and pipes from socket to socket.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{OnceCell, Ref, RefCell};
 use std::io;
 
 use super::tls::Tls;
@@ -18,7 +18,7 @@ use crate::uring::{Buffer, Expect, Received, Socket};
 pub(super) struct Connection {
     socket: Socket,
     unread: RefCell<Unread>,
-    tls: Option<Box<Tls>>,
+    tls: OnceCell<Box<Tls>>,
 }
 
 /// Bytes that have arrived and were not taken.
@@ -82,9 +82,43 @@ pub(super) struct Arrived {
 }
 
 impl Connection {
-    /// A connection without TLS.
+    /// A connection without TLS, for now.
     pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, unread: RefCell::new(Unread::None), tls: None }
+        Self { socket, unread: RefCell::new(Unread::None), tls: OnceCell::new() }
+    }
+
+    /// Has TLS from here on, and shakes hands. What has arrived already is its beginning; what comes behind the
+    /// handshake stays unread. False when the peer ended its stream before it was through.
+    ///
+    /// # Errors
+    /// As recv(2) and send(2); `InvalidData` for what is wrong with the handshake. The peer was told by then.
+    pub(super) async fn shake_hands(&self, tls: Tls) -> io::Result<bool> {
+        let tls = self.tls.get_or_init(|| Box::new(tls));
+        let mut plaintext = Vec::new();
+        let begun = self.unread.replace(Unread::None);
+        tls.decrypt(&self.socket, begun.bytes(), &mut plaintext)?;
+        drop(begun);
+        let mut expect = Expect::Now;
+        loop {
+            self.flush().await?;
+            if !tls.is_handshaking() {
+                break;
+            }
+            let Some(Received { buffer, more }) = self.socket.receive(expect).await? else {
+                return Ok(false);
+            };
+            tls.decrypt(&self.socket, &buffer, &mut plaintext)?;
+            expect = if more { Expect::Now } else { Expect::Later };
+        }
+        if !plaintext.is_empty() {
+            self.unread.replace(Unread::Pieces(Box::new(Pieces { bytes: plaintext, taken: 0 })));
+        }
+        Ok(true)
+    }
+
+    /// The TLS that is spoken, if any.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.get().map(|tls| &**tls)
     }
 
     /// The socket, for what concerns the connection as such. Bytes go through this type, or from socket to socket
@@ -95,7 +129,7 @@ impl Connection {
 
     /// Does the peer speak TLS? The bytes of the socket are then not those of the session.
     pub(super) fn has_tls(&self) -> bool {
-        self.tls.is_some()
+        self.tls().is_some()
     }
 
     /// What has arrived and was not taken.
@@ -120,7 +154,7 @@ impl Connection {
     /// As recv(2); `InvalidData` for what is not TLS where TLS is spoken.
     pub(super) async fn receive(&self, mut expect: Expect) -> io::Result<Option<Arrived>> {
         loop {
-            if self.tls.as_ref().is_some_and(|tls| tls.peer_has_ended()) {
+            if self.tls().is_some_and(Tls::peer_has_ended) {
                 return Ok(None);
             }
             // Whoever waits holds no buffer: peers that send half a head and no more could take them all.
@@ -131,7 +165,7 @@ impl Connection {
                 return Ok(None);
             };
             let mut unread = self.unread.borrow_mut();
-            let Some(tls) = &self.tls else {
+            let Some(tls) = self.tls() else {
                 if unread.bytes().is_empty() {
                     *unread = Unread::Buffer(buffer);
                 } else {
@@ -155,7 +189,7 @@ impl Connection {
     /// # Errors
     /// As send(2).
     pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        match &self.tls {
+        match self.tls() {
             None => self.socket.send_now(bytes),
             Some(tls) => tls.encrypt(&self.socket, bytes),
         }
@@ -180,7 +214,7 @@ impl Connection {
     /// # Errors
     /// As send(2) and poll(2).
     pub(super) async fn flush(&self) -> io::Result<()> {
-        let Some(tls) = &self.tls else { return Ok(()) };
+        let Some(tls) = self.tls() else { return Ok(()) };
         while !tls.flush(&self.socket)? {
             self.socket.writable().await?;
         }
@@ -192,7 +226,7 @@ impl Connection {
     /// # Errors
     /// As send(2) and shutdown(2).
     pub(super) async fn end_stream(&self) -> io::Result<()> {
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = self.tls() {
             tls.end();
             Box::pin(self.flush()).await?;
         }
@@ -201,7 +235,7 @@ impl Connection {
 
     /// Says goodbye before an orderly close, where the protocol has a word for it.
     pub(super) fn end(&self) {
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = self.tls() {
             tls.end();
             // One alert. Where there is no room for it, or nobody to read it, nobody waits for it.
             let _ = tls.flush(&self.socket);

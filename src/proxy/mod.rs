@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!   listener --accept--> session --look--> client_header
-//!                           |----choose, connect----> upstream
+//!                           |----choose-------------> opening (TLS with the client, or its hello), routes
+//!                           |----connect------------> upstream, tls
 //!                           |----relay--------------> relay, a direction each way
 //!                           '----close, record------> access_log
 //! ```
@@ -21,14 +22,17 @@ mod direction;
 mod http;
 mod listener;
 mod meter;
+pub mod names;
+mod opening;
 pub mod record;
 mod relay;
+pub mod routes;
 mod session;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod stop;
-mod tls;
+pub mod tls;
 mod upstream;
 pub mod worker;
 

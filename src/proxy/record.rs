@@ -111,6 +111,14 @@ pub enum End {
     BadReply,
     /// A second user logged in on the connection, and the operator wants it closed.
     IdentityChange,
+    /// The client's TLS handshake failed.
+    TlsClient,
+    /// The upstream's TLS handshake failed.
+    TlsUpstream,
+    /// The client did not send its TLS hello in time.
+    HelloTimeout,
+    /// No route takes what the client asks for, and there is no default.
+    NoRoute,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
     /// The proxy was stopping and the drain time-out was over.
@@ -133,6 +141,10 @@ impl End {
             Self::BadRequest => "bad-request",
             Self::BadReply => "bad-reply",
             Self::IdentityChange => "identity-change",
+            Self::TlsClient => "tls-client",
+            Self::TlsUpstream => "tls-upstream",
+            Self::HelloTimeout => "hello-timeout",
+            Self::NoRoute => "no-route",
             Self::LocalLimit => "local-limit",
             Self::Drain => "drain",
         }

@@ -1,7 +1,7 @@
 //! A session: one client connection and the upstream connection made for it, from accept to close.
 //!
 //! ```text
-//!   accept -> look (PROXY header) -> choose and connect -> greet (PROXY header) -> relay -> close -> record
+//!   accept -> look (PROXY header, TLS) -> choose and connect -> greet (PROXY header, TLS) -> relay -> close -> record
 //! ```
 //!
 //! Both sockets are locals of [`Session::serve`]. They end with it, and no code path hands either to anybody
@@ -11,17 +11,22 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_lite::future::or;
+use rustls::ClientConfig;
 
 use super::client_header;
 use super::connection::Connection;
 use super::http;
 use super::meter::{Meter, Side};
+use super::opening;
 use super::record::{End, Record};
 use super::relay::{Outcome, Relay};
+use super::routes::Group;
 use super::settings::{Mode, Settings};
+use super::tls::handshake;
 use super::upstream::{self, Unconnected};
 use super::worker::{Seat, Worker};
 use crate::protocol::login::Symptom;
@@ -94,12 +99,19 @@ impl Session {
         self.proxied.set(header.as_deref().and_then(client_header::source));
 
         let header = header.as_deref();
+        let group = match settings.routes.default {
+            Some(group) if !settings.looks_at_clients() => group,
+            _ => match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
+                Ok(group) => group,
+                Err(end) => return end,
+            },
+        };
         match &settings.mode {
             // On the heap, so that sessions of the other mode do not carry its state.
-            Mode::Http(http) => Box::pin(http::serve(self, http, client, header)).await,
+            Mode::Http(http) => Box::pin(http::serve(self, http, client, group, header)).await,
             Mode::Stream => {
                 let has_sent = !client.unread().is_empty();
-                match self.connect(client, header, has_sent).await {
+                match self.connect(client, group, header, has_sent).await {
                     Ok(upstream) => {
                         let outcome = self.relay(client, &upstream).run().await;
                         close(client, &upstream, outcome)
@@ -114,14 +126,15 @@ impl Session {
         }
     }
 
-    /// Chooses an upstream, connects and tells it who comes. `has_sent`: whether the client has sent anything.
+    /// Connects to one of a group of upstreams and tells it who comes. `has_sent`: whether the client has sent anything.
     pub(super) async fn connect(
         &self,
         client: &Connection,
+        group: Group,
         header: Option<&proxy_protocol::Header>,
         has_sent: bool,
     ) -> Result<Connection, End> {
-        let connected = or(async { Some(upstream::connect(&self.worker).await) }, async {
+        let connected = or(async { Some(upstream::connect(&self.worker, group).await) }, async {
             self.client_left(client, has_sent).await;
             None
         })
@@ -141,6 +154,11 @@ impl Session {
         {
             tracing::debug!(%error, "upstream connection broke");
             return Err(End::UpstreamReset);
+        }
+        if let Some(config) = &self.worker.upstream_tls
+            && !Box::pin(self.secure(config, &upstream)).await
+        {
+            return Err(End::TlsUpstream);
         }
         Ok(upstream)
     }
@@ -219,6 +237,21 @@ impl Session {
         let addresses = client_header::addresses(header, &self.client_address, local.as_ref());
         let header = proxy_protocol::write(version, addresses);
         upstream.send_all(&header).await
+    }
+
+    /// Shakes hands with the upstream, as far as it proves who it is. False when there can be no TLS with it.
+    async fn secure(&self, config: &Arc<ClientConfig>, upstream: &Connection) -> bool {
+        let settings = &self.worker.settings;
+        let server = self.upstream.get().map(|index| &settings.upstreams[index]);
+        let Some((server, name)) = server.and_then(|server| Some((server, server.tls_name.clone()?))) else {
+            unreachable!("with TLS every upstream has a name to prove")
+        };
+        let (config, timeout) = (Arc::clone(config), settings.connect_timeout);
+        let secured = handshake::connect(&self.worker.ring, upstream, config, name, timeout).await;
+        if let Err(error) = &secured {
+            tracing::warn!(upstream = server.name, %error, "no TLS with an upstream, closing");
+        }
+        secured.is_ok()
     }
 }
 

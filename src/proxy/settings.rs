@@ -1,9 +1,14 @@
 //! What an operator can set, validated: behind this type there are no more strings to check.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 
+use super::routes::Routes;
 use crate::protocol::http1::forward::Edits;
 use crate::protocol::proxy_protocol;
 use crate::uring::Address;
@@ -13,8 +18,16 @@ use crate::uring::Address;
 pub struct Settings {
     /// Where clients connect to; never empty.
     pub listeners: Vec<Address>,
-    /// The servers, taken in turn; never empty.
+    /// Every server there is; never empty.
     pub upstreams: Vec<Upstream>,
+    /// Which of them a connection goes to.
+    pub routes: Routes,
+    /// How long a client may take to send its TLS hello, where routes depend on it.
+    pub peek_timeout: Duration,
+    /// TLS that ends here, if it does.
+    pub client_tls: Option<ClientTls>,
+    /// TLS with every upstream: each has a name to prove then.
+    pub upstream_tls: Option<UpstreamTls>,
     /// How long one upstream may take to accept a connection.
     pub connect_timeout: Duration,
     /// How long a session may go without a byte in either direction.
@@ -74,6 +87,13 @@ pub enum ForwardedFor {
     Append,
 }
 
+impl Settings {
+    /// Is a client to say something before an upstream is chosen, beside its PROXY header?
+    pub(super) fn looks_at_clients(&self) -> bool {
+        self.client_tls.is_some() || self.routes.depend_on_hello()
+    }
+}
+
 /// A server as the operator named it, and where that is.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -81,6 +101,26 @@ pub struct Upstream {
     pub name: String,
     /// What the name resolved to at start, tried in this order; never empty.
     pub addresses: Vec<Address>,
+    /// With TLS: who it has to prove to be.
+    pub tls_name: Option<ServerName<'static>>,
+}
+
+/// TLS with upstreams.
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// Without sessions to resume; every worker has its own.
+    pub config: Arc<ClientConfig>,
+    /// Certificates prove nothing.
+    pub trusts_everybody: bool,
+}
+
+/// TLS with clients.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    /// Certificates and all else; may be swapped at any time for connections to come.
+    pub config: Arc<ArcSwap<ServerConfig>>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
 }
 
 /// When a direction moves bytes with splice(2) instead of receive and send.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_lite::future::or;
 use socket2::SockAddr;
 
+use super::routes::Group;
 use super::settings::Upstream;
 use super::worker::Worker;
 use crate::uring::{Address, Shortage, Socket, is_out_of_descriptors};
@@ -17,14 +18,13 @@ use crate::uring::{Address, Shortage, Socket, is_out_of_descriptors};
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// The upstreams of a worker and whose turn it is.
-pub(super) struct Upstreams {
-    upstreams: Vec<Named>,
-    next: Cell<usize>,
-}
+pub(super) struct Upstreams(Vec<Named>);
 
 struct Named {
     name: String,
     addresses: Vec<(Address, Rc<SockAddr>)>,
+    /// Whose turn it is in the group that begins with this one.
+    turn: Cell<usize>,
 }
 
 /// Why no upstream took the connection.
@@ -46,21 +46,21 @@ impl Upstreams {
                 .iter()
                 .map(|address| Ok((address.clone(), Rc::new(address.to_sock_addr()?))))
                 .collect::<io::Result<_>>()?;
-            Ok(Named { name: upstream.name.clone(), addresses })
+            Ok(Named { name: upstream.name.clone(), addresses, turn: Cell::new(0) })
         };
-        let upstreams = upstreams.iter().map(named).collect::<io::Result<_>>()?;
-        Ok(Self { upstreams, next: Cell::new(0) })
+        upstreams.iter().map(named).collect::<io::Result<_>>().map(Self)
     }
 }
 
-/// Connects to the upstream whose turn it is, else to the one after it, and so on once round. No byte of the
+/// Connects to the upstream of a group whose turn it is, else to the one after it, and so on once round. No byte of the
 /// client has gone out yet, so trying the next one is safe. Gives the index of the one that took it.
-pub(super) async fn connect(worker: &Worker) -> Result<(usize, Socket), Unconnected> {
-    let Upstreams { upstreams, next } = &worker.upstreams;
-    let first = next.get();
-    next.set((first + 1) % upstreams.len());
+pub(super) async fn connect(worker: &Worker, group: Group) -> Result<(usize, Socket), Unconnected> {
+    let Group { first, count } = group;
+    let Upstreams(upstreams) = &worker.upstreams;
+    let turn = upstreams[first].turn.get();
+    upstreams[first].turn.set((turn + 1) % count);
     let mut why = Unconnected::Refused;
-    for index in (first..upstreams.len()).chain(0..first) {
+    for index in (turn..count).chain(0..turn).map(|nth| first + nth) {
         for (address, sock_addr) in &upstreams[index].addresses {
             match attempt(worker, address, sock_addr).await {
                 Ok(socket) => return Ok((index, socket)),

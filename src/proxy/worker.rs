@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_lite::future::or;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 
 use super::Error;
 use super::access_log::LogSender;
@@ -17,6 +19,9 @@ use super::settings::{Settings, WorkerSettings};
 use super::stop::Stop;
 use super::upstream::Upstreams;
 use crate::uring::{Listener, Notify, PipeSet, Ring, RingOptions, SocketOptions};
+
+/// Upstreams whose TLS sessions a worker remembers.
+const TLS_SESSIONS_MAX: usize = 256;
 
 /// What a worker's thread is started with.
 pub struct Plan {
@@ -80,6 +85,7 @@ pub(super) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) upstreams: Upstreams,
     pub(super) socket_options: SocketOptions,
+    pub(super) upstream_tls: Option<Arc<ClientConfig>>,
     pub(super) log: Option<LogSender>,
     pub(super) counters: Arc<Counters>,
     next_id: Cell<u64>,
@@ -108,6 +114,7 @@ impl Worker {
                 keepalive: settings.tcp.keepalive,
                 user_timeout: settings.tcp.user_timeout,
             },
+            upstream_tls: settings.upstream_tls.as_ref().map(|tls| with_own_sessions(&tls.config)),
             settings,
             log,
             counters,
@@ -181,6 +188,13 @@ impl Worker {
         self.sessions.set(self.sessions.get() + 1);
         Some(Seat(Rc::clone(self)))
     }
+}
+
+/// A worker resumes the TLS sessions that it began: what is shared by all has a lock.
+fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS_MAX);
+    Arc::new(config)
 }
 
 /// A session's place among those served at once; free again when it is dropped.

@@ -155,6 +155,11 @@ impl Bed {
         self.directory.join("certificate.pem")
     }
 
+    /// Its key.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.directory.join("key.pem")
+    }
+
     /// A file that the server has for anyone, and under `/auth` for those who log in.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.join("www").join(name)

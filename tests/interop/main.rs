@@ -14,6 +14,7 @@ mod logins;
 mod pooling;
 mod proxy;
 mod python;
+mod tls;
 mod upstreams;
 
 use std::process::ExitCode;
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// Shows a claim directly at the server first, so that a broken bed is told apart from a broken proxy,
-/// and then through the proxy.
+/// and then through the proxy, whatever that does with TLS.
 fn at_every_door(bed: &Bed, claim: impl Fn(&Site)) {
     for scheme in [Scheme::Http, Scheme::Https] {
         claim(&bed.site(scheme));
@@ -102,4 +103,5 @@ fn at_every_door(bed: &Bed, claim: impl Fn(&Site)) {
         let proxy = Proxy::start(bed, &["--upstream", &bed.site(scheme).address.to_string()]);
         claim(&proxy.site(scheme));
     }
+    tls::every_way(bed, claim);
 }

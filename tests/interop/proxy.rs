@@ -59,7 +59,12 @@ impl Proxy {
 
     /// The server behind it.
     pub(crate) fn site(&self, scheme: Scheme) -> Site {
-        Site { scheme, address: self.address, way: "through the proxy" }
+        self.site_by(scheme, "through the proxy")
+    }
+
+    /// The server behind it, and how it is reached.
+    pub(crate) fn site_by(&self, scheme: Scheme, way: &'static str) -> Site {
+        Site { scheme, address: self.address, way }
     }
 }
 

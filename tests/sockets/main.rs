@@ -6,6 +6,8 @@
 mod access_log;
 mod end_of_service;
 mod endings;
+mod extended_protection;
+mod hello;
 mod http;
 mod limits;
 mod many;
@@ -14,5 +16,6 @@ mod relay;
 mod shortage;
 mod start_up;
 mod support;
+mod tls;
 mod upstreams;
 mod workers;

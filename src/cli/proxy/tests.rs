@@ -2,6 +2,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::proxy::routes::Group;
 use crate::uring::Address;
 
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
@@ -202,4 +203,63 @@ fn a_time_for_a_header_that_is_not_expected_is_refused() {
         refused(&["--accept-proxy-timeout=5s"]),
         "the following required arguments were not provided: --accept-proxy"
     );
+}
+
+#[test]
+fn servers_of_routes_stand_behind_those_without() {
+    let Plan { settings, .. } = plan(&[
+        "--sni-route=App.Corp.Example=192.0.2.2:443",
+        "--sni-route=*.corp.example=192.0.2.3:443",
+        "--sni-route=app.corp.example=192.0.2.4:443",
+        "--alpn-route=acme-tls/1=192.0.2.5:443",
+        "--peek-timeout=1s",
+    ]);
+    let names: Vec<_> = settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["192.0.2.1:80", "192.0.2.2:443", "192.0.2.4:443", "192.0.2.3:443", "192.0.2.5:443"]);
+    assert_eq!(settings.routes.default, Some(Group { first: 0, count: 1 }));
+    assert_eq!(settings.routes.by_name.get("app.corp.example"), Some(&Group { first: 1, count: 2 }));
+    assert_eq!(settings.routes.by_name.get("a.b.corp.example"), Some(&Group { first: 3, count: 1 }));
+    assert_eq!(settings.routes.by_protocol, [(b"acme-tls/1".to_vec(), Group { first: 4, count: 1 })]);
+    assert_eq!(settings.peek_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn tls_to_servers_is_with_the_name_of_their_address_or_the_one_given() {
+    let Plan { settings, .. } = plan(&["--upstream-tls", "--upstream-insecure"]);
+    assert_eq!(settings.upstreams[0].tls_name, Some("192.0.2.1".try_into().expect("an address")));
+    assert!(settings.upstream_tls.is_some_and(|tls| tls.trusts_everybody));
+    let Plan { settings, .. } = plan(&["--upstream-tls", "--upstream-insecure", "--upstream-name=iis.corp"]);
+    assert_eq!(settings.upstreams[0].tls_name, Some("iis.corp".try_into().expect("a name")));
+    assert_eq!(plan(&[]).settings.upstreams[0].tls_name, None);
+}
+
+#[test]
+fn tls_flags_that_do_not_go_together_say_what_would() {
+    let usage = |flags: &[&str]| plan_on(&host(), flags).expect_err("flags that contradict").to_string();
+    let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--upstream-tls"]);
+    assert!(line.starts_with("--upstream-tls would put the clients' own TLS"), "{line}");
+    let line = usage(&["--tls-cert=a", "--tls-cert=b", "--tls-key=c"]);
+    assert!(line.starts_with("--tls-cert is given 2 times and --tls-key 1 times"), "{line}");
+    let line = usage(&["--upstream=unix:/run/site", "--upstream-tls", "--upstream-insecure"]);
+    assert!(line.ends_with("add --upstream-name NAME"), "{line}");
+    for flags in [
+        &["--tls-cert=a", "--alpn-route=h2=192.0.2.2:443"][..],
+        &["--tls-key=a"],
+        &["--tls-client-ca=a"],
+        &["--peek-timeout=1s"],
+        &["--upstream-ca=a"],
+        &["--upstream-name=a"],
+        &["--upstream-tls", "--upstream-ca=a", "--upstream-insecure"],
+        &["--sni-route=a.test"],
+        &["--sni-route=192.0.2.1=192.0.2.2:443"],
+        &["--sni-route=a.*.test=192.0.2.2:443"],
+        &["--sni-route=a.test=192.0.2.2:0"],
+        &["--alpn-route==192.0.2.2:443"],
+        &["--upstream-tls", "--upstream-name=a b"],
+    ] {
+        assert!(
+            refused(flags).contains(flags[flags.len() - 1].split('=').next().expect("a flag")),
+            "{flags:?}"
+        );
+    }
 }

@@ -149,7 +149,11 @@ mod tests {
 
     fn line(record: &RequestRecord, format: Format) -> String {
         let address = Address::Ip("0.0.0.0:80".parse().expect("an address"));
-        let upstream = crate::proxy::settings::Upstream { name: "iis1:80".into(), addresses: Vec::new() };
+        let upstream = crate::proxy::settings::Upstream {
+            name: "iis1:80".into(),
+            addresses: Vec::new(),
+            tls_name: None,
+        };
         let mut line = String::new();
         Names::new(&[address], &[upstream]).append_request_line(record, format, &mut line);
         line

@@ -11,6 +11,7 @@ use socket2::SockAddr;
 
 use super::peer::{Acquaintance, Fin, Leaving, Notes, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
+use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream};
 use crate::uring::Address;
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Supplies};
@@ -191,10 +192,15 @@ fn settings(dice: &mut Dice) -> Settings {
         addresses: (0..addresses)
             .map(|at| Address::Ip((Ipv4Addr::new(10, 0, number as u8, at as u8), 80).into()))
             .collect(),
+        tls_name: None,
     };
     let upstreams = dice.number(1, 3);
     Settings {
         listeners: (0..dice.number(1, 2)).map(listen).collect(),
+        routes: Routes::all(upstreams),
+        peek_timeout: Duration::from_secs(3),
+        client_tls: None,
+        upstream_tls: None,
         upstreams: (0..upstreams).map(|number| upstream(number, dice.one_of(&[1, 1, 1, 2]))).collect(),
         connect_timeout: milliseconds(dice, &[5, 100, 3000]),
         idle_timeout: milliseconds(dice, &[50, 2000, 20_000]),

@@ -1,7 +1,14 @@
 //! TLS on either side of a session, by rustls: bytes in, bytes out.
 
+pub mod certificates;
+pub(super) mod handshake;
+
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::uring::Socket;
 
@@ -12,6 +19,35 @@ pub(super) struct Tls {
 }
 
 impl Tls {
+    /// The server's side, which waits for a client's hello.
+    fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
+        let connection = ServerConnection::new(config).map_err(invalid)?;
+        Ok(Self::new(connection.into()))
+    }
+
+    /// The client's side, which has a hello to send to `server`.
+    fn client(config: Arc<ClientConfig>, server: ServerName<'static>) -> io::Result<Self> {
+        let connection = ClientConnection::new(config, server).map_err(invalid)?;
+        Ok(Self::new(connection.into()))
+    }
+
+    fn new(connection: rustls::Connection) -> Self {
+        Self { connection: RefCell::new(connection), peer_has_ended: Cell::new(false) }
+    }
+
+    /// Is the handshake still going on?
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.connection.borrow().is_handshaking()
+    }
+
+    /// The server's side: which name the client asked for, in lower case.
+    pub(super) fn server_name(&self) -> Option<String> {
+        match &*self.connection.borrow() {
+            rustls::Connection::Server(server) => server.server_name().map(str::to_ascii_lowercase),
+            rustls::Connection::Client(_) => None,
+        }
+    }
+
     /// Has the peer said that nothing more will come?
     pub(super) fn peer_has_ended(&self) -> bool {
         self.peer_has_ended.get()
@@ -31,7 +67,7 @@ impl Tls {
             drop(tls);
             // What there is to answer: an alert, a ticket, a key update.
             self.flush(socket)?;
-            let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let state = state.map_err(invalid)?;
             let begin = plaintext.len();
             plaintext.resize(begin + state.plaintext_bytes_to_read(), 0);
             self.connection.borrow_mut().reader().read_exact(&mut plaintext[begin..])?;
@@ -67,6 +103,10 @@ impl Tls {
     pub(super) fn end(&self) {
         self.connection.borrow_mut().send_close_notify();
     }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// A socket as something to write to.

@@ -6,6 +6,7 @@ mod peer;
 mod proxy;
 mod random;
 mod server;
+mod tls;
 
 use std::io;
 use std::thread;
@@ -16,6 +17,7 @@ pub(crate) use peer::Peer;
 pub(crate) use proxy::{Launch, Proxy};
 pub(crate) use random::Random;
 pub(crate) use server::{Server, Unanswering, refusing};
+pub(crate) use tls::{Identity, TlsPeer};
 
 /// How long anything may take that is sure to happen: machines that run tests are slow and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);

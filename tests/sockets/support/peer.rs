@@ -38,6 +38,10 @@ impl Peer {
         &self.0
     }
 
+    pub(super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
     /// This end's address, as it is written in logs.
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().ok().and_then(|address| address.as_socket()).expect("an IP socket")

@@ -30,6 +30,11 @@ impl Launch {
         Self::default().flags(&format!("--upstream {upstream}"))
     }
 
+    /// Relays to where routes say only.
+    pub(crate) fn by_routes() -> Self {
+        Self::default()
+    }
+
     /// Adds arguments, separated by spaces.
     pub(crate) fn flags(mut self, flags: &str) -> Self {
         self.arguments.extend(flags.split_whitespace().map(str::to_owned));

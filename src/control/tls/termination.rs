@@ -1,0 +1,144 @@
+//! TLS that ends at the proxy: what `--tls-cert`, `--tls-key` and `--tls-client-ca` name, read at start and on SIGHUP.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, RootCertStore};
+
+use super::trust::authorities;
+use super::{ALPN, Error};
+use crate::proxy::tls::certificates::Certificates;
+
+/// A certificate's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub chain: PathBuf,
+    /// The private key; may be the same file.
+    pub key: PathBuf,
+}
+
+/// The files behind TLS that ends here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Termination {
+    /// The first is the default; never empty.
+    pub certificates: Vec<CertificateFiles>,
+    /// Clients have to show a certificate of these authorities.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What was in the files.
+#[derive(Debug, Clone)]
+pub struct Terminated {
+    /// For workers.
+    pub config: Arc<ServerConfig>,
+    /// The servers' own certificates, in the order of the files.
+    pub leaves: Vec<CertificateDer<'static>>,
+    /// What an operator should know before clients find out, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl Termination {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// The first file that is not what it should be.
+    pub fn read(&self) -> Result<Terminated, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                const FLAG: &str = "--tls-client-ca";
+                let roots = Arc::new(authorities(FLAG, path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| Error::File {
+                    flag: FLAG,
+                    path: path.clone(),
+                    reason: error.to_string(),
+                    wanted: "give a PEM file of certificates",
+                })?)
+            }
+        };
+        let all = self.certificates.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let leaves: Vec<_> = all.iter().filter_map(|one| one.cert.first().cloned()).collect();
+        let warnings = std::iter::zip(&leaves, &self.certificates)
+            .filter_map(|(leaf, files)| out_of_date(leaf, &files.chain))
+            .collect();
+        let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(all)));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // Sessions are resumed by tickets alone, with keys that all workers share: nothing is stored here, and what
+        // stores has a lock.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = ring::Ticketer::new()?;
+        Ok(Terminated { config: Arc::new(config), leaves, warnings })
+    }
+}
+
+fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
+    let wrong_chain = |reason: String| Error::File {
+        flag: "--tls-cert",
+        path: files.chain.clone(),
+        reason,
+        wanted: "give a PEM file with the chain, the server's own certificate first",
+    };
+    let wrong_key = |reason: String| Error::File {
+        flag: "--tls-key",
+        path: files.key.clone(),
+        reason,
+        wanted: "give the PEM file with the certificate's private key, not encrypted",
+    };
+    let chain = CertificateDer::pem_file_iter(&files.chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong_chain(error.to_string()))?;
+    let leaf = chain.first().ok_or_else(|| wrong_chain("no certificate in it".to_owned()))?;
+    if let Err(error) = ParsedCertificate::try_from(leaf) {
+        return Err(wrong_chain(error.to_string()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
+        pem::Error::NoItemsFound => wrong_key("no private key in it".to_owned()),
+        other => wrong_key(other.to_string()),
+    })?;
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            Error::Mismatch { certificate: files.chain.clone(), key: files.key.clone() }
+        }
+        other => wrong_key(other.to_string()),
+    })
+}
+
+/// The last date that humantime writes is in the year 9999.
+fn time_since_1970(time: UnixTime) -> Duration {
+    const LAST: u64 = 253_402_300_799;
+    Duration::from_secs(time.as_secs().min(LAST))
+}
+
+/// Asks the verifier of clients: it looks at the dates before it asks who signed, which is nobody here.
+fn out_of_date(leaf: &CertificateDer<'static>, path: &Path) -> Option<String> {
+    let verified = verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(leaf).ok()?,
+        &RootCertStore::empty(),
+        &[],
+        UnixTime::now(),
+        ring::default_provider().signature_verification_algorithms.all,
+    );
+    let Err(rustls::Error::InvalidCertificate(error)) = verified else { return None };
+    let at =
+        |time: UnixTime| humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time_since_1970(time));
+    let when = match error {
+        CertificateError::ExpiredContext { not_after, .. } => format!("has expired at {}", at(not_after)),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("is not valid before {}", at(not_before))
+        }
+        _ => return None,
+    };
+    Some(format!("--tls-cert {}: the certificate {when}; clients will refuse it", path.display()))
+}

@@ -1,0 +1,77 @@
+//! What a client opens its connection with, as far as it decides which servers it goes to: a TLS handshake with the
+//! proxy, or a hello that the proxy reads in passing and leaves as it is.
+
+use futures_lite::future::or;
+
+use super::connection::Connection;
+use super::record::End;
+use super::routes::Group;
+use super::tls::handshake;
+use super::worker::Worker;
+use crate::protocol::client_hello::{self, Hello, Progress};
+use crate::uring::{Address, Expect};
+
+/// Does the client's TLS, where it ends here, and chooses a group.
+///
+/// # Errors
+/// How the session ends; it is logged.
+pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Address) -> Result<Group, End> {
+    let routes = &worker.settings.routes;
+    if let Some(tls) = &worker.settings.client_tls {
+        let config = tls.config.load_full();
+        match handshake::accept(&worker.ring, client, config, tls.handshake_timeout).await {
+            Ok(()) => {}
+            Err(handshake::Error::Left) => return Err(End::ClientLeft),
+            Err(error) => {
+                tracing::warn!(client = %address, %error, "no TLS with a client, closing");
+                return Err(End::TlsClient);
+            }
+        }
+        let name = client.tls().and_then(super::tls::Tls::server_name);
+        return routes.choose(name.as_deref(), std::iter::empty()).ok_or_else(|| {
+            tracing::warn!(client = %address, server_name = name, "no --sni-route for this name, closing");
+            End::NoRoute
+        });
+    }
+    let hello = if routes.depend_on_hello() { peek(worker, client, address).await? } else { None };
+    let name = hello.as_ref().and_then(|hello| hello.server_name.as_deref());
+    let protocols = hello.iter().flat_map(Hello::alpn);
+    routes.choose(name, protocols).ok_or_else(|| {
+        tracing::warn!(client = %address, server_name = name, "no route for what the client asks for, closing");
+        End::NoRoute
+    })
+}
+
+/// Reads the hello without taking it; nothing where the client speaks something else.
+async fn peek(worker: &Worker, client: &Connection, address: &Address) -> Result<Option<Hello>, End> {
+    let timeout = worker.settings.peek_timeout;
+    let peeked = or(peek_all(client), async {
+        worker.ring.sleep(timeout).await;
+        tracing::warn!(client = %address, ?timeout, "no TLS hello in time, closing");
+        Err(End::HelloTimeout)
+    });
+    peeked.await
+}
+
+async fn peek_all(client: &Connection) -> Result<Option<Hello>, End> {
+    loop {
+        match client_hello::parse(&client.unread()) {
+            Ok(Progress::Hello(hello)) => return Ok(Some(hello)),
+            Ok(Progress::Incomplete) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a client begins with no hello that can be read");
+                return Ok(None);
+            }
+        }
+        match client.receive(Expect::Now).await {
+            Ok(Some(_)) => {}
+            Ok(None) if client.unread().is_empty() => return Err(End::ClientLeft),
+            // What it has said is the server's to judge.
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                tracing::debug!(%error, "client connection broke");
+                return Err(End::ClientReset);
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Shaking hands with a client or an upstream, in limited time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::or;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, InvalidMessage, ServerConfig};
+
+use super::Tls;
+use crate::proxy::connection::Connection;
+use crate::uring::{Expect, Ring};
+
+/// How long an alert may take to be read by a peer that still sends. Closing at once would make a reset of it
+/// (RFC 2525 section 2.17), and the peer would not learn the reason.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Why there is no TLS with a peer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum Error {
+    /// The peer went away before it said anything.
+    #[error("the connection ended before the handshake")]
+    Left,
+    #[error("the connection ended during the handshake")]
+    Ended,
+    #[error("it was not through within {0:?}")]
+    TimedOut(Duration),
+    #[error("what was received is not TLS")]
+    NotTls,
+    /// As rustls puts it: an alert of the peer, or what is wrong with what it sent.
+    #[error("{0}")]
+    Refused(io::Error),
+    #[error("the connection failed: {0}")]
+    Failed(#[source] io::Error),
+}
+
+/// Shakes hands with a client. What it says behind the handshake stays unread.
+pub(in crate::proxy) async fn accept(
+    ring: &Ring,
+    client: &Connection,
+    config: Arc<ServerConfig>,
+    timeout: Duration,
+) -> Result<(), Error> {
+    or(
+        async {
+            // Who says nothing costs no memory.
+            if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
+                return Err(Error::Left);
+            }
+            shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
+        },
+        expired(ring, timeout),
+    )
+    .await
+}
+
+/// Shakes hands with an upstream that has to prove that it is `name`.
+pub(in crate::proxy) async fn connect(
+    ring: &Ring,
+    upstream: &Connection,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let tls = Tls::client(config, name).map_err(refused)?;
+    or(shake_hands(ring, upstream, tls), expired(ring, timeout)).await
+}
+
+async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Error> {
+    match peer.shake_hands(tls).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Ended),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            or(last_word(peer), ring.sleep(LAST_WORD)).await;
+            Err(refused(error))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Has the peer read the alert that it was sent, by reading what it still sends.
+async fn last_word(peer: &Connection) {
+    let socket = peer.socket();
+    if socket.shutdown_write().is_ok() {
+        while let Ok(Some(_unwanted)) = socket.receive(Expect::Now).await {}
+    }
+}
+
+async fn expired(ring: &Ring, timeout: Duration) -> Result<(), Error> {
+    ring.sleep(timeout).await;
+    Err(Error::TimedOut(timeout))
+}
+
+fn refused(error: io::Error) -> Error {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref());
+    match inner {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Error::NotTls,
+        _ => Error::Refused(error),
+    }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::Failed(error)
+}

@@ -1,0 +1,33 @@
+//! What the proxy does with TLS: looks at the hello, ends it, or ends it and begins it anew.
+
+use crate::bed::{Bed, SERVER_NAME, Scheme, Site};
+use crate::proxy::Proxy;
+
+/// Shows a claim through a proxy for each of these. Clients see the server's own certificate each time.
+pub(crate) fn every_way(bed: &Bed, claim: impl Fn(&Site)) {
+    let [http, https] = [Scheme::Http, Scheme::Https].map(|scheme| bed.site(scheme).address.to_string());
+    let (certificate, key) = (bed.certificate().display().to_string(), bed.key().display().to_string());
+    let route = format!("{SERVER_NAME}={https}");
+    // Who goes to the address in place of the name asks for no name.
+    let passed_through = ["--sni-route", &route, "--upstream", &https];
+    let terminated = ["--tls-cert", &certificate, "--tls-key", &key, "--upstream", &http];
+    let bridged = [
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--upstream",
+        &https,
+        "--upstream-tls",
+        "--upstream-ca",
+        &certificate,
+    ];
+    for (way, flags) in [
+        ("through the proxy, which routes by the hello", &passed_through[..]),
+        ("through the proxy, where TLS ends", &terminated),
+        ("through the proxy, which bridges TLS", &bridged),
+    ] {
+        let proxy = Proxy::start(bed, flags);
+        claim(&proxy.site_by(Scheme::Https, way));
+    }
+}

@@ -1,0 +1,329 @@
+//! TLS for scripted peers: certificates, and a [`Peer`] whose bytes go over a connection encrypted.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
+use socket2::{SockRef, Socket};
+
+use super::{PATIENCE, Peer};
+
+/// A certificate that is its own authority, with its key, in files.
+pub(crate) struct Identity {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    private: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// For these names, in the files `{file}.crt` and `{file}.key`.
+    pub(crate) fn make(directory: &Path, file: &str, names: &[&str]) -> Self {
+        Self::with(directory, file, names, |_| {})
+    }
+
+    /// One that differs in something.
+    pub(crate) fn with(
+        directory: &Path,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut parameters = CertificateParams::new(names).expect("host names");
+        change(&mut parameters);
+        let pair = KeyPair::generate().expect("randomness");
+        let made = parameters.self_signed(&pair).expect("a certificate");
+        let path = |ending: &str| directory.join(format!("{file}.{ending}"));
+        fs::write(path("crt"), made.pem()).expect("written");
+        fs::write(path("key"), pair.serialize_pem()).expect("written");
+        Self {
+            der: made.der().clone(),
+            certificate: path("crt"),
+            key: path("key"),
+            private: PrivateKeyDer::try_from(pair.serialize_der()).expect("a key"),
+        }
+    }
+
+    /// The flags that have the proxy show it.
+    pub(crate) fn flags(&self) -> String {
+        format!("--tls-cert {} --tls-key {}", self.certificate.display(), self.key.display())
+    }
+
+    /// A server that shows it, to clients with a certificate of `client` if one is demanded.
+    pub(crate) fn server(&self, client: Option<&Identity>) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("known versions");
+        let builder = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(client.roots(), provider());
+                builder.with_client_cert_verifier(verifier.build().expect("an authority"))
+            }
+        };
+        let config = builder.with_single_cert(vec![self.der.clone()], self.private.clone_key());
+        Arc::new(config.expect("a key that fits"))
+    }
+
+    /// A client that trusts it, and shows the certificate of `own`.
+    pub(crate) fn client(&self, own: Option<&Identity>) -> ClientConfig {
+        self.client_of(rustls::DEFAULT_VERSIONS, own)
+    }
+
+    /// A client that trusts it and speaks these versions only.
+    pub(crate) fn client_of(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        own: Option<&Identity>,
+    ) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .expect("known versions")
+            .with_root_certificates(self.roots());
+        match own {
+            None => builder.with_no_client_auth(),
+            Some(own) => builder
+                .with_client_auth_cert(vec![own.der.clone()], own.private.clone_key())
+                .expect("a key that fits"),
+        }
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a sound certificate");
+        Arc::new(roots)
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What a handshake came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) alpn: Option<Vec<u8>>,
+    pub(crate) certificate: Option<CertificateDer<'static>>,
+    pub(crate) kind: HandshakeKind,
+    pub(crate) version: ProtocolVersion,
+    /// The server's side: the name that was asked for.
+    pub(crate) server_name: Option<String>,
+}
+
+/// A peer with TLS: its bytes are encrypted and decrypted by a thread.
+pub(crate) struct TlsPeer {
+    pub(crate) plain: Peer,
+    facts: Receiver<Result<Facts, String>>,
+}
+
+impl TlsPeer {
+    /// Connects as a client, to the site `name`.
+    pub(crate) fn connect(address: &str, config: &Arc<ClientConfig>, name: &str) -> Self {
+        Self::over(Peer::connect(address), config, name)
+    }
+
+    /// The client's side of TLS on a connection.
+    pub(crate) fn over(peer: Peer, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let name = ServerName::try_from(name.to_owned()).expect("a host name");
+        let tls = rustls::ClientConnection::new(Arc::clone(config), name).expect("a client");
+        Self::with(peer, tls.into())
+    }
+
+    /// The server's side of TLS on a connection.
+    pub(crate) fn serve(peer: Peer, config: &Arc<ServerConfig>) -> Self {
+        Self::with(peer, rustls::ServerConnection::new(Arc::clone(config)).expect("a server").into())
+    }
+
+    fn with(peer: Peer, tls: rustls::Connection) -> Self {
+        let (plain, inner) = UnixStream::pair().expect("descriptors");
+        let (sender, facts) = channel();
+        thread::spawn(move || {
+            let wire = peer.into_socket();
+            let mut pump = Pump { tls, wire, plain: inner, decrypted: Vec::new(), ends: Ends::default() };
+            if let Err(error) = pump.run(&sender) {
+                // Whoever wanted to know has heard of the handshake already.
+                let _ = sender.send(Err(error.to_string()));
+            }
+        });
+        Self { plain: Peer::new(Socket::from(std::os::fd::OwnedFd::from(plain))), facts }
+    }
+
+    /// Waits for the handshake.
+    pub(crate) fn facts(&self) -> Facts {
+        self.handshake().unwrap_or_else(|error| panic!("the handshake failed: {error}"))
+    }
+
+    /// Waits for the handshake's failure: why. With TLS 1.3 a client hears of it after its own part.
+    pub(crate) fn failure(&self) -> String {
+        loop {
+            match self.handshake() {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn handshake(&self) -> Result<Facts, String> {
+        self.facts.recv_timeout(PATIENCE).expect("the handshake comes to an end")
+    }
+}
+
+/// Both ends of what a thread encrypts and decrypts.
+struct Pump {
+    tls: rustls::Connection,
+    wire: Socket,
+    plain: UnixStream,
+    decrypted: Vec<u8>,
+    ends: Ends,
+}
+
+#[derive(Default)]
+struct Ends {
+    wire: bool,
+    plain: bool,
+    is_told: bool,
+}
+
+impl Pump {
+    fn run(&mut self, facts: &Sender<Result<Facts, String>>) -> std::io::Result<()> {
+        self.wire.set_nonblocking(true)?;
+        self.plain.set_nonblocking(true)?;
+        let mut is_known = false;
+        loop {
+            self.flush()?;
+            if !is_known && !self.tls.is_handshaking() {
+                is_known = true;
+                // A test need not want to know.
+                let _ = facts.send(Ok(self.facts()));
+            }
+            if self.ends.wire && self.decrypted.is_empty() && !self.ends.is_told {
+                self.ends.is_told = true;
+                // A peer that is gone does not mind.
+                let _ = SockRef::from(&self.plain).shutdown(std::net::Shutdown::Write);
+            }
+            if self.ends.wire && self.ends.plain && self.decrypted.is_empty() && !self.tls.wants_write() {
+                return Ok(());
+            }
+            self.wait()?;
+            self.from_wire()?;
+            self.to_plain()?;
+            self.from_plain()?;
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            alpn: self.tls.alpn_protocol().map(<[u8]>::to_vec),
+            certificate: self.tls.peer_certificates().and_then(<[_]>::first).cloned(),
+            kind: self.tls.handshake_kind().expect("it is over"),
+            version: self.tls.protocol_version().expect("it is over"),
+            server_name: match &self.tls {
+                rustls::Connection::Server(server) => server.server_name().map(str::to_owned),
+                rustls::Connection::Client(_) => None,
+            },
+        }
+    }
+
+    fn wait(&self) -> std::io::Result<()> {
+        let flag = |wanted: bool, flag| if wanted { flag } else { PollFlags::empty() };
+        let wire = flag(!self.ends.wire && self.decrypted.is_empty(), PollFlags::POLLIN)
+            | flag(self.tls.wants_write(), PollFlags::POLLOUT);
+        let plain = flag(self.takes_plain(), PollFlags::POLLIN)
+            | flag(!self.decrypted.is_empty(), PollFlags::POLLOUT);
+        let mut looked = Vec::new();
+        for (fd, flags) in [(self.wire.as_fd(), wire), (self.plain.as_fd(), plain)] {
+            // Hang-ups are always looked for, and would make this spin.
+            if !flags.is_empty() {
+                looked.push(PollFd::new(fd, flags));
+            }
+        }
+        match poll(&mut looked, PollTimeout::try_from(PATIENCE).expect("it fits")) {
+            Ok(0) => Err(ErrorKind::TimedOut.into()),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn takes_plain(&self) -> bool {
+        !self.ends.plain && !self.tls.is_handshaking() && !self.tls.wants_write()
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.wire) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.ends.plain {
+            // The peer may have closed already.
+            let _ = self.wire.shutdown(std::net::Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    fn from_wire(&mut self) -> std::io::Result<()> {
+        if self.ends.wire || !self.decrypted.is_empty() {
+            return Ok(());
+        }
+        match self.tls.read_tls(&mut self.wire) {
+            Ok(0) => self.ends.wire = true,
+            Ok(_) => {
+                let state = self.tls.process_new_packets();
+                // The alert, if there is one to send.
+                self.flush()?;
+                let state = state.map_err(std::io::Error::other)?;
+                self.decrypted.resize(state.plaintext_bytes_to_read(), 0);
+                self.tls.reader().read_exact(&mut self.decrypted)?;
+                self.ends.wire = state.peer_has_closed();
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if self.ends.wire && self.tls.is_handshaking() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    fn to_plain(&mut self) -> std::io::Result<()> {
+        if self.decrypted.is_empty() {
+            return Ok(());
+        }
+        match self.plain.write(&self.decrypted) {
+            Ok(taken) => drop(self.decrypted.drain(..taken)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn from_plain(&mut self) -> std::io::Result<()> {
+        let mut bytes = [0; 16 * 1024];
+        if !self.takes_plain() {
+            return Ok(());
+        }
+        match self.plain.read(&mut bytes) {
+            Ok(0) => {
+                self.ends.plain = true;
+                self.tls.send_close_notify();
+            }
+            Ok(count) => self.tls.writer().write_all(&bytes[..count])?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
