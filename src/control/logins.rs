@@ -101,7 +101,7 @@ pub(super) fn summary(counters: &[Arc<Counters>]) -> Option<String> {
     let mut any = false;
     for leg in Leg::ALL {
         let histograms = counters.iter().map(|counters| counters.leg(leg));
-        let percentile = |share| Histogram::percentile(histograms.clone(), share);
+        let percentile = |share| Histogram::percentile(&histograms, share);
         if let (Some(median), Some(p99)) = (percentile(0.5), percentile(0.99)) {
             any = true;
             let milliseconds = |duration: Duration| duration.as_micros() as f64 / 1000.0;

@@ -85,7 +85,7 @@ impl Histogram {
 
     /// The duration that `share` of those in `histograms` stay below or at; nothing when there are none.
     pub fn percentile<'a>(
-        histograms: impl Iterator<Item = &'a Self> + Clone,
+        histograms: &(impl Iterator<Item = &'a Self> + Clone),
         share: f64,
     ) -> Option<Duration> {
         let counts = |at: usize| histograms.clone().map(move |histogram| histogram.0[at].get()).sum::<u64>();
@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn percentiles_are_taken_over_all_workers() {
         let workers = [Histogram::default(), Histogram::default()];
-        assert_eq!(Histogram::percentile(workers.iter(), 0.5), None);
+        assert_eq!(Histogram::percentile(&workers.iter(), 0.5), None);
         for milliseconds in 1..=100 {
             workers[milliseconds % 2].record(Duration::from_millis(milliseconds as u64));
         }
-        let percentile = |share| Histogram::percentile(workers.iter(), share).expect("there are some");
+        let percentile = |share| Histogram::percentile(&workers.iter(), share).expect("there are some");
         for (share, milliseconds) in [(0.5, 50), (0.99, 99), (1.0, 100)] {
             let exact = Duration::from_millis(milliseconds);
             assert!(percentile(share) >= exact && percentile(share) <= exact * 9 / 8, "{share}");

@@ -67,11 +67,11 @@ impl Direction<'_> {
                 full_in_a_row = 0;
                 expect = Expect::Now;
             }
-            let (mut buffer, more) =
-                match self.from().socket().receive(expect).await.map_err(|error| (self.from, error))? {
-                    Some(Received { buffer, more }) => (buffer, more),
-                    None => break,
-                };
+            let Some(Received { mut buffer, more }) =
+                self.from().socket().receive(expect).await.map_err(|error| (self.from, error))?
+            else {
+                break;
+            };
             self.relay.meter.received(self.from, self.relay.ring.now());
             full_in_a_row = match self.relay.splice {
                 Splice::Always => FULL_RECEIVES_TO_BULK,

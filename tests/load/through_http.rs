@@ -29,9 +29,9 @@ fn break_off(proxy: SocketAddr, random: &mut fastrand::Rng) {
 #[test]
 fn fifty_users_on_two_thousand_connections_stay_apart_while_others_break_off() {
     let directory = tempfile::TempDir::new().unwrap();
-    let users: String = (0..50).map(|user| format!("CORP\\user{user}:secret{user}\n")).collect();
+    let users: Vec<_> = (0..50).map(|user| format!("CORP\\user{user}:secret{user}")).collect();
     let file = directory.path().join("users");
-    std::fs::write(&file, users).unwrap();
+    std::fs::write(&file, users.join("\n")).unwrap();
     let file = format!("--users={}", file.display());
     let mock = Mock::start(&[&file]);
     let site = mock.url.strip_prefix("http://").unwrap().trim_end_matches('/');

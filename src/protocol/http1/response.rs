@@ -86,12 +86,12 @@ pub fn read_head<T>(
             }
             let ResponseHead { status, reason, length_bytes, headers, body, keep_alive } = *head;
             let length_bytes = skipped_bytes + length_bytes;
-            let see = see.take().expect("only the last head is final");
-            Ok(see(&ResponseHead { status, reason, length_bytes, headers, body, keep_alive }))
+            let head = ResponseHead { status, reason, length_bytes, headers, body, keep_alive };
+            Ok(see.take().map(|see| see(&head)))
         })?;
         match read {
             None => return Ok(None),
-            Some(Ok(seen)) => return Ok(Some(seen)),
+            Some(Ok(seen)) => return Ok(seen),
             Some(Err(interim_bytes)) => skipped_bytes += interim_bytes,
         }
     }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::{Number, Value, milliseconds};
+use crate::protocol::login::Mechanism;
 use crate::proxy::record::RequestRecord;
 use crate::uring::Address;
 
@@ -48,7 +49,7 @@ impl<'a> RequestLine<'a> {
             upstream: record.upstream.and_then(|index| upstreams.get(index)).map(String::as_str),
             request: format!("{connection:016x}-{number}"),
             step: record.step.as_str(),
-            mechanism: record.mechanism.map(|mechanism| mechanism.as_str()),
+            mechanism: record.mechanism.map(Mechanism::as_str),
         }
     }
 }
@@ -117,7 +118,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protocol::login::{Mechanism, Step};
+    use crate::protocol::login::Step;
     use crate::proxy::access_log::{Format, Names};
     use crate::proxy::record::RequestWords;
 

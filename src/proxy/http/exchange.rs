@@ -143,7 +143,11 @@ impl<'a> Exchanges<'a> {
         // `run` polls this whenever it has polled `pass_replies`, which is who changes it.
         let through =
             poll_fn(|_cx| if self.current.borrow().is_none() { Poll::Ready(()) } else { Poll::Pending });
-        or(async { Ok(through.await) }, async {
+        let through = async {
+            through.await;
+            Ok(())
+        };
+        or(through, async {
             self.relay.ring.sleep(UNWATCHED_WAIT).await;
             self.relay.client.socket().dead().await.map_err(|error| (Side::Client, error))?;
             Err((Side::Client, io::ErrorKind::ConnectionReset.into()))

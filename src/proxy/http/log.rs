@@ -12,7 +12,7 @@ use crate::proxy::session::Session;
 /// Counts the requests of a session, and writes their lines.
 pub(super) struct Log<'a> {
     session: &'a Session,
-    log_user: bool,
+    names_users: bool,
     count: Cell<u64>,
     /// What had gone each way when the present request began.
     before: Cell<Bytes>,
@@ -25,8 +25,8 @@ struct Bytes {
 }
 
 impl<'a> Log<'a> {
-    pub(super) fn new(session: &'a Session, log_user: bool) -> Self {
-        Self { session, log_user, count: Cell::new(0), before: Cell::default() }
+    pub(super) fn new(session: &'a Session, names_users: bool) -> Self {
+        Self { session, names_users, count: Cell::new(0), before: Cell::default() }
     }
 
     /// How many requests there were, with the present one.
@@ -69,7 +69,7 @@ impl<'a> Log<'a> {
             upstream_time: reply.map(|reply| reply.came.duration_since(began)),
             step,
             mechanism,
-            user: if self.log_user { watch.user() } else { None },
+            user: if self.names_users { watch.user() } else { None },
         });
     }
 

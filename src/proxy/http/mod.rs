@@ -93,8 +93,10 @@ pub(super) async fn serve(
         (_, None) => None,
     };
     watch.ended(match &finish {
-        Finish::UpstreamClosed | Finish::Closing { by: Side::Upstream } => login::Side::Upstream,
-        Finish::CutShort(Side::Upstream) | Finish::Broken(Side::Upstream, _) => login::Side::Upstream,
+        Finish::UpstreamClosed
+        | Finish::Closing { by: Side::Upstream }
+        | Finish::CutShort(Side::Upstream)
+        | Finish::Broken(Side::Upstream, _) => login::Side::Upstream,
         _ => login::Side::Client,
     });
     finished(session, &relay, finish, &log, unfinished).await
