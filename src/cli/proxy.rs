@@ -176,7 +176,7 @@ pub struct ProxyArgs {
     /// A line for every connection that ended, or every request with --mode http: to a file, to standard output (-), or off [nginx: access_log]
     #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
     access_log: OsString,
-    /// What such a line looks like [nginx: log_format]
+    /// What such a line looks like; combined is nginx's, of requests [nginx: log_format]
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Logging")]
     log_format: LogFormat,
 }
@@ -205,7 +205,6 @@ enum Steer {
 enum LogFormat {
     Text,
     Json,
-    /// nginx's; with --mode http
     Combined,
 }
 

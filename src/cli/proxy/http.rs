@@ -21,8 +21,8 @@ pub(super) struct HttpArgs {
     /// Bytes that a head may have; 431 beyond [default: 64KiB] [nginx: large_client_header_buffers]
     #[arg(long, value_name = "SIZE", help_heading = "HTTP", value_parser = size(1024..=1024 * 1024))]
     head_limit: Option<u32>,
-    /// Tell upstreams of the client by X-Forwarded-For, -Proto, -Host and X-Real-IP: in place of what the client
-    /// says, added to it, or not [default: replace] [nginx: proxy_set_header X-Forwarded-For]
+    /// Tell upstreams of the client by X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP: in place of
+    /// what the client says, added to it, or not [default: replace] [nginx: proxy_set_header X-Forwarded-For]
     #[arg(long, value_name = "HOW", help_heading = "HTTP")]
     forwarded: Option<ForwardedName>,
     /// With --forwarded append: whose own X-Forwarded-For is added to, others' is replaced; repeat it for more
