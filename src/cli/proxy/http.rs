@@ -44,8 +44,7 @@ pub(super) struct HttpArgs {
     /// Take a field out of every reply; repeat it for more [default: -] [nginx: proxy_hide_header]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_reply_header: Vec<String>,
-    /// When a second user logs in on a client connection, because somebody before this proxy shares connections: say so
-    /// in the log, or answer 421 and close as well [default: log] [nginx: -]
+    /// A second user logs in on a client connection: say so, or answer 421 and close as well [default: log] [nginx: -]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     on_identity_change: Option<OnIdentityChange>,
     /// Name the logged in user in the access log [default: off] [nginx: $remote_user]
