@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::control::supervise::{Event, Request, Supervisor};
-use crate::control::{self, start_workers};
+use crate::control::{self, Workers, start_workers};
 use crate::load::plan::{self, Auth, IdentitySource, Length, Pace, Scenario, Scheme, Target};
 use crate::load::summary::Part;
 use crate::load::{self, LoadError, Summary};
@@ -24,7 +24,7 @@ use crate::mock::{self, Mock};
 use crate::protocol::ntlm::Credentials;
 use crate::proxy::bind::{self, Bound};
 use crate::proxy::routes::Routes;
-use crate::proxy::settings::{Settings, Splice, Tcp, Upstream, WorkerSettings};
+use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::uring::{self, Address, PipeSet};
 
@@ -102,7 +102,7 @@ impl Demo {
             _ => LOOPBACK,
         };
         let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
-        let (supervisor, stops) = start_workers(&settings, workers, sockets, pipes, None)?;
+        let Workers { supervisor, stops, .. } = start_workers(&settings, workers, sockets, pipes, None)?;
         Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
     }
 
@@ -167,6 +167,7 @@ impl Demo {
             pace: Pace::Closed,
             source_addresses: vec![],
             timeout: TIMEOUT,
+            record: None,
             command: command.to_owned(),
         };
         // Ctrl-C ends the whole process; nothing ends a run alone.
@@ -200,6 +201,7 @@ fn proxy_settings(site: SocketAddr) -> Settings {
             backlog: 4096,
             steer_by_cpu: false,
         },
+        mode: Mode::Stream,
         drain_timeout: DRAIN_TIMEOUT,
     }
 }

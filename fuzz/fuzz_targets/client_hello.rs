@@ -27,6 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn in_records(message: &[u8], fragment_bytes: usize) -> Vec<u8> {
-    let record = |fragment: &[u8]| [b"\x16\x03\x01", &(fragment.len() as u16).to_be_bytes()[..], fragment].concat();
+    let record =
+        |fragment: &[u8]| [b"\x16\x03\x01", &(fragment.len() as u16).to_be_bytes()[..], fragment].concat();
     message.chunks(fragment_bytes).flat_map(record).collect()
 }

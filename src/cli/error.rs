@@ -52,6 +52,12 @@ pub enum Error {
     /// A file for TLS that is not what it should be.
     #[error(transparent)]
     Tls(#[from] crate::control::tls::Error),
+    /// A flag that means nothing without HTTP.
+    #[error("{0} is about HTTP requests and replies; add --mode http, or leave it out")]
+    NeedsHttp(&'static str),
+    /// Trust in what is replaced anyway.
+    #[error("--trust says whose X-Forwarded-For is added to; add --forwarded append, or leave it out")]
+    TrustWithoutAppend,
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
         "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
@@ -75,9 +81,11 @@ impl Error {
             | Self::UsersFile { .. }
             | Self::ProtectionWithoutTls
             | Self::ListenPath(_)
-            | Self::SteerUnpinned
             | Self::Usage(_)
-            | Self::Tls(_) => ExitCode::from(2),
+            | Self::Tls(_)
+            | Self::NeedsHttp(_)
+            | Self::TrustWithoutAppend
+            | Self::SteerUnpinned => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }

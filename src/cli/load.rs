@@ -1,6 +1,7 @@
 //! `iisplice load`.
 
 mod execute;
+mod replay;
 mod target;
 mod tls;
 mod users;
@@ -62,6 +63,10 @@ pub struct LoadArgs {
     /// A file of users, one a line: CORP\alice:secret
     #[arg(long, value_name = "FILE", help_heading = "Who")]
     users: Option<PathBuf>,
+    /// Log in byte for byte as recorded in this file, without passwords: for a server with a fixed challenge, as
+    /// `iisplice mock --fixed-challenge HEX` has
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["auth", "user", "users", "password_file", "record"], help_heading = "Who")]
+    replay: Option<PathBuf>,
     /// Check that each reply names the user of its connection, in a JSON body's "user" as the mock's /whoami does; exit
     /// code 3 if one names another
     #[arg(long, help_heading = "Who")]
@@ -133,6 +138,9 @@ pub struct LoadArgs {
     #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "How much")]
     find_rate: bool,
 
+    /// Write every login of the run to this file as it went over the wire, for --replay
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     outputs: OutputArgs,
 }
@@ -148,6 +156,8 @@ pub struct Task {
     pub search_from_per_second: Option<f64>,
     /// Where the results go.
     pub outputs: Outputs,
+    /// Where the logins go.
+    pub record: Option<PathBuf>,
 }
 
 /// Where the search for a rate begins where nothing else is said.
@@ -245,6 +255,9 @@ impl LoadArgs {
     /// [`Error::Usage`].
     pub fn task(self, command: String) -> Result<Task, Error> {
         let auth = self.auth()?;
+        if self.record.is_some() && matches!(auth, Auth::None) {
+            return usage("--record writes logins down; add --auth ntlm and --users FILE");
+        }
         let scenario = self.scenario()?;
         let identity = match (self.verify_identity, &self.identity_header, &auth) {
             (false, ..) => None,
@@ -305,6 +318,8 @@ impl LoadArgs {
             pace,
             source_addresses: self.source_address,
             timeout: self.timeout,
+            // The file is made when nothing is wrong with the command line.
+            record: None,
             command,
         };
         Ok(Task {
@@ -312,10 +327,21 @@ impl LoadArgs {
             objective: self.objective,
             search_from_per_second: self.find_rate.then(|| self.rate.unwrap_or(SEARCH_FROM_PER_SECOND)),
             outputs: self.outputs.outputs(),
+            record: self.record,
         })
     }
 
     fn auth(&self) -> Result<Auth, Error> {
+        if let Some(path) = &self.replay {
+            // Not with conflicts_with: a password in the environment may be there for other runs.
+            let from_environment = std::env::var("IISPLICE_PASSWORD").ok();
+            if self.password.is_some() && self.password != from_environment {
+                return usage(
+                    "--password is not for --replay, whose logins are recorded; leave one of them out",
+                );
+            }
+            return Ok(Auth::Replay(replay::read(path)?));
+        }
         let scheme = match self.auth {
             AuthScheme::None if self.user.is_empty() && self.users.is_none() => return Ok(Auth::None),
             AuthScheme::None => {

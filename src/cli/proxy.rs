@@ -1,5 +1,6 @@
 //! `iisplice proxy`.
 
+mod http;
 mod tls;
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::http::HttpArgs;
 use super::Error;
 use super::address::Unresolved;
 use super::quantity::{OrOff, duration, number, or_off, power_of_two, size};
@@ -15,7 +17,7 @@ use crate::control::limits::Host;
 use crate::control::{AccessLog, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Settings, Splice, Tcp, WorkerSettings};
+use crate::proxy::settings::{Mode, Settings, Splice, Tcp, WorkerSettings};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -140,6 +142,9 @@ pub struct ProxyArgs {
     )]
     pipes: u32,
 
+    #[command(flatten)]
+    http: HttpArgs,
+
     /// Connections that may wait to be accepted [nginx: listen backlog=]
     #[arg(
         long, value_name = "N", default_value = "4096", help_heading = "TCP",
@@ -168,7 +173,7 @@ pub struct ProxyArgs {
     #[arg(long, help_heading = "TCP")]
     defer_accept: bool,
 
-    /// A line for every connection that ended: to a file, to standard output (-), or off [nginx: access_log]
+    /// A line for every connection that ended, or every request with --mode http: to a file, to standard output (-), or off [nginx: access_log]
     #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
     access_log: OsString,
     /// What such a line looks like [nginx: log_format]
@@ -200,6 +205,8 @@ enum Steer {
 enum LogFormat {
     Text,
     Json,
+    /// nginx's; with --mode http
+    Combined,
 }
 
 impl ProxyArgs {
@@ -212,7 +219,7 @@ impl ProxyArgs {
             return Err(Error::SteerUnpinned);
         }
         let listeners = listeners(&self.listen)?;
-        self.tls.check()?;
+        self.tls.check(self.http.is_http())?;
         let (upstreams, routes) = self.tls.servers(&self.upstream)?;
         let (certificates, client_tls) = match self.tls.client_tls()? {
             None => (None, None),
@@ -220,6 +227,11 @@ impl ProxyArgs {
         };
         let workers = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
+        let is_combined = matches!(self.log_format, LogFormat::Combined);
+        let mode = self.http.mode()?;
+        if is_combined && matches!(mode, Mode::Stream) {
+            return Err(Error::NeedsHttp("--log-format combined"));
+        }
         let settings = Settings {
             listeners,
             upstreams,
@@ -248,6 +260,7 @@ impl ProxyArgs {
                 backlog: self.backlog,
                 steer_by_cpu: self.steer == Steer::Cpu,
             },
+            mode,
             drain_timeout: self.drain_timeout,
         };
         Ok(Plan { settings, workers, access_log, certificates, descriptors_max: host.descriptors_max })
@@ -292,6 +305,7 @@ impl ProxyArgs {
         let format = match self.log_format {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
+            LogFormat::Combined => Format::Combined,
         };
         Some(AccessLog { target, format })
     }

@@ -130,11 +130,14 @@ impl Writer {
             if self.reopen.swap(false, Ordering::Acquire) {
                 self.open_anew();
             }
-            if let Entry::Record(record) = entry {
-                self.names.append_line(&record, self.format, &mut self.lines.buffered);
-                if self.lines.buffered.len() >= BUFFERED_BYTES {
-                    self.flush();
-                }
+            let lines = &mut self.lines.buffered;
+            match entry {
+                Entry::Record(record) => self.names.append_line(&record, self.format, lines),
+                Entry::Request(record) => self.names.append_request_line(&record, self.format, lines),
+                Entry::Wake => continue,
+            }
+            if self.lines.buffered.len() >= BUFFERED_BYTES {
+                self.flush();
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::proxy::settings::{Settings, WorkerSettings};
 pub mod limits;
 pub mod log_writer;
 pub mod logging;
+mod logins;
 mod serve;
 pub mod signals;
 pub mod start_up;
@@ -32,7 +33,7 @@ pub mod supervise;
 pub mod tls;
 
 pub use serve::serve;
-pub(crate) use serve::start_workers;
+pub(crate) use serve::{Workers, start_workers};
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::log_writer::LogWriter;
+use super::logins;
 use super::signals::Signals;
 use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
@@ -12,7 +13,8 @@ use super::tls::{Comparison, Terminated, Termination};
 use super::{Error, Plan};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
-use crate::proxy::settings::{ClientTls, Settings, WorkerSettings};
+use crate::proxy::counters::Counters;
+use crate::proxy::settings::{ClientTls, Mode, Settings, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, Address, PipeSet};
@@ -69,7 +71,12 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         say(terminated, &settings);
     }
 
-    let (supervisor, stops) = start_workers(&settings, workers, sockets, pipes, log.as_ref())?;
+    let Workers { supervisor, stops, counters } =
+        start_workers(&settings, workers, sockets, pipes, log.as_ref())?;
+    if matches!(settings.mode, Mode::Http(_)) {
+        let upstreams = settings.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
+        logins::watch(counters.clone(), upstreams).map_err(Error::Resource)?;
+    }
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
 
     if let Some((_, terminated)) = &certificates {
@@ -100,6 +107,9 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         (Ok(End::Drained), Some(log)) => log.finish(LOG_PATIENCE),
         _ => 0,
     };
+    if let Some(summary) = logins::summary(&counters) {
+        tracing::info!("logins seen: {summary}");
+    }
     let drained_ms = asked.map_or(0, |asked| asked.elapsed().as_millis());
     match end? {
         End::Drained => tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended"),
@@ -169,12 +179,15 @@ pub(crate) fn start_workers(
     sockets: Vec<Vec<OwnedFd>>,
     pipes: Vec<PipeSet>,
     log: Option<&LogWriter>,
-) -> Result<(Supervisor, Vec<Stop>), Error> {
+) -> Result<Workers, Error> {
     let mut supervisor = Supervisor::default();
     let mut stops = Vec::with_capacity(workers.len());
+    let mut counters = Vec::with_capacity(workers.len());
     for ((worker, listeners), pipes) in workers.into_iter().zip(sockets).zip(pipes) {
         let stop = Stop::new().map_err(Error::Resource)?;
         stops.push(stop.clone());
+        let count = Arc::new(Counters::new(settings.upstreams.len()));
+        counters.push(Arc::clone(&count));
         let plan = worker::Plan {
             worker,
             settings: Arc::clone(settings),
@@ -182,10 +195,21 @@ pub(crate) fn start_workers(
             pipes,
             stop,
             log: log.map(LogWriter::sender),
+            counters: count,
         };
         supervisor.start(move || worker::run(plan)).map_err(Error::Resource)?;
     }
-    Ok((supervisor, stops))
+    Ok(Workers { supervisor, stops, counters })
+}
+
+/// Workers that serve.
+pub(crate) struct Workers {
+    /// Waits for their end.
+    pub(crate) supervisor: Supervisor,
+    /// One for each.
+    pub(crate) stops: Vec<Stop>,
+    /// What each counts.
+    counters: Vec<Arc<Counters>>,
 }
 
 /// Addresses that are bound; Unix sockets leave the file system with it.

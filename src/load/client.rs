@@ -25,6 +25,8 @@ struct Client {
     /// Its number among all connections of the run.
     number: usize,
     connection: Option<Connection>,
+    /// Which login it is at, counted from 0; those that failed count too.
+    login: Option<usize>,
     /// Since the login, or since the connect if there is none.
     requests_on_connection: u64,
     retry_after: Duration,
@@ -57,8 +59,7 @@ pub(super) async fn live(worker: Rc<Worker>, number: usize) {
 /// Connects and logs in once, or sends one request if nobody logs in.
 pub(super) async fn probe(worker: &Rc<Worker>, number: usize) -> Result<(), Failure> {
     let mut client = Client::new(worker, number);
-    client.open(Instant::now()).await?;
-    if worker.plan.auth.user_of(number).is_none() {
+    if client.open(Instant::now()).await?.is_none() {
         client.exchange().await?;
     }
     Ok(())
@@ -73,6 +74,7 @@ impl Client {
             slot,
             number,
             connection: None,
+            login: None,
             requests_on_connection: 0,
             retry_after: RETRY_AFTER,
             witness: Witness::default(),
@@ -136,19 +138,23 @@ impl Client {
     async fn open(&mut self, began: Instant) -> Result<Option<Reply<()>>, Failure> {
         self.connect(began).await?;
         let worker = Rc::clone(&self.worker);
-        let Some((scheme, user)) = worker.plan.auth.user_of(self.number) else { return Ok(None) };
+        let nth_login = self.login.map_or(0, |last| last.wrapping_add(1));
+        let Some(proof) = worker.plan.proof_of(self.number, nth_login) else { return Ok(None) };
+        self.login = Some(nth_login);
         let login = Login {
-            scheme,
-            user,
+            proof,
             requests: &worker.requests[worker.plan.target_of(self.number)],
             recorder: &worker.recorder,
             identity: worker.plan.identity.as_ref(),
+            record: worker.plan.record.as_ref(),
         };
         let mut connection = self.take_connection()?;
         let reply = match login.ask_anonymously(&mut connection, &mut self.witness).await? {
             Anonymous::Unprotected(reply) => {
+                let is_named = worker.plan.identity.as_ref().is_some_and(|s| self.witness.name(s).is_some());
                 if let Some(counts) = worker.recorder.borrow_mut().counts(began) {
                     counts.unprotected += 1;
+                    counts.inherited += u64::from(is_named);
                 }
                 reply
             }
@@ -249,12 +255,18 @@ impl Client {
             500..=599 => Some(ErrorClass::Status5xx),
             _ => None,
         };
-        match (class, &plan.identity, plan.auth.user_of(self.number)) {
+        let proof = self.login.and_then(|nth| plan.proof_of(self.number, nth));
+        match (class, &plan.identity, proof) {
             (Some(class), ..) => self.worker.recorder.borrow_mut().error(class, began),
-            (None, Some(source), Some((_, user))) => {
+            (None, Some(source), Some(proof)) => {
                 let named = self.witness.name(source);
                 let mut recorder = self.worker.recorder.borrow_mut();
-                recorder.identities.check(user, named.as_deref(), self.number, self.requests_on_connection);
+                recorder.identities.check(
+                    proof.user(),
+                    named.as_deref(),
+                    self.number,
+                    self.requests_on_connection,
+                );
             }
             (None, ..) => {}
         }

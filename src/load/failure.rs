@@ -88,6 +88,20 @@ pub enum Failure {
     /// 401 to the proof.
     #[error("the server refused the login of {0}")]
     LoginRefused(String),
+    /// 401 to a recorded proof, which is for another challenge.
+    #[error(
+        "the server refused the recorded login of {user}, which is for another challenge ({recorded} recorded, {found} \
+         now): replay against a server with a fixed one (`iisplice mock --fixed-challenge {recorded}`), or log in live \
+         with --auth and --users"
+    )]
+    OtherChallenge {
+        /// Who logged in.
+        user: String,
+        /// The recorded challenge, hexadecimal.
+        recorded: String,
+        /// The server's, hexadecimal, or what is wrong with it.
+        found: String,
+    },
     /// The server's NTLM message is damaged.
     #[error(transparent)]
     Ntlm(#[from] ntlm::ClientError),
@@ -115,7 +129,7 @@ impl Failure {
             | Self::ClosedInHandshake
             | Self::ClosedAfterLogin
             | Self::Response(ResponseError::CutShort) => ErrorClass::Closed,
-            Self::LoginRefused(_) => ErrorClass::LoginRefused,
+            Self::LoginRefused(_) | Self::OtherChallenge { .. } => ErrorClass::LoginRefused,
             Self::Response(_)
             | Self::HeadTooLarge
             | Self::BytesAfterReply

@@ -6,7 +6,8 @@
 //! Type 3            -> the reply to the request        Type3ToFinal
 //! ```
 
-use std::time::{Instant, SystemTime};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,21 +15,21 @@ use bytes::Bytes;
 
 use super::connection::{Connection, Reply};
 use super::failure::Failure;
+use super::handshake::{Answer, Handshake};
 use super::identity::Witness;
-use super::plan::{IdentitySource, Scheme};
+use super::plan::{IdentitySource, Proof, Scheme};
 use super::recorder::{Leg, Recorder};
+use super::recording::{Recorded, server_challenge};
 use super::request::Requests;
 use crate::protocol::http1::response::ResponseHead;
-use crate::protocol::ntlm::{self, ClientRandom, Credentials, FileTime};
-use crate::protocol::spnego;
 
 /// Who logs in, with what, and where it is written down.
 pub(super) struct Login<'a> {
-    pub scheme: Scheme,
-    pub user: &'a Credentials,
+    pub proof: Proof<'a>,
     pub requests: &'a Requests,
     pub recorder: &'a std::cell::RefCell<Recorder>,
     pub identity: Option<&'a IdentitySource>,
+    pub record: Option<&'a Sender<Recorded>>,
 }
 
 /// How a login stands after a leg of it.
@@ -49,7 +50,7 @@ impl Login<'_> {
         witness: &mut Witness,
     ) -> Result<Anonymous, Failure> {
         let began = Instant::now();
-        let scheme = self.scheme;
+        let scheme = self.proof.scheme();
         let reply = self
             .exchange(connection, began, self.requests.plain.clone(), witness, |head| {
                 is_offered(head, scheme)
@@ -72,46 +73,61 @@ impl Login<'_> {
         connection: &mut Connection,
         witness: &mut Witness,
     ) -> Result<Reply<()>, Failure> {
-        let mut client = ntlm::Client::new(self.user).target_name(&self.requests.service);
-        if let Some(bindings) = connection.channel_bindings() {
-            client = client.channel_bindings(bindings);
-        }
-        let (state, first_token) = match self.scheme {
-            Scheme::Ntlm => {
-                let (state, message) = client.negotiate();
-                (State::Ntlm(state), message.to_vec())
-            }
-            Scheme::Negotiate => {
-                let (state, token) = spnego::Client::new(client).negotiate();
-                (State::Negotiate(state), token)
-            }
-        };
+        let scheme = self.proof.scheme();
+        let bindings = connection.channel_bindings();
+        let (handshake, type1) = Handshake::begin(self.proof, &self.requests.service, bindings);
         let began = Instant::now();
-        let request = self.requests.without_body(&self.authorization(&first_token));
-        let reply =
-            self.exchange(connection, began, request, witness, |head| token_of(head, self.scheme)).await?;
-        let Some(challenge) = reply.seen.filter(|_| reply.status == 401) else {
+        let request = self.requests.without_body(&self.authorization(&type1));
+        let reply = self.exchange(connection, began, request, witness, |head| token_of(head, scheme)).await?;
+        let Some(type2) = reply.seen.filter(|_| reply.status == 401) else {
             return Err(Failure::NoChallenge(reply.status));
         };
         self.challenged(Leg::Type1ToType2, began, reply.ended);
         if !reply.keep_alive {
             return Err(Failure::ClosedInHandshake);
         }
-        let (awaiting, proof) = state.answer(&challenge)?;
+        let Answer { token: type3, awaiting, is_for_another } = handshake.answer(&type2)?;
+        if is_for_another && let Some(counts) = self.recorder.borrow_mut().counts(began) {
+            counts.other_challenges += 1;
+        }
 
         let began = Instant::now();
-        let request = self.requests.with_authorization(&self.authorization(&proof));
-        let reply =
-            self.exchange(connection, began, request, witness, |head| token_of(head, self.scheme)).await?;
+        let request = self.requests.with_authorization(&self.authorization(&type3));
+        let reply = self.exchange(connection, began, request, witness, |head| token_of(head, scheme)).await?;
         if reply.status == 401 {
-            return Err(Failure::LoginRefused(super::identity::display(self.user)));
+            return Err(self.refused(&type2));
         }
         if let (Some(awaiting), Some(token)) = (awaiting, &reply.seen) {
             awaiting.finish(token)?;
         }
         self.recorder.borrow_mut().sample(Leg::Type3ToFinal, began, reply.ended);
-        let Reply { status, ended, keep_alive, .. } = reply;
+        let Reply { status, seen: final_token, ended, keep_alive } = reply;
+        if let Some(record) = self.record {
+            let user = self.proof.user().to_string();
+            // Nobody takes it when it could not be written down, which is told at the end of the run.
+            let _ = record.send(Recorded { user, scheme, type1, type2, type3, final_token });
+        }
         Ok(Reply { status, seen: (), ended, keep_alive })
+    }
+
+    /// Why the proof was not accepted.
+    fn refused(&self, type2: &[u8]) -> Failure {
+        let user = self.proof.user().to_string();
+        match self.proof {
+            Proof::Recorded(recorded) if recorded.type2 != type2 => {
+                let hex = |token| server_challenge(recorded.scheme, token);
+                let none = || "none".to_owned();
+                let recorded_challenge = hex(&recorded.type2).unwrap_or_else(none);
+                let found = match hex(type2) {
+                    Some(same) if same == recorded_challenge => {
+                        "the same with other names or another time".to_owned()
+                    }
+                    found => found.unwrap_or_else(none),
+                };
+                Failure::OtherChallenge { user, recorded: recorded_challenge, found }
+            }
+            _ => Failure::LoginRefused(user),
+        }
     }
 
     async fn exchange<T>(
@@ -139,7 +155,7 @@ impl Login<'_> {
     }
 
     fn authorization(&self, token: &[u8]) -> String {
-        format!("{} {}", self.scheme.name(), STANDARD.encode(token))
+        format!("{} {}", self.proof.scheme().name(), STANDARD.encode(token))
     }
 
     fn challenged(&self, leg: Leg, began: Instant, ended: Instant) {
@@ -147,28 +163,6 @@ impl Login<'_> {
         recorder.sample(leg, began, ended);
         if let Some(counts) = recorder.counts(began) {
             counts.challenges += 1;
-        }
-    }
-}
-
-/// A login that waits for the server's challenge.
-enum State<'c> {
-    Ntlm(ntlm::AwaitingChallenge<'c>),
-    Negotiate(spnego::AwaitingChallenge<'c>),
-}
-
-impl State<'_> {
-    fn answer(self, challenge: &[u8]) -> Result<(Option<spnego::AwaitingResult>, Vec<u8>), Failure> {
-        let mut random = ClientRandom { client_challenge: [0; 8], session_key: [0; 16] };
-        fastrand::fill(&mut random.client_challenge);
-        fastrand::fill(&mut random.session_key);
-        let now = FileTime::from_system_time(SystemTime::now());
-        match self {
-            Self::Ntlm(state) => Ok((None, state.authenticate(challenge, &random, now)?.message)),
-            Self::Negotiate(state) => {
-                let (awaiting, token) = state.authenticate(challenge, &random, now)?;
-                Ok((Some(awaiting), token))
-            }
         }
     }
 }

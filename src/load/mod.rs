@@ -11,22 +11,27 @@
 //! ```
 //!
 //! Nothing is shared between threads while they measure: each has its connections, its schedule and its recorder, and
-//! once a second hands a page of the recorder to the thread that adds up. Start with [`run`], then `client`.
+//! once a second hands a page of the recorder to the thread that adds up. Logins that are to be written down
+//! ([`recording`]) go their own way, to whoever the plan names. Start with [`run`], then `client`.
 
 mod arrivals;
 mod client;
 mod connection;
 mod failure;
+mod handshake;
 pub mod identity;
 mod login;
 pub mod objective;
 pub mod plan;
 pub mod recorder;
+pub mod recording;
 mod request;
 mod run;
+pub mod samples;
 pub mod schedule;
 pub mod summary;
 mod tls;
+pub mod warning;
 mod worker;
 
 pub use failure::{Failure, LoadError};

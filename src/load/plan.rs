@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,8 @@ use rustls::client::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
+use super::identity::UserName;
+use super::recording::Recorded;
 use crate::protocol::ntlm::Credentials;
 
 /// Everything a run needs to know.
@@ -38,6 +41,8 @@ pub struct Plan {
     pub source_addresses: Vec<IpAddr>,
     /// How long a connect, a leg of the login or a request may take; not 0.
     pub timeout: Duration,
+    /// Where each login goes that was accepted in the run, if somebody writes them down.
+    pub record: Option<Sender<Recorded>>,
     /// The command as it was typed, for the report.
     pub command: String,
 }
@@ -54,6 +59,8 @@ pub enum Auth {
         /// The users.
         users: Vec<Credentials>,
     },
+    /// Each login as one of these was; not empty.
+    Replay(Arc<[Recorded]>),
 }
 
 impl Auth {
@@ -63,22 +70,48 @@ impl Auth {
             Self::None => "none",
             Self::Users { scheme: Scheme::Ntlm, .. } => "ntlm",
             Self::Users { scheme: Scheme::Negotiate, .. } => "negotiate",
+            Self::Replay(_) => "replay",
+        }
+    }
+}
+
+/// What a login proves who it is with.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    /// An answer to the server's challenge.
+    Computed {
+        /// The scheme.
+        scheme: Scheme,
+        /// Who logs in.
+        user: &'a Credentials,
+    },
+    /// What answered a challenge once.
+    Recorded(&'a Recorded),
+}
+
+impl<'a> Proof<'a> {
+    /// The scheme it is sent by.
+    pub fn scheme(self) -> Scheme {
+        match self {
+            Self::Computed { scheme, .. } => scheme,
+            Self::Recorded(recorded) => recorded.scheme,
         }
     }
 
-    /// The user of a connection.
-    pub fn user_of(&self, connection: usize) -> Option<(Scheme, &Credentials)> {
+    /// Who logs in.
+    pub fn user(self) -> UserName<'a> {
         match self {
-            Self::None => None,
-            Self::Users { scheme, users } => Some((*scheme, &users[connection % users.len()])),
+            Self::Computed { user, .. } => user.into(),
+            Self::Recorded(recorded) => UserName::parse(&recorded.user),
         }
     }
 }
 
 /// An HTTP authentication scheme that carries NTLM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scheme {
     /// NTLM messages as they are.
+    #[serde(rename = "NTLM")]
     Ntlm,
     /// NTLM messages in SPNEGO tokens (RFC 4559).
     Negotiate,
@@ -223,6 +256,21 @@ impl Plan {
         (thread..self.connections).step_by(self.threads)
     }
 
+    /// What a connection logs in with, the first time and each time after that; `None`: nobody logs in. A user keeps his
+    /// connections, recorded logins are taken in turn over all of them.
+    pub fn proof_of(&self, connection: usize, nth_login: usize) -> Option<Proof<'_>> {
+        match &self.auth {
+            Auth::None => None,
+            Auth::Users { scheme, users } => {
+                Some(Proof::Computed { scheme: *scheme, user: &users[connection % users.len()] })
+            }
+            Auth::Replay(logins) => {
+                let turn = nth_login.wrapping_mul(self.connections).wrapping_add(connection);
+                Some(Proof::Recorded(&logins[turn % logins.len()]))
+            }
+        }
+    }
+
     /// Where a connection comes from.
     pub fn source_of(&self, connection: usize) -> Option<IpAddr> {
         let addresses = &self.source_addresses;
@@ -270,6 +318,7 @@ pub(crate) mod tests {
             pace: Pace::Closed,
             source_addresses: vec![],
             timeout: Duration::from_secs(5),
+            record: None,
             command: String::new(),
         }
     }
@@ -282,6 +331,24 @@ pub(crate) mod tests {
         assert_eq!(plan.connections_of(1).collect::<Vec<_>>(), [1, 3]);
         let users = ["a", "b"].map(|name| Credentials::new("", name, "x")).to_vec();
         plan.auth = Auth::Users { scheme: Scheme::Ntlm, users };
-        assert_eq!(plan.auth.user_of(3).unwrap().1.user(), "b");
+        assert_eq!(plan.proof_of(3, 7).unwrap().user(), UserName::parse("b"));
+    }
+
+    #[test]
+    fn recorded_logins_are_taken_in_turn_over_all_connections() {
+        let mut plan = plan("http://127.0.0.1:1/");
+        plan.connections = 2;
+        let logins = ["a", "b", "c"].map(|user| Recorded {
+            user: user.into(),
+            scheme: Scheme::Ntlm,
+            type1: vec![],
+            type2: vec![],
+            type3: vec![],
+            final_token: None,
+        });
+        plan.auth = Auth::Replay(logins.into());
+        let turns = [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)];
+        let users = turns.map(|(connection, nth)| plan.proof_of(connection, nth).unwrap().user().to_string());
+        assert_eq!(users, ["a", "b", "c", "a", "b"]);
     }
 }

@@ -140,8 +140,12 @@ pub struct Counts {
     pub sent_bytes: u64,
     /// 401s that belong to a login.
     pub challenges: u64,
-    /// Logins that the server did not ask for: the URL is open to everyone.
+    /// Logins that the server did not ask for.
     pub unprotected: u64,
+    /// Of those, the ones whose reply named a user: another's login was on the connection already.
+    pub inherited: u64,
+    /// Answers to a recorded Type 1 that are not the recorded Type 2.
+    pub other_challenges: u64,
     /// Failures by class.
     pub errors: BTreeMap<ErrorClass, u64>,
 }
@@ -157,6 +161,8 @@ impl Counts {
         self.sent_bytes += other.sent_bytes;
         self.challenges += other.challenges;
         self.unprotected += other.unprotected;
+        self.inherited += other.inherited;
+        self.other_challenges += other.other_challenges;
         for (class, count) in &other.errors {
             *self.errors.entry(*class).or_default() += count;
         }

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::failure::LoadError;
 use super::plan::{Length, Pace, Plan};
 use super::recorder::{Counts, Cut};
-use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Samples, Summary};
+use super::samples::Samples;
+use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Summary};
 use super::worker::{self, Backlog, CUT_PERIOD, Clock, Done, News};
 
 /// Between the last thread's readiness and the clock's start: so that all are waiting for it.
@@ -29,7 +30,8 @@ const OTHER_FILES: u64 = 64;
 pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) -> Result<Summary, LoadError> {
     allow_descriptors(plan.connections as u64 + OTHER_FILES)?;
     let plan = Arc::new(plan.clone());
-    let probed = Arc::clone(&plan);
+    // The try before the run is no login of it.
+    let probed = Arc::new(Plan { record: None, ..Plan::clone(&plan) });
     let probe = thread::Builder::new().spawn(move || worker::probe(&probed)).map_err(LoadError::Thread)?;
     probe.join().map_err(|_| LoadError::ThreadLost)??;
     let mut threads = Vec::with_capacity(plan.threads);

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as _, V2DeflateSerializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::identity::Identities;
 use super::plan::{Arrivals, Rate, Scenario};
 use super::recorder::{self, Counts, Cut, Leg};
+use super::samples::{Packed, Samples};
 
 /// The version of the JSON form. Grows when an older reader would misread it.
 pub const FORMAT: u32 = 1;
@@ -160,198 +157,7 @@ impl Part {
     }
 }
 
-/// A histogram of nanoseconds at full size; in JSON with the figures a reader wants beside it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Samples(pub Histogram<u64>);
-
-/// A histogram of nanoseconds as it is in files: `HdrHistogram`'s V2 form, deflated, in base64. A second's histogram
-/// is some hundred bytes so, instead of a quarter of a megabyte.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Packed(String);
-
-impl Packed {
-    /// Packs a histogram.
-    pub fn new(samples: &Histogram<u64>) -> Self {
-        let mut bytes = Vec::new();
-        // Writing to memory does not fail, and the counts of a run are below the format's 63 bits.
-        let _ = V2DeflateSerializer::new().serialize(samples, &mut bytes);
-        Self(STANDARD.encode(bytes))
-    }
-
-    /// The histogram.
-    pub fn unpack(&self) -> Histogram<u64> {
-        // It was packed here, or checked when it was read.
-        unpack(&self.0).unwrap_or_else(|_| recorder::histogram())
-    }
-}
-
-impl TryFrom<String> for Packed {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        unpack(&text).map(|_| Self(text))
-    }
-}
-
-impl From<Packed> for String {
-    fn from(packed: Packed) -> Self {
-        packed.0
-    }
-}
-
-fn unpack(text: &str) -> Result<Histogram<u64>, String> {
-    let bytes = STANDARD.decode(text).map_err(|e| format!("a histogram that is not base64: {e}"))?;
-    HdrDeserializer::new()
-        .deserialize(&mut bytes.as_slice())
-        .map_err(|e| format!("a histogram that HdrHistogram does not read: {e:?}"))
-}
-
-/// The percentiles of tables and files.
-pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
-
-impl Samples {
-    /// The time below which `percentile` of the samples are, in nanoseconds; `None` if fewer than five samples are
-    /// above it, which would make it a matter of chance.
-    pub fn percentile(&self, percentile: f64) -> Option<u64> {
-        let above = self.0.len() as f64 * (1.0 - percentile / 100.0);
-        // A little below five, because 100 - 99.99 is not exact.
-        (above >= 4.999).then(|| self.0.value_at_percentile(percentile))
-    }
-}
-
-/// What of [`Samples`] stands in JSON.
-#[derive(Serialize, Deserialize)]
-struct SamplesInFile {
-    count: u64,
-    min_ns: u64,
-    mean_ns: f64,
-    #[serde(default)]
-    percentiles_ns: BTreeMap<String, u64>,
-    max_ns: u64,
-    hdr: Packed,
-}
-
-impl Serialize for Samples {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let percentiles = PERCENTILES.iter().filter_map(|&p| Some((format!("p{p}"), self.percentile(p)?)));
-        SamplesInFile {
-            count: self.0.len(),
-            min_ns: self.0.min(),
-            mean_ns: self.0.mean(),
-            percentiles_ns: percentiles.collect(),
-            max_ns: self.0.max(),
-            hdr: Packed::new(&self.0),
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Samples {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(SamplesInFile::deserialize(deserializer)?.hdr.unpack()))
-    }
-}
-
-/// What a reader must know before he believes the figures.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Warning {
-    /// The generator used up its cores.
-    GeneratorBusy {
-        /// The busiest thread's share of a core.
-        share: f64,
-    },
-    /// The generator was late with what was due.
-    SendLag {
-        /// Its 99th percentile, in nanoseconds.
-        p99_ns: u64,
-    },
-    /// Requests that were due waited for a free connection.
-    RateMissed {
-        /// What was due, by second.
-        due_per_second: f64,
-        /// What was answered, by second.
-        answered_per_second: f64,
-    },
-    /// Nobody had to log in.
-    Unprotected {
-        /// How often.
-        count: u64,
-    },
-    /// Nothing was measured.
-    NothingMeasured,
-}
-
-impl std::fmt::Display for Warning {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::GeneratorBusy { share } => write!(
-                f,
-                "the generator used {:.0} % of a core in one thread and may itself be what limits the result; \
-                 give it more --threads, cores of its own, or another machine",
-                share * 100.0
-            ),
-            Self::SendLag { p99_ns } => write!(
-                f,
-                "the generator sent late by {:.1} ms (p99); latencies from the intended start include that; \
-                 give it more --threads, cores of its own, or a lower --rate",
-                *p99_ns as f64 / 1e6
-            ),
-            Self::RateMissed { due_per_second, answered_per_second } => write!(
-                f,
-                "{due_per_second:.0} a second were due and {answered_per_second:.0} were answered: the server, or \
-                 too few --connections, did not keep up"
-            ),
-            Self::Unprotected { count } => {
-                write!(
-                    f,
-                    "{count} times the server let the client in without a login: the URL is open to everyone"
-                )
-            }
-            Self::NothingMeasured => f.write_str("nothing was measured; see the errors"),
-        }
-    }
-}
-
-/// From this share of a core on a thread has no room to react in time.
-const BUSY_SHARE: f64 = 0.9;
-/// Later than this the generator's own lag shows in the results.
-const SEND_LAG_NS_MAX: u64 = 1_000_000;
-/// An open loop that answers less than this part of what is due is not keeping up.
-const RATE_KEPT_MIN: f64 = 0.99;
-
 impl Summary {
-    /// What the reader must know.
-    pub fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = Vec::new();
-        let shares = self.runs.iter().flat_map(|run| run.thread_cpu_shares.iter().copied());
-        let share = shares.fold(0.0, f64::max);
-        if share >= BUSY_SHARE {
-            warnings.push(Warning::GeneratorBusy { share });
-        }
-        if let Some(p99_ns) = self.send_lag.as_ref().map(|lag| lag.0.value_at_quantile(0.99))
-            && p99_ns > SEND_LAG_NS_MAX
-        {
-            warnings.push(Warning::SendLag { p99_ns });
-        }
-        let answered = self.legs.get(&Leg::FromIntendedStart).map_or(0, |samples| samples.0.len());
-        let due = self.counts.arrivals;
-        if (answered as f64) < due as f64 * RATE_KEPT_MIN && self.measured_seconds > 0.0 {
-            warnings.push(Warning::RateMissed {
-                due_per_second: due as f64 / self.measured_seconds,
-                answered_per_second: answered as f64 / self.measured_seconds,
-            });
-        }
-        let unprotected = self.counts.unprotected + self.prepared.counts.unprotected;
-        if unprotected > 0 {
-            warnings.push(Warning::Unprotected { count: unprotected });
-        }
-        if self.counts.requests == 0 && self.counts.logins == 0 {
-            warnings.push(Warning::NothingMeasured);
-        }
-        warnings
-    }
-
     /// Whether a reply named another user than its connection's.
     pub fn has_leak(&self) -> bool {
         self.identities.as_ref().is_some_and(|found| found.leaked > 0)
@@ -471,16 +277,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_damaged_histogram_is_refused_when_it_is_read() {
-        let text = serde_json::to_string(&summary(&[10])).unwrap();
-        let hdr = Packed::new(&summary(&[10]).legs[&Leg::Request].0).0;
-        for damaged in ["", "!!", "AAAA", &hdr[..hdr.len() / 2]] {
-            let error = serde_json::from_str::<Summary>(&text.replace(&hdr, damaged)).unwrap_err();
-            assert!(error.to_string().contains("a histogram that"), "{damaged:?}: {error}");
-        }
-    }
-
-    #[test]
     fn merged_runs_have_the_percentiles_of_all_samples_and_not_their_mean() {
         let (fast, slow) = (vec![100; 900], vec![10_000; 100]);
         let mut merged = summary(&fast);
@@ -499,30 +295,5 @@ pub(crate) mod tests {
     fn another_format_is_not_merged() {
         let other = Summary { format: 9, ..summary(&[1]) };
         assert_eq!(summary(&[1]).merge(&other), Err(MergeError::Format(9)));
-    }
-
-    #[test]
-    fn a_percentile_with_fewer_than_five_samples_above_it_is_left_out() {
-        let samples = |count| Samples(summary(&vec![5; count]).legs[&Leg::Request].0.clone());
-        assert_eq!((samples(499).percentile(99.0), samples(9).percentile(50.0)), (None, None));
-        assert!(samples(500).percentile(99.0).is_some() && samples(50_000).percentile(99.99).is_some());
-    }
-
-    #[test]
-    fn the_reader_is_warned_of_what_makes_the_figures_doubtful() {
-        assert_eq!(summary(&[10]).warnings(), []);
-        let mut busy = summary(&[10]);
-        busy.runs[0].thread_cpu_shares = vec![0.1, 0.97];
-        assert_eq!(busy.warnings(), [Warning::GeneratorBusy { share: 0.97 }]);
-        let mut late = summary(&[10]);
-        late.counts.arrivals = 100;
-        late.legs.insert(Leg::FromIntendedStart, summary(&[10; 50]).legs[&Leg::Request].clone());
-        late.send_lag = Some(summary(&[5000; 50]).legs[&Leg::Request].clone());
-        let warnings = late.warnings();
-        assert!(
-            matches!(warnings[..], [Warning::SendLag { .. }, Warning::RateMissed { .. }]),
-            "{warnings:?}"
-        );
-        assert_eq!(summary(&[]).warnings(), [Warning::NothingMeasured]);
     }
 }

@@ -36,18 +36,30 @@ pub(super) const fn context(n: u8) -> u8 {
 /// Splits the first element off: its tag, its value, what follows it. Lengths longer than need be are accepted, for
 /// real clients write them; indefinite ones are not.
 pub(super) fn split(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), DerError> {
+    let (tag, len, rest) = split_header(bytes)?;
+    let (value, rest) = rest.split_at_checked(len).ok_or(DerError::Truncated)?;
+    Ok((tag, value, rest))
+}
+
+/// The same for the beginning of an encoding: of the value there is what there is.
+pub(super) fn split_beginning(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), DerError> {
+    let (tag, len, rest) = split_header(bytes)?;
+    let (value, rest) = rest.split_at(len.min(rest.len()));
+    Ok((tag, value, rest))
+}
+
+/// The first element's tag and the length of its value, and what follows these two.
+fn split_header(bytes: &[u8]) -> Result<(u8, usize, &[u8]), DerError> {
     let (&[tag, first], rest) = bytes.split_first_chunk::<2>().ok_or(DerError::Truncated)?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
+    match first {
+        0..=0x7f => Ok((tag, usize::from(first), rest)),
         0x81..=0x84 => {
             let (digits, rest) =
                 rest.split_at_checked(usize::from(first & 0x0f)).ok_or(DerError::Truncated)?;
-            (digits.iter().fold(0, |len, &digit| len << 8 | usize::from(digit)), rest)
+            Ok((tag, digits.iter().fold(0, |len, &digit| len << 8 | usize::from(digit)), rest))
         }
-        _ => return Err(DerError::BadLength),
-    };
-    let (value, rest) = rest.split_at_checked(len).ok_or(DerError::Truncated)?;
-    Ok((tag, value, rest))
+        _ => Err(DerError::BadLength),
+    }
 }
 
 /// Splits the first element off, which must have this tag.

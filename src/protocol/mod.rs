@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`client_hello`] | how a TLS connection starts, and which site it is for |
 //! | [`http1`] | HTTP/1.1 heads and bodies |
+//! | [`login`] | the Windows logins of a connection, followed from outside |
 //! | [`ntlm`] | NTLM messages and logins, both sides |
 //! | [`proxy_protocol`] | the line before a connection that names its client |
 //! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
@@ -14,6 +15,7 @@
 pub mod client_hello;
 mod der;
 pub mod http1;
+pub mod login;
 pub mod ntlm;
 pub mod proxy_protocol;
 pub mod spnego;

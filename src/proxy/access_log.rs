@@ -7,6 +7,8 @@
 //! The data path only moves a [`Record`] into a bounded channel; formatting and writing are done elsewhere and later.
 //! When that cannot keep up (a disk that stalls), the channel fills and lines are counted as dropped.
 
+mod request_line;
+
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +17,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::record::Record;
+use super::record::{Record, RequestRecord};
 use super::settings::Upstream;
 use crate::uring::Address;
+use request_line::RequestLine;
 
 /// What a line of the access log looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +29,17 @@ pub enum Format {
     Text,
     /// A JSON object, `null` for what there is not.
     Json,
+    /// Of requests only: nginx's `combined`.
+    Combined,
 }
 
 /// What travels to the writer.
 #[derive(Debug)]
 pub enum Entry {
-    /// One line to write.
+    /// A line for a session.
     Record(Record),
+    /// A line for a request.
+    Request(Box<RequestRecord>),
     /// Nothing to write: look at what else there is to do.
     Wake,
 }
@@ -53,7 +60,16 @@ pub fn channel(records_max: usize) -> (LogSender, Receiver<Entry>) {
 impl LogSender {
     /// Hands a record to the writer, or counts it as dropped when the writer is behind. Never waits.
     pub fn send(&self, record: Record) {
-        if self.entries.try_send(Entry::Record(record)).is_err() {
+        self.send_entry(Entry::Record(record));
+    }
+
+    /// As [`send`](Self::send), for a request.
+    pub fn send_request(&self, record: RequestRecord) {
+        self.send_entry(Entry::Request(Box::new(record)));
+    }
+
+    fn send_entry(&self, entry: Entry) {
+        if self.entries.try_send(entry).is_err() {
             self.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -92,8 +108,19 @@ impl Names {
         let line = Line::new(self, record);
         // Writing to a String does not fail, nor does serialising numbers and strings.
         match format {
+            Format::Text | Format::Combined => drop(write!(lines, "{line}")),
+            Format::Json => lines.push_str(&serde_json::to_string(&line).unwrap_or_default()),
+        }
+        lines.push('\n');
+    }
+
+    /// As [`append_line`](Self::append_line), of a request.
+    pub fn append_request_line(&self, record: &RequestRecord, format: Format, lines: &mut String) {
+        let line = RequestLine::new(&self.listeners, &self.upstreams, record);
+        match format {
             Format::Text => drop(write!(lines, "{line}")),
             Format::Json => lines.push_str(&serde_json::to_string(&line).unwrap_or_default()),
+            Format::Combined => request_line::append_combined(record, lines),
         }
         lines.push('\n');
     }

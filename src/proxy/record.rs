@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::protocol::login::{Mechanism, Step};
 use crate::uring::Address;
 
 /// One line of the access log.
@@ -33,6 +34,56 @@ pub struct Record {
     pub end: End,
 }
 
+/// One line of the access log in HTTP mode.
+#[derive(Debug, Clone)]
+pub struct RequestRecord {
+    /// When its head was whole.
+    pub started: SystemTime,
+    /// Index into `Settings::listeners`.
+    pub listener: usize,
+    /// Whom it is for: the source that the peer's PROXY header names, else the peer.
+    pub client: Address,
+    /// Index into `Settings::upstreams`, if there was one to send it to.
+    pub upstream: Option<usize>,
+    /// The session, and which of its requests this is, from 1: together the request's id.
+    pub id: (u64, u64),
+    /// As the client sent them; nothing of a request that could not be read.
+    pub request: Option<RequestWords>,
+    /// Of the reply; 0 when there was none.
+    pub status: u16,
+    /// Bytes that went upstream, head and body.
+    pub request_bytes: u64,
+    /// Bytes that went to the client, head and body.
+    pub reply_bytes: u64,
+    /// How many of them are the head's.
+    pub reply_head_bytes: u64,
+    /// From the whole head of the request to the end of the reply.
+    pub total_time: Duration,
+    /// From there to the head of the reply.
+    pub upstream_time: Option<Duration>,
+    /// What it was to the login of its connection.
+    pub step: Step,
+    /// How the client logs in, if it was part of a login.
+    pub mechanism: Option<Mechanism>,
+    /// Who is logged in on its connection; only where the operator wants to know.
+    pub user: Option<Box<str>>,
+}
+
+/// What a request says of itself.
+#[derive(Debug, Clone)]
+pub struct RequestWords {
+    /// The method.
+    pub method: Box<str>,
+    /// The target.
+    pub target: Box<str>,
+    /// HTTP/1.1, or else HTTP/1.0.
+    pub is_http11: bool,
+    /// `Referer`.
+    pub referer: Option<Box<str>>,
+    /// `User-Agent`.
+    pub user_agent: Option<Box<str>>,
+}
+
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -62,6 +113,12 @@ pub enum End {
     HelloTimeout,
     /// No route takes what the client asks for, and there is no default.
     NoRoute,
+    /// What the client sent is no HTTP request, or one that is not passed on.
+    BadRequest,
+    /// What the upstream sent is no HTTP reply, or it sent none.
+    BadReply,
+    /// A second user logged in on the connection, and the operator wants it closed.
+    IdentityChange,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
     /// The proxy was stopping and the drain time-out was over.
@@ -85,6 +142,9 @@ impl End {
             Self::TlsUpstream => "tls-upstream",
             Self::HelloTimeout => "hello-timeout",
             Self::NoRoute => "no-route",
+            Self::BadRequest => "bad-request",
+            Self::BadReply => "bad-reply",
+            Self::IdentityChange => "identity-change",
             Self::LocalLimit => "local-limit",
             Self::Drain => "drain",
         }

@@ -19,13 +19,17 @@ use rustls::ClientConfig;
 
 use super::client_header;
 use super::connection::Connection;
+use super::http;
 use super::meter::{Meter, Side};
 use super::opening;
 use super::record::{End, Record};
 use super::relay::{Outcome, Relay};
+use super::routes::Group;
+use super::settings::{Mode, Settings};
 use super::tls::handshake;
 use super::upstream::{self, Unconnected};
 use super::worker::{Seat, Worker};
+use crate::protocol::login::Symptom;
 use crate::protocol::proxy_protocol;
 use crate::uring::{Address, Socket};
 
@@ -43,6 +47,9 @@ pub(super) fn run(
     let worker = Rc::clone(seat.worker());
     let accepted = worker.ring.now();
     let session = Session {
+        id: worker.next_id(),
+        // Where nobody looks at clients there is a default.
+        group: Cell::new(worker.settings.routes.default.unwrap_or(Group { first: 0, count: 1 })),
         worker,
         listener,
         client_address,
@@ -63,13 +70,16 @@ pub(super) fn run(
 }
 
 /// What the record of a session is made of when it is dropped, in whatever way it ended.
-struct Session {
+pub(super) struct Session {
+    id: u64,
     worker: Rc<Worker>,
     listener: usize,
     client_address: Address,
     accepted: Instant,
     meter: Meter,
     proxied: Cell<Option<Address>>,
+    /// Whose turn it is to be connected to.
+    group: Cell<Group>,
     upstream: Cell<Option<usize>>,
     connect_time: Cell<Option<Duration>>,
     /// Of a session that is dropped before its end it is true that the worker was stopping.
@@ -92,56 +102,121 @@ impl Session {
         };
         self.proxied.set(header.as_deref().and_then(client_header::source));
 
-        let group = match settings.routes.default {
-            Some(group) if !settings.looks_at_clients() => group,
-            _ => match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
-                Ok(group) => group,
+        // On the heap: nearly all of a session's life comes after it.
+        if settings.looks_at_clients() {
+            match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
+                Ok(group) => self.group.set(group),
                 Err(end) => return end,
-            },
-        };
-        let connected = or(async { Some(upstream::connect(&self.worker, group).await) }, async {
-            self.client_left(client).await;
+            }
+        }
+        let header = header.as_deref();
+        match &settings.mode {
+            // On the heap, so that sessions of the other mode do not carry its state.
+            Mode::Http(http) => Box::pin(http::serve(self, http, client, header)).await,
+            Mode::Stream => {
+                let has_sent = !client.unread().is_empty();
+                match self.connect(client, header, has_sent).await {
+                    Ok(upstream) => {
+                        let outcome = self.relay(client, &upstream).run().await;
+                        close(client, &upstream, outcome)
+                    }
+                    Err(end @ End::UpstreamReset) => {
+                        client.reset_on_close();
+                        end
+                    }
+                    Err(end) => end,
+                }
+            }
+        }
+    }
+
+    /// Chooses an upstream, connects and tells it who comes. `has_sent`: whether the client has sent anything.
+    pub(super) async fn connect(
+        &self,
+        client: &Connection,
+        header: Option<&proxy_protocol::Header>,
+        has_sent: bool,
+    ) -> Result<Connection, End> {
+        let connected = or(async { Some(upstream::connect(&self.worker, self.group.get()).await) }, async {
+            self.client_left(client, has_sent).await;
             None
         })
         .await;
-        let upstream = match connected {
-            None => return End::ClientLeft,
-            Some(Err(Unconnected::Refused)) => return End::Refused,
-            Some(Err(Unconnected::TimedOut)) => return End::ConnectTimeout,
-            Some(Err(Unconnected::LocalLimit)) => return End::LocalLimit,
-            Some(Ok((index, upstream))) => {
-                self.upstream.set(Some(index));
-                self.connect_time.set(Some(ring.now().duration_since(self.accepted)));
-                Connection::new(upstream)
-            }
+        let (index, upstream) = match connected {
+            None => return Err(End::ClientLeft),
+            Some(Err(Unconnected::Refused)) => return Err(End::Refused),
+            Some(Err(Unconnected::TimedOut)) => return Err(End::ConnectTimeout),
+            Some(Err(Unconnected::LocalLimit)) => return Err(End::LocalLimit),
+            Some(Ok(connected)) => connected,
         };
-
-        if let Some(version) = settings.send_proxy
-            && let Err(error) = Box::pin(self.greet(version, header.as_deref(), client, &upstream)).await
+        self.upstream.set(Some(index));
+        self.connect_time.set(Some(self.worker.ring.now().duration_since(self.accepted)));
+        let upstream = Connection::new(upstream);
+        if let Some(version) = self.worker.settings.send_proxy
+            && let Err(error) = Box::pin(self.greet(version, header, client, &upstream)).await
         {
-            return close(client, &upstream, Outcome::Broken { side: Side::Upstream, error });
+            tracing::debug!(%error, "upstream connection broke");
+            return Err(End::UpstreamReset);
         }
         if let Some(config) = &self.worker.upstream_tls
             && !Box::pin(self.secure(config, &upstream)).await
         {
-            return End::TlsUpstream;
+            return Err(End::TlsUpstream);
         }
-        let relay = Relay {
-            ring,
-            client,
-            upstream: &upstream,
-            meter: &self.meter,
-            splice: settings.splice,
-            idle_timeout: settings.idle_timeout,
-        };
-        let outcome = relay.run().await;
-        close(client, &upstream, outcome)
+        Ok(upstream)
+    }
+
+    /// The two connections, to be relayed between.
+    pub(super) fn relay<'a>(&'a self, client: &'a Connection, upstream: &'a Connection) -> Relay<'a> {
+        let Settings { splice, idle_timeout, .. } = *self.worker.settings;
+        Relay { ring: &self.worker.ring, client, upstream, meter: &self.meter, splice, idle_timeout }
+    }
+
+    pub(super) fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Index of the listener that accepted the client.
+    pub(super) fn listener(&self) -> usize {
+        self.listener
+    }
+
+    /// Index of the upstream that took the connection.
+    pub(super) fn upstream(&self) -> Option<usize> {
+        self.upstream.get()
+    }
+
+    /// Something is wrong with a login at this session's upstream.
+    pub(super) fn count_symptom(&self, symptom: Symptom) {
+        if let Some(upstream) = self.upstream.get() {
+            self.worker.counters.count_symptom(upstream, symptom);
+        }
+    }
+
+    /// What the log calls it by.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The peer that connected.
+    pub(super) fn client_address(&self) -> &Address {
+        &self.client_address
+    }
+
+    /// Whom the session is for: the source that the peer's PROXY header names, else the peer.
+    pub(super) fn origin_address(&self) -> Address {
+        let proxied = self.proxied.take();
+        self.proxied.set(proxied.clone());
+        proxied.unwrap_or_else(|| self.client_address.clone())
     }
 
     /// Completes when the client is gone while nobody reads from it. One that has sent something and then ended
     /// its stream is not: it may well wait for an answer.
-    async fn client_left(&self, client: &Connection) {
-        let has_sent = !client.unread().is_empty();
+    async fn client_left(&self, client: &Connection, has_sent: bool) {
         let client = client.socket();
         self.worker.ring.sleep(UNWATCHED_CONNECT).await;
         // An error of poll(2) itself says nothing about the client.
@@ -184,7 +259,7 @@ impl Session {
 }
 
 /// Readies both connections to be closed the way the first of them ended: in order, or by a reset.
-fn close(client: &Connection, upstream: &Connection, outcome: Outcome) -> End {
+pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome) -> End {
     match outcome {
         Outcome::Closed { first } => {
             client.end();
@@ -214,6 +289,17 @@ fn close(client: &Connection, upstream: &Connection, outcome: Outcome) -> End {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if matches!(self.worker.settings.mode, Mode::Http(_)) {
+            // The log has had a line for each request.
+            tracing::debug!(
+                client = %self.client_address,
+                connection = format_args!("{:016x}", self.id),
+                spliced_bytes = self.meter.spliced_bytes.get(),
+                end = self.end.get().as_str(),
+                "session ended"
+            );
+            return;
+        }
         let Some(log) = &self.worker.log else { return };
         let duration = self.worker.ring.now().duration_since(self.accepted);
         log.send(Record {

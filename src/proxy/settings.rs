@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::routes::Routes;
+use crate::protocol::http1::forward::Edits;
 use crate::protocol::proxy_protocol;
 use crate::uring::Address;
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub splice: Splice,
     /// What is set on every TCP socket.
     pub tcp: Tcp,
+    /// Whether sessions look at what they carry.
+    pub mode: Mode,
     /// How long sessions may go on after a request to stop.
     pub drain_timeout: Duration,
 }
@@ -47,6 +51,47 @@ impl Settings {
     pub(super) fn looks_at_clients(&self) -> bool {
         self.client_tls.is_some() || self.routes.depend_on_hello()
     }
+}
+
+/// What a session takes its bytes for.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Bytes.
+    Stream,
+    /// HTTP/1.1 requests and replies.
+    Http(Http),
+}
+
+/// How requests and replies are passed on.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Bytes that the head of a request or of a reply may have.
+    pub head_bytes_max: usize,
+    /// Whether upstreams are told of the client.
+    pub forwarded: ForwardedFor,
+    /// Peers whose own X-Forwarded-For is added to; empty: all of them.
+    pub trust: Vec<IpNet>,
+    /// `Host` in place of the client's.
+    pub host: Option<String>,
+    /// Changes to the heads of requests.
+    pub request_edits: Edits,
+    /// Changes to the heads of replies.
+    pub reply_edits: Edits,
+    /// Whether the access log names the users who are logged in.
+    pub log_user: bool,
+    /// Whether a connection ends on which a second user logs in.
+    pub close_on_identity_change: bool,
+}
+
+/// X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedFor {
+    /// Not added; the client's pass.
+    Off,
+    /// In place of the client's.
+    Replace,
+    /// Added to those of clients that are trusted.
+    Append,
 }
 
 /// A server as the operator named it, and where that is.

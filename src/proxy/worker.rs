@@ -13,6 +13,7 @@ use rustls::client::Resumption;
 
 use super::Error;
 use super::access_log::LogSender;
+use super::counters::Counters;
 use super::listener;
 use super::settings::{Settings, WorkerSettings};
 use super::stop::Stop;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub stop: Stop,
     /// Where records go, if anybody wants them.
     pub log: Option<LogSender>,
+    /// What it counts, for whoever reads it.
+    pub counters: Arc<Counters>,
 }
 
 /// Serves until it is told to stop and its sessions have ended, or been ended. Runs on the calling thread.
@@ -43,7 +46,7 @@ pub struct Plan {
 /// # Errors
 /// No ring, or one that fails.
 pub fn run(plan: Plan) -> Result<(), Error> {
-    let Plan { worker, settings, listeners, pipes, stop, log } = plan;
+    let Plan { worker, settings, listeners, pipes, stop, log, counters } = plan;
     if let Some(cpu) = worker.cpu {
         pin(cpu);
     }
@@ -55,7 +58,7 @@ pub fn run(plan: Plan) -> Result<(), Error> {
     };
     let ring = Ring::open(&options, pipes)?;
     let listeners = listeners.into_iter().map(|socket| Listener::new(&ring, socket)).collect();
-    let worker = Rc::new(Worker::new(ring.clone(), settings, worker.sessions_max, log)?);
+    let worker = Rc::new(Worker::new(ring.clone(), settings, worker.sessions_max, log, counters)?);
     worker.start(listeners);
     ring.spawn(stop_when_told(worker, stop));
     ring.run().map_err(Error::Ring)
@@ -84,6 +87,8 @@ pub(super) struct Worker {
     pub(super) socket_options: SocketOptions,
     pub(super) upstream_tls: Option<Arc<ClientConfig>>,
     pub(super) log: Option<LogSender>,
+    pub(super) counters: Arc<Counters>,
+    next_id: Cell<u64>,
     sessions: Cell<usize>,
     sessions_max: usize,
     draining: Cell<bool>,
@@ -100,6 +105,7 @@ impl Worker {
         settings: Arc<Settings>,
         sessions_max: usize,
         log: Option<LogSender>,
+        counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         Ok(Self {
             ring,
@@ -111,6 +117,9 @@ impl Worker {
             upstream_tls: settings.upstream_tls.as_ref().map(|tls| with_own_sessions(&tls.config)),
             settings,
             log,
+            counters,
+            // Each worker counts from somewhere else, as does each run.
+            next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),
             sessions_max,
             draining: Cell::new(false),
@@ -140,6 +149,11 @@ impl Worker {
         self.changed.notify();
         or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;
         self.ring.end_tasks();
+    }
+
+    /// A number for a session, which no other one of this host is likely to have.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get().wrapping_add(1))
     }
 
     pub(super) fn is_draining(&self) -> bool {

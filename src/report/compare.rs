@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::units;
 use crate::load::Summary;
 use crate::load::recorder::Leg;
-use crate::load::summary::{PERCENTILES, Samples};
+use crate::load::samples::{PERCENTILES, Samples};
 
 /// A difference of one figure.
 #[derive(Debug, Clone, PartialEq)]

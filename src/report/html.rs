@@ -6,7 +6,8 @@ use super::chart::{Axis, Point, Scale, Series, chart};
 use super::{text, units};
 use crate::load::Summary;
 use crate::load::recorder::Leg;
-use crate::load::summary::{PERCENTILES, Part, Samples};
+use crate::load::samples::{PERCENTILES, Packed, Samples};
+use crate::load::summary::Part;
 
 /// Steps of the spectrum for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 4;
@@ -203,7 +204,7 @@ fn latency_over_time(out: &mut String, seconds: &[&Part], leg: Leg, x: &Axis) {
         .map(|(name, quantile, colour)| (Series { name, colour, points: Vec::new() }, quantile))
         .into();
     for part in seconds {
-        let Some(samples) = part.legs.get(&leg).map(crate::load::summary::Packed::unpack) else { continue };
+        let Some(samples) = part.legs.get(&leg).map(Packed::unpack) else { continue };
         let at = part.start_seconds + part.length_seconds / 2.0;
         for (line, quantile) in &mut series {
             let value = samples.value_at_quantile(*quantile).max(1) as f64;

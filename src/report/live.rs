@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::units;
 use crate::load::objective::{Objective, Step};
 use crate::load::recorder::Leg;
+use crate::load::samples::Packed;
 use crate::load::summary::Part;
 
 /// The live line.
@@ -66,7 +67,7 @@ fn line(second: &Part) -> String {
     } else {
         ("logins", counts.logins, Leg::Login)
     };
-    let samples = second.legs.get(&leg).map(crate::load::summary::Packed::unpack);
+    let samples = second.legs.get(&leg).map(Packed::unpack);
     let latency = samples.map_or(String::new(), |samples| {
         let at = |quantile| units::time(samples.value_at_quantile(quantile) as f64);
         format!(", p50 {}, p99 {}, max {}", at(0.5), at(0.99), units::time(samples.max() as f64))

@@ -9,6 +9,7 @@
 //!         -> hgrm, hlog        for `HdrHistogram`'s tools
 //!         -> html (chart)      for people; one file, nothing loaded from elsewhere
 //! two of them -> compare       what became slower, and what of it is noise
+//! logins -> recording          for another run to send again
 //! ```
 //!
 //! Start with [`text`].
@@ -19,6 +20,7 @@ pub mod hgrm;
 pub mod hlog;
 pub mod html;
 pub mod live;
+pub mod recording;
 pub mod text;
 mod units;
 

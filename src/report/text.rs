@@ -8,7 +8,8 @@ use crate::load::Summary;
 use crate::load::identity::Identities;
 use crate::load::plan::{Arrivals, Scenario};
 use crate::load::recorder::Leg;
-use crate::load::summary::{PERCENTILES, Run, Samples};
+use crate::load::samples::{PERCENTILES, Samples};
+use crate::load::summary::Run;
 
 /// Names of the lines are padded to this.
 const NAME_WIDTH: usize = 34;

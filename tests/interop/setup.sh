@@ -1,6 +1,7 @@
 #!/bin/bash
 # setup.sh: install what the interop tests need: Debian packages (as root), and requests-ntlm in a
-# Python environment under cargo's target directory. Starts and enables no service. Safe to run again.
+# Python environment under cargo's target directory, with what tests/readers reads with. Starts and
+# enables no service. Safe to run again.
 # setup.sh check: print what is missing, a line each; nothing when the tests can run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -22,7 +23,7 @@ install_venv() {
 case ${1:-install} in
     check)
         ../../scripts/install-packages --missing "${packages[@]}" | sed 's/^/Debian package /'
-        has_venv || echo "Python package requests-ntlm" ;;
+        has_venv || echo "Python packages of requirements.txt" ;;
     install)
         ../../scripts/install-packages "${packages[@]}"
         has_venv || install_venv ;;

@@ -8,6 +8,7 @@ mod end_of_service;
 mod endings;
 mod extended_protection;
 mod hello;
+mod http;
 mod limits;
 mod many;
 mod proxy_header;

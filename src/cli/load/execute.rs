@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::{Error, LoadArgs, Task};
 use crate::load::objective::find_rate;
 use crate::load::{self, Summary};
+use crate::report::recording::Recording;
 use crate::report::{self, live::Live};
 
 /// A reply named another user than its connection's.
@@ -24,24 +25,38 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// # Errors
 /// See [`Error`]; leaks and missed objectives are exit codes.
 pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
-    let Task { plan, objective, search_from_per_second, outputs } = arguments.task(command())?;
+    let Task { mut plan, objective, search_from_per_second, outputs, record } = arguments.task(command())?;
     let stop = stop_on_signal().map_err(Error::Signals)?;
+    let recording = match &record {
+        None => None,
+        Some(path) => {
+            let (recording, logins) = Recording::create(path)?;
+            plan.record = Some(logins);
+            Some(recording)
+        }
+    };
     let live = Live::default();
     let watch = |second: &_| live.show(second);
     let summary = if let (Some(objective), Some(first_per_second)) = (objective, search_from_per_second) {
         let told = |step: &_| live.step(step, objective);
         let found = find_rate(&plan, first_per_second, objective, &stop, watch, told);
         live.end();
-        match found?.best {
-            Some(summary) => summary,
-            None => return Ok(ExitCode::from(EXIT_OBJECTIVE_MISSED)),
-        }
+        found?.best
     } else {
         let run = load::run(&plan, &stop, watch);
         live.end();
-        run?
+        Some(run?)
+    };
+    // The plan has the last of the recording's senders.
+    drop(plan);
+    let recorded = recording.map_or(Ok(()), Recording::finish);
+    // A recording that failed is no reason to withhold what was measured.
+    let Some(summary) = summary else {
+        recorded?;
+        return Ok(ExitCode::from(EXIT_OBJECTIVE_MISSED));
     };
     report::show(&summary, &outputs)?;
+    recorded?;
     let is_missed = objective.is_some_and(|objective| !objective.is_kept_by(&summary));
     Ok(exit_code(&summary, is_missed))
 }

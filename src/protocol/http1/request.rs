@@ -60,6 +60,8 @@ pub struct RequestHead<'h, 'b> {
     pub headers: &'h [httparse::Header<'b>],
     /// What follows the head.
     pub body: BodyLength,
+    /// HTTP/1.1, or else HTTP/1.0.
+    pub is_http11: bool,
     /// Whether the client wants to use the connection again.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -111,6 +113,7 @@ pub fn read_head<'h, 'b>(
         length_bytes,
         headers,
         body: body_length(headers, is_http11)?,
+        is_http11,
         keep_alive: if is_http11 {
             !has_item(headers, "connection", "close")
         } else {

@@ -36,12 +36,14 @@ pub enum AnswerTo {
     Head,
 }
 
-/// The head of a final reply (100 to 199 except 101 are skipped); borrowed from the input.
+/// The head of a reply; borrowed from the input.
 #[derive(Debug)]
 pub struct ResponseHead<'h, 'b> {
-    /// 101, or 200 to 999.
+    /// 100 to 999.
     pub status: u16,
-    /// Bytes of the input up to the body, skipped interim replies included.
+    /// What follows the status in its line.
+    pub reason: &'b str,
+    /// Bytes of the input up to the body; of [`read_head`], skipped interim replies included.
     pub length_bytes: usize,
     /// The header lines in their order.
     pub headers: &'h [httparse::Header<'b>],
@@ -58,7 +60,15 @@ impl<'b> ResponseHead<'_, 'b> {
     }
 }
 
-/// Reads the head of a reply from the start of `input` and shows it to `see`; `None`: more bytes are needed.
+impl ResponseHead<'_, '_> {
+    /// Is it an interim reply, which another one follows (RFC 9110 section 15.2)? 101 is the last one.
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+}
+
+/// Reads the head of a final reply from the start of `input`, passing over interim ones, and shows it to `see`;
+/// `None`: more bytes are needed.
 ///
 /// # Errors
 /// [`ResponseError::Head`] and [`ResponseError::ContentLength`].
@@ -68,27 +78,48 @@ pub fn read_head<T>(
     see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
 ) -> Result<Option<T>, ResponseError> {
     let mut skipped_bytes = 0;
+    let mut see = Some(see);
     loop {
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        let mut reply = httparse::Response::new(&mut []);
-        let parsed = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut reply, &input[skipped_bytes..], &mut slots)
-            .map_err(ResponseError::Head)?;
-        let httparse::Status::Complete(length_bytes) = parsed else { return Ok(None) };
-        let status = reply.code.unwrap_or(0);
-        if (100..200).contains(&status) && status != 101 {
-            skipped_bytes += length_bytes;
-            continue;
+        let read = read_next_head(&input[skipped_bytes..], answer_to, |head| {
+            if head.is_interim() {
+                return Err(head.length_bytes);
+            }
+            let ResponseHead { status, reason, length_bytes, headers, body, keep_alive } = *head;
+            let length_bytes = skipped_bytes + length_bytes;
+            let see = see.take().expect("only the last head is final");
+            Ok(see(&ResponseHead { status, reason, length_bytes, headers, body, keep_alive }))
+        })?;
+        match read {
+            None => return Ok(None),
+            Some(Ok(seen)) => return Ok(Some(seen)),
+            Some(Err(interim_bytes)) => skipped_bytes += interim_bytes,
         }
-        let (body, keep_alive) = framing(status, reply.version == Some(1), reply.headers, answer_to)?;
-        return Ok(Some(see(&ResponseHead {
-            status,
-            length_bytes: skipped_bytes + length_bytes,
-            headers: reply.headers,
-            body,
-            keep_alive,
-        })));
     }
+}
+
+/// Reads the next head, of an interim reply or a final one, and shows it to `see`; `None`: more bytes are needed.
+///
+/// # Errors
+/// As [`read_head`].
+pub fn read_next_head<T>(
+    input: &[u8],
+    answer_to: AnswerTo,
+    see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+) -> Result<Option<T>, ResponseError> {
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut reply = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut reply, input, &mut slots)
+        .map_err(ResponseError::Head)?;
+    let httparse::Status::Complete(length_bytes) = parsed else { return Ok(None) };
+    let status = reply.code.unwrap_or(0);
+    let (body, keep_alive) = if (100..200).contains(&status) && status != 101 {
+        (Body::Complete, true)
+    } else {
+        framing(status, reply.version == Some(1), reply.headers, answer_to)?
+    };
+    let reason = reply.reason.unwrap_or_default();
+    Ok(Some(see(&ResponseHead { status, reason, length_bytes, headers: reply.headers, body, keep_alive })))
 }
 
 /// RFC 9112 section 6.3 (body length) and 9.3 (persistence).

@@ -44,6 +44,29 @@ pub fn is_message(token: &[u8]) -> bool {
     token.starts_with(wire::SIGNATURE)
 }
 
+/// Which of the three messages one is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageType {
+    /// Type 1, NEGOTIATE.
+    Negotiate,
+    /// Type 2, CHALLENGE.
+    Challenge,
+    /// Type 3, AUTHENTICATE.
+    Authenticate,
+}
+
+impl MessageType {
+    /// The type of the message that begins with these bytes, of which it takes twelve.
+    pub fn in_beginning(message: &[u8]) -> Option<Self> {
+        match message.strip_prefix(wire::SIGNATURE)?.first_chunk()? {
+            [1, 0, 0, 0] => Some(Self::Negotiate),
+            [2, 0, 0, 0] => Some(Self::Challenge),
+            [3, 0, 0, 0] => Some(Self::Authenticate),
+            _ => None,
+        }
+    }
+}
+
 /// A point in time as Windows counts it: 100 ns since 1601-01-01 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FileTime(pub u64);

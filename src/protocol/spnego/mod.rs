@@ -15,8 +15,9 @@
 //! ```
 //!
 //! The round in brackets happens when the client preferred another mechanism. Clients also send plain NTLM
-//! messages under `Negotiate`: ask [`ntlm::is_message`](super::ntlm::is_message) first. Start with `token.rs`.
+//! messages under `Negotiate`: ask [`ntlm::is_message`](super::ntlm::is_message) first. Who only looks asks [`Carried`]. Start with `token.rs`.
 
+mod carried;
 mod client;
 mod server;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod token;
 
 use super::der::DerError;
 
+pub use carried::Carried;
 pub use client::{AwaitingChallenge, AwaitingResult, Client, ClientError};
 pub use server::{AwaitingAuthenticate, AwaitingNegotiate, Begun, Refusal, begin};
 pub use token::{MechTypes, Mechanism, NegState, NegTokenInit, NegTokenResp, mech_types_der, neg_token_init};

@@ -3,18 +3,18 @@
 use super::TokenError;
 use crate::protocol::der::{self, DerError, OID, SEQUENCE, context};
 
-const APPLICATION: u8 = 0x60;
-const OCTET_STRING: u8 = 0x04;
+pub(super) const APPLICATION: u8 = 0x60;
+pub(super) const OCTET_STRING: u8 = 0x04;
 const ENUMERATED: u8 = 0x0a;
 
 /// 1.3.6.1.5.5.2
-const SPNEGO: &[u8] = &[0x2b, 6, 1, 5, 5, 2];
+pub(super) const SPNEGO: &[u8] = &[0x2b, 6, 1, 5, 5, 2];
 /// 1.3.6.1.4.1.311.2.2.10
 const NTLM: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 10];
 /// 1.2.840.113554.1.2.2
-const KERBEROS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2];
+pub(super) const KERBEROS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2];
 /// 1.2.840.48018.1.2.2: Kerberos, with the digit that Windows 2000 got wrong.
-const MS_KERBEROS: &[u8] = &[0x2a, 0x86, 0x48, 0x82, 0xf7, 0x12, 1, 2, 2];
+pub(super) const MS_KERBEROS: &[u8] = &[0x2a, 0x86, 0x48, 0x82, 0xf7, 0x12, 1, 2, 2];
 
 /// A way to log in that SPNEGO can choose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

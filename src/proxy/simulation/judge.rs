@@ -198,6 +198,8 @@ impl Case<'_> {
             }
             // Nobody here speaks TLS.
             End::TlsClient | End::TlsUpstream | End::HelloTimeout | End::NoRoute => false,
+            // Of HTTP, which these sessions do not speak.
+            End::BadRequest | End::BadReply | End::IdentityChange => false,
             End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
         };
         assert!(

@@ -16,9 +16,11 @@ mod scenario;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use super::access_log::{self, Entry};
+use super::counters::Counters;
 use super::record::Record;
 use super::worker::Worker;
 use crate::uring::sim::{self, Dice, Outstanding, World};
@@ -64,7 +66,13 @@ fn run(seed: u64) {
         sim::listen(&ring, &world, address.to_sock_addr().expect("an IP address is one of the kernel's"))
     };
     let listeners = settings.listeners.iter().map(listen).collect();
-    let worker = Worker::new(ring.clone(), settings.clone(), *sessions_max, Some(log));
+    let worker = Worker::new(
+        ring.clone(),
+        settings.clone(),
+        *sessions_max,
+        Some(log),
+        Arc::new(Counters::new(settings.upstreams.len())),
+    );
     let worker = Rc::new(worker.expect("upstreams with IP addresses"));
     worker.start(listeners);
     spawn_drain(&ring, &worker, scenario.drain_after);
@@ -94,7 +102,7 @@ fn records(entries: &Receiver<Entry>) -> Vec<Record> {
         .try_iter()
         .filter_map(|entry| match entry {
             Entry::Record(record) => Some(record),
-            Entry::Wake => None,
+            Entry::Request(_) | Entry::Wake => None,
         })
         .collect()
 }

@@ -12,7 +12,7 @@ use socket2::SockAddr;
 use super::peer::{Acquaintance, Fin, Leaving, Notes, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::routes::Routes;
-use crate::proxy::settings::{Settings, Splice, Tcp, Upstream};
+use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream};
 use crate::uring::Address;
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Supplies};
 
@@ -220,6 +220,7 @@ fn settings(dice: &mut Dice) -> Settings {
             backlog: 128,
             steer_by_cpu: false,
         },
+        mode: Mode::Stream,
         drain_timeout: milliseconds(dice, &[0, 10, 200, 30_000]),
     }
 }

@@ -1,13 +1,14 @@
-//! `iisplice load` as a user runs it, against small servers made here.
+//! `iisplice load` as a user runs it, against small servers made here and against the mock.
 
-#[path = "load/hlog.rs"]
 mod hlog;
-#[path = "load/site.rs"]
+mod mock;
+mod replay;
 mod site;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::Ordering;
 
+use mock::Mock;
 use serde_json::Value;
 use site::{PASSWORD, STALL, Site, start_pooling_proxy};
 
@@ -129,12 +130,37 @@ fn a_proxy_that_pools_is_caught_with_both_names_and_exit_code_3() {
 }
 
 #[test]
+fn a_leak_is_not_taken_for_an_open_url_or_an_empty_run() {
+    let site = Site::start();
+    for scenario in ["--scenario=login", "--scenario=steady"] {
+        let url = format!("http://{}/whoami", start_pooling_proxy(site.address));
+        let output = run(&[&[url.as_str(), "-n20", "-c2", "-t1", scenario], &TWO_USERS[..]].concat());
+        let report = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{report}");
+        assert!(report.contains("a connection was somebody's before anybody had logged in"), "{report}");
+        for misleading in ["open to everyone", "nothing was measured"] {
+            assert!(!report.contains(misleading), "{scenario}, {misleading}: {report}");
+        }
+    }
+}
+
+#[test]
 fn proving_nothing_is_not_success() {
     let site = Site::start();
     let header = "--identity-header=X-Not-There";
     let output = run(&[&[site.url("/whoami").as_str(), "-n4", "-c2", header], &TWO_USERS[..]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("nothing is proven"));
+}
+
+#[test]
+fn no_latency_is_shorter_than_the_server_took() {
+    let mock = Mock::start(&[]);
+    let url = format!("{}/slow/20", mock.url);
+    let result = measure(&[&[url.as_str(), "-n40", "-c4"], &TWO_USERS[..3]].concat());
+    let request = &result["legs"]["request"];
+    // The histogram's step at 20 ms is some microseconds wide, and a percentile is its upper end.
+    assert!(number(&request["percentiles_ns"]["p50"]) >= 20_000_000, "{request}");
 }
 
 #[test]
@@ -318,46 +344,6 @@ fn the_search_finds_a_rate_that_one_connection_can_keep() {
     let rate = result["runs"][0]["offered"]["first_per_second"].as_f64().unwrap();
     assert!((10.0..60.0).contains(&rate), "{rate}: {steps}");
     assert!(steps.contains("10 /s: p90<200ms kept") && steps.contains("missed"), "{steps}");
-}
-
-/// `iisplice mock` on a free port; ends with the test.
-struct Mock {
-    process: Child,
-    url: String,
-}
-
-impl Mock {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
-        command.args([
-            "mock",
-            "--listen=127.0.0.1:0",
-            "--user=CORP\\alice:secret",
-            "--user=CORP\\bob:secret",
-        ]);
-        let mut process = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = std::io::BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("mock IIS on ") {
-            line.clear();
-            assert_ne!(
-                std::io::BufRead::read_line(&mut log, &mut line).unwrap(),
-                0,
-                "the mock did not start"
-            );
-        }
-        // What else it logs is read away, so that it never waits for us.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let url = line.trim().rsplit_once("mock IIS on ").unwrap().1.to_owned();
-        Self { process, url }
-    }
-}
-
-impl Drop for Mock {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[test]

@@ -1,0 +1,27 @@
+//! Recorded logins.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Error, usage};
+use crate::load::recording::Recorded;
+
+/// A file of recorded logins, one a line; empty lines are skipped.
+pub(super) fn read(path: &Path) -> Result<Arc<[Recorded]>, Error> {
+    let shown = path.display();
+    let content = match std::fs::read_to_string(path) {
+        Ok(content) => content,
+        Err(error) => return usage(format!("--replay {shown}: cannot be read: {error}")),
+    };
+    let mut logins = Vec::new();
+    for (index, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match line.parse() {
+            Ok(login) => logins.push(login),
+            Err(error) => return usage(format!("--replay {shown}, line {}: {error}", index + 1)),
+        }
+    }
+    if logins.is_empty() {
+        return usage(format!("--replay {shown}: no login in it; write some with --record FILE"));
+    }
+    Ok(logins.into())
+}

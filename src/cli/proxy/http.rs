@@ -1,0 +1,164 @@
+//! The flags of `iisplice proxy --mode http`.
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use super::super::Error;
+use super::super::quantity::size;
+use crate::protocol::http1::forward::Edits;
+use crate::proxy::settings::{ForwardedFor, Http, Mode};
+
+/// What HTTP.sys can be told to take at most, and what a Kerberos ticket of somebody in many groups fits into.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+
+/// See the module's head; the bracket at the end of each text is the nginx directive it stands for.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[derive(Debug, Args)]
+pub(super) struct HttpArgs {
+    /// What to take the connections for: bytes, or HTTP/1.1 with heads that are read and changed [nginx: stream, http]
+    #[arg(long, value_name = "MODE", default_value = "stream", help_heading = "HTTP")]
+    mode: ModeName,
+    /// Bytes that a head may have; 431 beyond [default: 64KiB] [nginx: large_client_header_buffers]
+    #[arg(long, value_name = "SIZE", help_heading = "HTTP", value_parser = size(1024..=1024 * 1024))]
+    head_limit: Option<u32>,
+    /// Tell upstreams of the client by X-Forwarded-For, -Proto, -Host and X-Real-IP: in place of what the client
+    /// says, added to it, or not [default: replace] [nginx: proxy_set_header X-Forwarded-For]
+    #[arg(long, value_name = "HOW", help_heading = "HTTP")]
+    forwarded: Option<ForwardedName>,
+    /// With --forwarded append: whose own X-Forwarded-For is added to, others' is replaced; repeat it for more
+    /// [default: everybody's] [nginx: set_real_ip_from]
+    #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
+    trust: Vec<IpNet>,
+    /// Send this Host instead of the client's [nginx: proxy_set_header Host]
+    #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
+    set_host: Option<String>,
+    /// Put a field into every request, in place of the client's; repeat it for more [nginx: proxy_set_header]
+    #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
+    set_header: Vec<(String, String)>,
+    /// Take a field out of every request; repeat it for more [nginx: proxy_set_header NAME ""]
+    #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
+    remove_header: Vec<String>,
+    /// Put a field into every reply, in place of the upstream's; repeat it for more [nginx: add_header]
+    #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
+    set_reply_header: Vec<(String, String)>,
+    /// Take a field out of every reply; repeat it for more [nginx: proxy_hide_header]
+    #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
+    remove_reply_header: Vec<String>,
+    /// When a second user logs in on a client connection, because somebody before this proxy shares connections: say so
+    /// in the log, or answer 421 and close as well [default: log] [nginx: -]
+    #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
+    on_identity_change: Option<OnIdentityChange>,
+    /// Name the logged in user in the access log [default: off] [nginx: $remote_user]
+    #[arg(long, help_heading = "HTTP")]
+    log_user: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnIdentityChange {
+    Log,
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    Stream,
+    Http,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ForwardedName {
+    Replace,
+    Append,
+    Off,
+}
+
+impl HttpArgs {
+    /// Are requests read?
+    pub(super) fn is_http(&self) -> bool {
+        self.mode == ModeName::Http
+    }
+
+    /// The mode with its settings.
+    pub(super) fn mode(self) -> Result<Mode, Error> {
+        let given = [
+            ("--head-limit", self.head_limit.is_some()),
+            ("--forwarded", self.forwarded.is_some()),
+            ("--trust", !self.trust.is_empty()),
+            ("--set-host", self.set_host.is_some()),
+            ("--set-header", !self.set_header.is_empty()),
+            ("--remove-header", !self.remove_header.is_empty()),
+            ("--set-reply-header", !self.set_reply_header.is_empty()),
+            ("--remove-reply-header", !self.remove_reply_header.is_empty()),
+            ("--on-identity-change", self.on_identity_change.is_some()),
+            ("--log-user", self.log_user),
+        ];
+        if self.mode == ModeName::Stream {
+            return match given.iter().find(|(_, given)| *given) {
+                Some((flag, _)) => Err(Error::NeedsHttp(flag)),
+                None => Ok(Mode::Stream),
+            };
+        }
+        let forwarded = match self.forwarded {
+            None | Some(ForwardedName::Replace) => ForwardedFor::Replace,
+            Some(ForwardedName::Append) => ForwardedFor::Append,
+            Some(ForwardedName::Off) => ForwardedFor::Off,
+        };
+        if !self.trust.is_empty() && forwarded != ForwardedFor::Append {
+            return Err(Error::TrustWithoutAppend);
+        }
+        Ok(Mode::Http(Http {
+            head_bytes_max: self.head_limit.unwrap_or(HEAD_BYTES_MAX) as usize,
+            forwarded,
+            trust: self.trust,
+            host: self.set_host,
+            request_edits: Edits { remove: self.remove_header, set: self.set_header },
+            reply_edits: Edits { remove: self.remove_reply_header, set: self.set_reply_header },
+            log_user: self.log_user,
+            close_on_identity_change: self.on_identity_change == Some(OnIdentityChange::Close),
+        }))
+    }
+}
+
+/// Fields that say how a message is framed, or that the connection's two ends need as they are.
+const UNTOUCHABLE: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "expect"];
+
+fn name(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_token) {
+        return Err("give the name of a header field, such as X-Site".to_owned());
+    }
+    if UNTOUCHABLE.iter().any(|untouchable| untouchable.eq_ignore_ascii_case(text)) {
+        return Err("the proxy needs this field as it is; it cannot be changed".to_owned());
+    }
+    if text.eq_ignore_ascii_case("host") {
+        return Err("every request has one Host; change it by --set-host".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (before, value) = text.split_once(':').ok_or("give NAME: VALUE, such as 'X-Site: edge'")?;
+    Ok((name(before)?, printable(value.trim())?))
+}
+
+fn printable(value: &str) -> Result<String, String> {
+    if value.chars().any(char::is_control) {
+        return Err("a header field's value has no control characters".to_owned());
+    }
+    Ok(value.to_owned())
+}
+
+fn host(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    {
+        return Err("give HOST or HOST:PORT".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A network, or a single address.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse()
+        .or_else(|_not_a_network| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_neither| "give an address or a network, such as 10.0.0.0/8 or 2001:db8::/32".to_owned())
+}

@@ -1,0 +1,155 @@
+//! What sessions see of logins, put together over all workers: said in the log while it goes wrong, and at the end.
+//!
+//! One login that fails is somebody's typing error. The same sign again and again, at one upstream, is a cause that can
+//! be named.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::protocol::login::{Leg, Mechanism, Symptom};
+use crate::proxy::counters::{Counters, Histogram};
+
+/// How often the counters are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the same trouble at the same upstream is said.
+const SAID_INTERVAL: Duration = Duration::from_secs(60);
+/// So many of a kind since it was said last are no chance.
+const MANY: u64 = 3;
+
+/// Starts the thread that looks for trouble. It ends with the process.
+///
+/// # Errors
+/// No thread.
+pub(super) fn watch(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> io::Result<()> {
+    let mut trouble = Trouble::new(counters, upstreams);
+    thread::Builder::new()
+        .name("logins".to_owned())
+        .spawn(move || {
+            loop {
+                thread::sleep(INTERVAL);
+                for Sign { upstream, symptom, count } in trouble.look(Instant::now()) {
+                    tracing::warn!(
+                        upstream,
+                        symptom = symptom.as_str(),
+                        count,
+                        "{} {}",
+                        symptom.explanation(),
+                        symptom.check()
+                    );
+                }
+            }
+        })
+        .map(drop)
+}
+
+/// Something to say.
+#[derive(Debug, PartialEq, Eq)]
+struct Sign {
+    upstream: String,
+    symptom: Symptom,
+    /// Since it was said last.
+    count: u64,
+}
+
+struct Trouble {
+    counters: Vec<Arc<Counters>>,
+    upstreams: Vec<String>,
+    said: Vec<[Said; Symptom::ALL.len()]>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Said {
+    count: u64,
+    at: Option<Instant>,
+}
+
+impl Trouble {
+    fn new(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> Self {
+        let said = vec![Default::default(); upstreams.len()];
+        Self { counters, upstreams, said }
+    }
+
+    fn look(&mut self, now: Instant) -> Vec<Sign> {
+        let mut signs = Vec::new();
+        for (index, upstream) in self.upstreams.iter().enumerate() {
+            for symptom in Symptom::ALL {
+                let of_worker = |counters: &Arc<Counters>| Some(counters.symptoms(index, symptom)?.get());
+                let count = self.counters.iter().filter_map(of_worker).sum::<u64>();
+                let said = &mut self.said[index][symptom as usize];
+                let is_due = said.at.is_none_or(|at| now.duration_since(at) >= SAID_INTERVAL);
+                if is_due && count - said.count >= MANY {
+                    signs.push(Sign { upstream: upstream.clone(), symptom, count: count - said.count });
+                    *said = Said { count, at: Some(now) };
+                }
+            }
+        }
+        signs
+    }
+}
+
+/// All logins of a run in a line: who logs in how, and how long the legs of it took. Nothing when there were none.
+pub(super) fn summary(counters: &[Arc<Counters>]) -> Option<String> {
+    let mut line = String::new();
+    for mechanism in Mechanism::ALL {
+        let count: u64 = counters.iter().map(|counters| counters.logins(mechanism).get()).sum();
+        // Writing to a String does not fail.
+        let _ = write!(line, "{}={count} ", mechanism.as_str());
+    }
+    let mut any = false;
+    for leg in Leg::ALL {
+        let histograms = counters.iter().map(|counters| counters.leg(leg));
+        let percentile = |share| Histogram::percentile(histograms.clone(), share);
+        if let (Some(median), Some(p99)) = (percentile(0.5), percentile(0.99)) {
+            any = true;
+            let milliseconds = |duration: Duration| duration.as_micros() as f64 / 1000.0;
+            let name = leg.as_str();
+            let _ =
+                write!(line, "{name}_p50_ms={} {name}_p99_ms={} ", milliseconds(median), milliseconds(p99));
+        }
+    }
+    any.then(|| line.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble() -> Trouble {
+        let counters = vec![Arc::new(Counters::new(2)), Arc::new(Counters::new(2))];
+        Trouble::new(counters, vec!["a:80".to_owned(), "b:80".to_owned()])
+    }
+
+    fn happens(trouble: &Trouble, worker: usize, upstream: usize, times: u64) {
+        for _ in 0..times {
+            trouble.counters[worker].count_symptom(upstream, Symptom::Type3Refused);
+        }
+    }
+
+    fn sign(upstream: &str, count: u64) -> Sign {
+        Sign { upstream: upstream.to_owned(), symptom: Symptom::Type3Refused, count }
+    }
+
+    #[test]
+    fn the_same_sign_again_and_again_is_said_once_a_minute_for_each_upstream() {
+        let mut trouble = trouble();
+        let begin = Instant::now();
+        assert_eq!(trouble.look(begin), []);
+        happens(&trouble, 0, 1, 2);
+        assert_eq!(trouble.look(begin), [], "two can be chance");
+        happens(&trouble, 1, 1, 1);
+        assert_eq!(trouble.look(begin), [sign("b:80", 3)], "counted over all workers");
+        happens(&trouble, 0, 1, 100);
+        happens(&trouble, 0, 0, 3);
+        assert_eq!(trouble.look(begin + Duration::from_secs(59)), [sign("a:80", 3)]);
+        assert_eq!(trouble.look(begin + Duration::from_secs(60)), [sign("b:80", 100)]);
+        assert_eq!(trouble.look(begin + Duration::from_secs(600)), []);
+    }
+
+    #[test]
+    fn a_run_without_logins_has_nothing_to_say_of_them() {
+        assert_eq!(summary(&[Arc::new(Counters::new(1))]), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! A scheme and its token, as `Authorization` and `WWW-Authenticate` both have them (RFC 9110 section 11.4).
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, PAD_INDIFFERENT};
+
+use super::Mechanism;
+use crate::protocol::ntlm::MessageType;
+use crate::protocol::spnego::Carried;
+
+/// Enough for the lists of mechanisms that clients send, and the beginning of the message after it.
+const BEGINNING_BYTES: usize = 192;
+const BEGINNING_DIGITS: usize = BEGINNING_BYTES / 3 * 4;
+
+/// As lenient as a server might be: padding may be missing.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, PAD_INDIFFERENT.with_decode_allow_trailing_bits(true));
+
+/// The schemes of Windows Authentication.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scheme {
+    Ntlm,
+    /// `Negotiate`, and `Nego2`, which some servers offer beside it.
+    Negotiate,
+}
+
+/// Splits a scheme from what follows it.
+pub(super) fn split_scheme(credentials: &[u8]) -> (&[u8], &[u8]) {
+    let credentials = credentials.trim_ascii();
+    let end = credentials.iter().position(u8::is_ascii_whitespace).unwrap_or(credentials.len());
+    let (scheme, rest) = credentials.split_at(end);
+    (scheme, rest.trim_ascii_start())
+}
+
+impl Scheme {
+    pub(super) fn of_name(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"NTLM") {
+            Some(Self::Ntlm)
+        } else if name.eq_ignore_ascii_case(b"Negotiate") || name.eq_ignore_ascii_case(b"Nego2") {
+            Some(Self::Negotiate)
+        } else {
+            None
+        }
+    }
+
+    /// The mechanism, if what the token carries is NTLM.
+    pub(super) fn of_ntlm(self) -> Mechanism {
+        match self {
+            Self::Ntlm => Mechanism::Ntlm,
+            Self::Negotiate => Mechanism::NegotiateNtlm,
+        }
+    }
+}
+
+/// The decoded beginning of a token.
+pub(super) struct Beginning {
+    bytes: [u8; BEGINNING_BYTES],
+    length: usize,
+}
+
+impl Beginning {
+    /// Of a token in base64; empty if it is not that.
+    pub(super) fn of(token: &[u8]) -> Self {
+        let mut bytes = [0; BEGINNING_BYTES];
+        let digits = &token[..token.len().min(BEGINNING_DIGITS)];
+        let length = BASE64.decode_slice(digits, &mut bytes).unwrap_or(0);
+        Self { bytes, length }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// What the token carries, if it is known here. Under `NTLM` nothing but NTLM counts.
+    pub(super) fn carried(&self, scheme: Scheme) -> Option<Carried> {
+        match scheme {
+            Scheme::Ntlm => MessageType::in_beginning(self.bytes()).map(Carried::Ntlm),
+            Scheme::Negotiate => Carried::in_beginning(self.bytes()),
+        }
+    }
+}
+
+/// A whole token.
+pub(super) fn decode(token: &[u8]) -> Option<Vec<u8>> {
+    BASE64.decode(token).ok()
+}

@@ -1,0 +1,190 @@
+//! What a request leaves behind, as a line of text.
+
+use std::fmt::{self, Display, Write as _};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::{Number, Value, milliseconds};
+use crate::proxy::record::RequestRecord;
+use crate::uring::Address;
+
+/// The fields of a line in their order, under their names in both formats.
+#[derive(Serialize)]
+pub(super) struct RequestLine<'a> {
+    time: String,
+    listener: &'a str,
+    client: String,
+    user: Option<&'a str>,
+    method: Option<&'a str>,
+    target: Option<&'a str>,
+    status: u16,
+    request_bytes: u64,
+    reply_bytes: u64,
+    total_ms: f64,
+    upstream_ms: Option<f64>,
+    upstream: Option<&'a str>,
+    request: String,
+    step: &'static str,
+    mechanism: Option<&'static str>,
+}
+
+impl<'a> RequestLine<'a> {
+    pub(super) fn new(listeners: &'a [String], upstreams: &'a [String], record: &'a RequestRecord) -> Self {
+        let (connection, number) = record.id;
+        Self {
+            // A clock before 1970 is wrong; humantime would panic.
+            time: humantime::format_rfc3339_millis(record.started.max(SystemTime::UNIX_EPOCH)).to_string(),
+            listener: listeners.get(record.listener).map_or("-", String::as_str),
+            client: record.client.to_string(),
+            user: record.user.as_deref(),
+            method: record.request.as_ref().map(|request| &*request.method),
+            target: record.request.as_ref().map(|request| &*request.target),
+            status: record.status,
+            request_bytes: record.request_bytes,
+            reply_bytes: record.reply_bytes,
+            total_ms: milliseconds(record.total_time),
+            upstream_ms: record.upstream_time.map(milliseconds),
+            upstream: record.upstream.and_then(|index| upstreams.get(index)).map(String::as_str),
+            request: format!("{connection:016x}-{number}"),
+            step: record.step.as_str(),
+            mechanism: record.mechanism.map(|mechanism| mechanism.as_str()),
+        }
+    }
+}
+
+impl Display for RequestLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |word: Option<&'_ str>| Value(word.unwrap_or("-")).to_string();
+        write!(f, "time={} listener={} client={}", self.time, Value(self.listener), Value(&self.client))?;
+        write!(f, " user={} method={} target={}", word(self.user), word(self.method), word(self.target))?;
+        write!(f, " status={} request_bytes={}", self.status, self.request_bytes)?;
+        write!(f, " reply_bytes={} total_ms={:.3}", self.reply_bytes, self.total_ms)?;
+        write!(f, " upstream_ms={} upstream={}", Number(self.upstream_ms), word(self.upstream))?;
+        write!(f, " request={} step={} mechanism={}", self.request, self.step, word(self.mechanism))
+    }
+}
+
+/// As nginx's `log_format combined`, which most readers of logs know:
+/// `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"`.
+/// The time is UTC.
+pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
+    let client = match &record.client {
+        Address::Ip(address) => address.ip().to_canonical().to_string(),
+        Address::Unix(_) => "unix:".to_owned(),
+    };
+    let body_bytes = record.reply_bytes.saturating_sub(record.reply_head_bytes);
+    let user = Quoted(record.user.as_deref().unwrap_or("-"));
+    // Writing to a String does not fail.
+    let _ = write!(lines, "{client} - {user} [{}] \"", clf_time(record.started));
+    let words = record.request.as_ref();
+    if let Some(request) = words {
+        let version = if request.is_http11 { "HTTP/1.1" } else { "HTTP/1.0" };
+        let _ = write!(lines, "{} {} {version}", Quoted(&request.method), Quoted(&request.target));
+    }
+    let text = |text: Option<&'_ str>| Quoted(text.unwrap_or("-")).to_string();
+    let referer = text(words.and_then(|request| request.referer.as_deref()));
+    let user_agent = text(words.and_then(|request| request.user_agent.as_deref()));
+    let _ = write!(lines, "\" {} {body_bytes} \"{referer}\" \"{user_agent}\"", record.status);
+}
+
+/// `23/Nov/2026:18:05:00 +0000`, out of the date of an HTTP header: `Mon, 23 Nov 2026 18:05:00 GMT`.
+fn clf_time(time: SystemTime) -> String {
+    let date = httpdate::fmt_http_date(time.max(SystemTime::UNIX_EPOCH));
+    match date.split(' ').collect::<Vec<_>>()[..] {
+        [_, day, month, year, time, _] => format!("{day}/{month}/{year}:{time} +0000"),
+        _ => date,
+    }
+}
+
+/// Text between quotation marks, escaped as nginx does: `\xXX` for what could end it or is not printable.
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0.bytes() {
+            match byte {
+                b'"' | b'\\' | 0..=31 | 127.. => write!(f, "\\x{byte:02X}")?,
+                _ => f.write_char(byte.into())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::protocol::login::{Mechanism, Step};
+    use crate::proxy::access_log::{Format, Names};
+    use crate::proxy::record::RequestWords;
+
+    fn record() -> RequestRecord {
+        RequestRecord {
+            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
+            listener: 0,
+            client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
+            upstream: Some(0),
+            id: (0xab, 3),
+            request: Some(RequestWords {
+                method: "GET".into(),
+                target: "/a?b=\"c\"".into(),
+                is_http11: true,
+                referer: None,
+                user_agent: Some("curl/8\n\u{1b}[2J".into()),
+            }),
+            status: 200,
+            request_bytes: 120,
+            reply_bytes: 1200,
+            reply_head_bytes: 200,
+            total_time: Duration::from_micros(1500),
+            upstream_time: Some(Duration::from_micros(1204)),
+            step: Step::Type3Ok,
+            mechanism: Some(Mechanism::Ntlm),
+            user: Some("CORP\\alice".into()),
+        }
+    }
+
+    fn line(record: &RequestRecord, format: Format) -> String {
+        let address = Address::Ip("0.0.0.0:80".parse().expect("an address"));
+        let upstream = crate::proxy::settings::Upstream {
+            name: "iis1:80".into(),
+            addresses: Vec::new(),
+            tls_name: None,
+        };
+        let mut line = String::new();
+        Names::new(&[address], &[upstream]).append_request_line(record, format, &mut line);
+        line
+    }
+
+    #[test]
+    fn a_request_in_every_format() {
+        assert_eq!(
+            line(&record(), Format::Text),
+            "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 user=\"CORP\\\\alice\" \
+             method=GET target=\"/a?b=\\\"c\\\"\" status=200 request_bytes=120 reply_bytes=1200 total_ms=1.500 \
+             upstream_ms=1.204 upstream=iis1:80 request=00000000000000ab-3 step=type3-ok mechanism=ntlm\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&line(&record(), Format::Json)).expect("JSON");
+        assert_eq!(json["target"], "/a?b=\"c\"");
+        assert_eq!(json["user"], "CORP\\alice");
+        assert_eq!(json["total_ms"], 1.5);
+        assert_eq!(
+            line(&record(), Format::Combined),
+            "192.0.2.7 - CORP\\x5Calice [14/Nov/2023:22:13:20 +0000] \"GET /a?b=\\x22c\\x22 HTTP/1.1\" 200 1000 \"-\" \
+             \"curl/8\\x0A\\x1B[2J\"\n"
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_a_line_too() {
+        let unread = RequestRecord { request: None, user: None, upstream: None, status: 400, ..record() };
+        assert!(line(&unread, Format::Text).contains(" user=- method=- target=- status=400 "));
+        assert!(line(&unread, Format::Combined).contains(" - - [14/Nov/2023:22:13:20 +0000] \"\" 400 "));
+        for format in [Format::Text, Format::Json, Format::Combined] {
+            assert_eq!(line(&record(), format).chars().filter(|c| c.is_control()).collect::<String>(), "\n");
+        }
+    }
+}

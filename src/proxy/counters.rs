@@ -1,0 +1,152 @@
+//! What a worker counts, for whoever reads it from another thread: logins, the legs of logins, and signs of trouble.
+//!
+//! One thread writes each of them, so that counting is a load and a store; sums over workers are made by readers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::protocol::login::{Leg, Mechanism, Symptom};
+
+/// The counters of one worker.
+#[derive(Debug)]
+pub struct Counters {
+    logins: [Counter; Mechanism::ALL.len()],
+    legs: [Histogram; Leg::ALL.len()],
+    /// By upstream.
+    symptoms: Vec<[Counter; Symptom::ALL.len()]>,
+}
+
+impl Counters {
+    /// All zero, for so many upstreams.
+    pub fn new(upstreams: usize) -> Self {
+        let symptoms = (0..upstreams).map(|_| Default::default()).collect();
+        Self { logins: Default::default(), legs: Default::default(), symptoms }
+    }
+
+    /// Logins that were accepted.
+    pub fn logins(&self, mechanism: Mechanism) -> &Counter {
+        &self.logins[mechanism as usize]
+    }
+
+    /// How long a leg took.
+    pub fn leg(&self, leg: Leg) -> &Histogram {
+        &self.legs[leg as usize]
+    }
+
+    /// How often a symptom was seen with this upstream. Nothing for one that there is not.
+    pub fn symptoms(&self, upstream: usize, symptom: Symptom) -> Option<&Counter> {
+        Some(&self.symptoms.get(upstream)?[symptom as usize])
+    }
+
+    /// A symptom was seen with this upstream; only its own thread may.
+    pub(crate) fn count_symptom(&self, upstream: usize, symptom: Symptom) {
+        if let Some(counter) = self.symptoms(upstream, symptom) {
+            counter.increase();
+        }
+    }
+}
+
+/// A number that one thread increases.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more; only its own thread may.
+    pub(super) fn increase(&self) {
+        self.0.store(self.get() + 1, Ordering::Relaxed);
+    }
+
+    /// So far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Parts that each power of two of microseconds is divided into: a percentile is right to an eighth.
+const PARTS: usize = 8;
+/// Up to 2^32 us, over an hour: what takes longer counts as that.
+const POWERS: usize = 30;
+
+/// Durations by logarithmic buckets.
+#[derive(Debug)]
+pub struct Histogram([Counter; PARTS * POWERS]);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Histogram {
+    /// One more of this duration; only its own thread may.
+    pub(super) fn record(&self, duration: Duration) {
+        self.0[bucket(duration)].increase();
+    }
+
+    /// The duration that `share` of those in `histograms` stay below or at; nothing when there are none.
+    pub fn percentile<'a>(
+        histograms: impl Iterator<Item = &'a Self> + Clone,
+        share: f64,
+    ) -> Option<Duration> {
+        let counts = |at: usize| histograms.clone().map(move |histogram| histogram.0[at].get()).sum::<u64>();
+        let total: u64 = (0..PARTS * POWERS).map(counts).sum();
+        let wanted = ((total as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        (0..PARTS * POWERS).find_map(|at| {
+            seen += counts(at);
+            (seen >= wanted).then(|| upper_bound(at))
+        })
+    }
+}
+
+/// The first [`PARTS`] buckets are a microsecond wide; from there on each power of two has as many.
+fn bucket(duration: Duration) -> usize {
+    let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let bits = PARTS.ilog2();
+    let Some(power) = microseconds.checked_ilog2().filter(|power| *power >= bits) else {
+        return microseconds as usize;
+    };
+    let part = (microseconds >> (power - bits)) as usize - PARTS;
+    (((power - bits + 1) as usize) * PARTS + part).min(PARTS * POWERS - 1)
+}
+
+fn upper_bound(bucket: usize) -> Duration {
+    let (power, part) = (bucket / PARTS, bucket % PARTS);
+    let microseconds = match power {
+        0 => part as u64,
+        _ => (((PARTS + part + 1) as u64) << (power - 1)) - 1,
+    };
+    Duration::from_micros(microseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_what_it_says() {
+        for microseconds in (0..5000).chain([1 << 20, (1 << 20) + 1, (1 << 31) - 1]) {
+            let at = bucket(Duration::from_micros(microseconds));
+            assert!(upper_bound(at) >= Duration::from_micros(microseconds), "{microseconds}");
+            assert!(
+                at == 0 || upper_bound(at - 1) < Duration::from_micros(microseconds),
+                "{microseconds} belongs before bucket {at}"
+            );
+        }
+        assert_eq!(bucket(Duration::MAX), PARTS * POWERS - 1);
+    }
+
+    #[test]
+    fn percentiles_are_taken_over_all_workers() {
+        let workers = [Histogram::default(), Histogram::default()];
+        assert_eq!(Histogram::percentile(workers.iter(), 0.5), None);
+        for milliseconds in 1..=100 {
+            workers[milliseconds % 2].record(Duration::from_millis(milliseconds as u64));
+        }
+        let percentile = |share| Histogram::percentile(workers.iter(), share).expect("there are some");
+        for (share, milliseconds) in [(0.5, 50), (0.99, 99), (1.0, 100)] {
+            let exact = Duration::from_millis(milliseconds);
+            assert!(percentile(share) >= exact && percentile(share) <= exact * 9 / 8, "{share}");
+        }
+    }
+}

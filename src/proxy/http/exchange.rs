@@ -1,0 +1,310 @@
+//! Requests one way and replies the other, over two connections that live and end together.
+//!
+//! ```text
+//!   requests:  head -> change -> send, with its body -> until the reply is through -> the next head
+//!   replies:   head -> change -> send, with its body -> was that the last one?
+//! ```
+//!
+//! Both run at once, since a reply may come before its request is through. A request that waits behind another one
+//! (pipelining) stays in the client's socket. Nothing is ever sent a second time.
+
+use std::cell::RefCell;
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_lite::future::or;
+
+use super::body::{Passed, Rest};
+use super::log::Log;
+use super::refusal::Refusal;
+use super::request::{Exchange, Next, ReplyFacts, Request, Requests};
+use super::watch::Watch;
+use crate::protocol::http1::forward;
+use crate::protocol::http1::response::{ResponseHead, read_next_head};
+use crate::proxy::direction::{Broken, Direction};
+use crate::proxy::meter::Side;
+use crate::proxy::relay::Relay;
+use crate::uring::Expect;
+
+/// Most replies take far less than this; until then nobody looks whether the client is still alive, which spares an
+/// operation a request.
+const UNWATCHED_WAIT: Duration = Duration::from_secs(1);
+
+/// How the exchanges of a session ended.
+pub(super) enum Finish {
+    /// The client ended its stream between two requests.
+    ClientClosed,
+    /// The upstream ended its stream between two requests, or where a client tries again by itself.
+    UpstreamClosed,
+    /// This side said that the message which is through now was the last.
+    Closing { by: Side },
+    /// Both change to another protocol.
+    Tunnel,
+    /// An answer of our own is due, and then the end.
+    Refused(Refusal),
+    /// This side ended its stream, or lost the thread, in the middle of a message.
+    CutShort(Side),
+    /// This side's connection failed.
+    Broken(Side, io::Error),
+    /// Nothing moved for the idle time-out.
+    Idle,
+}
+
+/// The two connections of a session in HTTP.
+pub(super) struct Exchanges<'a> {
+    pub(super) relay: &'a Relay<'a>,
+    pub(super) requests: &'a Requests<'a>,
+    watch: &'a Watch<'a>,
+    log: &'a Log<'a>,
+    /// The request whose reply is not through.
+    current: RefCell<Option<Exchange>>,
+}
+
+impl<'a> Exchanges<'a> {
+    pub(super) fn new(
+        relay: &'a Relay<'a>,
+        requests: &'a Requests<'a>,
+        watch: &'a Watch<'a>,
+        log: &'a Log<'a>,
+    ) -> Self {
+        Self { relay, requests, watch, log, current: RefCell::new(None) }
+    }
+
+    /// The request whose reply was not through when [`run`](Self::run) ended.
+    pub(super) fn into_unfinished(self) -> Option<Exchange> {
+        self.current.into_inner()
+    }
+
+    /// Passes `first` and all that follow it.
+    pub(super) async fn run(&self, first: Box<Request>) -> Finish {
+        let mut replies = pin!(self.pass_replies());
+        let mut requests = pin!(self.pass_requests(first));
+        let mut idle = pin!(self.relay.idle());
+        poll_fn(|cx| {
+            // Replies first: the request behind one that is through then goes out in the same turn.
+            let ended = match replies.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(ended),
+                Poll::Pending => requests.as_mut().poll(cx),
+            };
+            match ended {
+                Poll::Ready(Ok(finish)) => Poll::Ready(finish),
+                Poll::Ready(Err((side, error))) => Poll::Ready(Finish::Broken(side, error)),
+                Poll::Pending => idle.as_mut().poll(cx).map(|()| Finish::Idle),
+            }
+        })
+        .await
+    }
+
+    async fn pass_requests(&self, first: Box<Request>) -> Result<Finish, Broken> {
+        let (client, upstream) = (self.relay.client, self.relay.upstream);
+        let direction = Direction { relay: self.relay, from: Side::Client, to: Side::Upstream };
+        let mut request = first;
+        loop {
+            let Request { mut head, mut body, exchange } = *request;
+            self.log.begin();
+            self.current.replace(Some(exchange));
+            if let Err(error) = body.append_arrived(client, &mut head) {
+                return Ok(Finish::Refused(error.into()));
+            }
+            let sent = upstream.send_all(&head).await;
+            if sent.is_ok() {
+                self.relay.meter.sent(Side::Upstream, head.len(), self.relay.ring.now());
+            }
+            let passed = match sent {
+                Ok(()) if body.is_none() => Ok(Passed::Whole),
+                Ok(()) => Box::pin(body.pass(direction)).await,
+                Err(error) => Err((Side::Upstream, error)),
+            };
+            drop(head);
+            match passed {
+                Ok(Passed::Whole) => {}
+                Ok(Passed::Malformed(error)) if !self.has_replied() => {
+                    return Ok(Finish::Refused(error.into()));
+                }
+                Ok(Passed::Malformed(_) | Passed::CutShort) => return Ok(Finish::CutShort(Side::Client)),
+                // It may have answered before it stopped to listen: who reads the replies sees.
+                Err((Side::Upstream, _)) => return pending().await,
+                Err(broken) => return Err(broken),
+            }
+            self.reply_through().await?;
+            request = match self.requests.next().await.map_err(|error| (Side::Client, error))? {
+                Next::Request(next) => next,
+                Next::End => return Ok(Finish::ClientClosed),
+                Next::Refused(refusal) => return Ok(Finish::Refused(refusal)),
+            };
+        }
+    }
+
+    /// Completes when no reply is due; fails when the client dies meanwhile.
+    async fn reply_through(&self) -> Result<(), Broken> {
+        // `run` polls this whenever it has polled `pass_replies`, which is who changes it.
+        let through =
+            poll_fn(|_cx| if self.current.borrow().is_none() { Poll::Ready(()) } else { Poll::Pending });
+        or(async { Ok(through.await) }, async {
+            self.relay.ring.sleep(UNWATCHED_WAIT).await;
+            self.relay.client.socket().dead().await.map_err(|error| (Side::Client, error))?;
+            Err((Side::Client, io::ErrorKind::ConnectionReset.into()))
+        })
+        .await
+    }
+
+    async fn pass_replies(&self) -> Result<Finish, Broken> {
+        let (client, upstream) = (self.relay.client, self.relay.upstream);
+        let direction = Direction { relay: self.relay, from: Side::Upstream, to: Side::Client };
+        loop {
+            let mut reply = match self.next_reply().await.map_err(|error| (Side::Upstream, error))? {
+                Ok(reply) => reply,
+                Err(finish) => return Ok(finish),
+            };
+            if reply.body.append_arrived(upstream, &mut reply.head).is_err() {
+                return Ok(Finish::CutShort(Side::Upstream));
+            }
+            client.send_all(&reply.head).await.map_err(|error| (Side::Client, error))?;
+            self.relay.meter.sent(Side::Client, reply.head.len(), self.relay.ring.now());
+            if reply.is_interim {
+                continue;
+            }
+            if !reply.body.is_none() && Box::pin(reply.body.pass(direction)).await? != Passed::Whole {
+                return Ok(Finish::CutShort(Side::Upstream));
+            }
+            if let Some(exchange) = self.current.take() {
+                self.log.end(exchange, self.watch);
+            }
+            match reply.then {
+                Then::Next => {}
+                Then::Tunnel => return Ok(Finish::Tunnel),
+                Then::Close { by } => return Ok(Finish::Closing { by }),
+            }
+        }
+    }
+
+    /// The next reply, when its head is whole; or how it ends without one.
+    async fn next_reply(&self) -> io::Result<Result<Reply, Finish>> {
+        let upstream = self.relay.upstream;
+        loop {
+            if !upstream.unread().is_empty() {
+                let read = match &mut *self.current.borrow_mut() {
+                    Some(exchange) if exchange.reply.is_none() => {
+                        self.read_reply(&upstream.unread(), exchange)
+                    }
+                    _ => {
+                        tracing::debug!("the upstream sent something that nobody had asked for");
+                        return Ok(Err(Finish::UpstreamClosed));
+                    }
+                };
+                match read {
+                    Ok(None) => {}
+                    Ok(Some((reply, taken))) => {
+                        upstream.take(taken);
+                        return Ok(Ok(reply));
+                    }
+                    Err(refusal) => return Ok(Err(Finish::Refused(refusal))),
+                }
+            }
+            if upstream.receive(Expect::Later).await?.is_none() {
+                return Ok(Err(self.upstream_ended()));
+            }
+            self.relay.meter.received(Side::Upstream, self.relay.ring.now());
+        }
+    }
+
+    fn read_reply(&self, input: &[u8], exchange: &mut Exchange) -> Result<Option<(Reply, usize)>, Refusal> {
+        let limit_bytes = self.requests.http.head_bytes_max;
+        let read = read_next_head(input, exchange.answer_to, |head| {
+            if head.length_bytes > limit_bytes {
+                return Ok(None);
+            }
+            self.reply(head, exchange).map(|reply| Some((reply, head.length_bytes)))
+        });
+        let is_too_long = match read {
+            Ok(None) => input.len() > limit_bytes,
+            Ok(Some(Ok(None))) => true,
+            Ok(Some(reply)) => return reply,
+            Err(error) => return Err(Refusal::Reply(error.to_string())),
+        };
+        if is_too_long {
+            return Err(Refusal::Reply(format!("its head is longer than {limit_bytes} bytes")));
+        }
+        Ok(None)
+    }
+
+    /// A whole head, as it goes on.
+    fn reply(&self, head: &ResponseHead<'_, '_>, exchange: &mut Exchange) -> Result<Reply, Refusal> {
+        let has = |name| head.values(name).next().is_some();
+        if has("content-length") && has("transfer-encoding") {
+            return Err(Refusal::Reply("it has both Content-Length and Transfer-Encoding".to_owned()));
+        }
+        if head.status == 101 && !exchange.upgrade {
+            return Err(Refusal::Reply("it changes to another protocol unasked".to_owned()));
+        }
+        let is_interim = head.is_interim();
+        let then = match (head.status, exchange.keep_alive, head.keep_alive) {
+            (101, ..) => Then::Tunnel,
+            (_, true, true) => Then::Next,
+            (_, _, false) => Then::Close { by: Side::Upstream },
+            (_, false, _) => Then::Close { by: Side::Client },
+        };
+        let goes_on = matches!(then, Then::Next);
+        let mut out = Vec::new();
+        // HTTP/1.0 knows no interim replies.
+        if exchange.is_http11 || !is_interim {
+            out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
+            forward::write_reply(
+                head,
+                exchange.is_http11,
+                goes_on,
+                &self.requests.http.reply_edits,
+                &mut out,
+            );
+        }
+        if !is_interim && let Some(asked) = exchange.asked.take() {
+            let came = self.relay.ring.now();
+            let seen = self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came);
+            if seen.identity_changed && self.requests.http.close_on_identity_change {
+                return Err(Refusal::IdentityChange);
+            }
+            exchange.reply =
+                Some(ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
+        }
+        Ok(Reply { head: out, body: Rest::of_reply(head.body), is_interim, then })
+    }
+
+    /// The upstream's stream has ended. On a connection that was used before, the client is to learn just that: it
+    /// cannot know whether its request was seen, and decides for itself whether to send it again (RFC 9112 section
+    /// 9.3.1).
+    fn upstream_ended(&self) -> Finish {
+        match &*self.current.borrow() {
+            Some(_) if !self.relay.upstream.unread().is_empty() => {
+                Finish::Refused(Refusal::Reply("it ends in the middle of its head".to_owned()))
+            }
+            Some(_) if self.log.count() == 1 => Finish::Refused(Refusal::NoReply),
+            Some(_) | None => Finish::UpstreamClosed,
+        }
+    }
+
+    fn has_replied(&self) -> bool {
+        self.current.borrow().as_ref().is_some_and(|exchange| exchange.reply.is_some())
+    }
+}
+
+/// A reply that goes on to the client.
+struct Reply {
+    /// Its head, changed as it should be.
+    head: Vec<u8>,
+    body: Rest,
+    is_interim: bool,
+    then: Then,
+}
+
+/// What comes after a reply.
+enum Then {
+    Next,
+    Close { by: Side },
+    Tunnel,
+}
+
+/// What a head may grow by while it is passed on, at a guess.
+const HEAD_GROWTH_BYTES: usize = 128;

@@ -1,0 +1,100 @@
+//! A line of the access log for each request of a session.
+
+use std::cell::Cell;
+use std::time::SystemTime;
+
+use super::request::Exchange;
+use super::watch::{Seen, Watch};
+use crate::protocol::login::Step;
+use crate::proxy::record::RequestRecord;
+use crate::proxy::session::Session;
+
+/// Counts the requests of a session, and writes their lines.
+pub(super) struct Log<'a> {
+    session: &'a Session,
+    log_user: bool,
+    count: Cell<u64>,
+    /// What had gone each way when the present request began.
+    before: Cell<Bytes>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bytes {
+    upstream: u64,
+    client: u64,
+}
+
+impl<'a> Log<'a> {
+    pub(super) fn new(session: &'a Session, log_user: bool) -> Self {
+        Self { session, log_user, count: Cell::new(0), before: Cell::default() }
+    }
+
+    /// How many requests there were, with the present one.
+    pub(super) fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// The next request begins.
+    pub(super) fn begin(&self) {
+        self.count.set(self.count.get() + 1);
+        self.before.set(self.bytes());
+    }
+
+    fn bytes(&self) -> Bytes {
+        let meter = self.session.meter();
+        Bytes { upstream: meter.upstream_bytes.get(), client: meter.client_bytes.get() }
+    }
+
+    /// The present request is over, with whatever of its reply went to the client.
+    pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>) {
+        let Some(log) = &self.session.worker().log else { return };
+        let Exchange { began, words, reply, .. } = exchange;
+        let (before, after) = (self.before.get(), self.bytes());
+        let seen = reply.as_ref().map(|reply| reply.seen.clone());
+        let Seen { step, mechanism, .. } =
+            seen.unwrap_or(Seen { step: Step::None, mechanism: None, identity_changed: false });
+        let total_time = self.session.worker().ring.now().duration_since(began);
+        log.send_request(RequestRecord {
+            started: SystemTime::now() - total_time,
+            listener: self.session.listener(),
+            client: self.session.origin_address(),
+            upstream: self.session.upstream(),
+            id: (self.session.id(), self.count.get()),
+            request: words.map(|words| *words),
+            status: reply.as_ref().map_or(0, |reply| reply.status),
+            request_bytes: after.upstream - before.upstream,
+            reply_bytes: after.client - before.client,
+            reply_head_bytes: reply.as_ref().map_or(0, |reply| reply.head_bytes),
+            total_time,
+            upstream_time: reply.map(|reply| reply.came.duration_since(began)),
+            step,
+            mechanism,
+            user: if self.log_user { watch.user() } else { None },
+        });
+    }
+
+    /// The present request was answered by us: `status`, with so many bytes. `exchange` is what is known of it.
+    pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, bytes: usize) {
+        let Some(log) = &self.session.worker().log else { return };
+        let now = self.session.worker().ring.now();
+        let (began, words) = exchange.map_or((now, None), |exchange| (exchange.began, exchange.words));
+        let total_time = now.duration_since(began);
+        log.send_request(RequestRecord {
+            started: SystemTime::now() - total_time,
+            listener: self.session.listener(),
+            client: self.session.origin_address(),
+            upstream: self.session.upstream(),
+            id: (self.session.id(), self.count.get().max(1)),
+            request: words.map(|words| *words),
+            status,
+            request_bytes: self.bytes().upstream - self.before.get().upstream,
+            reply_bytes: bytes as u64,
+            reply_head_bytes: 0,
+            total_time,
+            upstream_time: None,
+            step: Step::None,
+            mechanism: None,
+            user: None,
+        });
+    }
+}

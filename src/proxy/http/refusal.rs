@@ -1,0 +1,94 @@
+//! Answers of our own, where there is no upstream to give one: a status, a short page, and the end.
+
+use httparse::Error as Syntax;
+
+use crate::protocol::http1::body::BodyError;
+use crate::protocol::http1::forward::TargetError;
+use crate::protocol::http1::request::RequestError;
+use crate::proxy::record::End;
+
+/// Why a request is answered by us.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("the request's head did not come within {0:?}")]
+    HeadTimeout(std::time::Duration),
+    #[error("no upstream could be reached")]
+    Unreachable,
+    #[error("there is no TLS with the upstream")]
+    NoTls,
+    #[error("no upstream answered in time")]
+    ConnectTimeout,
+    #[error("this host has no descriptor or port left for a connection to the upstream")]
+    LocalLimit,
+    #[error("the upstream's reply is not HTTP: {0}")]
+    Reply(String),
+    #[error("the upstream closed the connection without a reply")]
+    NoReply,
+    #[error("another user has logged in on this client connection (--on-identity-change close)")]
+    IdentityChange,
+}
+
+impl Refusal {
+    /// Of a session that found no upstream.
+    pub(super) fn of_unconnected(end: End) -> Self {
+        match end {
+            End::ConnectTimeout => Self::ConnectTimeout,
+            End::LocalLimit => Self::LocalLimit,
+            End::TlsUpstream => Self::NoTls,
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// Status and reason (RFC 9110 section 15).
+    pub(super) fn status(&self) -> (u16, &'static str) {
+        match self {
+            Self::Request(RequestError::TooLong { .. } | RequestError::Head(Syntax::TooManyHeaders)) => {
+                (431, "Request Header Fields Too Large")
+            }
+            Self::Request(RequestError::Head(Syntax::Version)) => (505, "HTTP Version Not Supported"),
+            Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
+            Self::Target(TargetError::Connect) => (405, "Method Not Allowed"),
+            Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
+            // For clients that may send it again over a connection of its own.
+            Self::IdentityChange => (421, "Misdirected Request"),
+            Self::HeadTimeout(_) => (408, "Request Timeout"),
+            Self::Unreachable | Self::NoTls | Self::Reply(_) | Self::NoReply => (502, "Bad Gateway"),
+            Self::LocalLimit => (503, "Service Unavailable"),
+            Self::ConnectTimeout => (504, "Gateway Timeout"),
+        }
+    }
+
+    /// How the session's record calls it.
+    pub(super) fn end(&self) -> End {
+        match self {
+            Self::Request(_) | Self::Target(_) | Self::Body(_) | Self::HeadTimeout(_) => End::BadRequest,
+            Self::Unreachable => End::Refused,
+            Self::NoTls => End::TlsUpstream,
+            Self::ConnectTimeout => End::ConnectTimeout,
+            Self::LocalLimit => End::LocalLimit,
+            Self::Reply(_) | Self::NoReply => End::BadReply,
+            Self::IdentityChange => End::IdentityChange,
+        }
+    }
+
+    /// The whole reply. `request_id` is what the log names this request by.
+    pub(super) fn reply(&self, request_id: &str) -> String {
+        let (status, reason) = self.status();
+        let page = format!(
+            "<!DOCTYPE html>\n<html><head><title>{status} {reason}</title></head>\n<body><h1>{reason}</h1>\n\
+             <p>Request {request_id}</p></body></html>\n"
+        );
+        format!(
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
+             X-Request-Id: {request_id}\r\n{}Connection: close\r\n\r\n{page}",
+            page.len(),
+            if status == 405 { "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" },
+        )
+    }
+}

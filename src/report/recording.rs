@@ -1,0 +1,77 @@
+//! Recorded logins, written to their file while the run goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use super::ReportError;
+use crate::load::recording::Recorded;
+
+/// A recorded proof lets whoever has it guess the password in his own time: it is for the user alone.
+const MODE: u32 = 0o600;
+
+/// A file of recorded logins, and the thread that writes it: those that measure do not wait for a disk.
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    writing: JoinHandle<io::Result<()>>,
+}
+
+impl Recording {
+    /// Creates the file, or empties the one that is there. What is sent is written, a line for each login.
+    ///
+    /// # Errors
+    /// [`ReportError::Write`].
+    pub fn create(path: &Path) -> Result<(Self, Sender<Recorded>), ReportError> {
+        let fail = |cause| ReportError::Write { path: path.to_owned(), cause };
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path);
+        let file = file.map_err(fail)?;
+        let (sender, logins) = mpsc::channel();
+        let thread = thread::Builder::new().name("recording".to_owned());
+        let writing = thread.spawn(move || write(file, &logins)).map_err(fail)?;
+        Ok((Self { path: path.to_owned(), writing }, sender))
+    }
+
+    /// Waits until everything is written, which is when every copy of the sender is gone.
+    ///
+    /// # Errors
+    /// [`ReportError::Write`].
+    pub fn finish(self) -> Result<(), ReportError> {
+        // The thread does nothing that could panic.
+        let written =
+            self.writing.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes ended")));
+        written.map_err(|cause| ReportError::Write { path: self.path, cause })
+    }
+}
+
+fn write(file: File, logins: &Receiver<Recorded>) -> io::Result<()> {
+    let mut to = BufWriter::new(file);
+    for login in logins {
+        writeln!(to, "{}", login.to_line())?;
+    }
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_at_the_end_and_stops_nobody() {
+        let (recording, sender) = Recording::create(Path::new("/dev/full")).unwrap();
+        drop(sender);
+        assert!(recording.finish().is_ok(), "nothing was to be written");
+        let (recording, sender) = Recording::create(Path::new("/dev/full")).unwrap();
+        let login = crate::load::recording::tests::recorded(crate::load::plan::Scheme::Ntlm);
+        for _ in 0..100 {
+            // Fails when the thread has ended, which is no matter here.
+            let _ = sender.send(login.clone());
+        }
+        drop(sender);
+        let complaint = recording.finish().unwrap_err().to_string();
+        assert!(complaint.starts_with("/dev/full: cannot be written: No space left"), "{complaint}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Chromium, without a screen.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::files::Bench;
+
+const BROWSER: &str = "chromium";
+
+pub(crate) fn missing() -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|directory| directory.join(BROWSER).is_file());
+    (!is_there).then(|| format!("Debian package {BROWSER}"))
+}
+
+/// What a page came to.
+struct Shown {
+    /// The document after everything in it ran.
+    dom: String,
+    /// What the page's console got: errors of scripts, and what could not be loaded.
+    console: Vec<String>,
+}
+
+fn show(bench: &Bench, page: &Path) -> Shown {
+    let mut command = Command::new(BROWSER);
+    // Its sandbox does not work for root; a container's /dev/shm may be small.
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+    command.args(["--no-first-run", "--enable-logging=stderr", "--dump-dom"]);
+    command.arg(format!("--user-data-dir={}", bench.path("profile").display()));
+    command.env("HOME", bench.path("home")).arg(format!("file://{}", page.display()));
+    let output = command.output().expect("the browser can be run");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+    let console = log.lines().filter(|line| line.contains(":CONSOLE:")).map(str::to_owned).collect();
+    Shown { dom: String::from_utf8(output.stdout).expect("the document is UTF-8"), console }
+}
+
+/// Says in the page's title what of it can be seen, and then fails: the control for a console without complaints.
+const PROBE: &str = "<script>
+const seen = (what) => [...document.querySelectorAll(what)].filter((element) => {
+  const box = element.getBoundingClientRect();
+  return box.width > 0 && box.height > 0;
+}).length;
+const cells = [...document.querySelectorAll('td:first-child')].map((cell) => cell.textContent);
+document.title = JSON.stringify({
+  pictures: seen('svg'), lines: seen('svg polyline'), tables: seen('table'), rows: seen('tr'), cells,
+});
+throw new Error('the control');
+</script>";
+
+/// The page opens without a complaint, and its tables and lines have a place on it.
+pub(crate) fn page() {
+    let bench = Bench::new();
+    let result = bench.measure(&[("--html", "run.html")]);
+    let page = bench.path("run.html");
+    let shown = show(&bench, &page);
+    assert_eq!(shown.console, [""; 0], "the page's console");
+    for element in ["<table", "<svg", "<polyline", "</html>"] {
+        assert!(shown.dom.contains(element), "no {element}: {}", shown.dom);
+    }
+
+    let html = std::fs::read_to_string(&page).expect("it was written");
+    let probed = bench.path("probed.html");
+    std::fs::write(&probed, html.replace("</body>", &format!("{PROBE}</body>"))).expect("written");
+    let shown = show(&bench, &probed);
+    assert!(shown.console.iter().any(|line| line.contains("the control")), "{:?}", shown.console);
+    let title = shown.dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+    let seen: Value = serde_json::from_str(title.expect("a title")).expect("the probe's title");
+    let legs = result["legs"].as_object().expect("legs by name").len() as u64;
+    let number = |name: &str| seen[name].as_u64().expect("a number");
+    assert_eq!(number("pictures"), 3, "by percentile, rate over time, latency over time: {seen}");
+    assert!(number("lines") > legs, "a line for each leg, and those over time: {seen}");
+    assert_eq!(number("tables"), 2, "legs, and errors and challenges: {seen}");
+    let cells = seen["cells"].as_array().expect("the first cells of lines");
+    for name in ["connect", "whole login", "request", "from intended start", "401 challenges"] {
+        assert!(cells.iter().any(|cell| cell == name), "{name}: {seen}");
+    }
+}

@@ -1,0 +1,42 @@
+//! The files that `iisplice load` writes, read by programs of somebody else: Python's hdrh for the interval log, its
+//! jsonschema for the JSON, and Chromium for the page.
+//!
+//! What a claim needs and this machine lacks is said, and the claim is skipped. `files` measures something to read,
+//! `python` and `browser` read it.
+
+mod browser;
+mod files;
+mod python;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// What is missing for a claim, if anything.
+type Needs = fn() -> Option<String>;
+
+/// Each test: what it claims, what it needs, and how it is shown.
+const CLAIMS: &[(&str, Needs, fn())] = &[
+    ("hdrh_reads_the_interval_log_as_it_was_measured", python::missing, python::interval_log),
+    ("the_json_keeps_its_schema", python::missing, python::schema),
+    ("a_browser_shows_tables_and_lines_without_a_complaint", browser::missing, browser::page),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = CLAIMS
+        .iter()
+        .map(|&(name, needs, claim)| {
+            let missing = needs();
+            if let Some(missing) = &missing {
+                eprintln!("readers: SKIPPED {name}. Missing: {missing}. scripts/test installs it.");
+            }
+            let trial = Trial::test(name, move || {
+                claim();
+                Ok(())
+            });
+            trial.with_ignored_flag(missing.is_some())
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,151 @@
+//! Requests that two servers in a row could read differently: what request smuggling is made of.
+//!
+//! The cases are those of RFC 9112 sections 2.2, 3, 5.1, 5.2, 6.1, 6.3, 7.1 and 11.2, and of the catalogue of
+//! `Transfer-Encoding` obfuscations in `PortSwigger`'s "HTTP Desync Attacks" (Kettle, 2019) and its HTTP Request
+//! Smuggler: CL.TE, TE.CL, TE.TE, CL.CL, and the ways to hide a header from one of two parsers.
+
+use super::{GET, OK, expect_end, proxy};
+use crate::support::{Peer, Server};
+
+/// Header lines that make a POST with them ambiguous or malformed.
+const LINES: [&[u8]; 40] = [
+    // Two lengths (RFC 9112 section 6.3).
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    b"Content-Length: 5, 5\r\n",
+    b"Content-Length: 5, 6\r\n",
+    // Lengths that are no numbers.
+    b"Content-Length: +5\r\n",
+    b"Content-Length: -5\r\n",
+    b"Content-Length: 0x5\r\n",
+    b"Content-Length: 5 5\r\n",
+    b"Content-Length: 5.0\r\n",
+    b"Content-Length: \r\n",
+    b"Content-Length: 18446744073709551621\r\n",
+    // Encodings that only some take for chunked.
+    b"Transfer-Encoding: xchunked\r\n",
+    b"Transfer-Encoding: chunked, identity\r\n",
+    b"Transfer-Encoding: identity, chunked\r\n",
+    b"Transfer-Encoding: chunked, chunked\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"Transfer-Encoding: chunk\r\n",
+    b"Transfer-Encoding: \"chunked\"\r\n",
+    b"Transfer-Encoding: chunked;q=1\r\n",
+    b"Transfer-Encoding: \r\n",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n",
+    b"Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: \x0bchunked\r\n",
+    b"Transfer-Encoding: chunked\0\r\n",
+    // Headers that only some see.
+    b"Transfer-Encoding : chunked\r\n",
+    b"Transfer-Encoding\t: chunked\r\n",
+    b"Content-Length : 5\r\n",
+    b" Transfer-Encoding: chunked\r\n",
+    b"X: y\r\n Transfer-Encoding: chunked\r\n",
+    b"X: y\r\n\tfolded\r\n",
+    b"X: y\rTransfer-Encoding: chunked\r\n",
+    b"X: y\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding:\n chunked\r\n",
+    b"Transfer-Encoding\r\n: chunked\r\n",
+    b": chunked\r\n",
+    b"Transfer\x00Encoding: chunked\r\n",
+    b"Transfer-\xffEncoding: chunked\r\n",
+];
+
+/// Whole heads that are refused.
+const HEADS: [&[u8]; 14] = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+    b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+    b"GET / a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GE\tT / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\r\n\r\n",
+    b"GET / http/1.1\r\nHost: a\r\n\r\n",
+    b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+];
+
+/// Chunked bodies that are none (RFC 9112 section 7.1).
+const CHUNKS: [&[u8]; 12] = [
+    b"x\r\n",
+    b"0x1\r\na\r\n0\r\n\r\n",
+    b"+1\r\na\r\n0\r\n\r\n",
+    b" 1\r\na\r\n0\r\n\r\n",
+    b"1\na\r\n0\r\n\r\n",
+    b"1\r\nab\r\n0\r\n\r\n",
+    b"1\r\na\n0\r\n\r\n",
+    b"1;a\nb\r\na\r\n0\r\n\r\n",
+    b"10000000000000001\r\na\r\n0\r\n\r\n",
+    b"\r\na\r\n0\r\n\r\n",
+    b"0\r\nnot a trailer\r\n\r\n",
+    b"0\r\nA : b\r\n\r\n",
+];
+
+/// What went wrong is answered by a refusal and the end; the server has heard nothing of it.
+fn refused(request: &[u8]) {
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let client = Peer::connect(proxy.address());
+    client.send(&[request, GET].concat());
+    let mut begin = [0; 10];
+    let received = client.receive(&mut begin).expect("an answer");
+    let shown = request.escape_ascii();
+    assert_eq!(begin[..received].escape_ascii().to_string(), "HTTP/1.1 4", "{shown}");
+    client.expect_close();
+    expect_end(&proxy, "bad-request");
+    assert_eq!(proxy.record().get("upstream"), "-", "{shown} reached the server");
+    assert_eq!(proxy.record().get("status").as_bytes()[0], b'4', "{shown}");
+}
+
+#[test]
+fn ambiguous_lines_are_refused() {
+    for lines in LINES {
+        refused(&[b"POST / HTTP/1.1\r\nHost: web\r\n", lines, b"\r\n0\r\n\r\n"].concat());
+    }
+}
+
+#[test]
+fn malformed_heads_are_refused() {
+    for head in HEADS {
+        refused(head);
+    }
+}
+
+#[test]
+fn malformed_chunks_are_refused_and_nothing_behind_them_is_a_request() {
+    for chunks in CHUNKS {
+        let server = Server::v4();
+        let proxy = proxy(&server, "");
+        let client = Peer::connect(proxy.address());
+        let head = b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(&[head, chunks, GET].concat());
+        let shown = chunks.escape_ascii();
+        let mut begin = [0; 12];
+        let received = client.receive(&mut begin).expect("an answer");
+        assert_eq!(begin[..received].escape_ascii().to_string(), "HTTP/1.1 400", "{shown}");
+        client.expect_close();
+        expect_end(&proxy, "bad-request");
+    }
+}
+
+#[test]
+fn chunks_that_are_unusual_and_sound_pass() {
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let client = Peer::connect(proxy.address());
+    let request = b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: Chunked\r\n\r\n\
+                    0001;a=\"b\"\r\na\r\n00;x\r\nA: b\r\n\r\n";
+    client.send(request);
+    let upstream = server.accept();
+    upstream.expect(request);
+    upstream.send(OK);
+    client.expect(OK);
+}
