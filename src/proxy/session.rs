@@ -80,7 +80,7 @@ pub(super) struct Session {
     proxied: Cell<Option<Address>>,
     /// Whose turn it is to be connected to.
     group: Cell<Group>,
-    upstream: Cell<Option<usize>>,
+    upstream: Cell<Option<u32>>,
     connect_time: Cell<Option<Duration>>,
     /// Of a session that is dropped before its end it is true that the worker was stopping.
     end: Cell<End>,
@@ -115,7 +115,7 @@ impl Session {
             Mode::Http(http) => Box::pin(http::serve(self, http, client, header)).await,
             Mode::Stream => {
                 let has_sent = !client.unread().is_empty();
-                match self.connect(client, header, has_sent).await {
+                match Box::pin(self.connect(client, header, has_sent)).await {
                     Ok(upstream) => {
                         let outcome = self.relay(client, &upstream).run().await;
                         close(client, &upstream, outcome)
@@ -149,7 +149,7 @@ impl Session {
             Some(Err(Unconnected::LocalLimit)) => return Err(End::LocalLimit),
             Some(Ok(connected)) => connected,
         };
-        self.upstream.set(Some(index));
+        self.upstream.set(Some(index as u32));
         self.connect_time.set(Some(self.worker.ring.now().duration_since(self.accepted)));
         let upstream = Connection::new(upstream);
         if let Some(version) = self.worker.settings.send_proxy
@@ -187,12 +187,12 @@ impl Session {
 
     /// Index of the upstream that took the connection.
     pub(super) fn upstream(&self) -> Option<usize> {
-        self.upstream.get()
+        self.upstream.get().map(|index| index as usize)
     }
 
     /// Something is wrong with a login at this session's upstream.
     pub(super) fn count_symptom(&self, symptom: Symptom) {
-        if let Some(upstream) = self.upstream.get() {
+        if let Some(upstream) = self.upstream() {
             self.worker.counters.count_symptom(upstream, symptom);
         }
     }
@@ -245,7 +245,7 @@ impl Session {
     /// Shakes hands with the upstream, as far as it proves who it is. False when there can be no TLS with it.
     async fn secure(&self, config: &Arc<ClientConfig>, upstream: &Connection) -> bool {
         let settings = &self.worker.settings;
-        let server = self.upstream.get().map(|index| &settings.upstreams[index]);
+        let server = self.upstream().map(|index| &settings.upstreams[index]);
         let Some((server, name)) = server.and_then(|server| Some((server, server.tls_name.clone()?))) else {
             unreachable!("with TLS every upstream has a name to prove")
         };
@@ -307,7 +307,7 @@ impl Drop for Session {
             listener: self.listener,
             client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
             proxied: self.proxied.take(),
-            upstream: self.upstream.get(),
+            upstream: self.upstream(),
             connect_time: self.connect_time.get(),
             first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.accepted)),
             duration,
