@@ -46,18 +46,18 @@ pub enum Error {
     /// Steering to the worker on a CPU where workers have none.
     #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
     SteerUnpinned,
-    /// Flags that contradict each other.
-    #[error("{0}")]
-    Usage(String),
-    /// A file for TLS that is not what it should be.
-    #[error(transparent)]
-    Tls(#[from] crate::control::tls::Error),
     /// A flag that means nothing without HTTP.
     #[error("{0} is about HTTP requests and replies; add --mode http, or leave it out")]
     NeedsHttp(&'static str),
     /// Trust in what is replaced anyway.
     #[error("--trust says whose X-Forwarded-For is added to; add --forwarded append, or leave it out")]
     TrustWithoutAppend,
+    /// Flags that contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// A file for TLS that is not what it should be.
+    #[error(transparent)]
+    Tls(#[from] crate::control::tls::Error),
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
         "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
@@ -81,11 +81,11 @@ impl Error {
             | Self::UsersFile { .. }
             | Self::ProtectionWithoutTls
             | Self::ListenPath(_)
-            | Self::Usage(_)
-            | Self::Tls(_)
             | Self::NeedsHttp(_)
             | Self::TrustWithoutAppend
-            | Self::SteerUnpinned => ExitCode::from(2),
+            | Self::SteerUnpinned
+            | Self::Usage(_)
+            | Self::Tls(_) => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }

@@ -105,6 +105,12 @@ pub enum End {
     ConnectTimeout,
     /// The PROXY header was malformed, oversized, or did not come in time.
     ProxyHeader,
+    /// What the client sent is no HTTP request, or one that is not passed on.
+    BadRequest,
+    /// What the upstream sent is no HTTP reply, or it sent none.
+    BadReply,
+    /// A second user logged in on the connection, and the operator wants it closed.
+    IdentityChange,
     /// The client's TLS handshake failed.
     TlsClient,
     /// The upstream's TLS handshake failed.
@@ -113,12 +119,6 @@ pub enum End {
     HelloTimeout,
     /// No route takes what the client asks for, and there is no default.
     NoRoute,
-    /// What the client sent is no HTTP request, or one that is not passed on.
-    BadRequest,
-    /// What the upstream sent is no HTTP reply, or it sent none.
-    BadReply,
-    /// A second user logged in on the connection, and the operator wants it closed.
-    IdentityChange,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
     /// The proxy was stopping and the drain time-out was over.
@@ -138,13 +138,13 @@ impl End {
             Self::Refused => "refused",
             Self::ConnectTimeout => "connect-timeout",
             Self::ProxyHeader => "proxy-header",
+            Self::BadRequest => "bad-request",
+            Self::BadReply => "bad-reply",
+            Self::IdentityChange => "identity-change",
             Self::TlsClient => "tls-client",
             Self::TlsUpstream => "tls-upstream",
             Self::HelloTimeout => "hello-timeout",
             Self::NoRoute => "no-route",
-            Self::BadRequest => "bad-request",
-            Self::BadReply => "bad-reply",
-            Self::IdentityChange => "identity-change",
             Self::LocalLimit => "local-limit",
             Self::Drain => "drain",
         }

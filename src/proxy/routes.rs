@@ -6,9 +6,9 @@ use super::names::Names;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
     /// Index of the first one.
-    pub first: u32,
+    pub first: usize,
     /// How many there are.
-    pub count: u32,
+    pub count: usize,
 }
 
 /// Where connections go.
@@ -25,7 +25,7 @@ pub struct Routes {
 impl Routes {
     /// All connections go to the first `count` servers.
     pub fn all(count: usize) -> Self {
-        Self { default: Some(Group { first: 0, count: count as u32 }), ..Self::default() }
+        Self { default: Some(Group { first: 0, count }), ..Self::default() }
     }
 
     /// Does it depend on what a client says?

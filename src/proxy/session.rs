@@ -48,8 +48,6 @@ pub(super) fn run(
     let accepted = worker.ring.now();
     let session = Session {
         id: worker.next_id(),
-        // Where nobody looks at clients there is a default.
-        group: Cell::new(worker.settings.routes.default.unwrap_or(Group { first: 0, count: 1 })),
         worker,
         listener,
         client_address,
@@ -78,8 +76,7 @@ pub(super) struct Session {
     accepted: Instant,
     meter: Meter,
     proxied: Cell<Option<Address>>,
-    /// Whose turn it is to be connected to.
-    group: Cell<Group>,
+    /// Index into `Settings::upstreams`; narrow, since every idle session carries it.
     upstream: Cell<Option<u32>>,
     connect_time: Cell<Option<Duration>>,
     /// Of a session that is dropped before its end it is true that the worker was stopping.
@@ -92,7 +89,7 @@ impl Session {
         let ring = &self.worker.ring;
         let header = match settings.accept_proxy_timeout {
             None => None,
-            Some(timeout) => match client_header::read(ring, client, timeout).await {
+            Some(timeout) => match Box::pin(client_header::read(ring, client, timeout)).await {
                 Ok(header) => Some(header),
                 Err(error) => {
                     tracing::warn!(client = %self.client_address, %error, "no valid PROXY header, closing");
@@ -102,20 +99,21 @@ impl Session {
         };
         self.proxied.set(header.as_deref().and_then(client_header::source));
 
-        // On the heap: nearly all of a session's life comes after it.
-        if settings.looks_at_clients() {
-            match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
-                Ok(group) => self.group.set(group),
-                Err(end) => return end,
-            }
-        }
         let header = header.as_deref();
+        let group = match settings.routes.default {
+            Some(group) if !settings.looks_at_clients() => group,
+            _ => match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
+                Ok(group) => group,
+                Err(end) => return end,
+            },
+        };
         match &settings.mode {
             // On the heap, so that sessions of the other mode do not carry its state.
-            Mode::Http(http) => Box::pin(http::serve(self, http, client, header)).await,
+            Mode::Http(http) => Box::pin(http::serve(self, http, client, group, header)).await,
             Mode::Stream => {
                 let has_sent = !client.unread().is_empty();
-                match Box::pin(self.connect(client, header, has_sent)).await {
+                // On the heap while it lasts: the relay, which lasts longer, needs less.
+                match Box::pin(self.connect(client, group, header, has_sent)).await {
                     Ok(upstream) => {
                         let outcome = self.relay(client, &upstream).run().await;
                         close(client, &upstream, outcome)
@@ -130,14 +128,15 @@ impl Session {
         }
     }
 
-    /// Chooses an upstream, connects and tells it who comes. `has_sent`: whether the client has sent anything.
+    /// Connects to one of a group of upstreams and tells it who comes. `has_sent`: whether the client has sent anything.
     pub(super) async fn connect(
         &self,
         client: &Connection,
+        group: Group,
         header: Option<&proxy_protocol::Header>,
         has_sent: bool,
     ) -> Result<Connection, End> {
-        let connected = or(async { Some(upstream::connect(&self.worker, self.group.get()).await) }, async {
+        let connected = or(async { Some(upstream::connect(&self.worker, group).await) }, async {
             self.client_left(client, has_sent).await;
             None
         })

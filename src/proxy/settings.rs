@@ -46,13 +46,6 @@ pub struct Settings {
     pub drain_timeout: Duration,
 }
 
-impl Settings {
-    /// Is a client to say something before an upstream is chosen, beside its PROXY header?
-    pub(super) fn looks_at_clients(&self) -> bool {
-        self.client_tls.is_some() || self.routes.depend_on_hello()
-    }
-}
-
 /// What a session takes its bytes for.
 #[derive(Debug, Clone)]
 pub enum Mode {
@@ -92,6 +85,13 @@ pub enum ForwardedFor {
     Replace,
     /// Added to those of clients that are trusted.
     Append,
+}
+
+impl Settings {
+    /// Is a client to say something before an upstream is chosen, beside its PROXY header?
+    pub(super) fn looks_at_clients(&self) -> bool {
+        self.client_tls.is_some() || self.routes.depend_on_hello()
+    }
 }
 
 /// A server as the operator named it, and where that is.

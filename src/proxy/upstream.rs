@@ -55,7 +55,7 @@ impl Upstreams {
 /// Connects to the upstream of a group whose turn it is, else to the one after it, and so on once round. No byte of the
 /// client has gone out yet, so trying the next one is safe. Gives the index of the one that took it.
 pub(super) async fn connect(worker: &Worker, group: Group) -> Result<(usize, Socket), Unconnected> {
-    let (first, count) = (group.first as usize, group.count as usize);
+    let Group { first, count } = group;
     let Upstreams(upstreams) = &worker.upstreams;
     let turn = upstreams[first].turn.get();
     upstreams[first].turn.set((turn + 1) % count);

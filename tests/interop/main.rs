@@ -100,7 +100,8 @@ fn at_every_door(bed: &Bed, claim: impl Fn(&Site)) {
         claim(&bed.site(scheme));
     }
     for scheme in [Scheme::Http, Scheme::Https] {
-        let proxy = Proxy::start(bed, &["--upstream", &bed.site(scheme).address.to_string()]);
+        let address = bed.site(scheme).address.to_string();
+        let proxy = Proxy::start(bed, &["--upstream", &address]);
         claim(&proxy.site(scheme));
     }
     tls::every_way(bed, claim);

@@ -1,4 +1,5 @@
-//! What the proxy does with TLS: looks at the hello, ends it, or ends it and begins it anew.
+//! What the proxy does with TLS: looks at the hello, ends it, or ends it and begins it anew; and with what is in it:
+//! bytes, or HTTP.
 
 use crate::bed::{Bed, SERVER_NAME, Scheme, Site};
 use crate::proxy::Proxy;
@@ -22,12 +23,16 @@ pub(crate) fn every_way(bed: &Bed, claim: impl Fn(&Site)) {
         "--upstream-ca",
         &certificate,
     ];
-    for (way, flags) in [
-        ("through the proxy, which routes by the hello", &passed_through[..]),
-        ("through the proxy, where TLS ends", &terminated),
-        ("through the proxy, which bridges TLS", &bridged),
+    let plain = ["--upstream", &http];
+    for (scheme, mode, way, flags) in [
+        (Scheme::Https, "stream", "through the proxy, which routes by the hello", &passed_through[..]),
+        (Scheme::Https, "stream", "through the proxy, where TLS ends", &terminated),
+        (Scheme::Https, "stream", "through the proxy, which bridges TLS", &bridged),
+        (Scheme::Http, "http", "through the proxy in HTTP mode", &plain),
+        (Scheme::Https, "http", "through the proxy in HTTP mode, where TLS ends", &terminated),
+        (Scheme::Https, "http", "through the proxy in HTTP mode, which bridges TLS", &bridged),
     ] {
-        let proxy = Proxy::start(bed, flags);
-        claim(&proxy.site_by(Scheme::Https, way));
+        let proxy = Proxy::start(bed, &[flags, &["--mode", mode]].concat());
+        claim(&proxy.site_by(scheme, way));
     }
 }

@@ -2,8 +2,10 @@
 
 mod hlog;
 mod mock;
+mod proxy;
 mod replay;
 mod site;
+mod through_http;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::Ordering;

@@ -4,6 +4,8 @@ mod faults;
 mod http;
 mod logins;
 mod process;
+#[path = "../load/proxy.rs"]
+mod proxy;
 mod real_clients;
 mod tls;
 mod visitor;
@@ -27,6 +29,14 @@ fn start(settings: Settings) -> (Mock, SocketAddr) {
     let mock = mock::start(settings).expect("the mock starts");
     let address = mock.addresses()[0];
     (mock, address)
+}
+
+/// [`start`], and the proxy in HTTP mode before it.
+fn start_behind_proxy(settings: Settings) -> (Mock, proxy::Proxy, SocketAddr) {
+    let (mock, address) = start(settings);
+    let proxy = proxy::Proxy::start(&address.to_string());
+    let address = proxy.address;
+    (mock, proxy, address)
 }
 
 fn alice() -> Credentials {

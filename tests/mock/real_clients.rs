@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use iisplice::mock::settings::{CertificateSource, Protection, Tls};
 
-use crate::{settings, start};
+use crate::{settings, start, start_behind_proxy};
 
 /// Runs a program; none if it is not there, and then says so.
 fn run(command: &mut Command) -> Option<Output> {
@@ -37,11 +37,14 @@ fn login_of(connection: u64, requests: u64, scheme: &str) -> String {
 
 #[test]
 fn curl_ntlm_logs_in_and_uses_the_connection_again() {
-    let (_mock, address) = start(settings());
-    let user = ["--ntlm", "-u", r"CORP\alice:secret"];
-    let Some(output) = curl(&user, address, &["/whoami", "/whoami"]) else { return };
-    let expected = format!("{}200 1\n{}200 0\n", login_of(1, 2, "NTLM"), login_of(1, 3, "NTLM"));
-    assert_eq!(output, expected);
+    let (_mock, _proxy, behind_proxy) = start_behind_proxy(settings());
+    let (_mock, direct) = start(settings());
+    for address in [direct, behind_proxy] {
+        let user = ["--ntlm", "-u", r"CORP\alice:secret"];
+        let Some(output) = curl(&user, address, &["/whoami", "/whoami"]) else { return };
+        let expected = format!("{}200 1\n{}200 0\n", login_of(1, 2, "NTLM"), login_of(1, 3, "NTLM"));
+        assert_eq!(output, expected);
+    }
 }
 
 #[test]
@@ -54,15 +57,19 @@ fn curl_ntlm_with_a_wrong_password_is_refused() {
 
 #[test]
 fn curl_posts_with_length_and_chunked_and_expects_100() {
-    let (_mock, address) = start(settings());
+    let (_mock, _proxy, behind_proxy) = start_behind_proxy(settings());
+    let (_mock, direct) = start(settings());
     let directory = tempfile::tempdir().expect("a directory");
     let body = directory.path().join("body");
     fs::write(&body, "0123456789".repeat(200_000)).expect("written");
     let data = format!("@{}", body.display());
     for lines in [&[][..], &["-H", "Transfer-Encoding: chunked"], &["-H", "Expect: 100-continue"]] {
-        let arguments = [&["--ntlm", "-u", r"CORP\alice:secret", "--data-binary", &data][..], lines].concat();
-        let Some(output) = curl(&arguments, address, &["/echo"]) else { return };
-        assert!(output == "0123456789".repeat(200_000) + "200 1\n", "{lines:?}: {} bytes", output.len());
+        for address in [direct, behind_proxy] {
+            let arguments =
+                [&["--ntlm", "-u", r"CORP\alice:secret", "--data-binary", &data][..], lines].concat();
+            let Some(output) = curl(&arguments, address, &["/echo"]) else { return };
+            assert!(output == "0123456789".repeat(200_000) + "200 1\n", "{lines:?}: {} bytes", output.len());
+        }
     }
 }
 

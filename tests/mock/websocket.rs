@@ -1,11 +1,13 @@
 //! `/ws`, behind authentication.
 
+use std::net::SocketAddr;
+
 use iisplice::protocol::ntlm::Client;
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
 use crate::visitor::Visitor;
-use crate::{alice, settings, start};
+use crate::{alice, settings, start, start_behind_proxy};
 
 const UPGRADE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -13,6 +15,17 @@ const UPGRADE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n
 #[test]
 fn messages_come_back_after_a_login() {
     let (_mock, address) = start(settings());
+    talk(address);
+}
+
+#[test]
+fn messages_come_back_through_the_proxys_http_mode() {
+    let (_mock, _proxy, address) = start_behind_proxy(settings());
+    talk(address);
+}
+
+/// Logs in, changes to WebSocket on the same connection, and has messages echoed.
+fn talk(address: SocketAddr) {
     let mut visitor = Visitor::connect(address);
     assert_eq!(visitor.get_with("/ws", UPGRADE).status, 401);
     assert_eq!(visitor.ntlm(Client::new(&alice()), "/whoami").status, 200);

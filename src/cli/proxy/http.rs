@@ -26,22 +26,22 @@ pub(super) struct HttpArgs {
     #[arg(long, value_name = "HOW", help_heading = "HTTP")]
     forwarded: Option<ForwardedName>,
     /// With --forwarded append: whose own X-Forwarded-For is added to, others' is replaced; repeat it for more
-    /// [default: everybody's] [nginx: set_real_ip_from]
+    /// [default: everybody] [nginx: set_real_ip_from]
     #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
     trust: Vec<IpNet>,
-    /// Send this Host instead of the client's [nginx: proxy_set_header Host]
+    /// Send this Host [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
-    /// Put a field into every request, in place of the client's; repeat it for more [nginx: proxy_set_header]
+    /// Put a field into every request, in place of the client's; repeat it for more [default: -] [nginx: proxy_set_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_header: Vec<(String, String)>,
-    /// Take a field out of every request; repeat it for more [nginx: proxy_set_header NAME ""]
+    /// Take a field out of every request; repeat it for more [default: -] [nginx: proxy_set_header NAME ""]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_header: Vec<String>,
-    /// Put a field into every reply, in place of the upstream's; repeat it for more [nginx: add_header]
+    /// Put a field into every reply, in place of the upstream's; repeat it for more [default: -] [nginx: add_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_reply_header: Vec<(String, String)>,
-    /// Take a field out of every reply; repeat it for more [nginx: proxy_hide_header]
+    /// Take a field out of every reply; repeat it for more [default: -] [nginx: proxy_hide_header]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_reply_header: Vec<String>,
     /// When a second user logs in on a client connection, because somebody before this proxy shares connections: say so

@@ -238,6 +238,8 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
     let usage = |flags: &[&str]| plan_on(&host(), flags).expect_err("flags that contradict").to_string();
     let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--upstream-tls"]);
     assert!(line.starts_with("--upstream-tls would put the clients' own TLS"), "{line}");
+    let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--mode=http"]);
+    assert!(line.starts_with("--mode http reads requests"), "{line}");
     let line = usage(&["--tls-cert=a", "--tls-cert=b", "--tls-key=c"]);
     assert!(line.starts_with("--tls-cert is given 2 times and --tls-key 1 times"), "{line}");
     let line = usage(&["--upstream=unix:/run/site", "--upstream-tls", "--upstream-insecure"]);

@@ -204,7 +204,7 @@ impl Servers<'_> {
             });
         }
         let count = self.upstreams.len() - first;
-        Ok((count > 0).then_some(Group { first: first as u32, count: count as u32 }))
+        Ok((count > 0).then_some(Group { first, count }))
     }
 }
 

@@ -26,6 +26,7 @@ use super::connection::Connection;
 use super::meter::Side;
 use super::record::End;
 use super::relay::{Outcome, Relay};
+use super::routes::Group;
 use super::session::{Session, close};
 use super::settings::Http;
 use crate::protocol::login;
@@ -48,6 +49,7 @@ pub(super) async fn serve(
     session: &Session,
     http: &Http,
     client: &Connection,
+    group: Group,
     header: Option<&Header>,
 ) -> End {
     let worker = session.worker();
@@ -69,7 +71,7 @@ pub(super) async fn serve(
         Some(Ok(Next::Refused(refusal))) => return refuse(session, client, &refusal, &log, None).await,
         Some(Ok(Next::Request(request))) => request,
     };
-    let upstream = match session.connect(client, header, true).await {
+    let upstream = match session.connect(client, group, header, true).await {
         Ok(upstream) => upstream,
         Err(End::ClientLeft) => return End::ClientLeft,
         Err(end) => {

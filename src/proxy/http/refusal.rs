@@ -20,8 +20,8 @@ pub(super) enum Refusal {
     HeadTimeout(std::time::Duration),
     #[error("no upstream could be reached")]
     Unreachable,
-    #[error("there is no TLS with the upstream")]
-    NoTls,
+    #[error("the upstream's TLS failed")]
+    UpstreamTls,
     #[error("no upstream answered in time")]
     ConnectTimeout,
     #[error("this host has no descriptor or port left for a connection to the upstream")]
@@ -40,7 +40,7 @@ impl Refusal {
         match end {
             End::ConnectTimeout => Self::ConnectTimeout,
             End::LocalLimit => Self::LocalLimit,
-            End::TlsUpstream => Self::NoTls,
+            End::TlsUpstream => Self::UpstreamTls,
             _ => Self::Unreachable,
         }
     }
@@ -51,14 +51,13 @@ impl Refusal {
             Self::Request(RequestError::TooLong { .. } | RequestError::Head(Syntax::TooManyHeaders)) => {
                 (431, "Request Header Fields Too Large")
             }
-            Self::Request(RequestError::Head(Syntax::Version)) => (505, "HTTP Version Not Supported"),
             Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
             Self::Target(TargetError::Connect) => (405, "Method Not Allowed"),
             Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
             // For clients that may send it again over a connection of its own.
             Self::IdentityChange => (421, "Misdirected Request"),
             Self::HeadTimeout(_) => (408, "Request Timeout"),
-            Self::Unreachable | Self::NoTls | Self::Reply(_) | Self::NoReply => (502, "Bad Gateway"),
+            Self::Unreachable | Self::UpstreamTls | Self::Reply(_) | Self::NoReply => (502, "Bad Gateway"),
             Self::LocalLimit => (503, "Service Unavailable"),
             Self::ConnectTimeout => (504, "Gateway Timeout"),
         }
@@ -69,7 +68,7 @@ impl Refusal {
         match self {
             Self::Request(_) | Self::Target(_) | Self::Body(_) | Self::HeadTimeout(_) => End::BadRequest,
             Self::Unreachable => End::Refused,
-            Self::NoTls => End::TlsUpstream,
+            Self::UpstreamTls => End::TlsUpstream,
             Self::ConnectTimeout => End::ConnectTimeout,
             Self::LocalLimit => End::LocalLimit,
             Self::Reply(_) | Self::NoReply => End::BadReply,

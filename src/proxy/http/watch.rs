@@ -55,7 +55,10 @@ impl<'a> Watch<'a> {
         let identity_changed = exchange.identity_change.is_some();
         if let Some(change) = exchange.identity_change {
             tracing::warn!(
-                client = %self.session.client_address(), connection = %self.session.id(), from = ?change.from, to = ?change.to,
+                client = %self.session.client_address(),
+                connection = format_args!("{:016x}", self.session.id()),
+                from = ?change.from,
+                to = ?change.to,
                 "two users on one client connection: somebody before this proxy shares connections between users"
             );
         }

@@ -196,10 +196,10 @@ impl Case<'_> {
                     || self.scenario.faults.descriptor > 0
                     || self.scenario.descriptors_max < 100
             }
-            // Nobody here speaks TLS.
-            End::TlsClient | End::TlsUpstream | End::HelloTimeout | End::NoRoute => false,
             // Of HTTP, which these sessions do not speak.
             End::BadRequest | End::BadReply | End::IdentityChange => false,
+            // Nobody here speaks TLS.
+            End::TlsClient | End::TlsUpstream | End::HelloTimeout | End::NoRoute => false,
             End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
         };
         assert!(

@@ -137,7 +137,7 @@ fn a_second_user_on_a_connection_is_said() {
     assert!(proxy.said("two users").is_empty(), "case is nothing in a Windows name");
     log_in(&client, &upstream, "bob");
     let line = proxy.wait_to_say("two users on one client connection");
-    assert!(line.contains("alice") && line.contains("bob"), "{line}");
+    assert!(line.contains("Alice") && line.contains("bob"), "{line}");
 }
 
 #[test]
