@@ -218,7 +218,7 @@ impl ProxyArgs {
             return Err(Error::SteerUnpinned);
         }
         let listeners = listeners(&self.listen)?;
-        self.tls.check()?;
+        self.tls.check(self.http.is_http())?;
         let (upstreams, routes) = self.tls.servers(&self.upstream)?;
         let (certificates, client_tls) = match self.tls.client_tls()? {
             None => (None, None),

@@ -254,6 +254,5 @@ fn a_real_handshake_passes_through_untouched() {
     assert_eq!((seen.server_name.as_deref(), seen.alpn.as_deref()), (Some("app.test"), Some(&b"h2"[..])));
     both_ways(&client.plain, &upstream.plain, 3_000_017, 2_000_003, &mut Random::new());
     let record = bed.proxy.record();
-    record.expect_end("client-close");
     assert!(record.number("spliced") > 0.0, "what passes through can be spliced");
 }

@@ -72,6 +72,11 @@ enum ForwardedName {
 }
 
 impl HttpArgs {
+    /// Are requests read?
+    pub(super) fn is_http(&self) -> bool {
+        self.mode == ModeName::Http
+    }
+
     /// The mode with its settings.
     pub(super) fn mode(self) -> Result<Mode, Error> {
         let given = [

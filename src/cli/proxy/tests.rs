@@ -238,28 +238,34 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
     let usage = |flags: &[&str]| plan_on(&host(), flags).expect_err("flags that contradict").to_string();
     let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--upstream-tls"]);
     assert!(line.starts_with("--upstream-tls would put the clients' own TLS"), "{line}");
+    let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--mode=http"]);
+    assert!(line.starts_with("--mode http reads requests"), "{line}");
     let line = usage(&["--tls-cert=a", "--tls-cert=b", "--tls-key=c"]);
     assert!(line.starts_with("--tls-cert is given 2 times and --tls-key 1 times"), "{line}");
     let line = usage(&["--upstream=unix:/run/site", "--upstream-tls", "--upstream-insecure"]);
     assert!(line.ends_with("add --upstream-name NAME"), "{line}");
-    for flags in [
-        &["--tls-cert=a", "--alpn-route=h2=192.0.2.2:443"][..],
-        &["--tls-key=a"],
-        &["--tls-client-ca=a"],
-        &["--peek-timeout=1s"],
-        &["--upstream-ca=a"],
-        &["--upstream-name=a"],
-        &["--upstream-tls", "--upstream-ca=a", "--upstream-insecure"],
-        &["--sni-route=a.test"],
-        &["--sni-route=192.0.2.1=192.0.2.2:443"],
-        &["--sni-route=a.*.test=192.0.2.2:443"],
-        &["--sni-route=a.test=192.0.2.2:0"],
-        &["--alpn-route==192.0.2.2:443"],
-        &["--upstream-tls", "--upstream-name=a b"],
+    for (flags, expected) in [
+        (
+            &["--tls-cert=a", "--alpn-route=h2=192.0.2.2:443"][..],
+            "the argument '--tls-cert <FILE>' cannot be used with '--alpn-route <PROTOCOL=ADDR>'",
+        ),
+        (&["--tls-key=a"], "required arguments were not provided: --tls-cert <FILE>"),
+        (&["--tls-client-ca=a"], "required arguments were not provided: --tls-cert <FILE>"),
+        (&["--peek-timeout=1s"], "required arguments were not provided: <--sni-route"),
+        (&["--upstream-ca=a"], "required arguments were not provided: --upstream-tls"),
+        (&["--upstream-name=a"], "required arguments were not provided: --upstream-tls"),
+        (
+            &["--upstream-tls", "--upstream-ca=a", "--upstream-insecure"],
+            "cannot be used with '--upstream-insecure'",
+        ),
+        (&["--sni-route=a.test"], "give NAME=HOST:PORT"),
+        (&["--sni-route=192.0.2.1=192.0.2.2:443"], "give NAME=HOST:PORT"),
+        (&["--sni-route=a.*.test=192.0.2.2:443"], "give NAME=HOST:PORT"),
+        (&["--sni-route=a.test=192.0.2.2:0"], "give the server's port"),
+        (&["--alpn-route==192.0.2.2:443"], "give PROTOCOL=HOST:PORT"),
+        (&["--upstream-tls", "--upstream-name=a b"], "give the host name, or the IP address"),
     ] {
-        assert!(
-            refused(flags).contains(flags[flags.len() - 1].split('=').next().expect("a flag")),
-            "{flags:?}"
-        );
+        let line = refused(flags);
+        assert!(line.contains(expected), "{flags:?}: {line}");
     }
 }

@@ -79,8 +79,15 @@ pub(super) struct TlsArgs {
 
 impl TlsArgs {
     /// Flags that do not go together.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self, is_http: bool) -> Result<(), Error> {
         let routes = !self.sni_route.is_empty() || !self.alpn_route.is_empty();
+        if routes && self.tls_cert.is_empty() && is_http {
+            return Err(Error::Usage(
+                "--mode http reads requests, which --sni-route and --alpn-route pass through encrypted; add --tls-cert \
+                 to end the clients' TLS here, or leave --mode http out"
+                    .to_owned(),
+            ));
+        }
         if routes && self.tls_cert.is_empty() && self.upstream_tls {
             return Err(Error::Usage(
                 "--upstream-tls would put the clients' own TLS, which --sni-route and --alpn-route pass through, into \

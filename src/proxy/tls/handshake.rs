@@ -42,17 +42,15 @@ pub(in crate::proxy) async fn accept(
     config: Arc<ServerConfig>,
     timeout: Duration,
 ) -> Result<(), Error> {
-    or(
-        async {
-            // Who says nothing costs no memory.
-            if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
-                return Err(Error::Left);
-            }
-            shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
-        },
-        expired(ring, timeout),
-    )
-    .await
+    let shaken = async {
+        // Who says nothing costs no memory.
+        if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
+            return Err(Error::Left);
+        }
+        shake_hands(client, Tls::server(config).map_err(refused)?).await
+    };
+    let shaken = or(shaken, expired(ring, timeout)).await;
+    have_the_last_word(ring, client, shaken).await
 }
 
 /// Shakes hands with an upstream that has to prove that it is `name`.
@@ -64,27 +62,31 @@ pub(in crate::proxy) async fn connect(
     timeout: Duration,
 ) -> Result<(), Error> {
     let tls = Tls::client(config, name).map_err(refused)?;
-    or(shake_hands(ring, upstream, tls), expired(ring, timeout)).await
+    let shaken = or(shake_hands(upstream, tls), expired(ring, timeout)).await;
+    have_the_last_word(ring, upstream, shaken).await
 }
 
-async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Error> {
+async fn shake_hands(peer: &Connection, tls: Tls) -> Result<(), Error> {
     match peer.shake_hands(tls).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Ended),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            or(last_word(peer), ring.sleep(LAST_WORD)).await;
-            Err(refused(error))
-        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refused(error)),
         Err(error) => Err(failed(error)),
     }
 }
 
-/// Has the peer read the alert that it was sent, by reading what it still sends.
-async fn last_word(peer: &Connection) {
-    let socket = peer.socket();
-    if socket.shutdown_write().is_ok() {
-        while let Ok(Some(_unwanted)) = socket.receive(Expect::Now).await {}
+/// Has a peer that was sent an alert read it, by reading what it still sends.
+async fn have_the_last_word(ring: &Ring, peer: &Connection, shaken: Result<(), Error>) -> Result<(), Error> {
+    if let Err(Error::Refused(_) | Error::NotTls) = shaken {
+        let socket = peer.socket();
+        let read_on = async {
+            if socket.shutdown_write().is_ok() {
+                while let Ok(Some(_unwanted)) = socket.receive(Expect::Now).await {}
+            }
+        };
+        or(read_on, ring.sleep(LAST_WORD)).await;
     }
+    shaken
 }
 
 async fn expired(ring: &Ring, timeout: Duration) -> Result<(), Error> {

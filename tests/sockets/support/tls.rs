@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
@@ -41,6 +41,8 @@ impl Identity {
     ) -> Self {
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut parameters = CertificateParams::new(names).expect("host names");
+        // Certificates that share their name would be taken for each other's authority.
+        parameters.distinguished_name.push(DnType::CommonName, file);
         change(&mut parameters);
         let pair = KeyPair::generate().expect("randomness");
         let made = parameters.self_signed(&pair).expect("a certificate");
