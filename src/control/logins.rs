@@ -35,7 +35,7 @@ pub(super) fn watch(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> io:
                         upstream,
                         symptom = symptom.as_str(),
                         count,
-                        "{} {}",
+                        "{} Check {}.",
                         symptom.explanation(),
                         symptom.check()
                     );

@@ -97,3 +97,24 @@ fn it_does_not_survive_a_bridge_with_another_certificate() {
     let bed = Bed::new();
     expect_refusals(Launch::to(&bed.address).flags(&bed.other.flags()).flags(&bed.to_site()), &bed.other);
 }
+
+#[test]
+fn http_mode_says_what_it_looks_like_when_it_does_not() {
+    let bed = Bed::new();
+    let launch =
+        Launch::to(&bed.address).flags("--mode http").flags(&bed.other.flags()).flags(&bed.to_site());
+    let proxy = launch.start();
+    for _ in 0..3 {
+        let (code, said) = log_in("ntlm", proxy.address(), &bed.other);
+        assert_eq!(code, Some(1), "exit code (left): {said}");
+    }
+    let line = proxy.wait_to_say("symptom=\"type3-refused\"");
+    assert!(line.contains("Extended Protection"), "{line}");
+}
+
+#[test]
+fn it_survives_a_bridge_with_the_same_certificate_in_http_mode() {
+    let bed = Bed::new();
+    let launch = Launch::to(&bed.address).flags("--mode http").flags(&bed.own.flags()).flags(&bed.to_site());
+    expect_logins(launch, &bed.own);
+}

@@ -256,6 +256,9 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::body::BodyLength;
     use super::super::request::{header_slots, read_head};
     use super::super::response::{AnswerTo, read_next_head};
     use super::*;
@@ -382,5 +385,44 @@ mod tests {
         assert_eq!(answered(basic, true), basic);
         let closing = answered("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false);
         assert_eq!(closing, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+
+    /// What decides how the next server reads a message.
+    fn framing(head: &[u8]) -> Option<(String, BodyLength, bool, usize)> {
+        let mut slots = header_slots();
+        let request = read_head(head, 65536, &mut slots).ok()??;
+        Some((request.method.to_owned(), request.body, request.is_http11, request.values("host").count()))
+    }
+
+    proptest! {
+        /// Whatever is passed on is read by the next server as it was read here, and has nothing behind its head.
+        #[test]
+        fn the_next_server_reads_the_same(
+            at in any::<prop::sample::Index>(),
+            bytes in proptest::collection::vec(any::<u8>(), 0..4),
+            host in proptest::option::of("[a-z]{1,8}"),
+        ) {
+            let mut head = b"POST http://web/a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close, x, te\r\n\
+                             X: 1\r\nX-Forwarded-For: 192.0.2.1\r\nTransfer-Odd: chunked\r\n\r\n".to_vec();
+            let at = at.index(head.len());
+            let end = (at + 1).min(head.len());
+            head.splice(at..end, bytes);
+            let mut slots = header_slots();
+            if let Ok(Some(request)) = read_head(&head, 65536, &mut slots)
+                && let Ok(target) = target(request.method, request.target)
+            {
+                let edits = Edits { remove: vec!["X".into()], set: vec![("Y".into(), "z".into())] };
+                let forwarded = Some(Forwarded { append: true, ..CLIENT });
+                let changes = RequestChanges { target, host: host.as_deref(), forwarded, edits: &edits };
+                let mut out = Vec::new();
+                write_request(&request, &changes, &mut out);
+                let whole = out.len();
+                out.extend_from_slice(b"behind");
+                prop_assert_eq!(framing(&out), framing(&head), "{}", out.escape_ascii());
+                let mut slots = header_slots();
+                let again = read_head(&out, 65536, &mut slots).expect("sound").expect("whole");
+                prop_assert_eq!(again.length_bytes, whole);
+            }
+        }
     }
 }
