@@ -15,6 +15,9 @@ use crate::support::{
     send_pattern,
 };
 
+/// What counts as bulk.
+const BYTES: u64 = 50_000_000;
+
 /// Certificates for clients and upstreams, and a server.
 struct Bed {
     directory: TempDir,
@@ -96,7 +99,6 @@ fn bulk_arrives_through_a_bridge() {
     let proxy = start_bridge(&bed, "");
     let client = bed.connect(&proxy);
     let upstream = bed.accept_tls();
-    const BYTES: u64 = 50_000_000;
     thread::scope(|scope| {
         scope.spawn(|| send_pattern(&upstream.plain, BYTES, None));
         receive_pattern(&client.plain, BYTES, None);

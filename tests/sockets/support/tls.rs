@@ -218,9 +218,9 @@ impl Pump {
                 return Ok(());
             }
             self.wait()?;
-            self.from_wire()?;
-            self.to_plain()?;
-            self.from_plain()?;
+            self.receive()?;
+            self.hand_over()?;
+            self.send()?;
         }
     }
 
@@ -276,7 +276,7 @@ impl Pump {
         Ok(())
     }
 
-    fn from_wire(&mut self) -> std::io::Result<()> {
+    fn receive(&mut self) -> std::io::Result<()> {
         if self.ends.wire || !self.decrypted.is_empty() {
             return Ok(());
         }
@@ -300,7 +300,7 @@ impl Pump {
         Ok(())
     }
 
-    fn to_plain(&mut self) -> std::io::Result<()> {
+    fn hand_over(&mut self) -> std::io::Result<()> {
         if self.decrypted.is_empty() {
             return Ok(());
         }
@@ -312,7 +312,7 @@ impl Pump {
         Ok(())
     }
 
-    fn from_plain(&mut self) -> std::io::Result<()> {
+    fn send(&mut self) -> std::io::Result<()> {
         let mut bytes = [0; 16 * 1024];
         if !self.takes_plain() {
             return Ok(());
