@@ -32,16 +32,16 @@ pub(super) struct HttpArgs {
     /// Send this Host [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
-    /// Put a field into every request, in place of the client's; repeat it for more [default: -] [nginx: proxy_set_header]
+    /// Put a field into every request, in place of the client's; repeat it for more [default: none] [nginx: proxy_set_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_header: Vec<(String, String)>,
-    /// Take a field out of every request; repeat it for more [default: -] [nginx: proxy_set_header NAME ""]
+    /// Take a field out of every request; repeat it for more [default: none] [nginx: proxy_set_header NAME ""]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_header: Vec<String>,
-    /// Put a field into every reply, in place of the upstream's; repeat it for more [default: -] [nginx: add_header]
+    /// Put a field into every reply, in place of the upstream's; repeat it for more [default: none] [nginx: add_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_reply_header: Vec<(String, String)>,
-    /// Take a field out of every reply; repeat it for more [default: -] [nginx: proxy_hide_header]
+    /// Take a field out of every reply; repeat it for more [default: none] [nginx: proxy_hide_header]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_reply_header: Vec<String>,
     /// A second user logs in on a client connection: say so, or answer 421 and close as well [default: log] [nginx: -]
