@@ -44,7 +44,8 @@ pub struct ProxyArgs {
     /// Where clients connect to: HOST:PORT, [IPv6]:PORT or unix:PATH; repeat it for more [nginx: listen]
     #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
     listen: Vec<Unresolved>,
-    /// A server to relay to; several are taken in turn, names are resolved at start [nginx: proxy_pass, upstream]
+    /// A server to relay to; several are taken in turn, names are resolved at start [default: required
+    /// without a route] [nginx: proxy_pass, upstream]
     #[arg(
         long, value_name = "ADDR", required_unless_present = "routes", help_heading = "Addresses",
         value_parser = connectable

@@ -28,11 +28,11 @@ const NAME_BYTES_MAX: usize = 253;
 #[command(group(ArgGroup::new("routes").multiple(true)))]
 pub(super) struct TlsArgs {
     /// A server for clients that ask for this name in their TLS hello, which stays as it is: NAME or *.NAME, repeat
-    /// it for more [nginx: ssl_preread, map]
+    /// it for more [default: -] [nginx: ssl_preread, map]
     #[arg(long, value_name = "NAME=ADDR", group = "routes", help_heading = "TLS", value_parser = named)]
     sni_route: Vec<(String, Unresolved)>,
-    /// A server for clients whose TLS hello offers this protocol; comes before their name [nginx: ssl_preread,
-    /// $ssl_preread_alpn_protocols]
+    /// A server for clients whose TLS hello offers this protocol; comes before their name [default: -]
+    /// [nginx: ssl_preread, map]
     #[arg(long, value_name = "PROTOCOL=ADDR", group = "routes", help_heading = "TLS", value_parser = protocol)]
     alpn_route: Vec<(String, Unresolved)>,
     /// How long a client may take to send its TLS hello, where a route depends on it [nginx: preread_timeout]
@@ -41,16 +41,16 @@ pub(super) struct TlsArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     peek_timeout: Duration,
-    /// End clients' TLS here, with the certificates (PEM, chain) in this file; repeat it for more names [nginx:
-    /// ssl_certificate]
+    /// End clients' TLS here, with the certificates (PEM, chain) in this file; repeat it for more names [default: -]
+    /// [nginx: ssl_certificate]
     #[arg(long, value_name = "FILE", help_heading = "TLS", conflicts_with = "alpn_route")]
     tls_cert: Vec<PathBuf>,
     /// The private key (PEM) of each --tls-cert, in their order [default: in the certificate's file] [nginx:
     /// ssl_certificate_key]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key: Vec<PathBuf>,
-    /// Clients have to show a certificate of one of the authorities (PEM) in this file [nginx:
-    /// ssl_client_certificate, ssl_verify_client on]
+    /// Clients have to show a certificate of one of the authorities (PEM) in this file [default: -]
+    /// [nginx: ssl_client_certificate, ssl_verify_client on]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_client_ca: Option<PathBuf>,
     /// Speak TLS to servers [default: off] [nginx: proxy_ssl on]
