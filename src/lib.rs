@@ -17,8 +17,9 @@
 //! | [`demo`] | mock, proxy and load put together in one process | `control`, `proxy`, `mock`, `load` |
 //! | [`cli`] | arguments become validated settings; one file a command | all |
 //!
-//! To read it: README, this page, `proxy/session.rs` (a connection's way as code), `proxy/relay.rs` (how bytes
-//! move), [`uring`] (what makes it fast and sound), [`control::serve`] (how it starts and ends).
+//! To read it: README, this page, `proxy/session.rs` (a connection's way as code), `proxy/connection.rs` and
+//! `proxy/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and
+//! sound), [`control::serve`] (how it starts and ends).
 
 pub mod cli;
 pub mod control;

@@ -1,13 +1,14 @@
 //! The proxy: from a listener to the end of a session.
 //!
 //! This room owns every connection, and decides everything about it. It must never share an upstream connection
-//! between clients, and never call `control`, take a lock, allocate or format on the way of a message.
+//! between clients, and never call `control`, take a lock, allocate or format on the way of a message. (TLS and HTTP
+//! mode allocate: the one for records, the other for heads.)
 //!
 //! ```text
 //!   listener --accept--> session --look--> client_header
 //!                           |----choose-------------> opening (TLS with the client, or its hello), routes
 //!                           |----connect------------> upstream, tls
-//!                           |----relay--------------> relay, a direction each way
+//!                           |----relay--------------> relay, a direction each way; or http, message by message
 //!                           '----close, record------> access_log
 //! ```
 //!
