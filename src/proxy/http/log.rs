@@ -73,8 +73,8 @@ impl<'a> Log<'a> {
         });
     }
 
-    /// The present request was answered by us: `status`, with so many bytes. `exchange` is what is known of it.
-    pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, bytes: usize) {
+    /// The present request was answered by us: `status`, in these words. `exchange` is what is known of it.
+    pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, reply: &str) {
         let Some(log) = &self.session.worker().log else { return };
         let now = self.session.worker().ring.now();
         let (began, words) = exchange.map_or((now, None), |exchange| (exchange.began, exchange.words));
@@ -88,8 +88,8 @@ impl<'a> Log<'a> {
             request: words.map(|words| *words),
             status,
             request_bytes: self.bytes().upstream - self.before.get().upstream,
-            reply_bytes: bytes as u64,
-            reply_head_bytes: 0,
+            reply_bytes: reply.len() as u64,
+            reply_head_bytes: reply.split_once("\r\n\r\n").map_or(0, |(head, _)| head.len() as u64 + 4),
             total_time,
             upstream_time: None,
             step: Step::None,

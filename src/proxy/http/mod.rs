@@ -152,7 +152,7 @@ async fn refuse(
     let (status, _reason) = refusal.status();
     tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
     let reply = refusal.reply(&request_id);
-    log.refused(exchange, status, reply.len());
+    log.refused(exchange, status, &reply);
     if client.send_all(reply.as_bytes()).await.is_ok() {
         part(&session.worker().ring, client).await;
     }

@@ -97,3 +97,17 @@ fn a_reply_that_is_not_http_is_a_bad_gateway() {
         upstream.expect_close();
     }
 }
+
+#[test]
+fn the_combined_log_counts_the_page_without_its_head() {
+    let (_held, address) = refusing();
+    let proxy = Launch::to(&address).flags("--mode http --access-log - --log-format combined").start();
+    let client = Peer::connect(proxy.address());
+    client.send(GET);
+    let reply = reply(&client);
+    let (_, page) = reply.split_once("\r\n\r\n").expect("a whole head");
+    let expected = format!("\"GET /a HTTP/1.1\" 502 {} ", page.len());
+    crate::support::wait_until(&format!("a line with {expected}"), || {
+        proxy.printed().iter().any(|line| line.contains(&expected))
+    });
+}
