@@ -289,8 +289,9 @@ impl<'a> Exchanges<'a> {
         }
     }
 
+    /// Has any of the present request's reply gone to the client? All of it has when nothing is awaited any more.
     fn has_replied(&self) -> bool {
-        self.current.borrow().as_ref().is_some_and(|exchange| exchange.reply.is_some())
+        self.current.borrow().as_ref().is_none_or(|exchange| exchange.reply.is_some())
     }
 }
 

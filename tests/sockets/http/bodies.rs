@@ -177,3 +177,19 @@ fn a_reply_may_come_before_its_request_is_through() {
     upstream.expect(b"def");
     exchange(&client, &upstream);
 }
+
+#[test]
+fn a_request_that_goes_wrong_after_its_reply_gets_no_second_one() {
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let (client, upstream) = acquainted(&proxy, &server);
+    let begin = b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+    client.send(begin);
+    upstream.expect(begin);
+    upstream.send(OK);
+    client.expect(OK);
+    client.send(b"no chunk\r\n");
+    let received = client.receive(&mut [0; 100]);
+    assert!(!matches!(received, Ok(1..)), "{received:?}");
+    upstream.expect_close();
+}
