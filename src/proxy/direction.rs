@@ -57,7 +57,8 @@ impl Direction<'_> {
             Splice::Auto | Splice::Never => 0,
         };
         while left > 0 {
-            if full_in_a_row >= FULL_RECEIVES_TO_BULK {
+            // A receive that is armed comes to its end first.
+            if full_in_a_row >= FULL_RECEIVES_TO_BULK && !self.from().socket().is_receiving() {
                 // On the heap: bulk is rare, and an idle session should not carry its state.
                 if let Some(pipe) = self.relay.ring.lend_pipe()
                     && Box::pin(self.bulk(pipe, &mut left)).await? == Bulk::Ended
@@ -88,6 +89,7 @@ impl Direction<'_> {
                 let sent;
                 (sent, buffer) = self.to().socket().send(buffer).await.map_err(|error| (self.to, error))?;
                 if sent == 0 {
+                    buffer.park_when_scarce();
                     self.to().socket().writable().await.map_err(|error| (self.to, error))?;
                     continue;
                 }

@@ -67,11 +67,16 @@ impl Loans {
         self.lent.get()
     }
 
+    /// Is there none left to lend?
+    pub(super) fn all_lent(&self) -> bool {
+        self.lent.get() == self.region.count
+    }
+
     /// The loan begins: a completion named the buffer.
     pub(super) fn lend(&self, ring: &Ring, index: u16, len: u32) -> Buffer {
         debug_assert!(len <= self.region.buffer_bytes, "the kernel wrote past a buffer");
         self.lent.set(self.lent.get() + 1);
-        Buffer { ring: ring.clone(), index, start: 0, end: len }
+        Buffer(Place::Lent(Loan { ring: ring.clone(), index, start: 0, end: len }))
     }
 
     /// Wakes as many of the waiting as there are free buffers; called once a turn. Free buffers may already be
@@ -129,12 +134,25 @@ impl Drop for BufferReturned {
     }
 }
 
-/// Received bytes, in a buffer on loan from the worker's ring.
-pub struct Buffer {
+/// Received bytes, in a buffer on loan from the worker's ring, or parked in memory of their own.
+pub struct Buffer(Place);
+
+enum Place {
+    Lent(Loan),
+    /// On the heap as a whole, since idle sessions carry room for a buffer.
+    Parked(Box<Parked>),
+}
+
+struct Loan {
     ring: Ring,
     index: u16,
     start: u32,
     end: u32,
+}
+
+struct Parked {
+    bytes: Box<[u8]>,
+    start: usize,
 }
 
 impl Buffer {
@@ -144,12 +162,42 @@ impl Buffer {
     /// When there are not that many.
     pub fn advance(&mut self, bytes: usize) {
         assert!(bytes <= self.len(), "advance past the end of a buffer");
-        self.start += bytes as u32;
+        match &mut self.0 {
+            Place::Lent(loan) => loan.start += bytes as u32,
+            Place::Parked(parked) => parked.start += bytes,
+        }
     }
 
     /// Did the receive leave no room, so that more is likely to be waiting?
     pub fn is_full(&self) -> bool {
-        self.end == self.ring.inner().loans.region.buffer_bytes
+        matches!(&self.0, Place::Lent(loan) if loan.end == loan.region().buffer_bytes)
+    }
+
+    /// For who has to hold the bytes for long: gives the worker's buffer back when half of all are lent, and keeps
+    /// the bytes in memory of their own. Otherwise as many readers that stand still as there are buffers would
+    /// stop everybody else.
+    pub fn park_when_scarce(&mut self) {
+        if let Place::Lent(loan) = &self.0 {
+            let loans = &loan.ring.inner().loans;
+            if loans.lent.get() > loans.region.count / 2 {
+                *self = Self::parked(Box::from(&**self));
+            }
+        }
+    }
+
+    /// Puts the bytes of another buffer behind its own.
+    pub(super) fn append(&mut self, other: &Self) {
+        if let Place::Lent(loan) = &mut self.0
+            && loan.room() >= other.len()
+        {
+            loan.append(other);
+        } else {
+            *self = Self::parked([&**self, &**other].concat().into());
+        }
+    }
+
+    fn parked(bytes: Box<[u8]>) -> Self {
+        Self(Place::Parked(Box::new(Parked { bytes, start: 0 })))
     }
 }
 
@@ -157,15 +205,45 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let base = self.ring.inner().loans.region.address(self.index);
-        // SAFETY: while this value lives the buffer is on loan to it alone: the kernel wrote `end` bytes (at
-        // most the buffer's size, checked by `lend`) before the completion, and does not touch it again before
-        // `provide`, which only `drop` calls. Nothing hands out a mutable view.
-        unsafe { std::slice::from_raw_parts(base.add(self.start as usize), (self.end - self.start) as usize) }
+        match &self.0 {
+            Place::Lent(loan) => loan.bytes(),
+            Place::Parked(parked) => &parked.bytes[parked.start..],
+        }
     }
 }
 
-impl Drop for Buffer {
+impl Loan {
+    fn region(&self) -> &Region {
+        &self.ring.inner().loans.region
+    }
+
+    fn room(&self) -> usize {
+        (self.region().buffer_bytes - self.end) as usize
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let base = self.region().address(self.index);
+        let (start, end) = (self.start as usize, self.end as usize);
+        // SAFETY: while this value lives the buffer is on loan to it alone: the kernel wrote `end` bytes (at
+        // most the buffer's size, checked by `lend`) before the completion, or `append` did, and the kernel does not
+        // touch it again before `provide`, which only `drop` calls. Nothing hands out a mutable view.
+        unsafe { std::slice::from_raw_parts(base.add(start), end - start) }
+    }
+
+    /// The bytes of another place behind these.
+    fn append(&mut self, other: &[u8]) {
+        assert!(other.len() <= self.room(), "append past the end of a buffer");
+        // SAFETY: the buffer is on loan to this value alone, and the room behind `end` is as long as was checked;
+        // `other` is borrowed, and so is not in that room, of which nothing hands out a view.
+        unsafe {
+            let room = self.region().address(self.index).add(self.end as usize);
+            room.copy_from_nonoverlapping(other.as_ptr(), other.len());
+        }
+        self.end += other.len() as u32;
+    }
+}
+
+impl Drop for Loan {
     fn drop(&mut self) {
         let inner = self.ring.inner();
         inner.loans.lent.set(inner.loans.lent.get() - 1);

@@ -18,7 +18,9 @@ pub(crate) enum Operation {
     /// For when that is so and not wanted: completes with `ECANCELED` when something else has come up.
     PollChange { fd: RawFd, events: u32 },
     /// Receives into a provided buffer that the kernel picks when data is there. With `poll_first` it does
-    /// not try before the socket was found readable (`IORING_RECVSEND_POLL_FIRST`).
+    /// not try before the socket was found readable (`IORING_RECVSEND_POLL_FIRST`), and it may complete several
+    /// times, each time with at most half a buffer, until half a buffer or more has arrived: all of it has room
+    /// in one (`IORING_RECV_MULTISHOT` with a limit, Linux 6.17).
     Receive { fd: RawFd, poll_first: bool },
     /// Sends what there is room for now, `EAGAIN` when that is nothing.
     Send { fd: RawFd, bytes: *const u8, len: u32 },
@@ -40,6 +42,8 @@ pub(crate) struct Completion {
     pub(crate) buffer: Option<u16>,
     /// More bytes were waiting when a receive completed (`IORING_CQE_F_SOCK_NONEMPTY`).
     pub(crate) more: bool,
+    /// The operation is over.
+    pub(crate) last: bool,
 }
 
 /// How long entering the kernel may take.

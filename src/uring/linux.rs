@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, cqueue, opcode, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags};
 use nix::sys::socket::{MsgFlags, Shutdown};
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
@@ -23,6 +23,8 @@ use super::provided::ProvidedRing;
 const GROUP: u16 = 0;
 /// `IORING_RECVSEND_POLL_FIRST` (`io_uring_prep_recv(3)`); the crate does not name it.
 const POLL_FIRST: u16 = 1;
+/// `IORING_RECV_MULTISHOT` (`io_uring_prep_recv_multishot(3)`), beside the other in `ioprio`.
+const MULTISHOT: u16 = 2;
 /// Completion entries for each submission entry: an overflow stalls connections.
 const COMPLETIONS_PER_SUBMISSION: u32 = 8;
 /// A pipe is not asked for in smaller sizes than this.
@@ -35,6 +37,7 @@ pub(super) struct Linux {
     provided: ProvidedRing,
     spin: Duration,
     enter_flags: u32,
+    limited_multishot: bool,
     /// Multishot polls that found something, to be cancelled; here so that the memory is kept.
     changed: Vec<u64>,
 }
@@ -42,14 +45,16 @@ pub(super) struct Linux {
 impl Linux {
     /// Sets a ring up on the thread that will use it.
     pub(super) fn new(entries: u32, spin: Duration, region: Rc<Region>) -> io::Result<Self> {
-        let ring = build(entries)?;
+        let mut ring = build(entries)?;
+        let limited_multishot = has_limited_multishot(&mut ring)?;
         let mut enter_flags = io_uring::EnterFlags::GETEVENTS;
         if ring.params().is_feature_no_iowait() {
             // Waiting for clients is not waiting for a disk: keep it out of the host's iowait figure.
             enter_flags |= io_uring::EnterFlags::NO_IOWAIT;
         }
         let provided = ProvidedRing::register(&ring, GROUP, region)?;
-        Ok(Self { ring, provided, spin, enter_flags: enter_flags.bits(), changed: Vec::new() })
+        let enter_flags = enter_flags.bits();
+        Ok(Self { ring, provided, spin, enter_flags, limited_multishot, changed: Vec::new() })
     }
 
     /// Submits what is queued and waits for `want` completions, `limit` at most.
@@ -106,12 +111,15 @@ impl Kernel for Linux {
             Operation::PollChange { fd, events } => {
                 opcode::PollAdd::new(types::Fd(fd), events).multi(true).build()
             }
+            Operation::Receive { fd, poll_first: true } if self.limited_multishot => {
+                limited_multishot(fd, (self.provided.buffer_bytes() / 2).max(1))
+            }
             Operation::Receive { fd, poll_first } => {
                 opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), self.provided.buffer_bytes())
                     .buf_group(GROUP)
                     .ioprio(if poll_first { POLL_FIRST } else { 0 })
                     .build()
-                    .flags(io_uring::squeue::Flags::BUFFER_SELECT)
+                    .flags(squeue::Flags::BUFFER_SELECT)
             }
             Operation::Send { fd, bytes, len } => {
                 // Waiting is not left to the kernel: to a peer that has ended its own stream it would wait in a
@@ -154,7 +162,9 @@ impl Kernel for Linux {
 
     fn completions(&mut self, into: &mut Vec<Completion>) {
         for entry in self.ring.completion() {
-            if cqueue::more(entry.flags()) {
+            let last = !cqueue::more(entry.flags());
+            let buffer = cqueue::buffer_select(entry.flags());
+            if !last && buffer.is_none() {
                 // A report of a `PollChange`. Its last one, after the cancellation, is its completion.
                 if entry.result() & !i32::from(libc::POLLRDHUP) != 0 {
                     self.changed.push(entry.user_data());
@@ -164,8 +174,9 @@ impl Kernel for Linux {
             into.push(Completion {
                 user_data: entry.user_data(),
                 result: entry.result(),
-                buffer: cqueue::buffer_select(entry.flags()),
+                buffer,
                 more: cqueue::sock_nonempty(entry.flags()),
+                last,
             });
         }
         while let Some(target) = self.changed.pop() {
@@ -263,6 +274,31 @@ pub(super) fn build(entries: u32) -> io::Result<IoUring> {
         .setup_clamp()
         .dontfork()
         .build(entries)
+}
+
+/// A receive that completes again and again until `limit` bytes have arrived or more, at most so many each time.
+fn limited_multishot(fd: RawFd, limit: u32) -> squeue::Entry {
+    /// Where `io_uring_sqe` has `optlen`, in units of its type; the crate sets it for socket options only.
+    const OPTLEN: usize = 44 / size_of::<u32>();
+    const { assert!(size_of::<squeue::Entry>() == 64) };
+    let mut entry = opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), limit)
+        .buf_group(GROUP)
+        .ioprio(POLL_FIRST | MULTISHOT)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT);
+    // SAFETY: an entry is `repr(C)` around the kernel's `io_uring_sqe`, 64 bytes in which any value of these four is
+    // a valid `__u32`.
+    unsafe { (&raw mut entry).cast::<u32>().add(OPTLEN).write(limit) };
+    entry
+}
+
+/// Does this kernel know the limit (Linux 6.17)? Earlier ones refuse the field.
+pub(super) fn has_limited_multishot(ring: &mut IoUring) -> io::Result<bool> {
+    let no_file = -1;
+    // SAFETY: the entry names no memory, and the ring is new: its queue has room.
+    unsafe { ring.submission().push(&limited_multishot(no_file, 1)) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    Ok(ring.completion().any(|entry| entry.result() == -libc::EBADF))
 }
 
 /// A pipe of `bytes`, or as close as is granted to half of that, a quarter … (pipe(7), `F_SETPIPE_SZ`).

@@ -28,6 +28,7 @@ mod ops;
 mod pipe;
 mod probe;
 mod provided;
+mod receive;
 mod ring;
 mod shortage;
 #[cfg(test)]
@@ -47,9 +48,10 @@ pub use kernel::SocketOptions;
 pub use notify::Notify;
 pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Error, Features, probe};
+pub use receive::{Expect, Received, Receiving};
 pub use ring::Ring;
 pub use shortage::Shortage;
-pub use socket::{Expect, Listener, Received, Sending, Socket, is_out_of_descriptors};
+pub use socket::{Listener, Sending, Socket, is_out_of_descriptors};
 pub use sockopt::{set_defer_accept, set_fastopen_queue};
 
 /// How a worker's ring is made.

@@ -11,6 +11,8 @@
 //! Dropping the future asks the kernel to cancel, and leaves the slot, its descriptor and its memory alone until
 //! the completion has come. A slot is named by its index and a generation that changes with each use, so a
 //! number kept too long can never reach another operation.
+//!
+//! A receive is in a slot of another kind, since it may complete several times: see `receive.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +23,7 @@ use socket2::SockAddr;
 
 use super::buffers::Buffer;
 use super::kernel::{Completion, Operation};
+use super::receive::Receive;
 use super::ring::Ring;
 use super::socket::Descriptor;
 
@@ -49,22 +52,19 @@ pub(super) enum Memory {
 pub(super) struct Finished {
     /// As in [`Completion`].
     pub(super) result: i32,
-    /// As in [`Completion`].
-    pub(super) more: bool,
-    /// What was received.
-    pub(super) received: Option<Buffer>,
     /// What was held.
     pub(super) memory: Memory,
 }
 
+/// The name of a slot in use.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Key {
+pub(super) struct Key {
     index: u32,
     generation: u32,
 }
 
 impl Key {
-    fn user_data(self) -> u64 {
+    pub(super) fn user_data(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
@@ -73,16 +73,17 @@ impl Key {
     }
 }
 
-enum Slot {
+pub(super) enum Slot {
     Free,
     Waiting { held: Held, waker: Option<Waker> },
-    Abandoned { _held: Held },
     Finished(Finished),
+    Receiving(Receive),
+    Abandoned { held: Held },
 }
 
-struct Entry {
+pub(super) struct Entry {
     generation: u32,
-    slot: Slot,
+    pub(super) slot: Slot,
 }
 
 /// The operations of one ring.
@@ -95,10 +96,11 @@ pub(super) struct Ops {
 
 /// What a completion sets free: to be dropped when the table is no longer borrowed, since closing a descriptor
 /// or returning a buffer enters the ring again.
+#[derive(Default)]
 pub(super) struct Released {
-    _slot: Slot,
-    _received: Option<Buffer>,
-    _descriptor: Option<Rc<Descriptor>>,
+    pub(super) buffer: Option<Buffer>,
+    pub(super) descriptor: Option<Rc<Descriptor>>,
+    pub(super) memory: Option<Memory>,
 }
 
 impl Ops {
@@ -107,9 +109,8 @@ impl Ops {
         self.in_flight
     }
 
-    fn insert(&mut self, held: Held) -> Key {
+    pub(super) fn insert(&mut self, slot: Slot) -> Key {
         self.in_flight += 1;
-        let slot = Slot::Waiting { held, waker: None };
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];
             entry.slot = slot;
@@ -120,13 +121,13 @@ impl Ops {
         }
     }
 
-    fn entry(&mut self, key: Key) -> &mut Entry {
+    pub(super) fn entry(&mut self, key: Key) -> &mut Entry {
         let entry = &mut self.entries[key.index as usize];
         assert_eq!(entry.generation, key.generation, "a slot was used again while it was still named");
         entry
     }
 
-    fn free(&mut self, key: Key) -> Slot {
+    pub(super) fn free(&mut self, key: Key) -> Slot {
         let entry = self.entry(key);
         let slot = std::mem::replace(&mut entry.slot, Slot::Free);
         // The highest generation stays unused, so that no key looks like `NOBODY`.
@@ -138,27 +139,35 @@ impl Ops {
     /// Takes a completion in and wakes whoever waits for it.
     pub(super) fn complete(&mut self, completion: &Completion, received: Option<Buffer>) -> Released {
         let key = Key::from_user_data(completion.user_data);
-        self.in_flight -= 1;
-        let entry = self.entry(key);
-        match std::mem::replace(&mut entry.slot, Slot::Free) {
-            Slot::Waiting { held, waker } => {
-                let Held { descriptor, memory } = held;
-                entry.slot = Slot::Finished(Finished {
-                    result: completion.result,
-                    more: completion.more,
-                    received,
-                    memory,
-                });
+        if completion.last {
+            self.in_flight -= 1;
+        }
+        let slot = &mut self.entry(key).slot;
+        match slot {
+            Slot::Waiting { .. } => {
+                let Slot::Waiting { held: Held { descriptor, memory }, waker } =
+                    std::mem::replace(slot, Slot::Free)
+                else {
+                    unreachable!("matched above")
+                };
+                *slot = Slot::Finished(Finished { result: completion.result, memory });
                 if let Some(waker) = waker {
                     waker.wake();
                 }
-                Released { _slot: Slot::Free, _received: None, _descriptor: Some(descriptor) }
+                Released { descriptor: Some(descriptor), ..Released::default() }
             }
-            abandoned @ Slot::Abandoned { .. } => {
-                self.free(key);
-                Released { _slot: abandoned, _received: received, _descriptor: None }
+            Slot::Receiving(receive) => receive.complete(completion, received),
+            Slot::Abandoned { .. } => {
+                let mut released = Released { buffer: received, ..Released::default() };
+                if completion.last
+                    && let Slot::Abandoned { held } = self.free(key)
+                {
+                    released.descriptor = Some(held.descriptor);
+                    released.memory = Some(held.memory);
+                }
+                released
             }
-            Slot::Free | Slot::Finished(_) => unreachable!("two completions for one operation"),
+            Slot::Free | Slot::Finished(_) => unreachable!("two last completions for one operation"),
         }
     }
 }
@@ -174,7 +183,7 @@ pub(super) struct InFlight {
 impl InFlight {
     /// Queues an operation. `held` must own the memory that `operation` points to.
     pub(super) fn start(ring: &Ring, operation: Operation, held: Held) -> Self {
-        let key = ring.inner().ops.borrow_mut().insert(held);
+        let key = ring.inner().ops.borrow_mut().insert(Slot::Waiting { held, waker: None });
         ring.inner().kernel.borrow_mut().push(operation, key.user_data());
         Self { ring: ring.clone(), key, taken: false }
     }
@@ -188,11 +197,15 @@ impl Future for InFlight {
         let mut ops = this.ring.inner().ops.borrow_mut();
         match &mut ops.entry(this.key).slot {
             Slot::Waiting { waker, .. } => {
-                *waker = Some(cx.waker().clone());
+                if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
                 return Poll::Pending;
             }
             Slot::Finished(_) => {}
-            Slot::Free | Slot::Abandoned { .. } => unreachable!("polled after it was given up"),
+            Slot::Free | Slot::Receiving(_) | Slot::Abandoned { .. } => {
+                unreachable!("polled after it was given up")
+            }
         }
         this.taken = true;
         match ops.free(this.key) {
@@ -212,7 +225,7 @@ impl Drop for InFlight {
         let entry = ops.entry(self.key);
         match std::mem::replace(&mut entry.slot, Slot::Free) {
             Slot::Waiting { held, .. } => {
-                entry.slot = Slot::Abandoned { _held: held };
+                entry.slot = Slot::Abandoned { held };
                 drop(ops);
                 inner.kernel.borrow_mut().push(Operation::Cancel { target: self.key.user_data() }, NOBODY);
             }

@@ -154,7 +154,11 @@ impl Pipe {
     ///
     /// # Errors
     /// As splice(2), for the socket.
+    ///
+    /// # Panics
+    /// While the socket is received from: its bytes would change their order.
     pub fn fill(&mut self, from: &Socket, bytes: usize) -> io::Result<Moved> {
+        assert!(!from.is_receiving(), "splice from a socket that is received from");
         let moved = self.ring.inner().kernel.borrow_mut().splice(from.fd(), self.raw.write_end, bytes);
         let moved = moved_of(moved)?;
         if let Moved::Bytes(bytes) = moved {

@@ -75,13 +75,16 @@ pub fn probe() -> Result<Features, Error> {
     if version(&release).is_some_and(|version| version < KERNEL_MIN) {
         return Err(Error::TooOld { release });
     }
-    let ring = linux::build(8).map_err(|error| explain(error, &release))?;
+    let mut ring = linux::build(8).map_err(|error| explain(error, &release))?;
     if !supports_operations(&ring) {
         return Err(Error::TooOld { release });
     }
     let mut optional = Vec::new();
     if ring.params().is_feature_no_iowait() {
         optional.push("no-iowait");
+    }
+    if linux::has_limited_multishot(&mut ring).map_err(|error| explain(error, &release))? {
+        optional.push("recv-multishot-limit");
     }
     Ok(Features { release, optional })
 }

@@ -1,5 +1,6 @@
 //! Sockets on the ring: descriptors that close when nothing can name them any more, and their operations.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -10,17 +11,19 @@ use std::task::{Context, Poll};
 use socket2::{Domain, SockAddr};
 
 use super::address::Address;
-use super::buffers::{Buffer, BufferReturned};
+use super::buffers::Buffer;
 use super::kernel::{Operation, SocketOptions};
-use super::ops::{Finished, Held, InFlight, Memory};
+use super::ops::{Finished, Held, InFlight, Key, Memory};
 use super::ring::Ring;
-use super::shortage::Shortage;
 
 /// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
 /// the kernel may still read it from the queue.
 pub(super) struct Descriptor {
     pub(super) ring: Ring,
     pub(super) fd: RawFd,
+    /// The receive that is armed for it, or has something to tell: see `receive.rs`. Here and not in `Socket`, which
+    /// every idle session has several copies of.
+    pub(super) receive: Cell<Option<Key>>,
 }
 
 impl Drop for Descriptor {
@@ -31,7 +34,7 @@ impl Drop for Descriptor {
 
 impl Descriptor {
     pub(super) fn new(ring: &Ring, fd: RawFd) -> Rc<Self> {
-        Rc::new(Self { ring: ring.clone(), fd })
+        Rc::new(Self { ring: ring.clone(), fd, receive: Cell::new(None) })
     }
 
     fn start(self: &Rc<Self>, operation: Operation, memory: Memory) -> InFlight {
@@ -59,7 +62,7 @@ impl Descriptor {
 }
 
 /// A result of the kernel: a count, or a negative errno.
-fn errno(result: i32) -> io::Result<usize> {
+pub(super) fn errno(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_negative| io::Error::from_raw_os_error(-result))
 }
 
@@ -70,24 +73,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// A connected stream socket. It can be shut down and dropped, and given to nobody: there is no way to get it
 /// out of the session that owns it.
-pub struct Socket(Rc<Descriptor>);
-
-/// When bytes are expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// Some are probably there: try first.
-    Now,
-    /// Most likely none: wait before trying, which saves a failed attempt.
-    Later,
-}
-
-/// Bytes from a socket.
-pub struct Received {
-    /// The bytes, at least one.
-    pub buffer: Buffer,
-    /// There were more.
-    pub more: bool,
-}
+pub struct Socket(pub(super) Rc<Descriptor>);
 
 impl Socket {
     /// Connects a new socket.
@@ -106,30 +92,6 @@ impl Socket {
         let finished =
             descriptor.start(operation, Memory::Address { _sock_addr: Rc::clone(sock_addr) }).await;
         errno(finished.result).map(|_zero| Self(descriptor))
-    }
-
-    /// Receives what is there, at most a buffer; nothing at the end of the stream. When the worker has no
-    /// buffer left it waits for one, first come first served.
-    ///
-    /// # Errors
-    /// As recv(2).
-    pub async fn receive(&self, expect: Expect) -> io::Result<Option<Received>> {
-        let ring = &self.0.ring;
-        let mut poll_first = expect == Expect::Later;
-        loop {
-            let operation = Operation::Receive { fd: self.0.fd, poll_first };
-            // The result must not live on across the wait below: an idle connection would carry it.
-            if let Some(received) = received(self.0.start(operation, Memory::Nothing).await) {
-                return received;
-            }
-            // Tried before waiting, it fails for want of a buffer even when there is nothing to receive. After
-            // waiting it means that bytes are there.
-            if poll_first {
-                ring.inner().shortages.note(Shortage::Buffers, ring.now());
-                BufferReturned::new(ring).await;
-            }
-            poll_first = !poll_first;
-        }
     }
 
     /// Sends some of the buffer, in one operation; nothing when there is no room now.
@@ -188,6 +150,9 @@ impl Socket {
     /// # Errors
     /// As recv(2).
     pub fn has_bytes(&self) -> io::Result<bool> {
+        if self.has_received()? {
+            return Ok(true);
+        }
         self.0.ring.inner().kernel.borrow_mut().peek(self.0.fd).map(|bytes| bytes > 0)
     }
 
@@ -221,16 +186,6 @@ impl Socket {
 
     pub(super) fn fd(&self) -> RawFd {
         self.0.fd
-    }
-}
-
-/// What a receive came to; nothing when the kernel had no buffer for it.
-fn received(finished: Finished) -> Option<io::Result<Option<Received>>> {
-    let Finished { result, more, received, .. } = finished;
-    match (result, received) {
-        (1.., Some(buffer)) => Some(Ok(Some(Received { buffer, more }))),
-        (result, _) if result == -libc::ENOBUFS => None,
-        (result, _) => Some(errno(result).map(|_zero| None)),
     }
 }
 

@@ -89,17 +89,16 @@ impl Case<'_> {
         for time in [connect_time, first_byte_time].into_iter().flatten() {
             assert!(time <= duration, "a session is over before something in it: {:?}", self.record);
         }
-        if let Some(quiet) = self.quiet_time(server) {
+        if let Some(quiet) = self.quiet_time(server, |connection| connection.last_moved) {
             let longest = self.scenario.settings.idle_timeout + LATE_CLOSE;
             assert!(quiet <= longest, "a session was idle for {quiet:?}: {:?}", self.record);
         }
     }
 
-    /// From the last byte that moved, or from when there were two connections for it to move between, to the end.
-    fn quiet_time(&self, server: Option<&Notes>) -> Option<Duration> {
+    /// From the `last` byte that moved, or from when there were two connections for it to move between, to the end.
+    fn quiet_time(&self, server: Option<&Notes>, last: fn(&Connection) -> Instant) -> Option<Duration> {
         let server = &self.world.connections[server?.connection?];
-        let last_moved = self.connection().last_moved.max(server.last_moved);
-        Some(self.closed_at().duration_since(last_moved))
+        Some(self.closed_at().duration_since(last(self.connection()).max(last(server))))
     }
 
     fn addresses_fit(&self, server: Option<&Notes>) {
@@ -179,7 +178,8 @@ impl Case<'_> {
             },
             End::ClientLeft => client_broke || client.has_ended && client.sent_bytes == 0,
             End::Idle => {
-                self.quiet_time(server).is_none_or(|quiet| quiet >= settings.idle_timeout)
+                self.quiet_time(server, |connection| connection.last_awaited)
+                    .is_none_or(|quiet| quiet >= settings.idle_timeout)
                     && duration >= settings.idle_timeout
                     && !self.stalled(server)
             }

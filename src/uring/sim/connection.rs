@@ -131,6 +131,9 @@ pub(crate) struct Connection {
     pub(crate) near_close: Option<NearClose>,
     /// When the near end last sent or received a byte.
     pub(crate) last_moved: Instant,
+    /// The same, but for bytes that a receive brought which had brought some before: the session may be busy with those
+    /// and see the later ones when it is done.
+    pub(crate) last_awaited: Instant,
     /// An error was made up for it: whatever comes of it is plausible.
     pub(crate) faulted: bool,
 }
@@ -146,6 +149,7 @@ impl Connection {
             far: FarEnd::Open,
             near_close: None,
             last_moved: now,
+            last_awaited: now,
             faulted: false,
         }
     }
@@ -160,10 +164,15 @@ impl Connection {
         now: Instant,
     ) -> Result<usize, i32> {
         if !self.inward.queue.is_empty() {
-            self.last_moved = now;
+            self.moved(now);
             return Ok(self.inward.take(into, bytes_max, now));
         }
         self.near_read_end()
+    }
+
+    fn moved(&mut self, now: Instant) {
+        self.last_moved = now;
+        self.last_awaited = now;
     }
 
     /// recv(2) of one byte with `MSG_PEEK`. It takes the error as a plain one does.
@@ -198,7 +207,7 @@ impl Connection {
         if self.outward.room() == 0 {
             return Err(libc::EAGAIN);
         }
-        self.last_moved = now;
+        self.moved(now);
         let sent = self.outward.put(bytes, now);
         if let FarEnd::Closed { reset_due } = &mut self.far {
             *reset_due = true;

@@ -56,7 +56,8 @@ pub(crate) struct Supplies {
 /// A ring over a simulated kernel, and a look into that kernel for when the ring is gone.
 pub(crate) fn ring(world: &SharedWorld, supplies: Supplies) -> (Ring, Leftovers) {
     let region = Rc::new(Region::new(supplies.buffers, supplies.buffer_bytes));
-    let operations = Rc::new(RefCell::new(Operations::new(Rc::clone(&region))));
+    let multishot = world.borrow_mut().dice.chance(700);
+    let operations = Rc::new(RefCell::new(Operations::new(Rc::clone(&region), multishot)));
     let kernel = SimKernel {
         world: Rc::clone(world),
         operations: Rc::clone(&operations),

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::connection::Connection;
 use super::world::{Answer, File, World, violation};
 use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
@@ -30,24 +31,29 @@ struct InFlight {
     cancelled: bool,
     /// Of a connect.
     answer: Option<Answer>,
+    /// Of a receive: what it has brought.
+    received_bytes: usize,
 }
 
-/// How an operation ended.
+/// How an operation ended, or what it brought on the way.
 struct Ended {
     result: i32,
     buffer: Option<u16>,
     more: bool,
+    last: bool,
 }
 
 impl Ended {
     fn with(result: i32) -> Self {
-        Self { result, buffer: None, more: false }
+        Self { result, buffer: None, more: false, last: true }
     }
 }
 
 /// All operations, and the provided buffers.
 pub(super) struct Operations {
     region: Rc<Region>,
+    /// Does a receive that waited complete several times?
+    multishot: bool,
     free_buffers: VecDeque<u16>,
     queued: VecDeque<(u64, Operation)>,
     in_flight: Vec<InFlight>,
@@ -84,9 +90,16 @@ fn memory(operation: &Operation) -> Vec<u8> {
 }
 
 impl Operations {
-    pub(super) fn new(region: Rc<Region>) -> Self {
+    pub(super) fn new(region: Rc<Region>, multishot: bool) -> Self {
         let free_buffers = (0..region.count()).collect();
-        Self { region, free_buffers, queued: VecDeque::new(), in_flight: Vec::new(), completed: Vec::new() }
+        Self {
+            region,
+            multishot,
+            free_buffers,
+            queued: VecDeque::new(),
+            in_flight: Vec::new(),
+            completed: Vec::new(),
+        }
     }
 
     pub(super) fn queue(&mut self, operation: Operation, user_data: u64) {
@@ -164,6 +177,7 @@ impl Operations {
                 was_tried: false,
                 cancelled: false,
                 answer,
+                received_bytes: 0,
             });
         }
     }
@@ -201,7 +215,7 @@ impl Operations {
         } else {
             -libc::ENOENT
         };
-        self.completed.push(Completion { user_data: NOBODY, result, buffer: None, more: false });
+        self.completed.push(Completion { user_data: NOBODY, result, buffer: None, more: false, last: true });
     }
 
     /// Tries every operation, in no certain order.
@@ -218,11 +232,14 @@ impl Operations {
         for mut op in std::mem::take(&mut self.in_flight) {
             match self.attempt(&mut op, world) {
                 None => waiting.push(op),
-                Some(Ended { result, buffer, more }) => {
+                Some(Ended { result, buffer, more, last }) => {
                     if memory(&op.operation) != op.memory {
                         violation(&format!("memory changed while it was in use: {:?}", op.operation));
                     }
-                    self.completed.push(Completion { user_data: op.user_data, result, buffer, more });
+                    self.completed.push(Completion { user_data: op.user_data, result, buffer, more, last });
+                    if !last {
+                        waiting.push(op);
+                    }
                 }
             }
         }
@@ -291,24 +308,25 @@ impl Operations {
         world.made_up_error(id)
     }
 
-    fn complete(&mut self, op: &InFlight, world: &mut World) -> Option<Ended> {
+    fn complete(&mut self, op: &mut InFlight, world: &mut World) -> Option<Ended> {
         // What nobody waits for any more is no activity of a session.
         if op.cancelled
             && let Some(File::Socket(Some(id))) = descriptor(&op.operation).and_then(|fd| world.file(fd))
         {
-            let last_moved = world.connections[id].last_moved;
+            let Connection { last_moved, last_awaited, .. } = world.connections[id];
             let ended = self.transfer(op, world);
             world.connections[id].last_moved = last_moved;
+            world.connections[id].last_awaited = last_awaited;
             return ended;
         }
         self.transfer(op, world)
     }
 
-    fn transfer(&mut self, op: &InFlight, world: &mut World) -> Option<Ended> {
+    fn transfer(&mut self, op: &mut InFlight, world: &mut World) -> Option<Ended> {
         match op.operation {
             Operation::Poll { .. } => Some(Ended::with(Self::events(&op.operation, world) as i32)),
             Operation::PollChange { .. } => Some(Ended::with(-libc::ECANCELED)),
-            Operation::Receive { fd, .. } => self.receive(fd, world),
+            Operation::Receive { fd, poll_first } => self.receive(fd, poll_first, op, world),
             Operation::Send { fd, .. } => match world.send(world.connected(fd)?, &op.memory) {
                 Err(error) => Some(Ended::with(-error)),
                 Ok(sent) => Some(Ended::with(sent as i32)),
@@ -325,18 +343,32 @@ impl Operations {
         }
     }
 
-    fn receive(&mut self, fd: RawFd, world: &mut World) -> Option<Ended> {
+    fn receive(
+        &mut self,
+        fd: RawFd,
+        poll_first: bool,
+        op: &mut InFlight,
+        world: &mut World,
+    ) -> Option<Ended> {
         let id = world.connected(fd)?;
         let Some(index) = self.free_buffers.front().copied() else {
             return Some(Ended::with(-libc::ENOBUFS));
         };
+        let buffer_bytes = self.region.buffer_bytes() as usize;
+        let several = self.multishot && poll_first;
+        let bytes_max = if several { (buffer_bytes / 2).max(1) } else { buffer_bytes };
         let mut bytes = Vec::new();
-        match world.receive(id, &mut bytes, self.region.buffer_bytes() as usize) {
+        let last_awaited = world.connections[id].last_awaited;
+        let received = world.receive(id, &mut bytes, bytes_max);
+        if op.received_bytes > 0 {
+            world.connections[id].last_awaited = last_awaited;
+        }
+        match received {
             Err(libc::EAGAIN) => None,
             // A kernel thread that ran it cannot put the buffer back.
             Ok(0) if world.dice.chance(world.faults.error) => {
                 self.free_buffers.pop_front();
-                Some(Ended { result: 0, buffer: Some(index), more: false })
+                Some(Ended { buffer: Some(index), ..Ended::with(0) })
             }
             Ok(0) => Some(Ended::with(0)),
             Err(error) => Some(Ended::with(-error)),
@@ -345,7 +377,11 @@ impl Operations {
                 // SAFETY: `receive` gave at most the length of a buffer, and this one was the kernel's until now.
                 unsafe { self.region.address(index).copy_from_nonoverlapping(bytes.as_ptr(), count) };
                 let more = world.connections[id].near_readable_bytes() > 0;
-                Some(Ended { result: count as i32, buffer: Some(index), more })
+                op.received_bytes += count;
+                // It may give up before (`io_req_post_cqe` without room for a completion).
+                let last =
+                    !several || op.received_bytes >= bytes_max || world.dice.chance(world.faults.error);
+                Some(Ended { result: count as i32, buffer: Some(index), more, last })
             }
         }
     }

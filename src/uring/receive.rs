@@ -1,0 +1,214 @@
+//! Receiving: the one operation that stays with its socket, and may complete several times.
+//!
+//! ```text
+//!              bytes                        bytes (the last)          the end, an error, no buffer
+//!   Armed ------------> Armed, arrived ------------------> arrived ---+
+//!     |                    | taken                            | taken |
+//!     |                    v                                  v       v
+//!     |                  Armed                              none    told, none
+//! ```
+//!
+//! Where the kernel can (see [`Operation::Receive`]) a receive that waited for bytes stays armed until half a buffer
+//! has arrived: messages of an exchange so cost a send each, and a receive every so often. What arrives while
+//! nobody takes it is put together in one buffer, which has room for all of it: a connection holds no more
+//! than that, however many small pieces its peer sends, and no buffer of the worker when those are scarce.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use super::buffers::{Buffer, BufferReturned};
+use super::kernel::{Completion, Operation};
+use super::ops::{Held, Memory, NOBODY, Released, Slot};
+use super::shortage::Shortage;
+use super::socket::{Descriptor, Socket, errno};
+
+/// When bytes are expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Some are probably there: try first.
+    Now,
+    /// Most likely none: wait before trying, which saves a failed attempt.
+    Later,
+}
+
+/// Bytes from a socket.
+pub struct Received {
+    /// The bytes, at least one.
+    pub buffer: Buffer,
+    /// There were more.
+    pub more: bool,
+}
+
+/// A receive in the table of operations, and what it has brought.
+pub(super) struct Receive {
+    /// The file it works on, while the kernel may name it.
+    descriptor: Option<Rc<Descriptor>>,
+    waker: Option<Waker>,
+    /// What has arrived and nobody has taken.
+    arrived: Option<Received>,
+    /// The result of its last completion.
+    last: Option<i32>,
+}
+
+/// What a receive has to tell.
+enum News {
+    Bytes(Received),
+    /// No bytes, and why: 0 is the end of the stream, else a negative errno.
+    NoBytes(i32),
+}
+
+impl Receive {
+    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it.
+    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> Released {
+        let mut released = Released::default();
+        if completion.last {
+            self.last = Some(completion.result);
+            released.descriptor = self.descriptor.take();
+        }
+        let more = completion.more;
+        match (buffer, &mut self.arrived) {
+            (Some(buffer), None) if completion.result > 0 => self.arrived = Some(Received { buffer, more }),
+            (Some(buffer), Some(arrived)) if completion.result > 0 => {
+                arrived.buffer.append(&buffer);
+                arrived.more = more;
+                released.buffer = Some(buffer);
+            }
+            // One that was picked and not written to.
+            (buffer, _) => released.buffer = buffer,
+        }
+        match (self.waker.take(), &mut self.arrived) {
+            (Some(waker), _) => waker.wake(),
+            // Nobody waits: who is busy may be so for long.
+            (None, Some(arrived)) => arrived.buffer.park_when_scarce(),
+            (None, None) => {}
+        }
+        released
+    }
+}
+
+impl Socket {
+    /// Receives what is there, at most a buffer; nothing at the end of the stream. When the worker has no
+    /// buffer left it waits for one, first come first served. On an error, as recv(2).
+    pub fn receive(&self, expect: Expect) -> Receiving<'_> {
+        Receiving { socket: self, poll_first: expect == Expect::Later, short: None }
+    }
+
+    /// Does the kernel receive for this socket, or is there something that it has received? Nothing else may take
+    /// bytes from it then.
+    pub fn is_receiving(&self) -> bool {
+        self.0.receive.get().is_some()
+    }
+
+    /// What a receive has brought that nobody has taken: bytes, or the error that ended it.
+    pub(super) fn has_received(&self) -> io::Result<bool> {
+        let Some(key) = self.0.receive.get() else { return Ok(false) };
+        let mut ops = self.0.ring.inner().ops.borrow_mut();
+        match &ops.entry(key).slot {
+            Slot::Receiving(Receive { arrived: Some(_), .. }) => Ok(true),
+            Slot::Receiving(Receive { last: Some(result), .. }) if *result != -libc::ENOBUFS => {
+                errno(*result).map(|_zero| false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, poll_first: bool) -> Poll<News> {
+        let inner = self.0.ring.inner();
+        let mut ops = inner.ops.borrow_mut();
+        let Some(key) = self.0.receive.get() else {
+            let receive = Receive {
+                descriptor: Some(Rc::clone(&self.0)),
+                waker: Some(cx.waker().clone()),
+                arrived: None,
+                last: None,
+            };
+            let key = ops.insert(Slot::Receiving(receive));
+            self.0.receive.set(Some(key));
+            let operation = Operation::Receive { fd: self.0.fd, poll_first };
+            inner.kernel.borrow_mut().push(operation, key.user_data());
+            return Poll::Pending;
+        };
+        let Slot::Receiving(receive) = &mut ops.entry(key).slot else {
+            unreachable!("a receive is one until it is given up")
+        };
+        let news = match (receive.arrived.take(), receive.last) {
+            (Some(received), Some(1..)) => News::Bytes(received),
+            // It goes on, or what ended it is told the next time.
+            (Some(received), _) => return Poll::Ready(News::Bytes(received)),
+            (None, Some(result)) => News::NoBytes(result),
+            (None, None) => {
+                if receive.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                    receive.waker = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
+        };
+        ops.free(key);
+        self.0.receive.set(None);
+        Poll::Ready(news)
+    }
+}
+
+/// Completes with bytes, or nothing at the end of the stream. Dropping it loses no bytes: the next one has them.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Receiving<'a> {
+    socket: &'a Socket,
+    poll_first: bool,
+    /// Short of buffers; on the heap, since that is rare and idle connections carry this.
+    short: Option<Box<BufferReturned>>,
+}
+
+impl Future for Receiving<'_> {
+    type Output = io::Result<Option<Received>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let Some(short) = &mut this.short {
+                ready!(Pin::new(&mut **short).poll(cx));
+                this.short = None;
+                this.poll_first = false;
+            }
+            match ready!(this.socket.poll_receive(cx, this.poll_first)) {
+                News::Bytes(received) => return Poll::Ready(Ok(Some(received))),
+                News::NoBytes(result) if result != -libc::ENOBUFS => {
+                    return Poll::Ready(errno(result).map(|_zero| None));
+                }
+                // Tried before waiting, it fails for want of a buffer even when there is nothing to receive. After
+                // waiting it means that bytes are there.
+                News::NoBytes(_) if !this.poll_first => this.poll_first = true,
+                News::NoBytes(_) => {
+                    let ring = &this.socket.0.ring;
+                    if ring.inner().loans.all_lent() {
+                        ring.note_shortage(Shortage::Buffers);
+                    }
+                    this.short = Some(Box::new(BufferReturned::new(ring)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some(key) = self.0.receive.get() else { return };
+        let inner = self.0.ring.inner();
+        let mut ops = inner.ops.borrow_mut();
+        let entry = ops.entry(key);
+        let slot = std::mem::replace(&mut entry.slot, Slot::Free);
+        let Slot::Receiving(Receive { descriptor, arrived, .. }) = slot else {
+            unreachable!("a receive is one until it is given up")
+        };
+        if let Some(descriptor) = descriptor {
+            entry.slot = Slot::Abandoned { held: Held { descriptor, memory: Memory::Nothing } };
+            inner.kernel.borrow_mut().push(Operation::Cancel { target: key.user_data() }, NOBODY);
+        } else {
+            ops.free(key);
+        }
+        drop(ops);
+        drop(arrived);
+    }
+}
