@@ -149,6 +149,7 @@ impl Kernel for Linux {
     }
 
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.provided.provide();
         let limit = match wait {
             Wait::No => return self.enter_once(0, None),
             Wait::Completion => None,
@@ -164,6 +165,9 @@ impl Kernel for Linux {
         for entry in self.ring.completion() {
             let last = !cqueue::more(entry.flags());
             let buffer = cqueue::buffer_select(entry.flags());
+            if buffer.is_some() {
+                self.provided.note_picked();
+            }
             if !last && buffer.is_none() {
                 // A report of a `PollChange`. Its last one, after the cancellation, is its completion.
                 if entry.result() & !i32::from(libc::POLLRDHUP) != 0 {
@@ -185,7 +189,7 @@ impl Kernel for Linux {
     }
 
     fn provide(&mut self, index: u16) {
-        self.provided.provide(index);
+        self.provided.take_back(index);
     }
 
     fn now(&self) -> Instant {

@@ -1,4 +1,7 @@
 //! The ring through which provided buffers go to the kernel (`io_uring_register_buf_ring(3)`).
+//!
+//! The kernel uses them in the order they came in, and so would go through all of them, each cold in the caches when
+//! its turn comes. So it gets no more than a turn may need, and those that were used last.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
@@ -14,12 +17,23 @@ use super::buffers::Region;
 /// The kernel wants the ring to begin on a page.
 const PAGE_BYTES: usize = 4096;
 
-/// The free buffers, in the order they will be used; we write its tail, the kernel reads on from its head.
+/// Buffers that the kernel has at least, if there are so many.
+const DEPTH_MIN: u16 = 64;
+
+/// Buffers for the kernel to pick from; we write the ring's tail, the kernel reads on from its head.
 pub(super) struct ProvidedRing {
     entries: NonNull<BufRingEntry>,
     layout: Layout,
     mask: u16,
     tail: u16,
+    /// Buffers in the ring that no completion has named.
+    provided: u16,
+    /// How many the kernel is to have for a turn: twice what a recent one took.
+    depth: u16,
+    /// What was picked since the last turn.
+    picked: u16,
+    /// Free, and not in the ring; what was used last is on top.
+    spare: Vec<u16>,
     region: Rc<Region>,
 }
 
@@ -35,13 +49,12 @@ impl ProvidedRing {
         let memory = unsafe { alloc_zeroed(layout) };
         #[allow(clippy::cast_ptr_alignment, reason = "the layout aligns it to a page")]
         let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
-        let mut this = Self { entries, layout, mask: count - 1, tail: 0, region };
+        let spare = (0..region.count()).rev().collect();
+        let (depth, mask) = (DEPTH_MIN, count - 1);
+        let this = Self { entries, layout, mask, tail: 0, provided: 0, depth, picked: 0, spare, region };
         // SAFETY: the memory is `count` entries, begins on a page, and is freed only when the `IoUring` is
         // closed: `Linux` drops that first.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, group, 0) }?;
-        for index in 0..this.region.count() {
-            this.provide(index);
-        }
         Ok(this)
     }
 
@@ -50,20 +63,41 @@ impl ProvidedRing {
         self.region.buffer_bytes()
     }
 
-    /// Hands a buffer to the kernel. The caller must not touch it any more.
-    pub(super) fn provide(&mut self, index: u16) {
-        // SAFETY: the masked index lies within the ring. The entry there is ours to write: the kernel is done
-        // with those before its head, and there are no more buffers than entries. The tail shares memory with
-        // a part of entry 0 that the setters leave alone, and the kernel reads it, so it is stored atomically;
-        // `Release` makes the entry visible before it.
-        unsafe {
-            let entry = &mut *self.entries.as_ptr().add(usize::from(self.tail & self.mask));
+    /// Takes a buffer back. The caller must not touch it any more.
+    pub(super) fn take_back(&mut self, index: u16) {
+        self.spare.push(index);
+    }
+
+    /// A completion has named a buffer.
+    pub(super) fn note_picked(&mut self) {
+        self.provided -= 1;
+        self.picked += 1;
+    }
+
+    /// Hands the kernel what the next turn may need.
+    pub(super) fn provide(&mut self) {
+        let picked = std::mem::take(&mut self.picked);
+        self.depth = (self.depth - 1).max(DEPTH_MIN).max(picked.saturating_mul(2));
+        let before = self.tail;
+        while self.provided < self.depth
+            && let Some(index) = self.spare.pop()
+        {
+            // SAFETY: the masked index lies within the ring. The entry there is ours to write: the kernel is done
+            // with those before its head, and there are no more buffers than entries.
+            let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(self.tail & self.mask)) };
             entry.set_addr(self.region.address(index) as u64);
             entry.set_len(self.region.buffer_bytes());
             entry.set_bid(index);
             self.tail = self.tail.wrapping_add(1);
-            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast_mut();
-            AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
+            self.provided += 1;
+        }
+        if self.tail != before {
+            // SAFETY: the tail shares memory with a part of entry 0 that the setters leave alone, and the kernel reads
+            // it, so it is stored atomically; `Release` makes the entries visible before it.
+            unsafe {
+                let tail = BufRingEntry::tail(self.entries.as_ptr()).cast_mut();
+                AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
+            }
         }
     }
 }
