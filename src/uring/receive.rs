@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::buffers::{Buffer, BufferReturned};
 use super::kernel::{Completion, Operation};
-use super::ops::{Held, Memory, NOBODY, Released, Slot};
+use super::ops::{Held, Memory, Slot, abandon, set_waker};
 use super::shortage::Shortage;
 use super::socket::{Descriptor, Socket, errno};
 
@@ -44,8 +44,7 @@ pub struct Received {
 
 /// A receive in the table of operations, and what it has brought.
 pub(super) struct Receive {
-    /// The file it works on, while the kernel may name it.
-    descriptor: Option<Rc<Descriptor>>,
+    descriptor: Rc<Descriptor>,
     waker: Option<Waker>,
     /// What has arrived and nobody has taken.
     arrived: Option<Received>,
@@ -61,23 +60,31 @@ enum News {
 }
 
 impl Receive {
+    /// May the kernel still name it?
+    pub(super) fn is_armed(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// What has to live on until its last completion.
+    pub(super) fn into_held(self) -> Held {
+        Held { _descriptor: self.descriptor, memory: Memory::Nothing }
+    }
+
     /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it.
-    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> Released {
-        let mut released = Released::default();
+    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) {
         if completion.last {
             self.last = Some(completion.result);
-            released.descriptor = self.descriptor.take();
         }
         let more = completion.more;
         match (buffer, &mut self.arrived) {
-            (Some(buffer), None) if completion.result > 0 => self.arrived = Some(Received { buffer, more }),
-            (Some(buffer), Some(arrived)) if completion.result > 0 => {
+            // One that was picked and not written to.
+            (Some(_), _) if completion.result <= 0 => {}
+            (Some(buffer), None) => self.arrived = Some(Received { buffer, more }),
+            (Some(buffer), Some(arrived)) => {
                 arrived.buffer.append(&buffer);
                 arrived.more = more;
-                released.buffer = Some(buffer);
             }
-            // One that was picked and not written to.
-            (buffer, _) => released.buffer = buffer,
+            (None, _) => {}
         }
         match (self.waker.take(), &mut self.arrived) {
             (Some(waker), _) => waker.wake(),
@@ -85,7 +92,6 @@ impl Receive {
             (None, Some(arrived)) => arrived.buffer.park_when_scarce(),
             (None, None) => {}
         }
-        released
     }
 }
 
@@ -120,7 +126,7 @@ impl Socket {
         let mut ops = inner.ops.borrow_mut();
         let Some(key) = self.0.receive.get() else {
             let receive = Receive {
-                descriptor: Some(Rc::clone(&self.0)),
+                descriptor: Rc::clone(&self.0),
                 waker: Some(cx.waker().clone()),
                 arrived: None,
                 last: None,
@@ -140,9 +146,7 @@ impl Socket {
             (Some(received), _) => return Poll::Ready(News::Bytes(received)),
             (None, Some(result)) => News::NoBytes(result),
             (None, None) => {
-                if receive.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-                    receive.waker = Some(cx.waker().clone());
-                }
+                set_waker(&mut receive.waker, cx);
                 return Poll::Pending;
             }
         };
@@ -194,21 +198,8 @@ impl Future for Receiving<'_> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some(key) = self.0.receive.get() else { return };
-        let inner = self.0.ring.inner();
-        let mut ops = inner.ops.borrow_mut();
-        let entry = ops.entry(key);
-        let slot = std::mem::replace(&mut entry.slot, Slot::Free);
-        let Slot::Receiving(Receive { descriptor, arrived, .. }) = slot else {
-            unreachable!("a receive is one until it is given up")
-        };
-        if let Some(descriptor) = descriptor {
-            entry.slot = Slot::Abandoned { held: Held { descriptor, memory: Memory::Nothing } };
-            inner.kernel.borrow_mut().push(Operation::Cancel { target: key.user_data() }, NOBODY);
-        } else {
-            ops.free(key);
+        if let Some(key) = self.0.receive.get() {
+            abandon(&self.0.ring, key);
         }
-        drop(ops);
-        drop(arrived);
     }
 }

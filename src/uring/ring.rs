@@ -183,9 +183,8 @@ impl Ring {
                 continue;
             }
             let len = completion.result.max(0) as u32;
-            let received = completion.buffer.map(|index| self.0.loans.lend(self, index, len));
-            let released = self.0.ops.borrow_mut().complete(&completion, received);
-            drop(released);
+            let buffer = completion.buffer.map(|index| self.0.loans.lend(self, index, len));
+            self.0.ops.borrow_mut().complete(&completion, buffer);
         }
     }
 

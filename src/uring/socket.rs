@@ -38,7 +38,7 @@ impl Descriptor {
     }
 
     fn start(self: &Rc<Self>, operation: Operation, memory: Memory) -> InFlight {
-        InFlight::start(&self.ring, operation, Held { descriptor: Rc::clone(self), memory })
+        InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), memory })
     }
 
     /// Waits for one of `events` (poll(2)); gives those found, errors and hang-ups among them.
