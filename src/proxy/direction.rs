@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Small holds a buffer only while bytes are in it; bulk holds a pipe only while bytes are in it or its turn
-//! goes on. Neither reads on before what it read was taken: that is the back-pressure.
+//! goes on. Neither reads on before what it read was taken, but for the rest of half a buffer that the kernel may
+//! receive ahead (`Socket::receive`): that is the back-pressure.
 
 use std::io;
 
