@@ -20,7 +20,7 @@ pub(crate) struct Python {
 pub(crate) struct Session<'a> {
     python: &'a Python,
     name: u32,
-    site: &'a Site,
+    pub(crate) site: &'a Site,
 }
 
 /// What a session got for a request.
@@ -32,8 +32,8 @@ pub(crate) struct Reply {
     pub(crate) statuses: Vec<u16>,
     /// Whom the server takes the client for; empty for nobody.
     pub(crate) user: String,
-    /// The port of the connection on which the server got the request.
-    pub(crate) port: String,
+    /// Which of the server's connections it came on, as curl's answers have it.
+    pub(crate) connection: String,
     /// Why there was no answer.
     pub(crate) error: Option<String>,
 }

@@ -33,11 +33,20 @@ def get(name, url):
     # requests-ntlm raises PermissionError when the server offers no challenge.
     except (requests.RequestException, PermissionError) as error:
         return {"error": repr(error)}
+    user, connection = asked_by(response)
     return {
         "statuses": [r.status_code for r in (*response.history, response)],
-        "user": response.headers.get("X-User", ""),
-        "port": response.headers.get("X-Client-Port", ""),
+        "user": user,
+        "connection": connection,
     }
+
+
+def asked_by(response):
+    """Whom the server takes the client for, and on which connection: Apache's headers say it, or the mock's page."""
+    if response.headers.get("Content-Type") == "application/json":
+        page = response.json()
+        return page["user"], str(page["connection"])
+    return response.headers.get("X-User", ""), response.headers.get("X-Client-Port", "")
 
 
 def close(name):
