@@ -120,6 +120,24 @@ pub(crate) fn requests_ntlm(server: Server) {
     });
 }
 
+pub(crate) fn requests_ntlm_posts(server: Server) {
+    let bed = Bed::start(server);
+    let python = Python::start(&bed);
+    let (body, page) = (bed.file("10m.bin"), bed.client_directory().join("page"));
+    let sent = Some(sha256_of_file(&body));
+    at_every_door(&bed, |site| {
+        let session = python.user(site, &ALICE);
+        for (statuses, when) in [(&[401, 401, 200][..], "to log in"), (&[200], "logged in")] {
+            let reply = session.post(server.echo(), &body, &page);
+            assert_eq!(reply.statuses, statuses, "{site}: status codes of a POST {when}: {reply:?}");
+            assert_eq!(server.posted_sha256(&page), sent, "{site}: SHA-256 at the server, {when}");
+        }
+        let reply = session.get(server.page());
+        assert_eq!(reply.statuses, [200], "{site}: logged in still: {reply:?}");
+        assert_eq!(reply.user, ALICE.ntlm_name(), "{site}: who posted");
+    });
+}
+
 pub(crate) fn requests_ntlm_refused(server: Server) {
     let bed = Bed::start(server);
     let python = Python::start(&bed);

@@ -47,6 +47,7 @@ const CLAIMS: &[(&str, Claim)] = &[
         logins::refused(server, Login::NegotiateNtlm);
     }),
     ("requests_ntlm_gets_its_own_name_and_keeps_it", logins::requests_ntlm),
+    ("requests_ntlm_posts", logins::requests_ntlm_posts),
     ("requests_ntlm_is_refused_with_a_wrong_password", logins::requests_ntlm_refused),
     ("held_connections_stay_with_their_users", identity::held_connections),
     ("concurrent_clients_get_their_own_names", identity::concurrent_clients),

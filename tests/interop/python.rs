@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
@@ -81,8 +82,17 @@ impl Python {
 impl Session<'_> {
     /// Sends a request, and logs in when asked to.
     pub(crate) fn get(&self, path: &str) -> Reply {
-        let url = format!("{}://{}{path}", self.site.scheme, self.site.address);
-        self.python.call(&json!({"get": url, "session": self.name})).expect("Python is there")
+        self.python.call(&json!({"get": self.url(path), "session": self.name})).expect("Python is there")
+    }
+
+    /// Sends a file, and logs in when asked to; the answer's page goes into another.
+    pub(crate) fn post(&self, path: &str, body: &Path, page: &Path) -> Reply {
+        let request = json!({"post": self.url(path), "session": self.name, "body": body, "page": page});
+        self.python.call(&request).expect("Python is there")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.site.scheme, self.site.address)
     }
 }
 
