@@ -17,6 +17,8 @@ pub(crate) enum Login {
     Ntlm,
     /// NTLM of the GSSAPI library, in SPNEGO.
     NegotiateNtlm,
+    /// The same after a 401 to a request without a login, as browsers do it.
+    NegotiateNtlmWhenAsked,
     /// A ticket that goes with the first request.
     Kerberos,
     /// A ticket that goes with the second request, after a 401, as browsers do it.
@@ -26,13 +28,17 @@ pub(crate) enum Login {
 impl Login {
     /// The status codes of a login.
     pub(crate) fn statuses(self) -> &'static [u16] {
-        if self == Self::Kerberos { &[200] } else { &[401, 200] }
+        match self {
+            Self::Ntlm | Self::NegotiateNtlm | Self::KerberosWhenAsked => &[401, 200],
+            Self::NegotiateNtlmWhenAsked => &[401, 401, 200],
+            Self::Kerberos => &[200],
+        }
     }
 
     /// The user's name when logged in so.
     pub(crate) fn name_of(self, user: &User) -> String {
         match self {
-            Self::Ntlm | Self::NegotiateNtlm => user.ntlm_name(),
+            Self::Ntlm | Self::NegotiateNtlm | Self::NegotiateNtlmWhenAsked => user.ntlm_name(),
             Self::Kerberos | Self::KerberosWhenAsked => user.kerberos_name(),
         }
     }
@@ -131,9 +137,10 @@ impl<'a> Curl<'a> {
                 let credentials = format!("{}:{}", user.ntlm_name(), user.password);
                 self.command.args(["--ntlm", "-u", &credentials]);
             }
-            Login::NegotiateNtlm => {
+            Login::NegotiateNtlm | Login::NegotiateNtlmWhenAsked => {
                 let file = bed.directory.join(format!("ntlm-{}", user.file));
-                self.command.args(["--negotiate", "-u", ":"]).env("NTLM_USER_FILE", file);
+                let how = if login == Login::NegotiateNtlm { "--negotiate" } else { "--anyauth" };
+                self.command.args([how, "-u", ":"]).env("NTLM_USER_FILE", file);
             }
             Login::Kerberos | Login::KerberosWhenAsked => {
                 let tickets = bed.directory.join(format!("tickets-{}", user.file));

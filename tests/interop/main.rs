@@ -46,6 +46,15 @@ const CLAIMS: &[(&str, Claim)] = &[
     ("curl_negotiate_ntlm_is_refused_with_a_wrong_password", |server| {
         logins::refused(server, Login::NegotiateNtlm);
     }),
+    ("curl_negotiate_ntlm_when_asked_gets_its_own_name", |server| {
+        logins::own_name(server, Login::NegotiateNtlmWhenAsked);
+    }),
+    ("curl_negotiate_ntlm_when_asked_logs_in_once", |server| {
+        logins::once_a_connection(server, Login::NegotiateNtlmWhenAsked);
+    }),
+    ("curl_negotiate_ntlm_when_asked_is_refused_with_a_wrong_password", |server| {
+        logins::refused(server, Login::NegotiateNtlmWhenAsked);
+    }),
     ("requests_ntlm_gets_its_own_name_and_keeps_it", logins::requests_ntlm),
     ("requests_ntlm_posts", logins::requests_ntlm_posts),
     ("requests_ntlm_is_refused_with_a_wrong_password", logins::requests_ntlm_refused),
