@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::server::Server;
+
 /// Who logs in. `bed.sh` knows them, too.
 pub(crate) struct User {
     /// The name without a domain.
@@ -56,6 +58,7 @@ impl fmt::Display for Scheme {
 
 /// Where clients go.
 pub(crate) struct Site {
+    pub(crate) server: Server,
     pub(crate) scheme: Scheme,
     pub(crate) address: SocketAddr,
     /// How the server is reached there, for messages.
@@ -64,7 +67,7 @@ pub(crate) struct Site {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.scheme, self.way)
+        write!(f, "{}, {} {}", self.server, self.scheme, self.way)
     }
 }
 
@@ -101,7 +104,9 @@ fn target() -> &'static Path {
 pub(crate) struct Bed {
     /// Everything of this bed is in here, and goes with it.
     pub(crate) directory: PathBuf,
-    /// Where the server expects a PROXY header first (http).
+    /// Who answers at its sites.
+    pub(crate) server: Server,
+    /// Where Apache expects a PROXY header first (http).
     pub(crate) proxy_protocol: SocketAddr,
     http: SocketAddr,
     https: SocketAddr,
@@ -114,8 +119,10 @@ pub(crate) struct Bed {
 impl Bed {
     /// Starts a bed of its own, in a process group of its own, so that a signal for this test's group
     /// does not keep it from tidying up.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(server: Server) -> Self {
+        let mock = (server == Server::Mock).then_some(env!("CARGO_BIN_EXE_iisplice"));
         let mut supervisor = Command::new(folder().join("bed.sh"))
+            .args(mock)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -135,6 +142,7 @@ impl Bed {
         let port = |name| SocketAddr::new(address, value(name).parse().expect("bed.sh prints ports"));
         Self {
             directory: value("directory").into(),
+            server,
             proxy_protocol: port("proxy_protocol"),
             http: port("http"),
             https: port("https"),
@@ -147,7 +155,7 @@ impl Bed {
     /// The server itself.
     pub(crate) fn site(&self, scheme: Scheme) -> Site {
         let address = if scheme == Scheme::Http { self.http } else { self.https };
-        Site { scheme, address, way: "directly (control, no proxy)" }
+        Site { server: self.server, scheme, address, way: "directly (control, no proxy)" }
     }
 
     /// The certificate that clients trust.

@@ -1,11 +1,14 @@
 #!/bin/bash
 # bed.sh: a web server that authenticates connections and a Kerberos realm for it, on free ports of a
 # loopback address of their own, with every file in a temporary directory.
+# bed.sh IISPLICE: the same with this program's mock in place of Apache. It knows neither Kerberos nor PROXY
+# headers: there is no realm, and nobody listens where Apache expects a header.
 #
 # Prints where everything is as NAME=VALUE lines, then "ready", and waits. When its standard input
 # closes (or on Ctrl-C) it ends what it started and removes the directory: whoever holds the other end
 # of a pipe can so die in any way and leave nothing behind. What goes wrong is on standard error.
 set -euo pipefail
+IISPLICE=${1:+$(realpath "$1")}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -66,6 +69,59 @@ await() {   # PID PORT NAME
     die "$3 does not listen on $ADDRESS:$2"
 }
 
+start_apache() {
+    local user password port
+    # Kerberos: a realm, the web server's key, and a ticket for each user.
+    fill conf/krb5.conf.in > "$DIR/krb5.conf"
+    fill conf/kdc.conf.in > "$DIR/kdc.conf"
+    export KRB5_CONFIG=$DIR/krb5.conf KRB5_KDC_PROFILE=$DIR/kdc.conf
+    {
+        kdb5_util create -s -r "$REALM" -P master
+        kadmin.local <<KADMIN
+addprinc -pw $ALICE_PASSWORD alice
+addprinc -pw $BOB_PASSWORD bob
+addprinc -randkey HTTP/$NAME
+ktadd -k $DIR/keytab HTTP/$NAME
+KADMIN
+    } > "$DIR/log/realm.log" 2>&1 || die "could not make the realm"
+    krb5kdc -n -r "$REALM" > "$DIR/log/krb5kdc.log" 2>&1 < /dev/null &
+    pids+=($!)
+
+    if ((EUID == 0)); then
+        # shellcheck disable=SC2034
+        RUN_AS=$'User www-data\nGroup www-data'
+        chown www-data: "$DIR"/{ntlm-users,keytab,replays,run}
+        runuser -u www-data -- test -r "$DIR/ntlm-users" ||
+            die "user www-data cannot reach $DIR: a directory above it is closed"
+    fi
+    chmod 600 "$DIR/ntlm-users" "$DIR/keytab"
+    fill conf/apache.conf.in > "$DIR/apache.conf"
+    env -i PATH="$PATH" LANG=C NTLM_USER_FILE="$DIR/ntlm-users" NETBIOS_DOMAIN_NAME="$DOMAIN" NETBIOS_COMPUTER_NAME=WEB \
+        KRB5_CONFIG="$DIR/krb5.conf" KRB5_KTNAME="$DIR/keytab" KRB5RCACHEDIR="$DIR/replays" \
+        apache2 -D FOREGROUND -d "$DIR" -f "$DIR/apache.conf" > "$DIR/log/apache.log" 2>&1 < /dev/null &
+    pids+=($!)
+
+    await "${pids[0]}" "$KDC_PORT" "the KDC"
+    for user in alice bob; do
+        password=${user^^}_PASSWORD
+        KRB5CCNAME=FILE:$DIR/tickets-$user kinit "$user@$REALM" <<< "${!password}" > "$DIR/log/kinit.log" 2>&1 ||
+            die "no ticket for $user"
+    done
+    for port in "$HTTP_PORT" "$HTTPS_PORT" "$PROXY_PROTOCOL_PORT"; do await "${pids[1]}" "$port" "Apache"; done
+}
+
+start_mock() {
+    local users=(--user "$DOMAIN\\alice:$ALICE_PASSWORD" --user "$DOMAIN\\bob:$BOB_PASSWORD")
+    "$IISPLICE" mock "${users[@]}" --listen "$ADDRESS:$HTTP_PORT" >> "$DIR/log/error.log" 2>&1 < /dev/null &
+    pids+=($!)
+    # A login that is bound to TLS has to be bound to this certificate.
+    "$IISPLICE" mock "${users[@]}" --listen "$ADDRESS:$HTTPS_PORT" --extended-protection allow \
+        --tls-cert "$DIR/certificate.pem" --tls-key "$DIR/key.pem" >> "$DIR/log/error.log" 2>&1 < /dev/null &
+    pids+=($!)
+    await "${pids[0]}" "$HTTP_PORT" "the mock"
+    await "${pids[1]}" "$HTTPS_PORT" "the mock"
+}
+
 mkdir "$DIR"/{run,log,www,cgi,realm,replays,clients}
 chmod 755 "$DIR"
 for size in 1k 64k 10m; do
@@ -82,43 +138,7 @@ echo "$DOMAIN:bob:$BOB_PASSWORD"     > "$DIR/ntlm-bob"
 echo "$DOMAIN:alice:wrong"           > "$DIR/ntlm-wrong"
 cat "$DIR/ntlm-alice" "$DIR/ntlm-bob" > "$DIR/ntlm-users"
 
-# Kerberos: a realm, the web server's key, and a ticket for each user.
-fill conf/krb5.conf.in > "$DIR/krb5.conf"
-fill conf/kdc.conf.in > "$DIR/kdc.conf"
-export KRB5_CONFIG=$DIR/krb5.conf KRB5_KDC_PROFILE=$DIR/kdc.conf
-{
-    kdb5_util create -s -r "$REALM" -P master
-    kadmin.local <<KADMIN
-addprinc -pw $ALICE_PASSWORD alice
-addprinc -pw $BOB_PASSWORD bob
-addprinc -randkey HTTP/$NAME
-ktadd -k $DIR/keytab HTTP/$NAME
-KADMIN
-} > "$DIR/log/realm.log" 2>&1 || die "could not make the realm"
-krb5kdc -n -r "$REALM" > "$DIR/log/krb5kdc.log" 2>&1 < /dev/null &
-pids+=($!)
-
-if ((EUID == 0)); then
-    # shellcheck disable=SC2034
-    RUN_AS=$'User www-data\nGroup www-data'
-    chown www-data: "$DIR"/{ntlm-users,keytab,replays,run}
-    runuser -u www-data -- test -r "$DIR/ntlm-users" ||
-        die "user www-data cannot reach $DIR: a directory above it is closed"
-fi
-chmod 600 "$DIR/ntlm-users" "$DIR/keytab"
-fill conf/apache.conf.in > "$DIR/apache.conf"
-env -i PATH="$PATH" LANG=C NTLM_USER_FILE="$DIR/ntlm-users" NETBIOS_DOMAIN_NAME="$DOMAIN" NETBIOS_COMPUTER_NAME=WEB \
-    KRB5_CONFIG="$DIR/krb5.conf" KRB5_KTNAME="$DIR/keytab" KRB5RCACHEDIR="$DIR/replays" \
-    apache2 -D FOREGROUND -d "$DIR" -f "$DIR/apache.conf" > "$DIR/log/apache.log" 2>&1 < /dev/null &
-pids+=($!)
-
-await "${pids[0]}" "$KDC_PORT" "the KDC"
-for user in alice bob; do
-    password=${user^^}_PASSWORD
-    KRB5CCNAME=FILE:$DIR/tickets-$user kinit "$user@$REALM" <<< "${!password}" > "$DIR/log/kinit.log" 2>&1 ||
-        die "no ticket for $user"
-done
-for port in "$HTTP_PORT" "$HTTPS_PORT" "$PROXY_PROTOCOL_PORT"; do await "${pids[1]}" "$port" "Apache"; done
+if [[ $IISPLICE ]]; then start_mock; else start_apache; fi
 
 echo "directory=$DIR"
 echo "address=$ADDRESS"

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 use crate::bed::{Bed, SERVER_NAME, Site, User};
+use crate::server::{self, Server};
 
 /// How curl logs in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) enum Login {
     Ntlm,
     /// NTLM of the GSSAPI library, in SPNEGO.
     NegotiateNtlm,
+    /// The same after a 401 to a request without a login, as browsers do it.
+    NegotiateNtlmWhenAsked,
     /// A ticket that goes with the first request.
     Kerberos,
     /// A ticket that goes with the second request, after a 401, as browsers do it.
@@ -25,13 +28,17 @@ pub(crate) enum Login {
 impl Login {
     /// The status codes of a login.
     pub(crate) fn statuses(self) -> &'static [u16] {
-        if self == Self::Kerberos { &[200] } else { &[401, 200] }
+        match self {
+            Self::Ntlm | Self::NegotiateNtlm | Self::KerberosWhenAsked => &[401, 200],
+            Self::NegotiateNtlmWhenAsked => &[401, 401, 200],
+            Self::Kerberos => &[200],
+        }
     }
 
     /// The user's name when logged in so.
     pub(crate) fn name_of(self, user: &User) -> String {
         match self {
-            Self::Ntlm | Self::NegotiateNtlm => user.ntlm_name(),
+            Self::Ntlm | Self::NegotiateNtlm | Self::NegotiateNtlmWhenAsked => user.ntlm_name(),
             Self::Kerberos | Self::KerberosWhenAsked => user.kerberos_name(),
         }
     }
@@ -66,17 +73,16 @@ pub(crate) struct Answer {
     pub(crate) user: String,
     /// Where the server takes the client to be.
     pub(crate) client_address: String,
-    /// The port of whoever is connected to the server: it tells the server's connections apart.
-    pub(crate) client_port: String,
+    /// Which of the server's connections it came on: Apache tells the client's port, the mock counts.
+    pub(crate) connection: String,
     /// Where the body is.
-    body: PathBuf,
+    pub(crate) body: PathBuf,
 }
 
 impl Answer {
-    /// A value from the page `/echo`.
+    /// A value from the page that says who asks.
     pub(crate) fn echoed(&self, name: &str) -> Option<String> {
-        let page = fs::read_to_string(&self.body).unwrap_or_default();
-        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+        server::value(&self.body, name)
     }
 
     /// The SHA-256 of the body.
@@ -131,9 +137,10 @@ impl<'a> Curl<'a> {
                 let credentials = format!("{}:{}", user.ntlm_name(), user.password);
                 self.command.args(["--ntlm", "-u", &credentials]);
             }
-            Login::NegotiateNtlm => {
+            Login::NegotiateNtlm | Login::NegotiateNtlmWhenAsked => {
                 let file = bed.directory.join(format!("ntlm-{}", user.file));
-                self.command.args(["--negotiate", "-u", ":"]).env("NTLM_USER_FILE", file);
+                let how = if login == Login::NegotiateNtlm { "--negotiate" } else { "--anyauth" };
+                self.command.args([how, "-u", ":"]).env("NTLM_USER_FILE", file);
             }
             Login::Kerberos | Login::KerberosWhenAsked => {
                 let tickets = bed.directory.join(format!("tickets-{}", user.file));
@@ -150,8 +157,10 @@ impl<'a> Curl<'a> {
         self
     }
 
-    /// Sends a file with each request.
+    /// Sends a file with each request. Who asks before ("Expect: 100-continue") waits for the answer, however
+    /// busy the machine is.
     pub(crate) fn post(mut self, file: &Path) -> Self {
+        self.command.args(["--expect100-timeout", "60"]);
         self.command.arg("--data-binary").arg(format!("@{}", file.display()));
         self
     }
@@ -173,7 +182,7 @@ impl<'a> Curl<'a> {
             answers: String::from_utf8_lossy(&output.stdout)
                 .lines()
                 .enumerate()
-                .map(|(index, line)| answer(line, self.body(index)))
+                .map(|(index, line)| answer(line, self.site.server, self.body(index)))
                 .collect(),
             complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
             head,
@@ -221,16 +230,22 @@ fn status_of(line: &str) -> u16 {
     line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-fn answer(line: &str, body: PathBuf) -> Answer {
+fn answer(line: &str, server: Server, body: PathBuf) -> Answer {
     let mut values = line.split(' ');
     // curl leaves the end of an empty header's line on (7.88).
     let mut next = || values.next().unwrap_or_default().trim_end().to_owned();
-    Answer {
+    let mut answer = Answer {
         status: next().parse().unwrap_or(0),
         connects: next().parse().unwrap_or(0),
         user: next(),
         client_address: next(),
-        client_port: next(),
+        connection: next(),
         body,
+    };
+    if server == Server::Mock {
+        // It has no such headers.
+        answer.user = answer.echoed("user").unwrap_or_default();
+        answer.connection = answer.echoed("connection").unwrap_or_default();
     }
+    answer
 }

@@ -7,17 +7,18 @@ use crate::at_every_door;
 use crate::bed::{Bed, Scheme, Site};
 use crate::curl::{Curl, sha256_of_file};
 use crate::proxy::Proxy;
+use crate::server::Server;
 
 const NAMES: [&str; 3] = ["1k.bin", "64k.bin", "10m.bin"];
 
 pub(crate) fn on_one_connection() {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     at_every_door(&bed, |site| arrive_intact(&bed, site));
 }
 
 /// Bytes go by another way through the proxy for each of its settings.
 pub(crate) fn spliced_or_not() {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     let upstream = bed.site(Scheme::Http).address.to_string();
     for splice in ["never", "always"] {
         let proxy = Proxy::start(&bed, &["--splice", splice, "--upstream", &upstream]);
@@ -49,7 +50,7 @@ fn arrive_intact(bed: &Bed, site: &Site) {
 
 pub(crate) fn one_gigabyte() {
     const MIB: u64 = 1024 * 1024;
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     let path = bed.file("1g.bin");
     let file = File::create(&path).expect("the bed's directory is writable");
     file.set_len(1024 * MIB).expect("a sparse file takes no room");

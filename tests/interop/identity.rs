@@ -7,19 +7,20 @@ use crate::at_every_door;
 use crate::bed::{ALICE, BOB, Bed, Site, User};
 use crate::curl::{Curl, Login};
 use crate::python::{Python, Session};
+use crate::server::Server;
 
 const ROUNDS: u32 = 10;
 const TRIES: u32 = 20;
 
 /// Alice and bob keep their connections and take turns on them, while visitors come and go.
-pub(crate) fn held_connections() {
-    let bed = Bed::start();
+pub(crate) fn held_connections(server: Server) {
+    let bed = Bed::start(server);
     let python = Python::start(&bed);
     at_every_door(&bed, |site| {
         for round in 0..ROUNDS {
             let (alice, bob) = (python.user(site, &ALICE), python.user(site, &BOB));
             for (user, session) in [(&ALICE, &alice), (&BOB, &bob), (&ALICE, &alice), (&BOB, &bob)] {
-                let reply = session.get("/auth/echo");
+                let reply = session.get(server.page());
                 assert_eq!(reply.user, user.ntlm_name(), "{site}: round {round}: the user: {reply:?}");
                 look(&python.visitor(site)).unwrap_or_else(|why| panic!("{site}: round {round}: {why}"));
             }
@@ -27,12 +28,13 @@ pub(crate) fn held_connections() {
     });
 }
 
-/// Clients of every kind log in at the same time, again and again.
-pub(crate) fn concurrent_clients() {
-    let bed = &Bed::start();
+/// Clients of every kind that the server knows log in at the same time, again and again.
+pub(crate) fn concurrent_clients(server: Server) {
+    let bed = &Bed::start(server);
+    let by_ticket = if server == Server::Apache { Login::Kerberos } else { Login::NegotiateNtlm };
     let clients = [
         Some((Login::Ntlm, &ALICE)),
-        Some((Login::Kerberos, &BOB)),
+        Some((by_ticket, &BOB)),
         Some((Login::NegotiateNtlm, &ALICE)),
         Some((Login::Ntlm, &BOB)),
         None,
@@ -58,7 +60,7 @@ fn come_and_go(bed: &Bed, site: &Site, client: Option<(Login, &User)>) -> Result
         Some((login, user)) => (curl.login(bed, login, user), login.name_of(user), 200),
         None => (curl, String::new(), 401),
     };
-    let run = curl.get(&["/auth/echo"; 3]);
+    let run = curl.get(&[site.server.page(); 3]);
     if run.each(|answer| (answer.user.as_str(), answer.status)) == [(name.as_str(), status); 3] {
         return Ok(());
     }
@@ -76,8 +78,8 @@ fn join(thread: ScopedJoinHandle<'_, Result<(), String>>) -> Result<(), String> 
 pub(crate) type Way = fn(&Bed, &Site) -> Result<(), String>;
 
 /// Looks for leaks in one way.
-pub(crate) fn no_leak(way: Way) {
-    let bed = Bed::start();
+pub(crate) fn no_leak(server: Server, way: Way) {
+    let bed = Bed::start(server);
     at_every_door(&bed, |site| way(&bed, site).unwrap_or_else(|why| panic!("{site}: {why}")));
 }
 
@@ -148,7 +150,7 @@ fn after_curl(bed: &Bed, site: &Site, login: Login) -> Result<(), String> {
     let python = Python::start(bed);
     for attempt in 0..TRIES {
         let visitor = visitor(&python, site, attempt);
-        let run = Curl::new(bed, site).login(bed, login, &ALICE).get(&["/auth/echo"; 3]);
+        let run = Curl::new(bed, site).login(bed, login, &ALICE).get(&[site.server.page(); 3]);
         let name = login.name_of(&ALICE);
         if run.each(|answer| &answer.user) != [&name; 3] {
             return Err(format!("alice could not log in: {:?}; curl: {}", run.answers, run.complaint));
@@ -162,20 +164,20 @@ fn after_curl(bed: &Bed, site: &Site, login: Login) -> Result<(), String> {
 fn visitor<'a>(python: &'a Python, site: &'a Site, attempt: u32) -> Session<'a> {
     let visitor = python.visitor(site);
     if attempt % 2 == 1 {
-        visitor.get("/1k.bin");
+        visitor.get(site.server.public_page());
     }
     visitor
 }
 
 fn log_in(alice: &Session<'_>) -> Result<(), String> {
-    let reply = alice.get("/auth/echo");
+    let reply = alice.get(alice.site.server.page());
     if reply.user == ALICE.ntlm_name() { Ok(()) } else { Err(format!("alice could not log in: {reply:?}")) }
 }
 
 /// A visitor asks twice for what only users may see.
 fn look(visitor: &Session<'_>) -> Result<(), String> {
     for _ in 0..2 {
-        let reply = visitor.get("/auth/echo");
+        let reply = visitor.get(visitor.site.server.page());
         if reply.statuses.contains(&200) {
             return Err(format!("LEAK: a visitor was answered as {}: {reply:?}", reply.user));
         }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::at_every_door;
 use crate::bed::{ALICE, BOB, Bed, IMPOSTOR, Scheme, Site, User};
 use crate::pooling;
+use crate::server::Server;
 
 /// What is measured: logins, or the requests of sessions.
 const SAMPLES: u64 = 40;
@@ -75,7 +76,7 @@ fn served(bed: &Bed, user: &User) -> usize {
 
 /// Alice and bob log in at the same time, and each answer is for the one whose connection it came on.
 pub(crate) fn own_names(auth: &str, scenario: Scenario) {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     let per_login = REQUESTS_PER_LOGIN.to_string();
     let what: &[&str] = match scenario {
         Scenario::Login => &["--scenario", "login"],
@@ -108,7 +109,7 @@ pub(crate) fn own_names(auth: &str, scenario: Scenario) {
 }
 
 pub(crate) fn refused(auth: &str) {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     at_every_door(&bed, |site| {
         let run = load(&bed, site, &[&IMPOSTOR], &["--auth", auth, "--scenario", "login", "--requests", "5"]);
         assert_eq!(run.exit_code, Some(1), "{site}: the exit code of an impostor's run: {}", run.said);
@@ -126,7 +127,7 @@ pub(crate) fn refused(auth: &str) {
 /// Alice logs in, leaves her connection in the pool, and bob is given it. One connection at a time: the pool then
 /// has just one, so that the parts of a login meet on it and it's certain who gets it next.
 pub(crate) fn leak_is_caught() {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     let proxy = pooling::start(&bed);
     let site = proxy.site(Scheme::Http);
     let options = "--auth ntlm --scenario session --connections 1 --threads 1 --requests 3";

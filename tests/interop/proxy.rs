@@ -10,12 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::bed::{Bed, Scheme, Site};
+use crate::server::Server;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running `iisplice proxy` with one listener, ended when this is dropped.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    server: Server,
     child: Child,
     log: PathBuf,
 }
@@ -42,7 +44,7 @@ impl Proxy {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {}: {error}", command.get_program().display()));
-        let mut proxy = Self { address, child, log };
+        let mut proxy = Self { address, server: bed.server, child, log };
         let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(address).is_err() {
             if let Some(status) = proxy.child.try_wait().expect("the child is ours") {
@@ -64,7 +66,7 @@ impl Proxy {
 
     /// The server behind it, and how it is reached.
     pub(crate) fn site_by(&self, scheme: Scheme, way: &'static str) -> Site {
-        Site { scheme, address: self.address, way }
+        Site { server: self.server, scheme, address: self.address, way }
     }
 }
 

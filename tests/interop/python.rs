@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
@@ -20,7 +21,7 @@ pub(crate) struct Python {
 pub(crate) struct Session<'a> {
     python: &'a Python,
     name: u32,
-    site: &'a Site,
+    pub(crate) site: &'a Site,
 }
 
 /// What a session got for a request.
@@ -32,8 +33,8 @@ pub(crate) struct Reply {
     pub(crate) statuses: Vec<u16>,
     /// Whom the server takes the client for; empty for nobody.
     pub(crate) user: String,
-    /// The port of the connection on which the server got the request.
-    pub(crate) port: String,
+    /// Which of the server's connections it came on, as curl's answers have it.
+    pub(crate) connection: String,
     /// Why there was no answer.
     pub(crate) error: Option<String>,
 }
@@ -81,8 +82,17 @@ impl Python {
 impl Session<'_> {
     /// Sends a request, and logs in when asked to.
     pub(crate) fn get(&self, path: &str) -> Reply {
-        let url = format!("{}://{}{path}", self.site.scheme, self.site.address);
-        self.python.call(&json!({"get": url, "session": self.name})).expect("Python is there")
+        self.python.call(&json!({"get": self.url(path), "session": self.name})).expect("Python is there")
+    }
+
+    /// Sends a file, and logs in when asked to; the answer's page goes into another.
+    pub(crate) fn post(&self, path: &str, body: &Path, page: &Path) -> Reply {
+        let request = json!({"post": self.url(path), "session": self.name, "body": body, "page": page});
+        self.python.call(&request).expect("Python is there")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.site.scheme, self.site.address)
     }
 }
 

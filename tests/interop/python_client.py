@@ -3,11 +3,13 @@
 Reads one JSON request a line and writes one JSON answer a line:
     {"open": NAME, "user": USER or null, "password": PASSWORD}
     {"get": URL, "session": NAME}
+    {"post": URL, "session": NAME, "body": FILE, "page": FILE for the answer}
     {"close": NAME}
 """
 
 import json
 import sys
+from pathlib import Path
 
 import requests
 from requests_ntlm import HttpNtlmAuth
@@ -27,17 +29,28 @@ def open_session(name, user, password):
     return {}
 
 
-def get(name, url):
+def send(name, method, url, body=None, page=None):
     try:
-        response = sessions[name].get(url, timeout=SECONDS)
+        response = sessions[name].request(method, url, data=body, timeout=SECONDS)
     # requests-ntlm raises PermissionError when the server offers no challenge.
     except (requests.RequestException, PermissionError) as error:
         return {"error": repr(error)}
+    if page:
+        Path(page).write_bytes(response.content)
+    user, connection = asked_by(response)
     return {
         "statuses": [r.status_code for r in (*response.history, response)],
-        "user": response.headers.get("X-User", ""),
-        "port": response.headers.get("X-Client-Port", ""),
+        "user": user,
+        "connection": connection,
     }
+
+
+def asked_by(response):
+    """Whom the server takes the client for, and on which connection: Apache's headers say it, or the mock's page."""
+    if response.headers.get("Content-Type") == "application/json":
+        page = response.json()
+        return page["user"], str(page["connection"])
+    return response.headers.get("X-User", ""), response.headers.get("X-Client-Port", "")
 
 
 def close(name):
@@ -50,7 +63,10 @@ for line in sys.stdin:
     if "open" in request:
         answer = open_session(request["open"], request["user"], request["password"])
     elif "get" in request:
-        answer = get(request["session"], request["get"])
+        answer = send(request["session"], "GET", request["get"])
+    elif "post" in request:
+        body = Path(request["body"]).read_bytes()
+        answer = send(request["session"], "POST", request["post"], body, request["page"])
     else:
         answer = close(request["close"])
     print(json.dumps(answer), flush=True)

@@ -7,12 +7,13 @@ use socket2::{Domain, Socket, Type};
 use crate::bed::{ALICE, Bed, Scheme, Site};
 use crate::curl::{Answer, Curl, Login};
 use crate::proxy::Proxy;
+use crate::server::Server;
 
 /// Where the client is in the tests of PROXY headers: unlike any address that a proxy connects from.
 const CLIENT: &str = "127.0.0.77";
 
 pub(crate) fn dead_one_is_passed_over() {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     // A port that is taken, where nobody listens.
     let dead = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
     dead.bind(&SocketAddr::new(bed.proxy_protocol.ip(), 0).into()).expect("a port is free");
@@ -30,16 +31,15 @@ pub(crate) fn dead_one_is_passed_over() {
 }
 
 pub(crate) fn server_sees_the_client(version: &str) {
-    let bed = Bed::start();
-    let control =
-        Site { scheme: Scheme::Http, address: bed.proxy_protocol, way: "directly (control, no proxy)" };
+    let bed = Bed::start(Server::Apache);
+    let control = Site { address: bed.proxy_protocol, ..bed.site(Scheme::Http) };
     client_is_seen(&bed, &control, &["--haproxy-protocol"]);
     let proxy = Proxy::start(&bed, &["--send-proxy", version, "--upstream", &bed.proxy_protocol.to_string()]);
     client_is_seen(&bed, &proxy.site(Scheme::Http), &[]);
 }
 
 pub(crate) fn header_from_curl() {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     for scheme in [Scheme::Http, Scheme::Https] {
         let proxy =
             Proxy::start(&bed, &["--accept-proxy", "--upstream", &bed.site(scheme).address.to_string()]);
@@ -48,7 +48,7 @@ pub(crate) fn header_from_curl() {
 }
 
 pub(crate) fn behind_two_proxies() {
-    let bed = Bed::start();
+    let bed = Bed::start(Server::Apache);
     let upstream = bed.proxy_protocol.to_string();
     let inner = Proxy::start(&bed, &["--accept-proxy", "--send-proxy", "v2", "--upstream", &upstream]);
     for version in ["v1", "v2"] {
