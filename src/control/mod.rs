@@ -88,6 +88,11 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Nobody is there yet to read the access log.
+    #[error(
+        "--access-log {0} is a FIFO that nobody reads; start its reader before the proxy, or give a file, - or off"
+    )]
+    UnreadAccessLog(LogTarget),
     /// What this host does not allow: an address, `io_uring`.
     #[error(transparent)]
     Proxy(#[from] proxy::Error),
@@ -104,7 +109,9 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::AccessLog { .. } => ExitCode::from(2),
-            Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => ExitCode::FAILURE,
+            Self::UnreadAccessLog(_) | Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }

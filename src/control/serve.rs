@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::log_writer::LogWriter;
+use super::log_writer::{LogWriter, NoLog};
 use super::logins;
 use super::signals::Signals;
 use super::start_up::StartUp;
@@ -38,12 +38,10 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let log = access_log
         .map(|log| {
             let names = Names::new(addresses, &settings.upstreams);
-            LogWriter::start(&log, names).map_err(|source| {
-                if uring::is_out_of_descriptors(&source) {
-                    Error::Resource(source)
-                } else {
-                    Error::AccessLog { target: log.target, source }
-                }
+            LogWriter::start(&log, names).map_err(|why| match why {
+                NoLog::Unread => Error::UnreadAccessLog(log.target),
+                NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
+                NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
             })
         })
         .transpose()?;
