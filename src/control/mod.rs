@@ -48,7 +48,12 @@ pub struct Plan {
     pub certificates: Option<(Termination, Terminated)>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
+    /// How many of them sessions cannot have.
+    pub descriptors_reserved: u64,
 }
+
+/// Its two sockets.
+pub const DESCRIPTORS_A_SESSION: u64 = 2;
 
 /// The access log as the operator wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
