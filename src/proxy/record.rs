@@ -121,6 +121,8 @@ pub enum End {
     NoRoute,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
+    /// HTTP mode: the proxy was stopping, and no request was under way.
+    Drained,
     /// The proxy was stopping and the drain time-out was over.
     Drain,
 }
@@ -146,6 +148,7 @@ impl End {
             Self::HelloTimeout => "hello-timeout",
             Self::NoRoute => "no-route",
             Self::LocalLimit => "local-limit",
+            Self::Drained => "drained",
             Self::Drain => "drain",
         }
     }
