@@ -31,6 +31,7 @@ pub mod signals;
 pub mod start_up;
 pub mod supervise;
 pub mod tls;
+mod totals;
 
 pub use serve::serve;
 pub(crate) use serve::{Workers, start_workers};

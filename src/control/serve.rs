@@ -10,6 +10,7 @@ use super::signals::Signals;
 use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
 use super::tls::{Comparison, Terminated, Termination};
+use super::totals::Totals;
 use super::{DESCRIPTORS_A_SESSION, Error, Plan};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
@@ -109,10 +110,13 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     if let Some(summary) = logins::summary(&counters) {
         tracing::info!("logins seen: {summary}");
     }
+    let totals = Totals { counters: &counters, has_requests: matches!(settings.mode, Mode::Http(_)) };
     let drained_ms = asked.map_or(0, |asked| asked.elapsed().as_millis());
     match end? {
-        End::Drained => tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended"),
-        End::AtOnce => tracing::info!(drained_ms, "stopped at once"),
+        End::Drained => {
+            tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended; {totals}");
+        }
+        End::AtOnce => tracing::info!(drained_ms, "stopped at once; ended before: {totals}"),
     }
     Ok(())
 }

@@ -171,6 +171,7 @@ async fn refuse(
     let reply = refusal.reply(&request_id);
     log.refused(exchange, status, &reply);
     if client.send_all(reply.as_bytes()).await.is_ok() {
+        session.meter().sent(Side::Client, reply.len(), session.worker().ring.now());
         part(&session.worker().ring, client).await;
     }
     refusal.end()
