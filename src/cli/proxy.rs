@@ -14,7 +14,7 @@ use super::Error;
 use super::address::Unresolved;
 use super::quantity::{OrOff, duration, number, or_off, power_of_two, size};
 use crate::control::limits::Host;
-use crate::control::{AccessLog, LogTarget, Plan};
+use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Settings, Splice, Tcp, WorkerSettings};
@@ -225,7 +225,7 @@ impl ProxyArgs {
             None => (None, None),
             Some((files, terminated, client_tls)) => (Some((files, terminated)), Some(client_tls)),
         };
-        let workers = self.workers(host, listeners.len())?;
+        let (workers, descriptors_reserved) = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
         let is_combined = matches!(self.log_format, LogFormat::Combined);
         let mode = self.http.mode()?;
@@ -263,11 +263,13 @@ impl ProxyArgs {
             mode,
             drain_timeout: self.drain_timeout,
         };
-        Ok(Plan { settings, workers, access_log, certificates, descriptors_max: host.descriptors_max })
+        let descriptors_max = host.descriptors_max;
+        Ok(Plan { settings, workers, access_log, certificates, descriptors_max, descriptors_reserved })
     }
 
-    /// How many workers there are, where each runs, and its share of the connections.
-    fn workers(&self, host: &Host, listeners: usize) -> Result<Vec<WorkerSettings>, Error> {
+    /// How many workers there are, where each runs, and its share of the connections; and how many descriptors
+    /// connections cannot have.
+    fn workers(&self, host: &Host, listeners: usize) -> Result<(Vec<WorkerSettings>, u64), Error> {
         let asked = self.max_connections.map(|number| number as usize);
         let number = match (self.workers, asked) {
             (Some(workers), Some(sessions_max)) if workers as usize > sessions_max => {
@@ -278,11 +280,12 @@ impl ProxyArgs {
             (None, None) => host.cpus.len(),
         };
         let pipes = if matches!(self.splice, WhenToSplice::Never) { 0 } else { self.pipes as u16 };
+        let reserved = descriptors_reserved(number, listeners, pipes);
         let sessions_max = match asked {
             Some(sessions_max) => sessions_max,
-            None => sessions_that_fit(host.descriptors_max, number, listeners, pipes)?,
+            None => sessions_that_fit(host.descriptors_max, reserved, number)?,
         };
-        Ok((0..number)
+        let workers = (0..number)
             .map(|nth| WorkerSettings {
                 cpu: (!self.no_pin).then(|| host.cpus[nth % host.cpus.len()]),
                 sessions_max: sessions_max / number + usize::from(nth < sessions_max % number),
@@ -293,7 +296,8 @@ impl ProxyArgs {
                 ring_entries: self.ring_entries,
                 spin: self.spin,
             })
-            .collect())
+            .collect();
+        Ok((workers, reserved))
     }
 
     fn access_log(&self) -> Option<AccessLog> {
@@ -335,11 +339,15 @@ fn listeners(written: &[Unresolved]) -> Result<Vec<crate::uring::Address>, Error
     Ok(listeners)
 }
 
-/// Two descriptors a session, of what listeners, rings and pipes leave; at least one session a worker.
-fn sessions_that_fit(limit: u64, workers: usize, listeners: usize, pipes: u16) -> Result<usize, Error> {
+/// What listeners, rings and pipes take.
+fn descriptors_reserved(workers: usize, listeners: usize, pipes: u16) -> u64 {
     let per_worker = listeners as u64 + WORKER_DESCRIPTORS_RESERVED + 2 * u64::from(pipes);
-    let reserved = DESCRIPTORS_RESERVED + workers as u64 * per_worker;
-    let sessions = limit.saturating_sub(reserved) / 2;
+    DESCRIPTORS_RESERVED + workers as u64 * per_worker
+}
+
+/// Two descriptors a session, of what is left; at least one session a worker.
+fn sessions_that_fit(limit: u64, reserved: u64, workers: usize) -> Result<usize, Error> {
+    let sessions = limit.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
     if sessions < workers as u64 {
         return Err(Error::Descriptors { limit, reserved });
     }

@@ -10,12 +10,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::{AccessLog, LogTarget};
 use crate::proxy::access_log::{self, Entry, Format, LogSender, Names};
@@ -40,14 +43,17 @@ impl LogWriter {
     /// Opens the target and starts the thread.
     ///
     /// # Errors
-    /// As open(2), or no thread.
-    pub fn start(log: &AccessLog, names: Names) -> io::Result<Self> {
+    /// As open(2), a FIFO that nobody reads, or no thread.
+    pub fn start(log: &AccessLog, names: Names) -> Result<Self, NoLog> {
         let (output, path): (Box<dyn Write + Send>, _) = match &log.target {
             // Not std's, which holds back what does not end with a line feed and locks.
-            LogTarget::Stdout => (Box::new(File::from(nix::unistd::dup(io::stdout())?)), None),
+            LogTarget::Stdout => {
+                let copy = nix::unistd::dup(io::stdout()).map_err(io::Error::from)?;
+                (Box::new(File::from(copy)), None)
+            }
             LogTarget::File(path) => (Box::new(open(path)?), Some(path.clone())),
         };
-        Self::spawn(output, path, log.format, names)
+        Ok(Self::spawn(output, path, log.format, names)?)
     }
 
     fn spawn(
@@ -96,8 +102,27 @@ impl LogWriter {
     }
 }
 
-fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+/// Why there is nothing to write to.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLog {
+    /// Opening a FIFO waits for its other end (fifo(7)), and nobody knows for how long.
+    #[error("it is a FIFO that nobody reads")]
+    Unread,
+    /// Whatever else.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
+/// Opens without waiting for anybody. Writes may wait: only this thread does them, and what a reader is too slow for
+/// is kept for it as long as there is room.
+fn open(path: &Path) -> Result<File, NoLog> {
+    let opened = OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| {
+        let is_fifo = || path.metadata().is_ok_and(|found| found.file_type().is_fifo());
+        if error.raw_os_error() == Some(libc::ENXIO) && is_fifo() { NoLog::Unread } else { error.into() }
+    })?;
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND)).map_err(io::Error::from)?;
+    Ok(file)
 }
 
 struct Writer {

@@ -31,6 +31,7 @@ pub mod signals;
 pub mod start_up;
 pub mod supervise;
 pub mod tls;
+mod totals;
 
 pub use serve::serve;
 pub(crate) use serve::{Workers, start_workers};
@@ -48,7 +49,12 @@ pub struct Plan {
     pub certificates: Option<(Termination, Terminated)>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
+    /// How many of them sessions cannot have.
+    pub descriptors_reserved: u64,
 }
+
+/// Its two sockets.
+pub const DESCRIPTORS_A_SESSION: u64 = 2;
 
 /// The access log as the operator wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +94,11 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Nobody is there yet to read the access log.
+    #[error(
+        "--access-log {0} is a FIFO that nobody reads; start its reader before the proxy, or give a file, - or off"
+    )]
+    UnreadAccessLog(LogTarget),
     /// What this host does not allow: an address, `io_uring`.
     #[error(transparent)]
     Proxy(#[from] proxy::Error),
@@ -104,7 +115,9 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::AccessLog { .. } => ExitCode::from(2),
-            Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => ExitCode::FAILURE,
+            Self::UnreadAccessLog(_) | Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }

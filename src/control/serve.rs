@@ -4,13 +4,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::log_writer::LogWriter;
+use super::log_writer::{LogWriter, NoLog};
 use super::logins;
 use super::signals::Signals;
 use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
 use super::tls::{Comparison, Terminated, Termination};
-use super::{Error, Plan};
+use super::totals::Totals;
+use super::{DESCRIPTORS_A_SESSION, Error, Plan};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
 use crate::proxy::counters::Counters;
@@ -28,7 +29,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// What this host does not allow, or the first failure of a worker.
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
-    let Plan { settings, workers, access_log, certificates, descriptors_max } = plan;
+    let Plan { settings, workers, access_log, certificates, descriptors_max, descriptors_reserved } = plan;
     let settings = Arc::new(settings);
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
@@ -38,12 +39,10 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let log = access_log
         .map(|log| {
             let names = Names::new(addresses, &settings.upstreams);
-            LogWriter::start(&log, names).map_err(|source| {
-                if uring::is_out_of_descriptors(&source) {
-                    Error::Resource(source)
-                } else {
-                    Error::AccessLog { target: log.target, source }
-                }
+            LogWriter::start(&log, names).map_err(|why| match why {
+                NoLog::Unread => Error::UnreadAccessLog(log.target),
+                NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
+                NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
             })
         })
         .transpose()?;
@@ -58,6 +57,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
+    say_if_descriptors_run_out(&workers, descriptors_max, descriptors_reserved);
     if settings.send_proxy.is_some() {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
@@ -110,12 +110,29 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     if let Some(summary) = logins::summary(&counters) {
         tracing::info!("logins seen: {summary}");
     }
+    let totals = Totals { counters: &counters, has_requests: matches!(settings.mode, Mode::Http(_)) };
     let drained_ms = asked.map_or(0, |asked| asked.elapsed().as_millis());
     match end? {
-        End::Drained => tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended"),
-        End::AtOnce => tracing::info!(drained_ms, "stopped at once"),
+        End::Drained => {
+            tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended; {totals}");
+        }
+        End::AtOnce => tracing::info!(drained_ms, "stopped at once; ended before: {totals}"),
     }
     Ok(())
+}
+
+/// Accepting pauses when they do, so that this is no error; but it is hardly what was meant.
+fn say_if_descriptors_run_out(workers: &[WorkerSettings], descriptors_max: u64, reserved: u64) {
+    let sessions_max: u64 = workers.iter().map(|worker| worker.sessions_max as u64).sum();
+    let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
+    if wanted > descriptors_max {
+        let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
+        tracing::warn!(
+            "--max-connections {sessions_max} needs {wanted} descriptors; the limit of {descriptors_max} is enough for \
+             {fitting} connections, and accepting pauses when it is reached: raise the limit to {wanted} \
+             (LimitNOFILE=, ulimit -n), or lower --max-connections"
+        );
+    }
 }
 
 /// Reads certificates and keys again, for connections to come. What cannot be used changes nothing.

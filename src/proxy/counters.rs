@@ -1,15 +1,22 @@
-//! What a worker counts, for whoever reads it from another thread: logins, the legs of logins, and signs of trouble.
+//! What a worker counts, for whoever reads it from another thread: sessions and what went through them, requests, logins,
+//! the legs of logins, and signs of trouble.
 //!
 //! One thread writes each of them, so that counting is a load and a store; sums over workers are made by readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::record::End;
 use crate::protocol::login::{Leg, Mechanism, Symptom};
 
 /// The counters of one worker.
 #[derive(Debug)]
 pub struct Counters {
+    /// By how they ended.
+    sessions: [Counter; End::ALL.len()],
+    upstream_bytes: Counter,
+    client_bytes: Counter,
+    requests: Counter,
     logins: [Counter; Mechanism::ALL.len()],
     legs: [Histogram; Leg::ALL.len()],
     /// By upstream.
@@ -20,7 +27,35 @@ impl Counters {
     /// All zero, for so many upstreams.
     pub fn new(upstreams: usize) -> Self {
         let symptoms = (0..upstreams).map(|_| Default::default()).collect();
-        Self { logins: Default::default(), legs: Default::default(), symptoms }
+        Self {
+            sessions: Default::default(),
+            upstream_bytes: Counter::default(),
+            client_bytes: Counter::default(),
+            requests: Counter::default(),
+            logins: Default::default(),
+            legs: Default::default(),
+            symptoms,
+        }
+    }
+
+    /// Sessions that ended like this.
+    pub fn sessions(&self, end: End) -> &Counter {
+        &self.sessions[end as usize]
+    }
+
+    /// Bytes that went from clients to upstreams, in sessions that have ended.
+    pub fn upstream_bytes(&self) -> &Counter {
+        &self.upstream_bytes
+    }
+
+    /// Bytes that went from upstreams to clients, in sessions that have ended.
+    pub fn client_bytes(&self) -> &Counter {
+        &self.client_bytes
+    }
+
+    /// Requests that were answered, or could not be.
+    pub fn requests(&self) -> &Counter {
+        &self.requests
     }
 
     /// Logins that were accepted.
@@ -52,8 +87,13 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// One more; only its own thread may.
-    pub(super) fn increase(&self) {
-        self.0.store(self.get() + 1, Ordering::Relaxed);
+    pub(crate) fn increase(&self) {
+        self.add(1);
+    }
+
+    /// So many more; only its own thread may.
+    pub(crate) fn add(&self, number: u64) {
+        self.0.store(self.get() + number, Ordering::Relaxed);
     }
 
     /// So far.

@@ -20,6 +20,7 @@ mod client_header;
 mod connection;
 pub mod counters;
 mod direction;
+mod drain;
 mod http;
 mod listener;
 mod meter;

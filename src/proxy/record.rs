@@ -121,11 +121,36 @@ pub enum End {
     NoRoute,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
+    /// HTTP mode: the proxy was stopping, and no request was under way.
+    Drained,
     /// The proxy was stopping and the drain time-out was over.
     Drain,
 }
 
 impl End {
+    /// All of them, in the order of their numbers (`as usize`).
+    pub const ALL: [Self; 19] = [
+        Self::ClientClose,
+        Self::UpstreamClose,
+        Self::ClientReset,
+        Self::UpstreamReset,
+        Self::ClientLeft,
+        Self::Idle,
+        Self::Refused,
+        Self::ConnectTimeout,
+        Self::ProxyHeader,
+        Self::BadRequest,
+        Self::BadReply,
+        Self::IdentityChange,
+        Self::TlsClient,
+        Self::TlsUpstream,
+        Self::HelloTimeout,
+        Self::NoRoute,
+        Self::LocalLimit,
+        Self::Drained,
+        Self::Drain,
+    ];
+
     /// The word in the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -146,7 +171,20 @@ impl End {
             Self::HelloTimeout => "hello-timeout",
             Self::NoRoute => "no-route",
             Self::LocalLimit => "local-limit",
+            Self::Drained => "drained",
             Self::Drain => "drain",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_is_where_its_number_says() {
+        for (number, end) in End::ALL.into_iter().enumerate() {
+            assert_eq!(end as usize, number, "{}", end.as_str());
         }
     }
 }

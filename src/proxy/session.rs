@@ -288,6 +288,10 @@ pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let counters = &self.worker.counters;
+        counters.sessions(self.end.get()).increase();
+        counters.upstream_bytes().add(self.meter.upstream_bytes.get());
+        counters.client_bytes().add(self.meter.client_bytes.get());
         if matches!(self.worker.settings.mode, Mode::Http(_)) {
             // The log has had a line for each request.
             tracing::debug!(

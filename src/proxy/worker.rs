@@ -14,6 +14,7 @@ use rustls::client::Resumption;
 use super::Error;
 use super::access_log::LogSender;
 use super::counters::Counters;
+use super::drain::{Begun, Drain};
 use super::listener;
 use super::settings::{Settings, WorkerSettings};
 use super::stop::Stop;
@@ -91,7 +92,7 @@ pub(super) struct Worker {
     next_id: Cell<u64>,
     sessions: Cell<usize>,
     sessions_max: usize,
-    draining: Cell<bool>,
+    drain: Drain,
     /// Sessions that have no descriptor for their upstream, and wait for one.
     pub(super) descriptors_wanted: Cell<usize>,
     /// Listeners that still accept.
@@ -122,7 +123,7 @@ impl Worker {
             next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),
             sessions_max,
-            draining: Cell::new(false),
+            drain: Drain::default(),
             descriptors_wanted: Cell::new(0),
             accepting: Cell::new(0),
             changed: Notify::default(),
@@ -145,8 +146,7 @@ impl Worker {
     /// Accepts whoever waits already, and nobody after that; ends everything when that is through, or when the time
     /// for it is over.
     pub(super) async fn drain_and_end(&self) {
-        self.draining.set(true);
-        self.changed.notify();
+        self.drain.begin();
         or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;
         self.ring.end_tasks();
     }
@@ -157,12 +157,12 @@ impl Worker {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.drain.has_begun()
     }
 
     /// Completes when draining has begun.
-    pub(super) async fn draining(&self) {
-        self.changed.until(|| self.draining.get()).await;
+    pub(super) fn draining(&self) -> Begun<'_> {
+        self.drain.begun()
     }
 
     /// Completes when nobody is served or accepted any more.
@@ -211,7 +211,7 @@ impl Drop for Seat {
         let sessions = self.0.sessions.get();
         self.0.sessions.set(sessions - 1);
         // Otherwise nobody waits for it.
-        if sessions == self.0.sessions_max || self.0.draining.get() {
+        if sessions == self.0.sessions_max || self.0.is_draining() {
             self.0.changed.notify();
         }
     }

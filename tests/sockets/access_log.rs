@@ -1,8 +1,9 @@
 //! The access log: its fields in both formats, where it goes, and that nobody waits for it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -149,6 +150,72 @@ fn one_that_nobody_reads_stops_nobody_and_what_it_lost_is_said() {
         let read = read_all();
         read < SESSIONS && read + said_lost() == SESSIONS
     });
+}
+
+/// Makes a FIFO and opens the end that is read, which never waits for the other one (fifo(7)).
+fn fifo(path: &Path) -> BufReader<File> {
+    nix::unistd::mkfifo(path, Mode::S_IRWXU).expect("the directory is ours");
+    reader(path)
+}
+
+fn reader(path: &Path) -> BufReader<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+    BufReader::new(options.open(path).expect("it was made"))
+}
+
+/// Waits for a line.
+fn expect_line(reader: &mut impl BufRead) {
+    let mut line = String::new();
+    wait_until("a line to come out of the FIFO", || match reader.read_line(&mut line) {
+        Ok(_) => line.ends_with('\n'),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("the FIFO cannot be read: {error}"),
+    });
+    assert!(line.ends_with("end=client-close\n"), "{line}");
+}
+
+#[test]
+fn a_reader_that_goes_away_costs_lines_until_another_one_comes() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("fifo");
+    let mut first_reader = fifo(&path);
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags(&format!("--access-log {}", path.display())).start();
+    drop(pair(&proxy, &server));
+    expect_line(&mut first_reader);
+    drop(first_reader);
+    drop(pair(&proxy, &server));
+    let said = proxy.wait_to_say("lines were dropped");
+    assert!(said.contains("lines=1") && said.contains("Broken pipe"), "{said}");
+    let mut second_reader = reader(&path);
+    drop(pair(&proxy, &server));
+    expect_line(&mut second_reader);
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_is_not_waited_for_on_sigusr1() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let (path, moved) = (directory.path().join("log"), directory.path().join("log.1"));
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags(&format!("--access-log {}", path.display())).start();
+    let old_has_lines = |count| fs::read_to_string(&moved).is_ok_and(|log| log.lines().count() == count);
+    fs::rename(&path, &moved).expect("the directory is ours");
+    drop(fifo(&path));
+    proxy.signal(Signal::SIGUSR1);
+    let said = proxy.wait_to_say("access log not opened anew");
+    assert!(said.contains("a FIFO that nobody reads"), "{said}");
+    drop(pair(&proxy, &server));
+    wait_until("the next line to go to the old file", || old_has_lines(1));
+
+    let mut reader = reader(&path);
+    proxy.signal(Signal::SIGUSR1);
+    proxy.wait_to_say("access log opened anew");
+    drop(pair(&proxy, &server));
+    expect_line(&mut reader);
+    assert!(old_has_lines(1), "the old file is left alone");
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
 }
 
 fn number_after(line: &str, name: &str) -> usize {

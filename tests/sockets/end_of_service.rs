@@ -42,6 +42,89 @@ fn after_sigint_sessions_finish_and_nobody_new_is_taken() {
     sessions_finish_after(Signal::SIGINT);
 }
 
+/// What the last line says, behind `text`.
+fn sum_of(proxy: &Proxy, text: &str) -> String {
+    let line = proxy.wait_to_say(text);
+    let (_, sum) = line.split_once(text).expect("it was found by this");
+    sum.to_owned()
+}
+
+#[test]
+fn the_last_line_sums_up_all_workers() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--workers 2 --no-pin --drain-timeout 300ms").start();
+    for _ in 0..10 {
+        // The words of a pair, and no more.
+        drop(pair(&proxy, &server));
+    }
+    let (client, upstream) = pair(&proxy, &server);
+    upstream.finish();
+    client.expect_end();
+    drop((client, upstream));
+    let records = proxy.records(11);
+    let words = |name| records.iter().map(|record| record.bytes(name)).sum::<u64>();
+    let cut = pair(&proxy, &server);
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    drop(cut);
+    let (up, down) = (words("to_upstream_bytes") + 8, words("to_client_bytes") + 6);
+    let sum = sum_of(&proxy, "stopped: every connection has ended; ");
+    let expected = format!(
+        "connections=12 to_upstream_bytes={up} to_client_bytes={down} client-close=10 upstream-close=1 drain=1 "
+    );
+    assert!(sum.starts_with(&expected), "expected {expected:?} in: {sum}");
+    assert!(sum.contains("log_lines_dropped=0"), "{sum}");
+}
+
+#[test]
+fn an_end_at_once_sums_up_what_had_ended() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
+    drop(pair(&proxy, &server));
+    proxy.records(1);
+    let _open = pair(&proxy, &server);
+    proxy.signal(Signal::SIGTERM);
+    proxy.wait_to_say("signal taken");
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    let sum = sum_of(&proxy, "stopped at once; ended before: ");
+    assert!(sum.starts_with("connections=1 to_upstream_bytes=8 to_client_bytes=6 client-close=1 "), "{sum}");
+}
+
+#[test]
+fn in_http_mode_the_last_line_counts_requests() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--mode http --forwarded off").start();
+    let client = Peer::connect(proxy.address());
+    let request = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    client.send(request);
+    let upstream = server.accept();
+    for turn in 0..3 {
+        if turn > 0 {
+            client.send(request);
+        }
+        upstream.expect(request);
+        upstream.send(reply);
+        client.expect(reply);
+    }
+    drop((client, upstream));
+    let refused = Peer::connect(proxy.address());
+    refused.send(b"GET / HTTP/1.1\r\n\r\n");
+    let mut page_bytes = 0;
+    while let Ok(1) = refused.receive(&mut [0]) {
+        page_bytes += 1;
+    }
+    drop(refused);
+    proxy.wait_until_idle();
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    let sum = sum_of(&proxy, "stopped: every connection has ended; ");
+    let (up, down) = (3 * request.len(), 3 * reply.len() + page_bytes);
+    let expected = format!("connections=2 requests=4 to_upstream_bytes={up} to_client_bytes={down} ");
+    assert!(sum.starts_with(&expected) && sum.contains(" client-close=1 bad-request=1 "), "{sum}");
+}
+
 #[test]
 fn without_sessions_it_ends_at_once() {
     let mut proxy = Launch::to("127.0.0.1:9").flags("--drain-timeout 1h").start();

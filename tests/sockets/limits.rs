@@ -1,5 +1,7 @@
 //! What one direction may hold, and how many sessions are served at once.
 
+use nix::sys::signal::Signal;
+
 use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, receive_pattern, send_pattern, stuff_all};
 
 const MIB: u64 = 1 << 20;
@@ -102,6 +104,30 @@ fn a_stalled_direction_holds_one_pipe_and_leaves_the_others() {
     let spliced = proxy.record().number("spliced");
     assert!(spliced > 0.5, "the second pipe was to carry most of it, not {spliced}");
     resume(&stalled);
+}
+
+#[test]
+fn more_connections_than_descriptors_allow_is_a_warning() {
+    // 41 are for the process, its worker and its listener.
+    for (connections, is_too_many) in [("100", true), ("80", true), ("79", false)] {
+        let server = Server::v4();
+        let mut proxy = Launch::to(server.address())
+            .flags("--splice never --max-connections")
+            .flags(connections)
+            .descriptors_max(200)
+            .start();
+        pair(&proxy, &server);
+        proxy.signal(Signal::SIGTERM);
+        assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+        proxy.wait_to_say("stopped");
+        let said = proxy.said("--max-connections");
+        assert_eq!(said.len(), usize::from(is_too_many), "warnings (left): {said:?}");
+        assert!(proxy.said(&format!("connections_max={connections}")).len() == 1, "it is used all the same");
+        let needed = if connections == "100" { "raise the limit to 241" } else { "raise the limit to 201" };
+        for part in ["WARN", "200 is enough for 79 connections", needed, "LimitNOFILE=, ulimit -n"] {
+            assert!(said.iter().all(|line| line.contains(part)), "expected {part:?} in: {said:?}");
+        }
+    }
 }
 
 #[test]

@@ -127,6 +127,23 @@ fn an_access_log_that_cannot_be_written() {
 }
 
 #[test]
+fn an_access_log_that_is_a_fifo_without_a_reader() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the directory is ours");
+    let launch = Launch::to("127.0.0.1:9").flags(&format!("--access-log {}", path.display()));
+    expect_complaint(
+        launch,
+        &[
+            "--access-log",
+            path.to_str().expect("text"),
+            "a FIFO that nobody reads",
+            "start its reader before",
+        ],
+    );
+}
+
+#[test]
 fn too_few_descriptors() {
     expect_complaint(
         Launch::to("127.0.0.1:9").flags("--max-connections 10").descriptors_max(6),

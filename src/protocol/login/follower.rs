@@ -11,6 +11,8 @@ use super::{Leg, Mechanism, Step, Symptom};
 pub struct Follower {
     /// A Type 2 was the last reply.
     is_type3_due: bool,
+    /// A message of a login was the last reply, and the next one is the client's.
+    is_within_login: bool,
     login: Option<Login>,
 }
 
@@ -125,6 +127,11 @@ impl Follower {
         self.login.as_ref().map(|login| login.mechanism)
     }
 
+    /// Whether the client has to answer a message of its login, on this connection: its end would be the login's.
+    pub fn is_within_login(&self) -> bool {
+        self.is_within_login
+    }
+
     /// A request got this reply, whose head came at `now`. Replies are told in their order, which is that of the requests.
     pub fn answered<'a>(
         &mut self,
@@ -133,12 +140,14 @@ impl Follower {
         now: Instant,
     ) -> Exchange {
         let was_type3_due = std::mem::take(&mut self.is_type3_due);
+        self.is_within_login = false;
         let took = now.saturating_duration_since(asked.at);
         let Reply { status, www_authenticate, persistent_auth, closes } = reply;
         if status != 401 && asked.presented == Presented::Nothing {
             return Exchange::new(Step::None);
         }
         let challenge = if status == 401 { Challenge::of(www_authenticate) } else { Challenge::None };
+        self.is_within_login = challenge >= Challenge::Token && !closes;
         match asked.presented {
             Presented::Nothing => self.challenged(challenge, took),
             Presented::Type1(mechanism) => self.type1(mechanism, challenge, closes, took),

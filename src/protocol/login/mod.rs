@@ -1,7 +1,8 @@
 //! The Windows Authentication of one connection, followed from outside by the heads that go by (RFC 4559, MS-NTHT).
 //!
 //! This is for seeing only: an access log, histograms, and saying why a site answers 401 over and over. Nothing may
-//! depend on it for keeping users apart: whatever it does not understand is [`Step::Other`], never an error.
+//! depend on it for keeping users apart: whatever it does not understand is [`Step::Other`], never an error. A proxy that
+//! stops may ask it when not to: [`Follower::is_within_login`].
 //!
 //! ```text
 //! request  --Asked::new-------->  Asked     what the request brings, and when; goes with the exchange

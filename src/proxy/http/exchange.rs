@@ -7,8 +7,11 @@
 //!
 //! Both run at once, since a reply may come before its request is through. A request that waits behind another one
 //! (pipelining) stays in the client's socket. Nothing is ever sent a second time.
+//!
+//! While the worker drains, the present request is the last: its reply says so, and between two requests the connections
+//! end. But never within a login, which has to go on where it began.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -41,6 +44,8 @@ pub(super) enum Finish {
     UpstreamClosed,
     /// This side said that the message which is through now was the last.
     Closing { by: Side },
+    /// The worker drains, and no request is under way.
+    Drained,
     /// Both change to another protocol.
     Tunnel,
     /// An answer of our own is due, and then the end.
@@ -61,6 +66,8 @@ pub(super) struct Exchanges<'a> {
     log: &'a Log<'a>,
     /// The request whose reply is not through.
     current: RefCell<Option<Exchange>>,
+    /// The client was told, by us, that its present request is the last.
+    is_last: Cell<bool>,
 }
 
 impl<'a> Exchanges<'a> {
@@ -70,7 +77,7 @@ impl<'a> Exchanges<'a> {
         watch: &'a Watch<'a>,
         log: &'a Log<'a>,
     ) -> Self {
-        Self { relay, requests, watch, log, current: RefCell::new(None) }
+        Self { relay, requests, watch, log, current: RefCell::new(None), is_last: Cell::new(false) }
     }
 
     /// The request whose reply was not through when [`run`](Self::run) ended.
@@ -130,12 +137,24 @@ impl<'a> Exchanges<'a> {
                 Err(broken) => return Err(broken),
             }
             self.reply_through().await?;
-            request = match self.requests.next().await.map_err(|error| (Side::Client, error))? {
+            if self.is_last.get() {
+                return Ok(Finish::Drained);
+            }
+            request = match self.requests.next(self.drained()).await.map_err(|error| (Side::Client, error))? {
                 Next::Request(next) => next,
                 Next::End => return Ok(Finish::ClientClosed),
+                Next::Stop => return Ok(Finish::Drained),
                 Next::Refused(refusal) => return Ok(Finish::Refused(refusal)),
             };
         }
+    }
+
+    /// Completes when the worker drains, between two requests which are not those of one login.
+    async fn drained(&self) {
+        if self.watch.is_within_login() {
+            pending::<()>().await;
+        }
+        self.requests.worker.draining().await;
     }
 
     /// Completes when no reply is due; fails when the client dies meanwhile.
@@ -179,6 +198,8 @@ impl<'a> Exchanges<'a> {
             }
             match reply.then {
                 Then::Next => {}
+                // When its request is through as well.
+                Then::End => self.is_last.set(true),
                 Then::Tunnel => return Ok(Finish::Tunnel),
                 Then::Close { by } => return Ok(Finish::Closing { by }),
             }
@@ -245,12 +266,24 @@ impl<'a> Exchanges<'a> {
             return Err(Refusal::Reply("it changes to another protocol unasked".to_owned()));
         }
         let is_interim = head.is_interim();
-        let then = match (head.status, exchange.keep_alive, head.keep_alive) {
+        let mut then = match (head.status, exchange.keep_alive, head.keep_alive) {
             (101, ..) => Then::Tunnel,
             (_, true, true) => Then::Next,
             (_, _, false) => Then::Close { by: Side::Upstream },
             (_, false, _) => Then::Close { by: Side::Client },
         };
+        let came = self.relay.ring.now();
+        let asked = if is_interim { None } else { exchange.asked.take() };
+        let seen =
+            asked.map(|asked| self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
+        if seen.as_ref().is_some_and(|seen| seen.identity_changed)
+            && self.requests.http.close_on_identity_change
+        {
+            return Err(Refusal::IdentityChange);
+        }
+        if seen.is_some() && matches!(then, Then::Next) && self.is_time_to_end() {
+            then = Then::End;
+        }
         let goes_on = matches!(then, Then::Next);
         let mut out = Vec::new();
         // HTTP/1.0 knows no interim replies.
@@ -264,16 +297,13 @@ impl<'a> Exchanges<'a> {
                 &mut out,
             );
         }
-        if !is_interim && let Some(asked) = exchange.asked.take() {
-            let came = self.relay.ring.now();
-            let seen = self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came);
-            if seen.identity_changed && self.requests.http.close_on_identity_change {
-                return Err(Refusal::IdentityChange);
-            }
-            exchange.reply =
-                Some(ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
-        }
+        exchange.reply =
+            seen.map(|seen| ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
         Ok(Reply { head: out, body: Rest::of_reply(head.body), is_interim, then })
+    }
+
+    fn is_time_to_end(&self) -> bool {
+        self.requests.worker.is_draining() && !self.watch.is_within_login()
     }
 
     /// The upstream's stream has ended. On a connection that was used before, the client is to learn just that: it
@@ -307,7 +337,11 @@ struct Reply {
 /// What comes after a reply.
 enum Then {
     Next,
-    Close { by: Side },
+    Close {
+        by: Side,
+    },
+    /// The end, as soon as the request is through: the worker drains.
+    End,
     Tunnel,
 }
 

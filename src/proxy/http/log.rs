@@ -47,6 +47,7 @@ impl<'a> Log<'a> {
 
     /// The present request is over, with whatever of its reply went to the client.
     pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>) {
+        self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };
         let Exchange { began, words, reply, .. } = exchange;
         let (before, after) = (self.before.get(), self.bytes());
@@ -75,6 +76,7 @@ impl<'a> Log<'a> {
 
     /// The present request was answered by us: `status`, in these words. `exchange` is what is known of it.
     pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, reply: &str) {
+        self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };
         let now = self.session.worker().ring.now();
         let (began, words) = exchange.map_or((now, None), |exchange| (exchange.began, exchange.words));

@@ -44,6 +44,10 @@ use watch::Watch;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long a client that has not asked for anything may still do so when the worker drains: it has connected to a
+/// server that took it, and has no reason to try again elsewhere. A lost packet comes again in this time.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(3);
+
 /// Serves one client to the end.
 pub(super) async fn serve(
     session: &Session,
@@ -55,9 +59,13 @@ pub(super) async fn serve(
     let worker = session.worker();
     let ring = &worker.ring;
     let facts = ClientFacts::new(http, session.client_address(), &session.origin_address(), client.has_tls());
-    let requests = Requests { ring, client, http, facts, has_log: worker.log.is_some() };
+    let requests = Requests { worker, client, http, facts };
     let log = Log::new(session, http.log_user);
-    let first = or(async { Some(requests.next().await) }, async {
+    let stop = async {
+        worker.draining().await;
+        ring.sleep(FIRST_REQUEST_GRACE).await;
+    };
+    let first = or(async { Some(requests.next(stop).await) }, async {
         ring.sleep(worker.settings.idle_timeout).await;
         None
     });
@@ -68,6 +76,10 @@ pub(super) async fn serve(
             return End::ClientReset;
         }
         Some(Ok(Next::End)) => return End::ClientClose,
+        Some(Ok(Next::Stop)) => {
+            part(ring, client).await;
+            return End::Drained;
+        }
         Some(Ok(Next::Refused(refusal))) => return refuse(session, client, &refusal, &log, None).await,
         Some(Ok(Next::Request(request))) => request,
     };
@@ -132,6 +144,11 @@ async fn finished(
                 Side::Upstream => End::UpstreamClose,
             }
         }
+        Finish::Drained => {
+            upstream.end();
+            part(relay.ring, client).await;
+            End::Drained
+        }
         Finish::Refused(refusal) => {
             // Whatever it has of the request is not the whole.
             upstream.socket().reset_on_close();
@@ -154,6 +171,7 @@ async fn refuse(
     let reply = refusal.reply(&request_id);
     log.refused(exchange, status, &reply);
     if client.send_all(reply.as_bytes()).await.is_ok() {
+        session.meter().sent(Side::Client, reply.len(), session.worker().ring.now());
         part(&session.worker().ring, client).await;
     }
     refusal.end()

@@ -1,5 +1,6 @@
 //! Reading requests off a client's connection, ready to be passed on.
 
+use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use crate::protocol::login::Asked;
 use crate::proxy::connection::Connection;
 use crate::proxy::record::RequestWords;
 use crate::proxy::settings::Http;
-use crate::uring::{Expect, Ring};
+use crate::proxy::worker::Worker;
+use crate::uring::Expect;
 
 /// How long a client may take for the rest of a head that it has begun (nginx: `client_header_timeout`).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,33 +64,43 @@ pub(super) enum Next {
     Request(Box<Request>),
     /// It has ended its stream between two requests.
     End,
+    /// Nothing of a request had come when it was time to stop.
+    Stop,
     /// Something that is not passed on.
     Refused(Refusal),
 }
 
 /// Reads the requests of one client.
 pub(super) struct Requests<'a> {
-    pub(super) ring: &'a Ring,
+    pub(super) worker: &'a Worker,
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
     pub(super) facts: Option<ClientFacts>,
-    /// Somebody writes a log.
-    pub(super) has_log: bool,
 }
 
 impl Requests<'_> {
-    /// The next request, when its head is whole. What comes behind the head stays unread.
-    pub(super) async fn next(&self) -> io::Result<Next> {
-        if self.client.unread().is_empty() && self.client.receive(Expect::Later).await?.is_none() {
-            return Ok(Next::End);
+    /// The next request, when its head is whole. What comes behind the head stays unread. `stop` completes when no more
+    /// are wanted; one that has begun to come still is.
+    pub(super) async fn next(&self, stop: impl Future<Output = ()>) -> io::Result<Next> {
+        if self.client.unread().is_empty() {
+            let arrived = or(async { Some(self.client.receive(Expect::Later).await) }, async {
+                stop.await;
+                None
+            });
+            match arrived.await.transpose()? {
+                None => return Ok(Next::Stop),
+                Some(None) => return Ok(Next::End),
+                Some(Some(_arrived)) => {}
+            }
         }
         if let Some(next) = self.parse() {
             return Ok(next);
         }
-        let deadline = self.ring.now() + HEAD_TIMEOUT;
+        let ring = &self.worker.ring;
+        let deadline = ring.now() + HEAD_TIMEOUT;
         // On the heap: nearly all heads come in one piece.
         Box::pin(or(self.rest_of_head(), async {
-            self.ring.sleep_until(deadline).await;
+            ring.sleep_until(deadline).await;
             Ok(Next::Refused(Refusal::HeadTimeout(HEAD_TIMEOUT)))
         }))
         .await
@@ -119,6 +131,7 @@ impl Requests<'_> {
     }
 
     fn read(&self, input: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
+        let now = self.worker.ring.now();
         let mut slots = header_slots();
         let Some(request) = read_head(input, self.http.head_bytes_max, &mut slots)? else { return Ok(None) };
         let changes = RequestChanges {
@@ -134,9 +147,9 @@ impl Requests<'_> {
             is_http11: request.is_http11,
             keep_alive: request.keep_alive,
             upgrade: request.is_http11 && request.has_item("connection", "upgrade"),
-            began: self.ring.now(),
-            asked: Some(Asked::new(request.values("authorization"), self.ring.now())),
-            words: self.has_log.then(|| Box::new(words(&request))),
+            began: now,
+            asked: Some(Asked::new(request.values("authorization"), now)),
+            words: self.worker.log.is_some().then(|| Box::new(words(&request))),
             reply: None,
         };
         let body = Rest::of_request(request.body);

@@ -65,6 +65,11 @@ impl<'a> Watch<'a> {
         Seen { step: exchange.step, mechanism: exchange.mechanism, identity_changed }
     }
 
+    /// The next message of a login is the client's: on another connection the login would begin anew.
+    pub(super) fn is_within_login(&self) -> bool {
+        self.follower.borrow().is_within_login()
+    }
+
     /// Who is logged in, as far as it was seen.
     pub(super) fn user(&self) -> Option<Box<str>> {
         self.follower.borrow().identity().map(Box::from)

@@ -203,7 +203,8 @@ impl Case<'_> {
             | End::NoRoute
             | End::BadRequest
             | End::BadReply
-            | End::IdentityChange => false,
+            | End::IdentityChange
+            | End::Drained => false,
             End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
         };
         assert!(

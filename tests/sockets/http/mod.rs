@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod draining;
 mod heads;
 mod logins;
 mod refusals;

@@ -23,6 +23,34 @@ fn ntlm_as_a_browser_does_it() {
 }
 
 #[test]
+fn a_connection_is_within_a_login_while_the_client_has_to_answer_the_server() {
+    let mut play = Play::new();
+    let [type1, type2, type3] = ntlm("CORP", "alice");
+    let [first, second, third, fourth] = spnego();
+    let ticket = kerberos(1000);
+    let last = Sent { challenges: &[&fourth], ..ok() };
+    let challenge = [type2.as_str()];
+    let closing = Sent { closes: true, ..unauthorized(&challenge) };
+    for (authorization, sent, is_within) in [
+        ("", ok(), false),
+        ("", unauthorized(OFFER), false),
+        (&type1, unauthorized(&[&type2]), true),
+        (&type3, unauthorized(OFFER), false),
+        (&first, unauthorized(&[&second]), true),
+        (&third, last, false),
+        // The server's turn to say what it makes of a ticket, and it wants more.
+        (&ticket, unauthorized(&[&second]), true),
+        (&ticket, ok(), false),
+        (&type1, unauthorized(&[&type2]), true),
+        ("", ok(), false),
+        (&type1, closing, false),
+    ] {
+        play.exchange(authorization, sent);
+        assert_eq!(play.follower.is_within_login(), is_within, "after exchange {}", play.exchanges);
+    }
+}
+
+#[test]
 fn ntlm_in_spnego() {
     let mut play = Play::new();
     let [first, second, third, fourth] = spnego();

@@ -1,0 +1,58 @@
+//! What a run came to, put together over all workers, for the line that it ends with.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::proxy::counters::{Counter, Counters};
+use crate::proxy::record::End;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Totals<'a> {
+    /// One for each worker.
+    pub(super) counters: &'a [Arc<Counters>],
+    /// Requests were seen as such.
+    pub(super) has_requests: bool,
+}
+
+impl fmt::Display for Totals<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |of: &dyn Fn(&Counters) -> &Counter| -> u64 {
+            self.counters.iter().map(|counters| of(counters).get()).sum()
+        };
+        let ends = End::ALL.map(|end| (end, sum(&|counters| counters.sessions(end))));
+        write!(f, "connections={}", ends.iter().map(|(_end, count)| count).sum::<u64>())?;
+        if self.has_requests {
+            write!(f, " requests={}", sum(&Counters::requests))?;
+        }
+        write!(f, " to_upstream_bytes={}", sum(&Counters::upstream_bytes))?;
+        write!(f, " to_client_bytes={}", sum(&Counters::client_bytes))?;
+        for (end, count) in ends.into_iter().filter(|(_end, count)| *count > 0) {
+            write!(f, " {}={count}", end.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_sums_over_all_workers_and_name_what_happened_only() {
+        let counters = [Arc::new(Counters::new(1)), Arc::new(Counters::new(1))];
+        let line = |has_requests| Totals { counters: &counters, has_requests }.to_string();
+        assert_eq!(line(false), "connections=0 to_upstream_bytes=0 to_client_bytes=0");
+        counters[0].sessions(End::Idle).increase();
+        for worker in &counters {
+            worker.sessions(End::ClientClose).increase();
+            worker.requests().add(5);
+            worker.upstream_bytes().add(100);
+            worker.client_bytes().add(1 << 40);
+        }
+        assert_eq!(
+            line(true),
+            "connections=3 requests=10 to_upstream_bytes=200 to_client_bytes=2199023255552 client-close=2 idle=1"
+        );
+    }
+}
