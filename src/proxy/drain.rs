@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn who_waits_is_woken_and_who_has_ceased_to_is_not() {
         let drain = Drain::default();
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
+        let counted = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&counted));
         let mut cx = Context::from_waker(&waker);
         let mut waits = pin!(drain.begun());
         for _ in 0..3 {
@@ -99,7 +99,7 @@ mod tests {
         }
         assert_eq!(drain.waiting.borrow().len(), 1, "places taken (left)");
         drain.begin();
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "wakes (left)");
+        assert_eq!(counted.0.load(Ordering::Relaxed), 1, "wakes (left)");
         assert!(waits.as_mut().poll(&mut cx).is_ready());
         assert!(pin!(drain.begun()).poll(&mut cx).is_ready(), "it has begun already");
     }

@@ -36,6 +36,8 @@ pub(crate) mod sim;
 mod socket;
 mod sockopt;
 mod task;
+#[cfg(test)]
+mod testing;
 
 use std::rc::Rc;
 use std::time::Duration;

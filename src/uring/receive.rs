@@ -203,3 +203,117 @@ impl Drop for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpStream};
+    use std::time::Duration;
+
+    use futures_lite::future::or;
+
+    use super::*;
+    use crate::uring::Ring;
+    use crate::uring::testing::{BUFFER_BYTES, BUFFERS, with_peer};
+
+    async fn a_while(ring: &Ring) {
+        ring.sleep(Duration::from_millis(20)).await;
+    }
+
+    /// Sends pieces that do not come together on the way.
+    async fn send_pieces(ring: &Ring, peer: &mut TcpStream, pieces: &[&[u8]]) {
+        peer.set_nodelay(true).expect("a socket");
+        for piece in pieces {
+            peer.write_all(piece).expect("a socket with room");
+            a_while(ring).await;
+        }
+    }
+
+    /// Receives to the end of the stream.
+    async fn receive_all(socket: &Socket) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(received) = socket.receive(Expect::Later).await.expect("an orderly end") {
+            all.extend_from_slice(&received.buffer);
+        }
+        all
+    }
+
+    #[test]
+    fn pieces_that_nobody_takes_are_put_together_and_hold_no_more_than_a_buffer() {
+        with_peer(|ring, socket, mut peer| async move {
+            let (first, sent) = futures_lite::future::zip(
+                socket.receive(Expect::Later),
+                send_pieces(&ring, &mut peer, &[b"1"]),
+            )
+            .await;
+            let () = sent;
+            assert_eq!(&*first.expect("alive").expect("not ended").buffer, b"1");
+            send_pieces(&ring, &mut peer, &[b"2", b"34", b"5", b"6", b"7"]).await;
+            let held = ring.outstanding().buffers;
+            assert!(held <= 1, "{held} buffers were held");
+            peer.shutdown(Shutdown::Write).expect("connected");
+            assert_eq!(receive_all(&socket).await, b"234567");
+            assert_eq!(ring.outstanding().buffers, 0);
+        });
+    }
+
+    #[test]
+    fn a_receive_that_is_dropped_loses_nothing() {
+        with_peer(|ring, socket, mut peer| async move {
+            let dropped = async {
+                let _never = socket.receive(Expect::Later).await;
+                true
+            };
+            let waited = async {
+                a_while(&ring).await;
+                false
+            };
+            assert!(!or(dropped, waited).await, "there was nothing to receive");
+            assert!(socket.is_receiving());
+            send_pieces(&ring, &mut peer, &[b"kept"]).await;
+            assert!(socket.has_bytes().expect("alive"));
+            peer.shutdown(Shutdown::Write).expect("connected");
+            assert_eq!(receive_all(&socket).await, b"kept");
+        });
+    }
+
+    #[test]
+    fn a_flood_that_nobody_takes_stays_with_the_kernel_but_for_a_buffer() {
+        with_peer(|ring, socket, mut peer| async move {
+            let (first, ()) = futures_lite::future::zip(
+                socket.receive(Expect::Later),
+                send_pieces(&ring, &mut peer, &[b"1"]),
+            )
+            .await;
+            assert_eq!(&*first.expect("alive").expect("not ended").buffer, b"1");
+            peer.set_nonblocking(true).expect("a socket");
+            let flood = vec![7; 4 * BUFFER_BYTES as usize];
+            while peer.write(&flood).is_ok() {}
+            a_while(&ring).await;
+            let held = ring.outstanding().buffers;
+            assert!(held <= 1, "{held} buffers were held");
+            let next = socket.receive(Expect::Now).await.expect("alive").expect("not ended");
+            assert!(next.buffer.len() <= BUFFER_BYTES as usize, "{} bytes were held", next.buffer.len());
+            assert!(!socket.is_receiving(), "it goes on after half a buffer");
+        });
+    }
+
+    #[test]
+    fn bytes_are_parked_when_buffers_are_scarce() {
+        with_peer(|ring, socket, mut peer| async move {
+            let mut held = Vec::new();
+            for _ in 0..BUFFERS {
+                send_pieces(&ring, &mut peer, &[b"held"]).await;
+                let received = socket.receive(Expect::Now).await.expect("alive").expect("not ended");
+                held.push(received.buffer);
+            }
+            for buffer in &mut held {
+                buffer.park_when_scarce();
+            }
+            assert_eq!(ring.outstanding().buffers, usize::from(BUFFERS / 2));
+            assert!(held.iter().all(|buffer| **buffer == *b"held"));
+            held[0].advance(2);
+            assert_eq!(&*held[0], b"ld");
+        });
+    }
+}

@@ -254,39 +254,23 @@ impl Address {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::io::Read;
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::net::{Shutdown, TcpStream};
     use std::time::Duration;
 
     use futures_lite::future::or;
 
     use super::*;
-    use crate::uring::{PipeSet, RingOptions};
+    use crate::uring::testing::with_peer;
 
-    /// Runs `session` on a ring of the kernel with an accepted connection and its peer, which has ended its stream.
+    /// Runs `session` with a connection and its peer, which has ended its stream.
     fn with_half_closed_peer<F: Future<Output = ()> + 'static>(
         session: impl FnOnce(Ring, Socket, TcpStream) -> F + 'static,
     ) {
-        let options = RingOptions { entries: 8, buffers: 4, buffer_bytes: 65536, spin: Duration::ZERO };
-        let ring = Ring::open(&options, PipeSet::default()).expect("a ring");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("the backlog has room");
-        peer.shutdown(Shutdown::Write).expect("connected");
-        let listener = Listener::new(&ring, listener.into());
-        let done = Rc::new(Cell::new(false));
-        let was_done = Rc::clone(&done);
-        ring.spawn({
-            let ring = ring.clone();
-            async move {
-                listener.readable().await.expect("a listener can be polled");
-                let (socket, _) = listener.accept().expect("one waits");
-                session(ring, socket, peer).await;
-                done.set(true);
-            }
+        with_peer(|ring, socket, peer| {
+            peer.shutdown(Shutdown::Write).expect("connected");
+            session(ring, socket, peer)
         });
-        ring.run().expect("a ring can be entered");
-        assert!(was_done.get());
     }
 
     /// True when `future` did not complete in a while.
