@@ -27,7 +27,7 @@ use super::relay::{Outcome, Relay};
 use super::routes::Group;
 use super::settings::{Mode, Settings};
 use super::tls::handshake;
-use super::upstream::{self, Unconnected};
+use super::upstream::{self, Candidate};
 use super::worker::{Seat, Worker};
 use crate::protocol::login::Symptom;
 use crate::protocol::proxy_protocol;
@@ -136,33 +136,47 @@ impl Session {
         header: Option<&proxy_protocol::Header>,
         has_sent: bool,
     ) -> Result<Connection, End> {
-        let connected = or(async { Some(upstream::connect(&self.worker, group).await) }, async {
+        or(self.connect_in_turn(client, group, header), async {
             self.client_left(client, has_sent).await;
-            None
+            self.set_upstream(None);
+            Err(End::ClientLeft)
         })
-        .await;
-        let (index, upstream) = match connected {
-            None => return Err(End::ClientLeft),
-            Some(Err(Unconnected::Refused)) => return Err(End::Refused),
-            Some(Err(Unconnected::TimedOut)) => return Err(End::ConnectTimeout),
-            Some(Err(Unconnected::LocalLimit)) => return Err(End::LocalLimit),
-            Some(Ok(connected)) => connected,
-        };
-        self.upstream.set(Some(index as u32));
-        self.connect_time.set(Some(self.worker.ring.now().duration_since(self.accepted)));
-        let upstream = Connection::new(upstream);
-        if let Some(version) = self.worker.settings.send_proxy
-            && let Err(error) = Box::pin(self.greet(version, header, client, &upstream)).await
-        {
-            tracing::debug!(%error, "upstream connection broke");
-            return Err(End::UpstreamReset);
+        .await
+    }
+
+    /// Tries one after the other. No byte of the client has gone out before a server has proved who it is, so trying the
+    /// next one is safe. When there is none left, the last one says how it ends.
+    async fn connect_in_turn(
+        &self,
+        client: &Connection,
+        group: Group,
+        header: Option<&proxy_protocol::Header>,
+    ) -> Result<Connection, End> {
+        let mut end = End::Refused;
+        for candidate in self.worker.upstreams.in_turn(group) {
+            self.set_upstream(None);
+            let upstream = match upstream::connect(&self.worker, candidate).await {
+                Ok(socket) => Connection::new(socket),
+                Err(why) => {
+                    end = why;
+                    continue;
+                }
+            };
+            self.set_upstream(Some(candidate.index));
+            if let Some(version) = self.worker.settings.send_proxy
+                && let Err(error) = Box::pin(self.greet(version, header, client, &upstream)).await
+            {
+                tracing::debug!(%error, "upstream connection broke");
+                return Err(End::UpstreamReset);
+            }
+            match &self.worker.upstream_tls {
+                Some(config) if !Box::pin(self.secure(config, candidate, &upstream)).await => {
+                    end = End::TlsUpstream;
+                }
+                _ => return Ok(upstream),
+            }
         }
-        if let Some(config) = &self.worker.upstream_tls
-            && !Box::pin(self.secure(config, &upstream)).await
-        {
-            return Err(End::TlsUpstream);
-        }
-        Ok(upstream)
+        Err(end)
     }
 
     /// The two connections, to be relayed between.
@@ -241,17 +255,28 @@ impl Session {
         upstream.send_all(&header).await
     }
 
-    /// Shakes hands with the upstream, as far as it proves who it is. False when there can be no TLS with it.
-    async fn secure(&self, config: &Arc<ClientConfig>, upstream: &Connection) -> bool {
+    /// Index of the upstream that takes the connection, from now on.
+    fn set_upstream(&self, index: Option<usize>) {
+        self.upstream.set(index.map(|index| index as u32));
+        self.connect_time.set(index.map(|_taken| self.worker.ring.now().duration_since(self.accepted)));
+    }
+
+    /// Shakes hands with an upstream, as far as it proves who it is. False when there can be no TLS with it.
+    async fn secure(
+        &self,
+        config: &Arc<ClientConfig>,
+        candidate: Candidate<'_>,
+        upstream: &Connection,
+    ) -> bool {
         let settings = &self.worker.settings;
-        let server = self.upstream().map(|index| &settings.upstreams[index]);
-        let Some((server, name)) = server.and_then(|server| Some((server, server.tls_name.clone()?))) else {
+        let Some(name) = settings.upstreams[candidate.index].tls_name.clone() else {
             unreachable!("with TLS every upstream has a name to prove")
         };
         let (config, timeout) = (Arc::clone(config), settings.connect_timeout);
         let secured = handshake::connect(&self.worker.ring, upstream, config, name, timeout).await;
         if let Err(error) = &secured {
-            tracing::warn!(upstream = server.name, %error, "no TLS with an upstream, closing");
+            let Candidate { name, address, .. } = candidate;
+            tracing::warn!(upstream = name, %address, %error, "no TLS with an upstream");
         }
         secured.is_ok()
     }

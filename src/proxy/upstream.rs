@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_lite::future::or;
 use socket2::SockAddr;
 
+use super::record::End;
 use super::routes::Group;
 use super::settings::Upstream;
 use super::worker::Worker;
@@ -27,15 +28,14 @@ struct Named {
     turn: Cell<usize>,
 }
 
-/// Why no upstream took the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unconnected {
-    /// All refused or could not be reached.
-    Refused,
-    /// The last one did not answer in time.
-    TimedOut,
-    /// No descriptor or port on this host.
-    LocalLimit,
+/// A place to connect to: one of the addresses of a server.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    /// Index into `Settings::upstreams`.
+    pub(super) index: usize,
+    pub(super) name: &'a str,
+    pub(super) address: &'a Address,
+    sock_addr: &'a Rc<SockAddr>,
 }
 
 impl Upstreams {
@@ -50,41 +50,25 @@ impl Upstreams {
         };
         upstreams.iter().map(named).collect::<io::Result<_>>().map(Self)
     }
-}
 
-/// Connects to the upstream of a group whose turn it is, else to the one after it, and so on once round. No byte of the
-/// client has gone out yet, so trying the next one is safe. Gives the index of the one that took it.
-pub(super) async fn connect(worker: &Worker, group: Group) -> Result<(usize, Socket), Unconnected> {
-    let Group { first, count } = group;
-    let Upstreams(upstreams) = &worker.upstreams;
-    let turn = upstreams[first].turn.get();
-    upstreams[first].turn.set((turn + 1) % count);
-    let mut why = Unconnected::Refused;
-    for index in (turn..count).chain(0..turn).map(|nth| first + nth) {
-        for (address, sock_addr) in &upstreams[index].addresses {
-            match attempt(worker, address, sock_addr).await {
-                Ok(socket) => return Ok((index, socket)),
-                Err(error) => {
-                    why = classify(&error);
-                    tracing::warn!(upstream = upstreams[index].name, %address, %error, "cannot connect upstream");
-                }
-            }
-        }
-    }
-    Err(why)
-}
-
-fn classify(error: &io::Error) -> Unconnected {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Unconnected::TimedOut,
-        io::ErrorKind::AddrNotAvailable => Unconnected::LocalLimit,
-        _ if is_out_of_descriptors(error) => Unconnected::LocalLimit,
-        _ => Unconnected::Refused,
+    /// Where to try: at the server of a group whose turn it is, then at the one after it, and so on once round.
+    pub(super) fn in_turn(&self, group: Group) -> impl Iterator<Item = Candidate<'_>> {
+        let Group { first, count } = group;
+        let turn = self.0[first].turn.get();
+        self.0[first].turn.set((turn + 1) % count);
+        (turn..count).chain(0..turn).map(move |nth| first + nth).flat_map(|index| {
+            let Named { name, addresses, .. } = &self.0[index];
+            addresses.iter().map(move |(address, sock_addr)| Candidate { index, name, address, sock_addr })
+        })
     }
 }
 
-/// One address, with the connect time-out over all of it, pauses for a descriptor included.
-async fn attempt(worker: &Worker, address: &Address, sock_addr: &Rc<SockAddr>) -> io::Result<Socket> {
+/// Connects, with the connect time-out over all of it, pauses for a descriptor included.
+///
+/// # Errors
+/// How a session ends that is connected nowhere else; it is logged.
+pub(super) async fn connect(worker: &Worker, candidate: Candidate<'_>) -> Result<Socket, End> {
+    let Candidate { name, address, sock_addr, .. } = candidate;
     let ring = &worker.ring;
     let deadline = ring.now() + worker.settings.connect_timeout;
     loop {
@@ -94,11 +78,24 @@ async fn attempt(worker: &Worker, address: &Address, sock_addr: &Rc<SockAddr>) -
         })
         .await;
         match connected {
+            Ok(socket) => return Ok(socket),
             Err(error) if is_out_of_descriptors(&error) && ring.now() + DESCRIPTOR_PAUSE < deadline => {
                 pause(worker).await;
             }
-            connected => return connected,
+            Err(error) => {
+                tracing::warn!(upstream = name, %address, %error, "cannot connect upstream");
+                return Err(end(&error));
+            }
         }
+    }
+}
+
+fn end(error: &io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::TimedOut => End::ConnectTimeout,
+        io::ErrorKind::AddrNotAvailable => End::LocalLimit,
+        _ if is_out_of_descriptors(error) => End::LocalLimit,
+        _ => End::Refused,
     }
 }
 

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use tempfile::TempDir;
 
 use crate::support::{
-    Identity, Launch, Peer, Proxy, Random, Server, TlsPeer, both_ways, exchange, receive_pattern,
+    Identity, Launch, Peer, Proxy, Random, Server, TlsPeer, both_ways, exchange, receive_pattern, refusing,
     send_pattern,
 };
 
@@ -402,6 +402,79 @@ fn an_upstream_without_a_sound_handshake_is_told_why_not() {
 
     let client = Peer::connect(proxy.address());
     exchange(&client, &bed.accept_tls().plain);
+}
+
+#[test]
+fn an_upstream_whose_handshake_fails_is_passed_over() {
+    let bed = Bed::new();
+    let (stranger, plain) = (Server::v4(), Server::v4());
+    let flags = format!("--upstream {} --upstream {}", plain.address(), bed.server.address());
+    let proxy = bed.with_back(Launch::to(stranger.address())).flags(&flags).start();
+
+    let client = Peer::connect(proxy.address());
+    client.send(b"once");
+    let refused = TlsPeer::serve(stranger.accept(), &bed.front.server(None));
+    assert!(refused.failure().contains("received fatal alert"), "the server hears of it");
+    let not_tls = plain.accept();
+    not_tls.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    not_tls.expect_close();
+    let upstream = bed.accept_tls();
+    upstream.plain.expect(b"once");
+    exchange(&client, &upstream.plain);
+    drop((client, upstream));
+    let record = proxy.record();
+    record.expect_end("client-close");
+    assert_eq!(record.get("upstream"), bed.server.address());
+    assert_eq!(record.bytes("to_upstream_bytes"), 7);
+    for (server, reason) in [(&stranger, "UnknownIssuer"), (&plain, "what was received is not TLS")] {
+        let line = proxy.wait_to_say(reason);
+        assert!(line.contains("no TLS with an upstream") && line.contains(server.address()), "{line}");
+        server.expect_nobody();
+    }
+    proxy.wait_until_idle();
+}
+
+#[test]
+fn each_upstream_is_tried_once_and_the_last_one_says_how_it_ends() {
+    let bed = Bed::new();
+    let others = [Server::v4(), Server::v4()];
+    let serve = |server: &Server| TlsPeer::serve(server.accept(), &bed.front.server(None));
+    let flags = format!("--upstream {} --mode http --log-level debug", others[1].address());
+    let proxy = bed.with_back(Launch::to(others[0].address())).flags(&flags).start();
+    let client = Peer::connect(proxy.address());
+    client.send(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    let tried = others.each_ref().map(serve);
+    client.expect(b"HTTP/1.1 502 Bad Gateway\r\n");
+    client.expect_close();
+    for (server, tried) in others.iter().zip(tried) {
+        assert!(tried.failure().contains("received fatal alert"), "{}", server.address());
+        server.expect_nobody();
+    }
+    assert!(proxy.wait_to_say("session ended").contains("end=\"tls-upstream\""));
+
+    let (_port, refusing) = refusing();
+    let flags = format!("--upstream {refusing}");
+    let proxy = bed.with_back(Launch::to(others[0].address())).flags(&flags).start();
+    let client = Peer::connect(proxy.address());
+    let tried = serve(&others[0]);
+    client.expect_close();
+    drop(tried);
+    let record = proxy.record();
+    record.expect_end("refused");
+    assert_eq!((record.get("upstream"), record.get("connect_ms")), ("-", "-"), "no upstream took it");
+    proxy.wait_until_idle();
+}
+
+#[test]
+fn a_client_that_leaves_during_the_upstreams_handshake_ends_it() {
+    let bed = Bed::new();
+    let proxy = bed.with_back(Launch::to(bed.server.address())).flags("--connect-timeout 1h").start();
+    let client = Peer::connect(proxy.address());
+    let silent = bed.server.accept();
+    drop(client);
+    silent.expect_close();
+    proxy.record().expect_end("client-left");
+    proxy.wait_until_idle();
 }
 
 #[test]
