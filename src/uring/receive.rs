@@ -241,12 +241,11 @@ mod tests {
     #[test]
     fn pieces_that_nobody_takes_are_put_together_and_hold_no_more_than_a_buffer() {
         with_peer(|ring, socket, mut peer| async move {
-            let (first, sent) = futures_lite::future::zip(
+            let (first, ()) = futures_lite::future::zip(
                 socket.receive(Expect::Later),
                 send_pieces(&ring, &mut peer, &[b"1"]),
             )
             .await;
-            let () = sent;
             assert_eq!(&*first.expect("alive").expect("not ended").buffer, b"1");
             send_pieces(&ring, &mut peer, &[b"2", b"34", b"5", b"6", b"7"]).await;
             let held = ring.outstanding().buffers;
