@@ -54,8 +54,10 @@ fn the_last_line_sums_up_all_workers() {
     let server = Server::v4();
     let mut proxy = Launch::to(server.address()).flags("--workers 2 --no-pin --drain-timeout 300ms").start();
     for _ in 0..10 {
-        // The words of a pair, and no more.
-        drop(pair(&proxy, &server));
+        // The words of a pair, and no more; and one end after the other.
+        let (client, upstream) = pair(&proxy, &server);
+        drop(client);
+        upstream.expect_end();
     }
     let (client, upstream) = pair(&proxy, &server);
     upstream.finish();
@@ -80,7 +82,10 @@ fn the_last_line_sums_up_all_workers() {
 fn an_end_at_once_sums_up_what_had_ended() {
     let server = Server::v4();
     let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
-    drop(pair(&proxy, &server));
+    let (client, upstream) = pair(&proxy, &server);
+    drop(client);
+    upstream.expect_end();
+    drop(upstream);
     proxy.records(1);
     let _open = pair(&proxy, &server);
     proxy.signal(Signal::SIGTERM);
@@ -108,7 +113,9 @@ fn in_http_mode_the_last_line_counts_requests() {
         upstream.send(reply);
         client.expect(reply);
     }
-    drop((client, upstream));
+    // One after the other: of two ends at once nobody knows which came first.
+    drop(client);
+    upstream.expect_end();
     let refused = Peer::connect(proxy.address());
     refused.send(b"GET / HTTP/1.1\r\n\r\n");
     let mut page_bytes = 0;
