@@ -210,7 +210,7 @@ mod tests {
     use std::net::{Shutdown, TcpStream};
     use std::time::Duration;
 
-    use futures_lite::future::or;
+    use futures_lite::future::{or, zip};
 
     use super::*;
     use crate::uring::Ring;
@@ -229,6 +229,12 @@ mod tests {
         }
     }
 
+    /// After this a receive is armed, where the kernel can leave it so.
+    async fn exchange_one_byte(ring: &Ring, socket: &Socket, peer: &mut TcpStream) {
+        let (received, ()) = zip(socket.receive(Expect::Later), send_pieces(ring, peer, &[b"1"])).await;
+        assert_eq!(&*received.expect("alive").expect("not ended").buffer, b"1");
+    }
+
     /// Receives to the end of the stream.
     async fn receive_all(socket: &Socket) -> Vec<u8> {
         let mut all = Vec::new();
@@ -241,12 +247,7 @@ mod tests {
     #[test]
     fn pieces_that_nobody_takes_are_put_together_and_hold_no_more_than_a_buffer() {
         with_peer(|ring, socket, mut peer| async move {
-            let (first, ()) = futures_lite::future::zip(
-                socket.receive(Expect::Later),
-                send_pieces(&ring, &mut peer, &[b"1"]),
-            )
-            .await;
-            assert_eq!(&*first.expect("alive").expect("not ended").buffer, b"1");
+            exchange_one_byte(&ring, &socket, &mut peer).await;
             send_pieces(&ring, &mut peer, &[b"2", b"34", b"5", b"6", b"7"]).await;
             let held = ring.outstanding().buffers;
             assert!(held <= 1, "{held} buffers were held");
@@ -279,12 +280,7 @@ mod tests {
     #[test]
     fn a_flood_that_nobody_takes_stays_with_the_kernel_but_for_a_buffer() {
         with_peer(|ring, socket, mut peer| async move {
-            let (first, ()) = futures_lite::future::zip(
-                socket.receive(Expect::Later),
-                send_pieces(&ring, &mut peer, &[b"1"]),
-            )
-            .await;
-            assert_eq!(&*first.expect("alive").expect("not ended").buffer, b"1");
+            exchange_one_byte(&ring, &socket, &mut peer).await;
             peer.set_nonblocking(true).expect("a socket");
             let flood = vec![7; 4 * BUFFER_BYTES as usize];
             while peer.write(&flood).is_ok() {}
