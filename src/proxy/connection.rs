@@ -24,7 +24,7 @@ pub(super) struct Connection {
 /// Bytes that have arrived and were not taken.
 enum Unread {
     None,
-    /// As the kernel left them.
+    /// As the kernel left them, if there was no want of buffers then: nobody knows how long these are held.
     Buffer(Buffer),
     /// Put together from several receives, or decrypted. Boxed, since most connections never have any.
     Pieces(Box<Pieces>),
@@ -143,7 +143,8 @@ impl Connection {
     }
 
     /// Makes a buffer that was received from the [`socket`](Self::socket) the unread bytes; there must be none.
-    pub(super) fn put_back(&self, buffer: Buffer) {
+    pub(super) fn put_back(&self, mut buffer: Buffer) {
+        buffer.park_when_scarce();
         let before = self.unread.replace(Unread::Buffer(buffer));
         debug_assert!(before.bytes().is_empty(), "bytes would be lost");
     }
@@ -161,12 +162,13 @@ impl Connection {
             if !self.unread().is_empty() {
                 self.unread.borrow_mut().pieces();
             }
-            let Some(Received { buffer, more }) = self.socket.receive(expect).await? else {
+            let Some(Received { mut buffer, more }) = self.socket.receive(expect).await? else {
                 return Ok(None);
             };
             let mut unread = self.unread.borrow_mut();
             let Some(tls) = self.tls() else {
                 if unread.bytes().is_empty() {
+                    buffer.park_when_scarce();
                     *unread = Unread::Buffer(buffer);
                 } else {
                     unread.pieces().extend_from_slice(&buffer);

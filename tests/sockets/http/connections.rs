@@ -1,7 +1,7 @@
 //! How connections go on and end: together.
 
 use super::{GET, OK, acquainted, exchange, expect_end, proxy};
-use crate::support::{Peer, Server, both_ways, expect_pattern, send_pattern};
+use crate::support::{Peer, Server, both_ways, expect_pattern, send_pattern, stuff_all};
 
 #[test]
 fn pipelined_requests_are_served_in_order_one_at_a_time() {
@@ -149,6 +149,39 @@ fn a_silent_connection_ends_after_the_idle_timeout() {
     let (client, upstream) = acquainted(&proxy, &server);
     client.expect_end();
     upstream.expect_end();
+}
+
+/// Has more sessions than buffers hold bytes that can go nowhere yet, and expects others to be served.
+fn expect_service_beside(hold: fn(&[(Peer, Peer)])) {
+    let server = Server::v4();
+    let proxy = proxy(&server, "--buffers 4");
+    let pairs: Vec<_> = (0..12).map(|_| acquainted(&proxy, &server)).collect();
+    hold(&pairs);
+    proxy.expect_sleep();
+    let (late, late_upstream) = acquainted(&proxy, &server);
+    exchange(&late, &late_upstream);
+}
+
+#[test]
+fn clients_that_ask_ahead_leave_buffers_to_the_others() {
+    expect_service_beside(|pairs| {
+        for (client, upstream) in pairs {
+            client.send(&[GET, GET].concat());
+            upstream.expect(GET);
+        }
+    });
+}
+
+#[test]
+fn chunked_replies_that_nobody_reads_leave_buffers_to_the_others() {
+    expect_service_beside(|pairs| {
+        for (client, upstream) in pairs {
+            client.send(GET);
+            upstream.expect(GET);
+            upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n");
+        }
+        stuff_all(pairs.iter().map(|(_, upstream)| upstream));
+    });
 }
 
 #[test]
