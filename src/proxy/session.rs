@@ -298,15 +298,20 @@ pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome
             upstream.end();
             End::Idle
         }
-        Outcome::Broken { side: Side::Client, error } => {
-            tracing::debug!(%error, "client connection broke");
-            upstream.reset_on_close();
-            End::ClientReset
-        }
-        Outcome::Broken { side: Side::Upstream, error } => {
-            tracing::debug!(%error, "upstream connection broke");
+        Outcome::Broken { side, error } => {
+            // Both: one that failed for want of memory here is alive at its far end, where nothing may look whole.
             client.reset_on_close();
-            End::UpstreamReset
+            upstream.reset_on_close();
+            match side {
+                Side::Client => {
+                    tracing::debug!(%error, "client connection broke");
+                    End::ClientReset
+                }
+                Side::Upstream => {
+                    tracing::debug!(%error, "upstream connection broke");
+                    End::UpstreamReset
+                }
+            }
         }
     }
 }

@@ -132,8 +132,8 @@ impl<'a> Exchanges<'a> {
                     return Ok(Finish::Refused(error.into()));
                 }
                 Ok(Passed::Malformed(_) | Passed::CutShort) => return Ok(Finish::CutShort(Side::Client)),
-                // It may have answered before it stopped to listen: who reads the replies sees.
-                Err((Side::Upstream, _)) => return pending().await,
+                // It may have answered before it was gone: who reads the replies sees.
+                Err((Side::Upstream, _)) if !upstream.socket().is_connected() => return pending().await,
                 Err(broken) => return Err(broken),
             }
             self.reply_through().await?;

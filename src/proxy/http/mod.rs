@@ -126,9 +126,15 @@ async fn finished(
         Finish::Tunnel => close(client, upstream, relay.run().await),
         Finish::Idle => close(client, upstream, Outcome::Idle),
         Finish::Broken(side, error) => close(client, upstream, Outcome::Broken { side, error }),
-        Finish::CutShort(side) => {
-            let error = std::io::ErrorKind::UnexpectedEof.into();
-            close(client, upstream, Outcome::Broken { side, error })
+        Finish::CutShort(Side::Client) => {
+            tracing::debug!("the client ended its stream within a request");
+            upstream.reset_on_close();
+            End::ClientReset
+        }
+        Finish::CutShort(Side::Upstream) => {
+            tracing::debug!("the upstream ended its stream within a reply");
+            client.reset_on_close();
+            End::UpstreamReset
         }
         Finish::ClientClosed => close(client, upstream, Outcome::Closed { first: Side::Client }),
         Finish::UpstreamClosed => {
