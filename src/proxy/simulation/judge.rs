@@ -16,7 +16,7 @@ const LATE_CLOSE: Duration = Duration::from_millis(10);
 
 /// Judges every client.
 pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records: &[Record]) {
-    let drain_at = begin + scenario.drain_after;
+    let drain_at = begin + scenario.stage.drain_after;
     for client in &scenario.clients {
         let address = Address::Ip(client.address);
         let mut of_client = records.iter().filter(|record| record.client == address);
@@ -33,7 +33,7 @@ pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records:
                 // Who came before the drain is accepted, unless the time for that was too short.
                 let waits = begin + client.arrives_after + LATE_CLOSE < drain_at;
                 let failed = notes.connection.is_some_and(|id| world.connections[id].faulted);
-                let short = world.now >= drain_at + scenario.settings.drain_timeout;
+                let short = world.now >= drain_at + scenario.stage.settings.drain_timeout;
                 assert!(!waits || failed || short, "{address} was never accepted");
             }
             (record, accepted) => {
@@ -90,7 +90,7 @@ impl Case<'_> {
             assert!(time <= duration, "a session is over before something in it: {:?}", self.record);
         }
         if let Some(quiet) = self.quiet_time(server, |connection| connection.last_moved) {
-            let longest = self.scenario.settings.idle_timeout + LATE_CLOSE;
+            let longest = self.scenario.stage.settings.idle_timeout + LATE_CLOSE;
             assert!(quiet <= longest, "a session was idle for {quiet:?}: {:?}", self.record);
         }
     }
@@ -124,7 +124,7 @@ impl Case<'_> {
         assert!(spliced_bytes <= upstream_bytes + client_bytes, "more was spliced than went through");
         let Some(server) = server else { return };
         let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has spoken");
-        let has_read_header = server.header_bytes > 0 || self.scenario.settings.send_proxy.is_none();
+        let has_read_header = server.header_bytes > 0 || self.scenario.stage.settings.send_proxy.is_none();
         let fits = |counted, taken| if has_read_header { fits(counted, taken) } else { counted <= taken };
         let to_server = connection.outward.sent_bytes.saturating_sub(server.header_bytes);
         assert!(
@@ -162,7 +162,7 @@ impl Case<'_> {
 
     fn end_is_plausible(&self, server: Option<&Notes>) {
         let Record { end, duration, upstream, .. } = *self.record;
-        let settings = &self.scenario.settings;
+        let settings = &self.scenario.stage.settings;
         let errors = &self.scenario.servers.borrow().errors;
         let client = self.notes;
         let client_broke = client.has_left || self.is_faulted(client);
@@ -193,8 +193,8 @@ impl Case<'_> {
             }
             End::LocalLimit => {
                 errors.contains(&libc::EADDRNOTAVAIL)
-                    || self.scenario.faults.descriptor > 0
-                    || self.scenario.descriptors_max < 100
+                    || self.scenario.stage.faults.descriptor > 0
+                    || self.scenario.stage.descriptors_max < 100
             }
             // Nobody here speaks TLS or HTTP.
             End::TlsClient

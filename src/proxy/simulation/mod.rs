@@ -3,13 +3,14 @@
 //! A seed decides everything: settings, how many buffers, pipes and descriptors there are, who connects when, what
 //! is sent in what pieces, who leaves how, and what the kernel does to every operation. A run fails by a violation
 //! inside the kernel (`uring/sim`), by a peer that receives a byte it must not (`peer.rs`), or by a record that
-//! does not fit what happened (`judge.rs`). It prints its seed:
+//! does not fit what happened (`judge.rs`). HTTP mode has peers and a judge of its own (`http`). It prints its seed:
 //!
 //! ```text
 //! IISPLICE_SEED=4711 cargo test --lib simulation       replays one run, with its log
 //! IISPLICE_SEEDS=1000000 cargo test --lib simulation   runs so many
 //! ```
 
+mod http;
 mod judge;
 mod peer;
 mod scenario;
@@ -17,33 +18,43 @@ mod scenario;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use super::access_log::{self, Entry};
 use super::counters::Counters;
 use super::record::Record;
+use super::settings::Settings;
 use super::worker::Worker;
-use crate::uring::sim::{self, Dice, Outstanding, World};
+use crate::uring::sim::{self, Arrival, Dice, Faults, Outstanding, Servers, SharedWorld, Supplies, World};
 use crate::uring::{Address, Ring};
 use scenario::Scenario;
 
 /// Runs in one go of the test command.
 const SEEDS: u64 = 25_000;
 
+/// More than a run writes.
+const LOG_LINES_MAX: usize = 100;
+
 #[test]
 fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
+    for_each_seed(SEEDS, run);
+}
+
+/// Runs as many seeds as were asked for, or by default; or the one that is to be replayed.
+fn for_each_seed(seeds: u64, run: fn(u64)) {
     let number = |name| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
     let seeds = match number("IISPLICE_SEED") {
         Some(seed) => {
             let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).try_init();
             seed..seed + 1
         }
-        None => 0..number("IISPLICE_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("IISPLICE_SEEDS").unwrap_or(seeds),
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            let test = std::thread::current().name().unwrap_or("simulation").to_owned();
             eprintln!("seed {seed}: failed as said above; replay it with");
-            eprintln!("    IISPLICE_SEED={seed} cargo test --lib simulation");
+            eprintln!("    IISPLICE_SEED={seed} cargo test --lib {test}");
             resume_unwind(panic);
         }
     }
@@ -51,45 +62,70 @@ fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
 
 /// One run, to its end, with all that is left behind.
 fn run(seed: u64) {
-    let mut dice = Dice::new(seed);
-    let (scenario, servers, arrivals) = Scenario::of(&mut dice);
-    let Scenario { settings, supplies, faults, sessions_max, descriptors_max, drain_after, .. } = &scenario;
+    let (scenario, servers, arrivals) = Scenario::of(&mut Dice::new(seed));
+    let Stage { settings, supplies, faults, sessions_max, descriptors_max, drain_after } = &scenario.stage;
     tracing::debug!(?supplies, ?faults, sessions_max, descriptors_max, ?drain_after, ?settings, "replay");
-    let world = World::new(seed, scenario.faults, scenario.descriptors_max, servers);
-    let begin = world.borrow().now;
-    for (client, arrival) in scenario.clients.iter().zip(arrivals) {
-        world.borrow_mut().arrive(client.arrives_after, arrival);
-    }
-    let (ring, leftovers) = sim::ring(&world, scenario.supplies);
-    let (log, entries) = access_log::channel(scenario.clients.len());
-    let listen = |address: &Address| {
-        sim::listen(&ring, &world, address.to_sock_addr().expect("an IP address is one of the kernel's"))
-    };
-    let listeners = settings.listeners.iter().map(listen).collect();
-    let worker = Worker::new(
-        ring.clone(),
-        settings.clone(),
-        *sessions_max,
-        Some(log),
-        Arc::new(Counters::new(settings.upstreams.len())),
-    );
-    let worker = Rc::new(worker.expect("upstreams with IP addresses"));
-    worker.start(listeners);
-    spawn_drain(&ring, &worker, scenario.drain_after);
-
-    ring.run().expect("a simulated kernel can always be entered");
-    let took = world.borrow().now.duration_since(begin);
-    assert!(took <= scenario.longest(), "the worker ended {took:?} after it began, though nobody was left");
-    assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
-    drop((worker, ring));
-    assert!(leftovers.none(), "operations or buffers that did not come back");
-    assert_eq!(world.borrow().open_descriptors(), 0, "descriptors that are still open");
-
-    world.borrow_mut().settle();
-    judge::judge(&scenario, &world.borrow(), begin, &records(&entries));
+    let arrivals = scenario.clients.iter().map(|client| client.arrives_after).zip(arrivals).collect();
+    let (world, begin, entries) = scenario.stage.play(seed, servers, arrivals, scenario.longest());
+    judge::judge(&scenario, &world.borrow(), begin, &records(entries));
 }
 
-fn spawn_drain(ring: &Ring, worker: &Rc<Worker>, after: std::time::Duration) {
+/// What a worker is given, and what is done to it.
+struct Stage {
+    settings: Arc<Settings>,
+    supplies: Supplies,
+    faults: Faults,
+    sessions_max: usize,
+    descriptors_max: usize,
+    drain_after: Duration,
+}
+
+impl Stage {
+    /// Runs a worker from the first arrival until it has ended by itself, `longest` after that at the latest. Gives the
+    /// world, when it began, and what the log got.
+    fn play(
+        &self,
+        seed: u64,
+        servers: Box<dyn Servers>,
+        arrivals: Vec<(Duration, Arrival)>,
+        longest: Duration,
+    ) -> (SharedWorld, Instant, Vec<Entry>) {
+        let world = World::new(seed, self.faults, self.descriptors_max, servers);
+        let begin = world.borrow().now;
+        for (after, arrival) in arrivals {
+            world.borrow_mut().arrive(after, arrival);
+        }
+        let (ring, leftovers) = sim::ring(&world, self.supplies);
+        let (log, entries) = access_log::channel(LOG_LINES_MAX);
+        let listen = |address: &Address| {
+            sim::listen(&ring, &world, address.to_sock_addr().expect("an IP address is one of the kernel's"))
+        };
+        let listeners = self.settings.listeners.iter().map(listen).collect();
+        let worker = Worker::new(
+            ring.clone(),
+            Arc::clone(&self.settings),
+            self.sessions_max,
+            Some(log),
+            Arc::new(Counters::new(self.settings.upstreams.len())),
+        );
+        let worker = Rc::new(worker.expect("upstreams with IP addresses"));
+        worker.start(listeners);
+        spawn_drain(&ring, &worker, self.drain_after);
+
+        ring.run().expect("a simulated kernel can always be entered");
+        let took = world.borrow().now.duration_since(begin);
+        assert!(took <= longest, "the worker ended {took:?} after it began, though nobody was left");
+        assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
+        drop((worker, ring));
+        assert!(leftovers.none(), "operations or buffers that did not come back");
+        assert_eq!(world.borrow().open_descriptors(), 0, "descriptors that are still open");
+
+        world.borrow_mut().settle();
+        (world, begin, entries.try_iter().collect())
+    }
+}
+
+fn spawn_drain(ring: &Ring, worker: &Rc<Worker>, after: Duration) {
     let worker = Rc::clone(worker);
     ring.spawn(async move {
         worker.ring.sleep(after).await;
@@ -97,12 +133,10 @@ fn spawn_drain(ring: &Ring, worker: &Rc<Worker>, after: std::time::Duration) {
     });
 }
 
-fn records(entries: &Receiver<Entry>) -> Vec<Record> {
-    entries
-        .try_iter()
-        .filter_map(|entry| match entry {
-            Entry::Record(record) => Some(record),
-            Entry::Request(_) | Entry::Wake => None,
-        })
-        .collect()
+fn records(entries: Vec<Entry>) -> Vec<Record> {
+    let record = |entry| match entry {
+        Entry::Record(record) => Some(record),
+        Entry::Request(_) | Entry::Wake => None,
+    };
+    entries.into_iter().filter_map(record).collect()
 }

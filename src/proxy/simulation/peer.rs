@@ -19,7 +19,7 @@ pub(super) const SERVER_NUMBER_MIN: u32 = 1_000_000;
 const NUMBER_BYTES: u64 = 4;
 
 /// What the peer with this number sends at this position.
-fn content(number: u32, position: u64) -> u8 {
+pub(super) fn content(number: u32, position: u64) -> u8 {
     if position < NUMBER_BYTES {
         return number.to_le_bytes()[position as usize];
     }
@@ -40,7 +40,7 @@ impl Pairs {
         self.servers.get(&client).copied()
     }
 
-    fn join(&mut self, client: u32, server: u32) {
+    pub(super) fn join(&mut self, client: u32, server: u32) {
         let server_before = *self.servers.entry(client).or_insert(server);
         let client_before = *self.clients.entry(server).or_insert(client);
         assert_eq!(
@@ -255,7 +255,7 @@ impl Scripted {
     }
 }
 
-fn pause(dice: &mut Dice, longest: Duration) -> Duration {
+pub(super) fn pause(dice: &mut Dice, longest: Duration) -> Duration {
     // Mostly short, so that runs end soon.
     if dice.chance(100) { dice.time(longest) } else { dice.time(longest / 20) }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
+use super::Stage;
 use super::peer::{Acquaintance, Fin, Leaving, Notes, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::routes::Routes;
@@ -17,19 +18,14 @@ use crate::uring::Address;
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Supplies};
 
 /// A drain so late that every session has ended by itself.
-const LATE_DRAIN: Duration = Duration::from_secs(3600);
+pub(super) const LATE_DRAIN: Duration = Duration::from_secs(3600);
 
 /// What it takes a worker to end its last operations.
-const AFTERMATH: Duration = Duration::from_millis(10);
+pub(super) const AFTERMATH: Duration = Duration::from_millis(10);
 
 /// See the module's head.
 pub(super) struct Scenario {
-    pub(super) settings: Arc<Settings>,
-    pub(super) supplies: Supplies,
-    pub(super) faults: Faults,
-    pub(super) sessions_max: usize,
-    pub(super) descriptors_max: usize,
-    pub(super) drain_after: Duration,
+    pub(super) stage: Stage,
     pub(super) clients: Vec<Client>,
     pub(super) servers: Rc<RefCell<ServerNotes>>,
     pub(super) acquaintance: Rc<Acquaintance>,
@@ -92,34 +88,32 @@ impl Scenario {
         };
         let client_count = dice.one_of(&[1, 1, 2, 3, 4, 6]);
         let tight = dice.chance(150);
-        let mut scenario = Self {
+        let stage = Stage {
             supplies: supplies(dice, scale),
             faults: faults(dice),
             sessions_max: dice.number(1, client_count + 1),
             descriptors_max: if tight { settings.listeners.len() + dice.number(2, 6) } else { 1000 },
             drain_after: if dice.chance(300) { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
-            clients: Vec::new(),
-            servers,
-            acquaintance,
             settings,
-            scale,
         };
+        let mut scenario = Self { stage, clients: Vec::new(), servers, acquaintance, scale };
         let arrivals = (0..client_count).map(|number| scenario.client(number as u32, dice)).collect();
         (scenario, Box::new(farm), arrivals)
     }
 
     /// The longest that a worker may take until it has ended. A late drain finds nobody left.
     pub(super) fn longest(&self) -> Duration {
-        let drain = if self.drain_after == LATE_DRAIN { Duration::ZERO } else { self.settings.drain_timeout };
-        self.drain_after + drain + AFTERMATH
+        let Stage { settings, drain_after, .. } = &self.stage;
+        let drain = if *drain_after == LATE_DRAIN { Duration::ZERO } else { settings.drain_timeout };
+        *drain_after + drain + AFTERMATH
     }
 
     fn client(&mut self, number: u32, dice: &mut Dice) -> Arrival {
         let address = source(10_000 + number, dice);
-        let mut script = script(dice, self.scale, self.settings.idle_timeout);
+        let mut script = script(dice, self.scale, self.stage.settings.idle_timeout);
         let mut proxied = None;
         let mut has_sound_header = true;
-        if self.settings.accept_proxy_timeout.is_some() {
+        if self.stage.settings.accept_proxy_timeout.is_some() {
             let header = Header::of(number, dice);
             script.preamble = header.bytes;
             has_sound_header = header.is_sound;
@@ -132,7 +126,7 @@ impl Scenario {
         let arrives_after = dice.time(Duration::from_millis(100));
         self.clients.push(Client { notes, address, proxied, has_sound_header, arrives_after });
         Arrival {
-            listener: dice.number(0, self.settings.listeners.len() - 1),
+            listener: dice.number(0, self.stage.settings.listeners.len() - 1),
             address: address.into(),
             peer,
             socket_bytes: socket_bytes(dice, self.scale),
@@ -172,7 +166,7 @@ impl Header {
     }
 }
 
-fn source(port: u32, dice: &mut Dice) -> SocketAddr {
+pub(super) fn source(port: u32, dice: &mut Dice) -> SocketAddr {
     let port = port as u16;
     if dice.chance(700) {
         (Ipv4Addr::new(192, 0, 2, 1), port).into()
@@ -181,11 +175,11 @@ fn source(port: u32, dice: &mut Dice) -> SocketAddr {
     }
 }
 
-fn milliseconds(dice: &mut Dice, choices: &[u64]) -> Duration {
+pub(super) fn milliseconds(dice: &mut Dice, choices: &[u64]) -> Duration {
     Duration::from_millis(dice.one_of(choices))
 }
 
-fn settings(dice: &mut Dice) -> Settings {
+pub(super) fn settings(dice: &mut Dice) -> Settings {
     let listen = |number: usize| Address::Ip((Ipv4Addr::new(203, 0, 113, 1), 80 + number as u16).into());
     let upstream = |number: usize, addresses: usize| Upstream {
         name: format!("server{number}"),
@@ -225,7 +219,7 @@ fn settings(dice: &mut Dice) -> Settings {
     }
 }
 
-fn supplies(dice: &mut Dice, scale: usize) -> Supplies {
+pub(super) fn supplies(dice: &mut Dice, scale: usize) -> Supplies {
     Supplies {
         buffers: dice.one_of(&[1, 2, 3, 8, 64]),
         buffer_bytes: (scale * dice.number(1, 4)) as u32,
@@ -235,7 +229,7 @@ fn supplies(dice: &mut Dice, scale: usize) -> Supplies {
 }
 
 /// A third of the runs are calm.
-fn faults(dice: &mut Dice) -> Faults {
+pub(super) fn faults(dice: &mut Dice) -> Faults {
     Faults {
         partial: dice.one_of(&[0, 50, 400]),
         late: dice.one_of(&[0, 50, 400]),
@@ -270,7 +264,7 @@ fn script(dice: &mut Dice, scale: usize, idle_timeout: Duration) -> Script {
     }
 }
 
-fn socket_bytes(dice: &mut Dice, scale: usize) -> (usize, usize) {
+pub(super) fn socket_bytes(dice: &mut Dice, scale: usize) -> (usize, usize) {
     let sizes = [scale, scale * 2, scale * 16, scale * 64];
     (dice.one_of(&sizes), dice.one_of(&sizes))
 }

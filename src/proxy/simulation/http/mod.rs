@@ -1,0 +1,212 @@
+//! Sessions in HTTP mode: a client gets the replies to its own requests, in their order and whole, from the one server's
+//! end that got those requests, once each; whatever happens on the way.
+//!
+//! In a run that is calm nobody leaves, fails or is out of patience: there every request has its reply. In all others
+//! there is at least never a wrong one, nor one that looks whole and is not.
+//!
+//! ```text
+//! IISPLICE_SEED=4711 cargo test --lib simulation::http       replays one run, with its log
+//! ```
+
+mod client;
+mod judge;
+mod line;
+mod message;
+mod server;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockAddr;
+
+use super::peer::{Acquaintance, Leaving, SERVER_NUMBER_MIN};
+use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
+use super::{Stage, for_each_seed};
+use crate::protocol::http1::forward::Edits;
+use crate::proxy::settings::{ForwardedFor, Http, Mode, Settings};
+use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
+use client::{Client, ClientNotes};
+use judge::Trial;
+use line::{Line, LineNotes, Pace};
+use server::{Server, ServerNotes};
+
+/// Runs in one go of the test command.
+const SEEDS: u64 = 10_000;
+
+#[test]
+fn replies_belong_to_their_requests_whatever_the_kernel_and_the_peers_do() {
+    for_each_seed(SEEDS, run);
+}
+
+/// What a peer left behind.
+struct Left<N> {
+    line: Rc<RefCell<LineNotes>>,
+    notes: Rc<RefCell<N>>,
+}
+
+impl<N: Default> Default for Left<N> {
+    fn default() -> Self {
+        Self { line: Rc::default(), notes: Rc::default() }
+    }
+}
+
+impl<N> Clone for Left<N> {
+    fn clone(&self) -> Self {
+        Self { line: Rc::clone(&self.line), notes: Rc::clone(&self.notes) }
+    }
+}
+
+/// A client before it comes.
+struct Visitor {
+    address: SocketAddr,
+    requests: u64,
+    left: Left<ClientNotes>,
+}
+
+/// What the peers of a run are like.
+#[derive(Clone, Copy)]
+struct Manners {
+    is_calm: bool,
+    scale: usize,
+}
+
+impl Manners {
+    fn pace(self, dice: &mut Dice) -> Pace {
+        let leaves = !self.is_calm && dice.chance(200);
+        let patience = dice.time(Duration::from_millis(200));
+        Pace {
+            piece_bytes_max: self.scale * dice.one_of(&[1, 4, 16, 64]),
+            pause_max: milliseconds(dice, &[0, 1, 20]),
+            leaving: leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset]))),
+        }
+    }
+
+    fn body_bytes_max(self, dice: &mut Dice) -> u64 {
+        dice.one_of(&[0, 10, self.scale, self.scale * 8, self.scale * 30]) as u64
+    }
+}
+
+/// The servers.
+struct Farm {
+    manners: Manners,
+    ends: Rc<RefCell<Vec<Left<ServerNotes>>>>,
+    acquaintance: Rc<Acquaintance>,
+}
+
+impl Servers for Farm {
+    fn answer(&mut self, _to: &SockAddr, dice: &mut Dice) -> Answer {
+        let refuses = !self.manners.is_calm && dice.chance(100);
+        Answer { after: dice.time(Duration::from_millis(1)), error: refuses.then_some(libc::ECONNREFUSED) }
+    }
+
+    fn accept(&mut self, _to: &SockAddr, dice: &mut Dice) -> Accepted {
+        let left = Left::<ServerNotes>::default();
+        let mut ends = self.ends.borrow_mut();
+        left.notes.borrow_mut().number = SERVER_NUMBER_MIN + ends.len() as u32;
+        ends.push(left.clone());
+        let script = server::Script {
+            body_bytes_max: self.manners.body_bytes_max(dice),
+            early: dice.one_of(&[0, 0, 300]),
+            last: dice.one_of(&[0, 0, 100]),
+        };
+        let server = Server::new(script, left.notes, &self.acquaintance);
+        let peer = Box::new(Line::new(server, self.manners.pace(dice), left.line));
+        Accepted { peer, socket_bytes: socket_bytes(dice, self.manners.scale) }
+    }
+}
+
+fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
+    let mut settings = scenario::settings(dice);
+    settings.mode = Mode::Http(Http {
+        head_bytes_max: 16 * 1024,
+        forwarded: dice.one_of(&[ForwardedFor::Off, ForwardedFor::Replace]),
+        trust: Vec::new(),
+        host: None,
+        request_edits: Edits::default(),
+        reply_edits: Edits::default(),
+        log_user: false,
+        close_on_identity_change: dice.chance(500),
+    });
+    settings.accept_proxy_timeout = None;
+    settings.send_proxy = None;
+    if is_calm {
+        settings.idle_timeout = Duration::from_secs(20);
+        settings.connect_timeout = Duration::from_secs(3);
+    }
+    settings
+}
+
+fn visitor(
+    number: u32,
+    manners: Manners,
+    listeners: usize,
+    acquaintance: &Rc<Acquaintance>,
+    dice: &mut Dice,
+) -> (Visitor, Arrival) {
+    let address = source(10_000 + number, dice);
+    let script = client::Script {
+        requests: dice.number(1, 6) as u64,
+        body_bytes_max: manners.body_bytes_max(dice),
+        pipelines: dice.chance(300),
+        says_close: dice.chance(300),
+        ends_early: dice.chance(200),
+    };
+    let left = Left::default();
+    let visitor = Visitor { address, requests: script.requests, left: left.clone() };
+    let client = Client::new(number, script, left.notes, acquaintance);
+    let arrival = Arrival {
+        listener: dice.number(0, listeners - 1),
+        address: address.into(),
+        peer: Box::new(Line::new(client, manners.pace(dice), left.line)),
+        socket_bytes: socket_bytes(dice, manners.scale),
+    };
+    (visitor, arrival)
+}
+
+/// One run, to its end, with all that is left behind.
+fn run(seed: u64) {
+    let dice = &mut Dice::new(seed);
+    let is_calm = dice.chance(400);
+    let manners = Manners { is_calm, scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]) };
+    let settings = Arc::new(settings(is_calm, dice));
+    let mut faults = scenario::faults(dice);
+    if is_calm {
+        faults = Faults { error: 0, descriptor: 0, ..faults };
+    }
+    let acquaintance = Rc::new(Acquaintance::default());
+    let ends = Rc::default();
+    let farm = Farm { manners, ends: Rc::clone(&ends), acquaintance: Rc::clone(&acquaintance) };
+    let drains = !is_calm && dice.chance(300);
+    let stage = Stage {
+        drain_after: if drains { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
+        supplies: scenario::supplies(dice, manners.scale),
+        sessions_max: dice.number(1, 6),
+        faults,
+        descriptors_max: 1000,
+        settings: Arc::clone(&settings),
+    };
+    let (visitors, arrivals): (Vec<_>, Vec<_>) = (0..dice.one_of(&[1, 1, 2, 3, 5]))
+        .map(|number| {
+            let (visitor, arrival) = visitor(number, manners, settings.listeners.len(), &acquaintance, dice);
+            (visitor, (dice.time(Duration::from_millis(100)), arrival))
+        })
+        .unzip();
+    tracing::debug!(is_calm, manners.scale, ?settings, ?faults, "replay");
+    let longest =
+        stage.drain_after + if drains { settings.drain_timeout } else { Duration::ZERO } + AFTERMATH;
+    let (world, _begin, entries) = stage.play(seed, Box::new(farm), arrivals, longest);
+    let trial = Trial {
+        is_calm,
+        is_orderly: !drains && settings.idle_timeout >= Duration::from_secs(20),
+        world: &world.borrow(),
+        acquaintance: &acquaintance,
+        ends: &ends.borrow(),
+        entries: &entries,
+    };
+    for visitor in &visitors {
+        trial.judge(visitor);
+    }
+}
