@@ -7,7 +7,7 @@
 //! ```text
 //!   Ring --push, enter--> SimKernel --> operations: tried each turn, late, cancelled, failing   (faults)
 //!        --calls---------->         --> world: descriptors, backlogs, pipes, time
-//!                                         '--> connection: TCP as a session sees it <-- peers, scripted by tests
+//!                                         '--> connection: TCP as a session sees it <-- outside: peers, scripted by tests
 //! ```
 //!
 //! Start with [`World`], then `operations.rs`.
@@ -15,6 +15,7 @@
 mod connection;
 mod faults;
 mod operations;
+mod outside;
 mod world;
 
 use std::cell::RefCell;
@@ -34,7 +35,8 @@ use super::socket::Listener;
 pub(crate) use super::ring::Outstanding;
 pub(crate) use connection::{Connection, Heard};
 pub(crate) use faults::{Dice, Faults};
-pub(crate) use world::{Accepted, Answer, Arrival, Far, Next, Peer, Servers, SharedWorld, World};
+pub(crate) use outside::{Accepted, Answer, Arrival, Far, Next, Peer, Servers};
+pub(crate) use world::{SharedWorld, World};
 
 use operations::{LATE_MAX, Operations};
 use world::violation;

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::world::{Answer, File, World, violation};
+use super::outside::Answer;
+use super::world::{File, World, violation};
 use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
 use crate::uring::ops::NOBODY;

@@ -1,4 +1,4 @@
-//! What the descriptors of a simulated kernel stand for, and the peers at the far ends.
+//! What the descriptors of a simulated kernel stand for, with the peers at the far ends.
 //!
 //! Descriptors are numbers as Linux gives them: the lowest that is free. A number that names nothing, or the
 //! wrong thing, is a violation: our bug, and the end of the run.
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 
-use super::connection::{Connection, Heard};
+use super::connection::Connection;
 use super::faults::{Dice, Faults};
+use super::outside::{Accepted, Answer, Arrival, Far, Next, Peer, Servers};
 use crate::uring::kernel::RawPipe;
 
 /// Descriptors begin after the standard streams.
@@ -24,95 +25,6 @@ const LATENCY_MAX: Duration = Duration::from_micros(500);
 pub(super) fn violation(what: &str) {
     // While a first one unwinds, what is torn down may well break rules.
     assert!(std::thread::panicking(), "violation: {what}");
-}
-
-/// Whoever is at the far end of a connection.
-pub(crate) trait Peer {
-    /// Does something, and says when it wants to do more.
-    fn turn(&mut self, far: &mut Far<'_>) -> Next;
-}
-
-/// When a peer acts again.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Next {
-    /// After this time.
-    After(Duration),
-    /// When something changes, or after this time.
-    ChangeOr(Option<Duration>),
-    /// Never.
-    Done,
-}
-
-/// The servers that can be connected to.
-pub(crate) trait Servers {
-    /// How an attempt to connect will go.
-    fn answer(&mut self, to: &SockAddr, dice: &mut Dice) -> Answer;
-
-    /// It was established.
-    fn accept(&mut self, to: &SockAddr, dice: &mut Dice) -> Accepted;
-}
-
-/// How an attempt to connect goes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Answer {
-    /// When it is answered.
-    pub(crate) after: Duration,
-    /// With what error, if not with success.
-    pub(crate) error: Option<i32>,
-}
-
-/// A server's end of a connection.
-pub(crate) struct Accepted {
-    /// Who is there.
-    pub(crate) peer: Box<dyn Peer>,
-    /// Bytes that may be on their way to the worker and from it.
-    pub(crate) socket_bytes: (usize, usize),
-}
-
-/// A client that will connect.
-pub(crate) struct Arrival {
-    /// To which listener, counted from 0.
-    pub(crate) listener: usize,
-    /// From where.
-    pub(crate) address: SockAddr,
-    /// Who it is.
-    pub(crate) peer: Box<dyn Peer>,
-    /// Bytes that may be on their way to the worker and from it.
-    pub(crate) socket_bytes: (usize, usize),
-}
-
-/// A far end, for the turn of its peer.
-pub(crate) struct Far<'a> {
-    /// Its index among the connections of the world.
-    pub(crate) id: usize,
-    pub(crate) now: Instant,
-    pub(crate) dice: &'a mut Dice,
-    connection: &'a mut Connection,
-}
-
-impl Far<'_> {
-    pub(crate) fn receive(&mut self, into: &mut Vec<u8>, bytes_max: usize) -> Heard {
-        self.connection.far_receive(into, bytes_max, self.now)
-    }
-
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.connection.far_send(bytes, self.now)
-    }
-
-    pub(crate) fn shutdown_write(&mut self) {
-        self.connection.far_shutdown_write(self.now);
-    }
-
-    pub(crate) fn close(&mut self) {
-        self.connection.far_close(self.now);
-    }
-
-    /// Some of what was sent may not arrive.
-    pub(crate) fn reset(&mut self) {
-        let dice = &mut *self.dice;
-        self.connection
-            .far_reset(|bytes| if dice.chance(500) { bytes } else { dice.number(0, bytes) }, self.now);
-    }
 }
 
 enum Event {
