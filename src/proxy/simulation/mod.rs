@@ -12,6 +12,7 @@
 
 mod http;
 mod judge;
+mod pace;
 mod peer;
 mod scenario;
 

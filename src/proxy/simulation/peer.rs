@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::pace::{self, Patience, Steps};
 use crate::protocol::proxy_protocol::{self, Header, Progress};
-use crate::uring::sim::{Dice, Far, Heard, Next, Peer};
+use crate::uring::sim::{Far, Heard, Next, Peer};
 
 /// Numbers from here on are servers' ends.
 pub(super) const SERVER_NUMBER_MIN: u32 = 1_000_000;
@@ -67,13 +68,6 @@ pub(super) enum Fin {
     Never,
 }
 
-/// How a peer leaves before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
-    Close,
-    Reset,
-}
-
 /// What a peer does.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
@@ -87,7 +81,7 @@ pub(super) struct Script {
     /// Receives nothing before that.
     pub(super) receive_from: Duration,
     pub(super) fin: Fin,
-    pub(super) leaving: Option<(Duration, Leaving)>,
+    pub(super) patience: Patience,
 }
 
 /// What a peer knows of the other end.
@@ -239,65 +233,26 @@ impl Scripted {
         let notes = self.notes.borrow();
         self.preamble_bytes == self.script.preamble.len() && notes.sent_bytes == self.script.content_bytes
     }
-
-    /// Leaves early, if it is time.
-    fn leaves(&self, far: &mut Far<'_>, begin: Instant) -> bool {
-        let Some((after, leaving)) = self.script.leaving else { return false };
-        if far.now < begin + after {
-            return false;
-        }
-        match leaving {
-            Leaving::Close => far.close(),
-            Leaving::Reset => far.reset(),
-        }
-        self.notes.borrow_mut().has_left = true;
-        true
-    }
-}
-
-pub(super) fn pause(dice: &mut Dice, longest: Duration) -> Duration {
-    // Mostly short, so that runs end soon.
-    if dice.chance(100) { dice.time(longest) } else { dice.time(longest / 20) }
 }
 
 impl Peer for Scripted {
     fn turn(&mut self, far: &mut Far<'_>) -> Next {
         let begin = *self.begin.get_or_insert(far.now);
-        {
-            let notes = &mut *self.notes.borrow_mut();
-            notes.connection = Some(far.id);
-        }
-        if self.leaves(far, begin) {
+        self.notes.borrow_mut().connection = Some(far.id);
+        if pace::leave(self.script.patience, begin, far).is_some() {
+            self.notes.borrow_mut().has_left = true;
             return Next::Done;
         }
-        let mut wakes: Vec<Instant> = Vec::new();
-        let mut waits = false;
-
-        let receive_at = *self.receive_at.get_or_insert(begin + self.script.receive_from);
-        let heard_end = self.notes.borrow().hears == Hears::End;
-        if !heard_end && receive_at <= far.now {
-            if self.receive(far) {
-                let at = far.now + pause(far.dice, self.script.receive_pause_max);
-                self.receive_at = Some(at);
-                wakes.push(at);
-            } else {
-                waits = true;
-            }
-        } else if !heard_end {
-            wakes.push(receive_at);
+        let mut steps = Steps::new(self.script.patience, begin);
+        let mut receive_at = *self.receive_at.get_or_insert(begin + self.script.receive_from);
+        if self.notes.borrow().hears != Hears::End {
+            steps.take(&mut receive_at, self.script.receive_pause_max, far, |far| self.receive(far));
+            self.receive_at = Some(receive_at);
         }
-
-        let send_at = *self.send_at.get_or_insert(begin);
+        let mut send_at = *self.send_at.get_or_insert(begin);
         if !self.has_sent_all() {
-            if send_at > far.now {
-                wakes.push(send_at);
-            } else if self.send(far) {
-                let at = far.now + pause(far.dice, self.script.send_pause_max);
-                self.send_at = Some(at);
-                wakes.push(at);
-            } else {
-                waits = true;
-            }
+            steps.take(&mut send_at, self.script.send_pause_max, far, |far| self.send(far));
+            self.send_at = Some(send_at);
         }
 
         let has_sent_all = self.has_sent_all();
@@ -318,11 +273,6 @@ impl Peer for Scripted {
             far.close();
             return Next::Done;
         }
-        let leave_at = self.script.leaving.map(|(after, _)| begin + after);
-        let wake = wakes.into_iter().chain(leave_at).min().map(|at| at.saturating_duration_since(far.now));
-        match wake {
-            Some(time) if !waits => Next::After(time),
-            wake => Next::ChangeOr(wake),
-        }
+        steps.next(far.now)
     }
 }

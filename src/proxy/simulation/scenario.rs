@@ -10,7 +10,8 @@ use std::time::Duration;
 use socket2::SockAddr;
 
 use super::Stage;
-use super::peer::{Acquaintance, Fin, Leaving, Notes, SERVER_NUMBER_MIN, Script, Scripted};
+use super::pace::Leaving;
+use super::peer::{Acquaintance, Fin, Notes, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream};
@@ -248,8 +249,8 @@ fn script(dice: &mut Dice, scale: usize, idle_timeout: Duration) -> Script {
     };
     let leaves = dice.chance(200);
     let longest = dice.one_of(&[Duration::from_millis(5), Duration::from_millis(200), idle_timeout * 2]);
-    let patience = dice.time(longest);
-    let leaving = leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset])));
+    let stays = dice.time(longest);
+    let patience = leaves.then(|| (stays, dice.one_of(&[Leaving::Close, Leaving::Reset])));
     let stalls = dice.one_of(&[0, 0, 5, 1500]);
     Script {
         preamble: Vec::new(),
@@ -260,7 +261,7 @@ fn script(dice: &mut Dice, scale: usize, idle_timeout: Duration) -> Script {
         receive_pause_max: milliseconds(dice, &[0, 1, 20]),
         receive_from: dice.time(Duration::from_millis(stalls)),
         fin,
-        leaving,
+        patience,
     }
 }
 

@@ -5,7 +5,8 @@ use super::line::LineNotes;
 use super::server::ServerNotes;
 use super::{Left, Visitor};
 use crate::proxy::access_log::Entry;
-use crate::proxy::simulation::peer::{Acquaintance, Hears, Leaving};
+use crate::proxy::simulation::pace::Leaving;
+use crate::proxy::simulation::peer::{Acquaintance, Hears};
 use crate::uring::Address;
 use crate::uring::sim::World;
 

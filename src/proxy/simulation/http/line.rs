@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::proxy::simulation::peer::{Hears, Leaving, pause};
+use crate::proxy::simulation::pace::{self, Leaving, Patience, Steps};
+use crate::proxy::simulation::peer::Hears;
 use crate::uring::sim::{Dice, Far, Heard, Next, Peer};
 
 /// What a client or a server says and hears.
@@ -30,7 +31,7 @@ pub(super) trait Part {
 pub(super) struct Pace {
     pub(super) piece_bytes_max: usize,
     pub(super) pause_max: Duration,
-    pub(super) leaving: Option<(Duration, Leaving)>,
+    pub(super) patience: Patience,
 }
 
 /// What is known of an end from outside.
@@ -101,60 +102,30 @@ impl<P: Part> Line<P> {
         }
         true
     }
-
-    /// Leaves early, if it is time.
-    fn leaves(&self, far: &mut Far<'_>, begin: Instant) -> bool {
-        let Some((after, leaving)) = self.pace.leaving else { return false };
-        if far.now < begin + after {
-            return false;
-        }
-        match leaving {
-            Leaving::Close => far.close(),
-            Leaving::Reset => far.reset(),
-        }
-        self.notes.borrow_mut().left = Some(leaving);
-        true
-    }
 }
 
 impl<P: Part> Peer for Line<P> {
     fn turn(&mut self, far: &mut Far<'_>) -> Next {
         let begin = *self.begin.get_or_insert(far.now);
         self.notes.borrow_mut().connection = Some(far.id);
-        if self.leaves(far, begin) {
+        if let Some(leaving) = pace::leave(self.pace.patience, begin, far) {
+            self.notes.borrow_mut().left = Some(leaving);
             return Next::Done;
         }
-        let mut wakes: Vec<Instant> = self.pace.leaving.iter().map(|(after, _)| begin + *after).collect();
-        let mut waits = false;
-
-        let receive_at = *self.receive_at.get_or_insert(begin);
+        let mut steps = Steps::new(self.pace.patience, begin);
+        let mut receive_at = *self.receive_at.get_or_insert(begin);
         if self.hears() == Hears::More {
-            if receive_at > far.now {
-                wakes.push(receive_at);
-            } else if self.receive(far) {
-                let at = far.now + pause(far.dice, self.pace.pause_max);
-                self.receive_at = Some(at);
-                wakes.push(at);
-            } else {
-                waits = true;
-            }
+            steps.take(&mut receive_at, self.pace.pause_max, far, |far| self.receive(far));
+            self.receive_at = Some(receive_at);
         }
-
         self.part.write(&mut self.out, far.dice);
         if self.part.gives_up() {
             self.out.clear();
         }
-        let send_at = *self.send_at.get_or_insert(begin);
+        let mut send_at = *self.send_at.get_or_insert(begin);
         if !self.out.is_empty() {
-            if send_at > far.now {
-                wakes.push(send_at);
-            } else if self.send(far) {
-                let at = far.now + pause(far.dice, self.pace.pause_max);
-                self.send_at = Some(at);
-                wakes.push(at);
-            } else {
-                waits = true;
-            }
+            steps.take(&mut send_at, self.pace.pause_max, far, |far| self.send(far));
+            self.send_at = Some(send_at);
         }
 
         if self.hears() == Hears::Reset {
@@ -168,10 +139,6 @@ impl<P: Part> Peer for Line<P> {
             far.close();
             return Next::Done;
         }
-        let wake = wakes.into_iter().min().map(|at| at.saturating_duration_since(far.now));
-        match wake {
-            Some(time) if !waits => Next::After(time),
-            wake => Next::ChangeOr(wake),
-        }
+        steps.next(far.now)
     }
 }

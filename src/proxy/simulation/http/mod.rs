@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
-use super::peer::{Acquaintance, Leaving, SERVER_NUMBER_MIN};
+use super::pace::Leaving;
+use super::peer::{Acquaintance, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
 use super::{Stage, for_each_seed};
 use crate::protocol::http1::forward::Edits;
@@ -80,7 +81,7 @@ impl Manners {
         Pace {
             piece_bytes_max: self.scale * dice.one_of(&[1, 4, 16, 64]),
             pause_max: milliseconds(dice, &[0, 1, 20]),
-            leaving: leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset]))),
+            patience: leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset]))),
         }
     }
 
