@@ -35,6 +35,26 @@ fn expect_last(mut proxy: Proxy, client: Peer, upstream: Peer) {
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
 }
 
+/// The client sends the first message of a login, and gets the challenge.
+fn begin_login(client: &Peer, upstream: &Peer) {
+    let type1 = request(&ntlm(1, "", ""));
+    client.send(&type1);
+    upstream.expect(&type1);
+    upstream.send(&challenge());
+    client.expect(&challenge());
+}
+
+/// After a while the client goes on with its login, and that is the last.
+fn end_login(proxy: Proxy, client: Peer, upstream: Peer) {
+    std::thread::sleep(A_WHILE);
+    let type3 = request(&ntlm(3, "CORP", "alice"));
+    client.send(&type3);
+    upstream.expect(&type3);
+    upstream.send(OK);
+    client.expect(LAST_OK);
+    expect_last(proxy, client, upstream);
+}
+
 #[test]
 fn who_is_between_two_requests_is_let_go_at_once() {
     let server = Server::v4();
@@ -117,18 +137,9 @@ fn a_login_that_has_begun_is_brought_to_its_end() {
     let server = Server::v4();
     let proxy = patient(&server);
     let (client, upstream) = acquainted(&proxy, &server);
-    let (type1, type3) = (request(&ntlm(1, "", "")), request(&ntlm(3, "CORP", "alice")));
-    client.send(&type1);
-    upstream.expect(&type1);
-    upstream.send(&challenge());
-    client.expect(&challenge());
+    begin_login(&client, &upstream);
     drain(&proxy, acquainted(&proxy, &server));
-    std::thread::sleep(A_WHILE);
-    client.send(&type3);
-    upstream.expect(&type3);
-    upstream.send(OK);
-    client.expect(LAST_OK);
-    expect_last(proxy, client, upstream);
+    end_login(proxy, client, upstream);
 }
 
 #[test]
@@ -137,7 +148,7 @@ fn a_challenge_is_never_the_last_reply_but_an_offer_may_be() {
     let proxy = patient(&server);
     let (within, within_upstream) = acquainted(&proxy, &server);
     let (before, before_upstream) = acquainted(&proxy, &server);
-    let (type1, type3) = (request(&ntlm(1, "", "")), request(&ntlm(3, "CORP", "alice")));
+    let type1 = request(&ntlm(1, "", ""));
     within.send(&type1);
     within_upstream.expect(&type1);
     before.send(GET);
@@ -154,12 +165,7 @@ fn a_challenge_is_never_the_last_reply_but_an_offer_may_be() {
 
     within_upstream.send(&challenge());
     within.expect(&challenge());
-    std::thread::sleep(A_WHILE);
-    within.send(&type3);
-    within_upstream.expect(&type3);
-    within_upstream.send(OK);
-    within.expect(LAST_OK);
-    expect_last(proxy, within, within_upstream);
+    end_login(proxy, within, within_upstream);
 }
 
 #[test]
@@ -167,10 +173,7 @@ fn a_login_that_does_not_go_on_is_closed_when_the_time_is_over() {
     let server = Server::v4();
     let mut proxy = proxy(&server, "--drain-timeout 300ms");
     let (client, upstream) = acquainted(&proxy, &server);
-    client.send(&request(&ntlm(1, "", "")));
-    upstream.expect(&request(&ntlm(1, "", "")));
-    upstream.send(&challenge());
-    client.expect(&challenge());
+    begin_login(&client, &upstream);
     proxy.signal(Signal::SIGTERM);
     client.expect_close();
     upstream.expect_close();
