@@ -1,5 +1,7 @@
 //! TLS that ends at the proxy, that begins there, and both.
 
+mod upstreams;
+
 use std::fs;
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use tempfile::TempDir;
 
 use crate::support::{
-    Identity, Launch, Peer, Proxy, Random, Server, TlsPeer, both_ways, exchange, receive_pattern, refusing,
+    Identity, Launch, Peer, Proxy, Random, Server, TlsPeer, both_ways, exchange, receive_pattern,
     send_pattern,
 };
 
@@ -223,23 +225,6 @@ fn sessions_are_resumed_by_every_worker_and_both_versions() {
 }
 
 #[test]
-fn sessions_with_upstreams_are_resumed() {
-    let bed = Bed::new();
-    let proxy = bed.with_back(Launch::to(bed.server.address())).start();
-    let config = bed.back.server(None);
-    let kinds: Vec<_> = (0..4)
-        .map(|_| {
-            let client = Peer::connect(proxy.address());
-            let upstream = TlsPeer::serve(bed.server.accept(), &config);
-            exchange(&client, &upstream.plain);
-            upstream.facts().kind
-        })
-        .collect();
-    assert_eq!(kinds[0], HandshakeKind::Full);
-    assert_eq!(kinds[3], HandshakeKind::Resumed);
-}
-
-#[test]
 fn the_name_chooses_the_certificate_and_the_server() {
     let bed = Bed::new();
     let wild = Identity::make(bed.directory.path(), "wild", &["*.wild.test", "also.test"]);
@@ -367,124 +352,6 @@ fn a_client_that_does_not_go_on_with_its_handshake_costs_nothing_and_is_closed()
     client.expect_close();
     proxy.record().expect_end("tls-client");
     proxy.wait_to_say("it was not through within 10s");
-}
-
-#[test]
-fn an_upstream_without_a_sound_handshake_is_told_why_not() {
-    let bed = Bed::new();
-    let proxy = bed.with_back(Launch::to(bed.server.address())).flags("--connect-timeout 300ms").start();
-    let log = |end: &str, nth: usize| {
-        let records = proxy.records(nth);
-        records[nth - 1].expect_end(end);
-        assert_eq!(records[nth - 1].get("upstream"), bed.server.address());
-    };
-
-    let client = Peer::connect(proxy.address());
-    let other = TlsPeer::serve(bed.server.accept(), &bed.front.server(None));
-    client.expect_close();
-    assert!(other.failure().contains("received fatal alert"), "the server hears of it");
-    log("tls-upstream", 1);
-    proxy.wait_to_say("invalid peer certificate: UnknownIssuer");
-
-    let client = Peer::connect(proxy.address());
-    let plain = bed.server.accept();
-    plain.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    client.expect_close();
-    log("tls-upstream", 2);
-    proxy.wait_to_say("what was received is not TLS");
-
-    let client = Peer::connect(proxy.address());
-    let silent = bed.server.accept();
-    client.expect_close();
-    log("tls-upstream", 3);
-    proxy.wait_to_say("it was not through within 300ms");
-    drop(silent);
-
-    let client = Peer::connect(proxy.address());
-    exchange(&client, &bed.accept_tls().plain);
-}
-
-#[test]
-fn an_upstream_whose_handshake_fails_is_passed_over() {
-    let bed = Bed::new();
-    let (stranger, plain) = (Server::v4(), Server::v4());
-    let flags = format!("--upstream {} --upstream {}", plain.address(), bed.server.address());
-    let proxy = bed.with_back(Launch::to(stranger.address())).flags(&flags).start();
-
-    let client = Peer::connect(proxy.address());
-    client.send(b"once");
-    let refused = TlsPeer::serve(stranger.accept(), &bed.front.server(None));
-    assert!(refused.failure().contains("received fatal alert"), "the server hears of it");
-    let not_tls = plain.accept();
-    not_tls.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    not_tls.expect_close();
-    let upstream = bed.accept_tls();
-    upstream.plain.expect(b"once");
-    exchange(&client, &upstream.plain);
-    drop((client, upstream));
-    let record = proxy.record();
-    record.expect_end("client-close");
-    assert_eq!(record.get("upstream"), bed.server.address());
-    assert_eq!(record.bytes("to_upstream_bytes"), 7);
-    for (server, reason) in [(&stranger, "UnknownIssuer"), (&plain, "what was received is not TLS")] {
-        let line = proxy.wait_to_say(reason);
-        assert!(line.contains("no TLS with an upstream") && line.contains(server.address()), "{line}");
-        server.expect_nobody();
-    }
-    proxy.wait_until_idle();
-}
-
-#[test]
-fn each_upstream_is_tried_once_and_the_last_one_says_how_it_ends() {
-    let bed = Bed::new();
-    let others = [Server::v4(), Server::v4()];
-    let serve = |server: &Server| TlsPeer::serve(server.accept(), &bed.front.server(None));
-    let flags = format!("--upstream {} --mode http --log-level debug", others[1].address());
-    let proxy = bed.with_back(Launch::to(others[0].address())).flags(&flags).start();
-    let client = Peer::connect(proxy.address());
-    client.send(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n");
-    let tried = others.each_ref().map(serve);
-    client.expect(b"HTTP/1.1 502 Bad Gateway\r\n");
-    client.expect_close();
-    for (server, tried) in others.iter().zip(tried) {
-        assert!(tried.failure().contains("received fatal alert"), "{}", server.address());
-        server.expect_nobody();
-    }
-    assert!(proxy.wait_to_say("session ended").contains("end=\"tls-upstream\""));
-
-    let (_port, refusing) = refusing();
-    let flags = format!("--upstream {refusing}");
-    let proxy = bed.with_back(Launch::to(others[0].address())).flags(&flags).start();
-    let client = Peer::connect(proxy.address());
-    let tried = serve(&others[0]);
-    client.expect_close();
-    drop(tried);
-    let record = proxy.record();
-    record.expect_end("refused");
-    assert_eq!((record.get("upstream"), record.get("connect_ms")), ("-", "-"), "no upstream took it");
-    proxy.wait_until_idle();
-}
-
-#[test]
-fn a_client_that_leaves_during_the_upstreams_handshake_ends_it() {
-    let bed = Bed::new();
-    let proxy = bed.with_back(Launch::to(bed.server.address())).flags("--connect-timeout 1h").start();
-    let client = Peer::connect(proxy.address());
-    let silent = bed.server.accept();
-    drop(client);
-    silent.expect_close();
-    proxy.record().expect_end("client-left");
-    proxy.wait_until_idle();
-}
-
-#[test]
-fn any_certificate_is_taken_where_that_is_wanted() {
-    let bed = Bed::new();
-    let flags = "--upstream-tls --upstream-insecure";
-    let proxy = Launch::to(bed.server.address()).flags(flags).start();
-    let client = Peer::connect(proxy.address());
-    exchange(&client, &bed.accept_tls().plain);
-    proxy.wait_to_say("--upstream-insecure");
 }
 
 #[test]
