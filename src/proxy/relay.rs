@@ -1,7 +1,7 @@
 //! Both directions of a session at once, from the first byte to the last.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::direction::{Broken, Direction, TO_THE_END};
 use super::meter::{Meter, Side};
 use super::settings::Splice;
-use crate::uring::Ring;
+use crate::uring::{Parts, Ring};
 
 /// How long the other side of a half-closed session goes unwatched: nearly all close both ways at once, and
 /// are spared the operation.
@@ -51,15 +51,16 @@ impl Relay<'_> {
         let mut up = pin!(up.carry_and_end(&first_end));
         let mut down = pin!(down.carry_and_end(&first_end));
         let mut idle = pin!(self.idle());
-        poll_fn(|cx| {
-            let ended = match up.as_mut().poll(cx) {
+        let mut parts = Parts::default();
+        poll_fn(move |cx| {
+            let ended = match parts.poll(1, up.as_mut(), cx) {
                 Poll::Ready(ended) => Poll::Ready(ended),
-                Poll::Pending => down.as_mut().poll(cx),
+                Poll::Pending => parts.poll(2, down.as_mut(), cx),
             };
             match ended {
                 Poll::Ready(Ok(first)) => Poll::Ready(Outcome::Closed { first }),
                 Poll::Ready(Err((side, error))) => Poll::Ready(Outcome::Broken { side, error }),
-                Poll::Pending => idle.as_mut().poll(cx).map(|()| Outcome::Idle),
+                Poll::Pending => parts.poll(3, idle.as_mut(), cx).map(|()| Outcome::Idle),
             }
         })
         .await

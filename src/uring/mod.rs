@@ -9,7 +9,7 @@
 //!        |
 //!   Ring: tasks, bulk queue, deadlines         the turn: run, enter, complete      (ring, task, deadline)
 //!        |
-//!   ops: operations in flight own their memory                                    (ops, buffers)
+//!   ops: operations in flight own their memory                     (ops, receive, buffers)
 //!        |
 //!   Kernel                                     the seam: Linux, or a simulation    (kernel, linux)
 //! ```
@@ -55,6 +55,7 @@ pub use ring::Ring;
 pub use shortage::Shortage;
 pub use socket::{Listener, Sending, Socket, is_out_of_descriptors};
 pub use sockopt::{set_defer_accept, set_fastopen_queue};
+pub use task::Parts;
 
 /// How a worker's ring is made.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,11 @@
 //! Tasks and the queue of those to run.
 //!
 //! A [`Waker`] must be `Send`, while everything here stays on one thread. So a waker carries no pointer: its
-//! data word is the task's number, and waking puts that number on the queue of the thread that wakes. On a
-//! foreign thread that is a number nobody reads, or a task polled once for nothing; never a data race.
+//! data word names the task, and waking puts that word on the queue of the thread that wakes. On a foreign
+//! thread that is a word nobody reads, or a task polled once for nothing; never a data race.
+//!
+//! A task may have [`Parts`], which its wakers name as well: a session of two directions polls the one that
+//! something has happened to.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,7 +16,32 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 thread_local! {
-    static WOKEN: RefCell<VecDeque<usize>> = const { RefCell::new(VecDeque::new()) };
+    static WOKEN: RefCell<VecDeque<Name>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Whom a wake is for: a task, and in the lowest bits the part of it, or all of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name(usize);
+
+const PART_BITS: u32 = 2;
+
+impl Name {
+    fn whole(id: usize) -> Self {
+        Self(id << PART_BITS)
+    }
+
+    fn with_part(self, part: usize) -> Self {
+        Self(self.0 >> PART_BITS << PART_BITS | part)
+    }
+
+    fn id(self) -> usize {
+        self.0 >> PART_BITS
+    }
+
+    fn is_for_part_other_than(self, part: usize) -> bool {
+        let named = self.0 & ((1 << PART_BITS) - 1);
+        named != 0 && named != part
+    }
 }
 
 /// The tasks of one ring.
@@ -53,7 +81,7 @@ impl Tasks {
             slots.len() - 1
         };
         self.living.set(self.living.get() + 1);
-        wake(id);
+        wake(Name::whole(id));
     }
 
     /// Is anyone waiting to be polled?
@@ -63,13 +91,14 @@ impl Tasks {
 
     /// Polls every woken task, and those that they wake.
     pub(super) fn run_woken(&self) {
-        while let Some(id) = WOKEN.with_borrow_mut(VecDeque::pop_front) {
+        while let Some(name) = WOKEN.with_borrow_mut(VecDeque::pop_front) {
+            let id = name.id();
             // Out of its slot while it runs: it may spawn, which moves the slots.
             let Some(mut future) = self.slots.borrow_mut().get_mut(id).and_then(|slot| slot.future.take())
             else {
                 continue;
             };
-            let waker = waker(id);
+            let waker = waker(name);
             if future.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {
                 self.slots.borrow_mut()[id].future = Some(future);
             } else {
@@ -88,23 +117,116 @@ impl Tasks {
     }
 }
 
-fn wake(id: usize) {
+/// The parts of a task: futures of which each is polled for its own wakes, and passed by at those of the others.
+/// Most wakes of a session concern one direction of two, and polling both was a seventh of a worker's own time
+/// at small messages.
+#[derive(Default)]
+pub struct Parts {
+    /// A bit for each part that has been polled.
+    begun: u8,
+}
+
+impl Parts {
+    /// Polls the future that is this part, 1 to 3, if the wake was for it or for the whole task, or none was
+    /// needed yet.
+    pub fn poll<F: Future>(
+        &mut self,
+        part: usize,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        debug_assert!(0 < part && part < 1 << PART_BITS);
+        // Another executor's waker says nothing of parts.
+        let Some(name) = name(cx.waker()) else { return future.poll(cx) };
+        if self.begun & 1 << part != 0 && name.is_for_part_other_than(part) {
+            return Poll::Pending;
+        }
+        self.begun |= 1 << part;
+        future.poll(&mut Context::from_waker(&waker(name.with_part(part))))
+    }
+}
+
+fn wake(name: Name) {
     WOKEN.with_borrow_mut(|woken| {
         // Completions of one task's operations often arrive together.
-        if woken.back() != Some(&id) {
-            woken.push_back(id);
+        if woken.back() != Some(&name) {
+            woken.push_back(name);
         }
     });
 }
 
-fn waker(id: usize) -> Waker {
-    // SAFETY: the data word is a number and is never dereferenced, so every function of the table may be
-    // called from any thread and any number of times, and there is nothing to free.
-    unsafe { Waker::from_raw(raw_waker(std::ptr::without_provenance(id))) }
+static TABLE: RawWakerVTable = RawWakerVTable::new(
+    raw_waker,
+    |name| wake(Name(name.addr())),
+    |name| wake(Name(name.addr())),
+    |_name| (),
+);
+
+fn raw_waker(name: *const ()) -> RawWaker {
+    RawWaker::new(name, &TABLE)
 }
 
-fn raw_waker(id: *const ()) -> RawWaker {
-    const TABLE: RawWakerVTable =
-        RawWakerVTable::new(raw_waker, |id| wake(id.addr()), |id| wake(id.addr()), |_id| ());
-    RawWaker::new(id, &TABLE)
+fn waker(name: Name) -> Waker {
+    // SAFETY: the data word is a number and is never dereferenced, so every function of the table may be
+    // called from any thread and any number of times, and there is nothing to free.
+    unsafe { Waker::from_raw(raw_waker(std::ptr::without_provenance(name.0))) }
+}
+
+/// What a waker of ours names; nothing, if it is somebody else's.
+fn name(waker: &Waker) -> Option<Name> {
+    std::ptr::eq(waker.vtable(), &raw const TABLE).then(|| Name(waker.data().addr()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::pin::pin;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Counts its polls, and leaves its waker.
+    fn counted(polls: &Cell<u32>, waker: &RefCell<Option<Waker>>) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            polls.set(polls.get() + 1);
+            *waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+    }
+
+    #[test]
+    fn a_part_is_polled_at_first_and_for_its_own_wakes() {
+        let tasks = Tasks::new();
+        let polls: Rc<[Cell<u32>; 2]> = Rc::default();
+        let wakers: Rc<[RefCell<Option<Waker>>; 3]> = Rc::default();
+        let (counts, left) = (Rc::clone(&polls), Rc::clone(&wakers));
+        tasks.spawn(async move {
+            let mut first = pin!(counted(&counts[0], &left[0]));
+            let mut second = pin!(counted(&counts[1], &left[1]));
+            let mut parts = Parts::default();
+            poll_fn(|cx| {
+                *left[2].borrow_mut() = Some(cx.waker().clone());
+                parts.poll(1, first.as_mut(), cx).is_ready();
+                parts.poll(2, second.as_mut(), cx).map(|()| ())
+            })
+            .await;
+            pending::<()>().await;
+        });
+        let after = |waker: Option<usize>| {
+            if let Some(index) = waker {
+                wakers[index].borrow().as_ref().expect("it was polled").wake_by_ref();
+            }
+            tasks.run_woken();
+            (polls[0].get(), polls[1].get())
+        };
+        let whole = {
+            assert_eq!(after(None), (1, 1), "both at first");
+            wakers[2].borrow().clone()
+        };
+        assert_eq!(after(Some(0)), (2, 1), "a wake for the first");
+        assert_eq!(after(Some(1)), (2, 2), "a wake for the second");
+        whole.expect("it was polled").wake();
+        assert_eq!(after(None), (3, 3), "a wake for the whole task");
+        tasks.clear();
+    }
 }
