@@ -13,13 +13,16 @@
 //! goes on. Neither reads on before what it read was taken, but for the rest of half a buffer that the kernel may
 //! receive ahead (`Socket::receive`): that is the back-pressure.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
+use std::task::Poll;
 
 use super::connection::{Arrived, Connection};
 use super::meter::Side;
 use super::relay::Relay;
 use super::settings::Splice;
-use crate::uring::{Expect, Moved, Pipe, Received, Socket};
+use crate::uring::{Buffer, Expect, Moved, Pipe, Received, Socket, Unsent};
 
 /// More bytes than any stream carries.
 pub(super) const TO_THE_END: u64 = u64::MAX;
@@ -52,26 +55,32 @@ impl Direction<'_> {
         if self.from().has_tls() || self.to().has_tls() {
             return Box::pin(self.carry_copied(left)).await;
         }
+        let _discount = Discount(self);
         let mut expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
         let mut full_in_a_row = match self.relay.splice {
             Splice::Always => FULL_RECEIVES_TO_BULK,
             Splice::Auto | Splice::Never => 0,
         };
         while left > 0 {
-            // A receive that is armed comes to its end first.
-            if full_in_a_row >= FULL_RECEIVES_TO_BULK && !self.from().socket().is_receiving() {
-                // On the heap: bulk is rare, and an idle session should not carry its state.
-                if let Some(pipe) = self.relay.ring.lend_pipe()
-                    && Box::pin(self.bulk(pipe, &mut left)).await? == Bulk::Ended
-                {
-                    break;
+            // A receive that is armed goes on beside the send. A new one would read ahead of bytes that may not find room.
+            if !self.from().socket().is_receiving() {
+                self.settle().await?;
+                if full_in_a_row >= FULL_RECEIVES_TO_BULK {
+                    // On the heap: bulk is rare, and an idle session should not carry its state.
+                    if let Some(pipe) = self.relay.ring.lend_pipe()
+                        && Box::pin(self.bulk(pipe, &mut left)).await? == Bulk::Ended
+                    {
+                        break;
+                    }
+                    full_in_a_row = 0;
+                    expect = Expect::Now;
                 }
-                full_in_a_row = 0;
-                expect = Expect::Now;
             }
-            let Some(Received { mut buffer, more }) =
-                self.from().socket().receive(expect).await.map_err(|error| (self.from, error))?
-            else {
+            let Some(received) = self.receive(expect).await else {
+                Box::pin(self.settle()).await?;
+                continue;
+            };
+            let Some(Received { buffer, more }) = received.map_err(|error| (self.from, error))? else {
                 break;
             };
             self.relay.meter.received(self.from, self.relay.ring.now());
@@ -80,26 +89,58 @@ impl Direction<'_> {
                 Splice::Auto if buffer.is_full() && more => full_in_a_row + 1,
                 Splice::Auto | Splice::Never => 0,
             };
-            if buffer.len() as u64 > left {
-                self.from().put_back(buffer);
-                Box::pin(self.send_unread(&mut left)).await?;
-                break;
-            }
-            left -= buffer.len() as u64;
-            while !buffer.is_empty() {
-                let sent;
-                (sent, buffer) = self.to().socket().send(buffer).await.map_err(|error| (self.to, error))?;
-                if sent == 0 {
-                    buffer.park_when_scarce();
-                    self.to().socket().writable().await.map_err(|error| (self.to, error))?;
-                    continue;
-                }
-                buffer.advance(sent);
-                self.relay.meter.sent(self.to, sent, self.relay.ring.now());
-            }
             expect = if more { Expect::Now } else { Expect::Later };
+            // A send is mostly over before the next message comes, and what is left to carry mostly more than a message.
+            if self.to().socket().unsent_bytes() > 0 || buffer.len() as u64 > left {
+                self.from().put_back(buffer);
+                Box::pin(self.settle()).await?;
+                Box::pin(self.send_unread(&mut left)).await?;
+            } else {
+                left -= buffer.len() as u64;
+                self.send(buffer);
+            }
         }
+        self.settle().await?;
         Ok(left)
+    }
+
+    /// Receives the next bytes while the last ones are being sent; nothing when of those some are left over.
+    fn receive(&self, expect: Expect) -> impl Future<Output = Option<io::Result<Option<Received>>>> {
+        let (mut receiving, to) = (self.from().socket().receive(expect), self.to().socket());
+        poll_fn(move |cx| match to.poll_unsent(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut receiving).poll(cx).map(Some),
+        })
+    }
+
+    /// Sends a buffer, which counts as sent until it is settled.
+    fn send(&self, buffer: Buffer) {
+        self.relay.meter.sent(self.to, buffer.len(), self.relay.ring.now());
+        self.to().socket().send(buffer);
+    }
+
+    /// Waits until all that was sent is with the kernel: what goes another way than `send` would overtake it.
+    async fn settle(&self) -> Result<(), Broken> {
+        match self.to().socket().sent().await {
+            None => Ok(()),
+            // On the heap what a session whose messages find room should not carry.
+            Some(unsent) => Box::pin(self.send_rest(unsent)).await,
+        }
+    }
+
+    async fn send_rest(&self, unsent: Unsent) -> Result<(), Broken> {
+        let mut unsent = Some(unsent);
+        while let Some(Unsent { mut buffer, error }) = unsent {
+            self.relay.meter.not_sent(self.to, buffer.len());
+            if let Some(error) = error {
+                return Err((self.to, error));
+            }
+            buffer.park_when_scarce();
+            self.to().socket().writable().await.map_err(|error| (self.to, error))?;
+            self.send(buffer);
+            unsent = self.to().socket().sent().await;
+        }
+        Ok(())
     }
 
     /// Sends what was received while somebody looked at it, or decrypted.
@@ -203,6 +244,16 @@ impl Direction<'_> {
 
     pub(super) fn to(&self) -> &Connection {
         self.relay.connection(self.to)
+    }
+}
+
+/// However a direction ends: what is not known to be sent then does not count.
+struct Discount<'a>(&'a Direction<'a>);
+
+impl Drop for Discount<'_> {
+    fn drop(&mut self) {
+        let Self(direction) = self;
+        direction.relay.meter.not_sent(direction.to, direction.to().socket().unsent_bytes());
     }
 }
 

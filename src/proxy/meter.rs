@@ -40,10 +40,20 @@ impl Meter {
 
     pub(super) fn sent(&self, to: Side, bytes: usize, now: Instant) {
         self.last_activity.set(now);
-        let total = match to {
+        let total = self.total(to);
+        total.set(total.get() + bytes as u64);
+    }
+
+    /// Takes back what was counted as sent.
+    pub(super) fn not_sent(&self, to: Side, bytes: usize) {
+        let total = self.total(to);
+        total.set(total.get() - bytes as u64);
+    }
+
+    fn total(&self, to: Side) -> &Cell<u64> {
+        match to {
             Side::Client => &self.client_bytes,
             Side::Upstream => &self.upstream_bytes,
-        };
-        total.set(total.get() + bytes as u64);
+        }
     }
 }

@@ -22,7 +22,8 @@ pub(crate) enum Operation {
     /// times, each time with at most half a buffer, until half a buffer or more has arrived: all of it has room
     /// in one (`IORING_RECV_MULTISHOT` with a limit, Linux 6.17).
     Receive { fd: RawFd, poll_first: bool },
-    /// Sends what there is room for now, `EAGAIN` when that is nothing.
+    /// Sends what there is room for now, `EAGAIN` when that is nothing. It waits for nothing: it is over when it has
+    /// been submitted.
     Send { fd: RawFd, bytes: *const u8, len: u32 },
     /// Connects a stream socket.
     Connect { fd: RawFd, address: *const SockAddr },

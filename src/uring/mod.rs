@@ -9,7 +9,7 @@
 //!        |
 //!   Ring: tasks, bulk queue, deadlines         the turn: run, enter, complete      (ring, task, deadline)
 //!        |
-//!   ops: operations in flight own their memory                     (ops, receive, buffers)
+//!   ops: operations in flight own their memory                     (ops, receive, send, buffers)
 //!        |
 //!   Kernel                                     the seam: Linux, or a simulation    (kernel, linux)
 //! ```
@@ -30,6 +30,7 @@ mod probe;
 mod provided;
 mod receive;
 mod ring;
+mod send;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -52,8 +53,9 @@ pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Error, Features, probe};
 pub use receive::{Expect, Received, Receiving};
 pub use ring::Ring;
+pub use send::{Sent, Unsent};
 pub use shortage::Shortage;
-pub use socket::{Listener, Sending, Socket, is_out_of_descriptors};
+pub use socket::{Listener, Socket, is_out_of_descriptors};
 pub use sockopt::{set_defer_accept, set_fastopen_queue};
 pub use task::Parts;
 

@@ -13,7 +13,8 @@
 //! number kept too long can never reach another operation. Slots are changed in place: moving them about was a
 //! tenth of the worker's own time at small messages.
 //!
-//! A receive is in a slot of another kind, since it may complete several times: see `receive.rs`.
+//! A receive is in a slot of another kind, since it may complete several times, and so is a send, which nobody has to
+//! wait for: see `receive.rs` and `send.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use super::buffers::Buffer;
 use super::kernel::{Completion, Operation};
 use super::receive::Receive;
 use super::ring::Ring;
+use super::send::Send;
 use super::socket::Descriptor;
 
 /// `user_data` of cancellations, whose own completions say nothing of interest.
@@ -36,25 +38,18 @@ pub(super) struct Held {
     /// The file it works on: closed at the earliest when its last operation has completed.
     pub(super) _descriptor: Rc<Descriptor>,
     /// The memory it reads from.
-    pub(super) memory: Memory,
+    pub(super) _memory: Memory,
 }
 
-/// Memory that the kernel reads during an operation. All of it stays where it is when the value moves.
+/// Memory that the kernel reads during an operation: never looked at again, only kept. All of it stays where it is
+/// when the value moves.
 pub(super) enum Memory {
     /// None.
     Nothing,
-    /// Bytes being sent on.
-    Buffer(Buffer),
-    /// Where to connect to: never looked at again, only kept.
+    /// Bytes being sent on, for nobody any more.
+    Buffer { _buffer: Buffer },
+    /// Where to connect to.
     Address { _sock_addr: Rc<SockAddr> },
-}
-
-/// How an operation ended, with what it had borrowed.
-pub(super) struct Finished {
-    /// As in [`Completion`].
-    pub(super) result: i32,
-    /// What was held.
-    pub(super) memory: Memory,
 }
 
 /// The name of a slot in use.
@@ -83,6 +78,7 @@ pub(super) enum Slot {
         result: Option<i32>,
     },
     Receiving(Receive),
+    Sending(Send),
     /// Nobody waits for it any more.
     Abandoned {
         _held: Held,
@@ -149,9 +145,38 @@ impl Ops {
                 }
             }
             Slot::Receiving(receive) => receive.complete(completion, buffer),
+            Slot::Sending(send) => {
+                if send.complete(completion.result) {
+                    self.free(key);
+                }
+            }
             Slot::Abandoned { .. } if completion.last => self.free(key),
             Slot::Abandoned { .. } => {}
             Slot::Free => unreachable!("a completion after the last one"),
+        }
+    }
+
+    /// Takes what a send has left over out of its slot, if it is over.
+    pub(super) fn take_unsent(&mut self, key: Key) -> Option<(Buffer, i32)> {
+        let slot = &mut self.entry(key).slot;
+        match std::mem::replace(slot, Slot::Free) {
+            Slot::Sending(send) if !send.is_in_flight() => {
+                self.free(key);
+                send.into_unsent()
+            }
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// Nobody will ask what became of a send, which goes on.
+    pub(super) fn let_go(&mut self, key: Key) {
+        let slot = &mut self.entry(key).slot;
+        match std::mem::replace(slot, Slot::Free) {
+            Slot::Sending(send) if send.is_in_flight() => *slot = Slot::Abandoned { _held: send.into_held() },
+            _over => self.free(key),
         }
     }
 
@@ -200,22 +225,22 @@ impl InFlight {
 }
 
 impl Future for InFlight {
-    type Output = Finished;
+    /// As in [`Completion`].
+    type Output = i32;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finished> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<i32> {
         let this = &mut *self;
         let mut ops = this.ring.inner().ops.borrow_mut();
-        let Slot::Once { held, waker, result } = &mut ops.entry(this.key).slot else {
+        let Slot::Once { waker, result, .. } = &mut ops.entry(this.key).slot else {
             unreachable!("polled after it was taken")
         };
         let Some(result) = *result else {
             set_waker(waker, cx);
             return Poll::Pending;
         };
-        let memory = std::mem::replace(&mut held.memory, Memory::Nothing);
         this.taken = true;
         ops.free(this.key);
-        Poll::Ready(Finished { result, memory })
+        Poll::Ready(result)
     }
 }
 

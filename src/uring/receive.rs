@@ -67,7 +67,7 @@ impl Receive {
 
     /// What has to live on until its last completion.
     pub(super) fn into_held(self) -> Held {
-        Held { _descriptor: self.descriptor, memory: Memory::Nothing }
+        Held { _descriptor: self.descriptor, _memory: Memory::Nothing }
     }
 
     /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it.
@@ -200,6 +200,9 @@ impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(key) = self.0.receive.get() {
             abandon(&self.0.ring, key);
+        }
+        if let Some(key) = self.0.send.get() {
+            self.0.ring.inner().ops.borrow_mut().let_go(key);
         }
     }
 }

@@ -1,19 +1,15 @@
 //! Sockets on the ring: descriptors that close when nothing can name them any more, and their operations.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use socket2::{Domain, SockAddr};
 
 use super::address::Address;
-use super::buffers::Buffer;
 use super::kernel::{Operation, SocketOptions};
-use super::ops::{Finished, Held, InFlight, Key, Memory};
+use super::ops::{Held, InFlight, Key, Memory};
 use super::ring::Ring;
 
 /// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
@@ -24,6 +20,8 @@ pub(super) struct Descriptor {
     /// The receive that is armed for it, or has something to tell: see `receive.rs`. Here and not in `Socket`, which
     /// every idle session has several copies of.
     pub(super) receive: Cell<Option<Key>>,
+    /// The last send, until all of it was sent or it was asked about: see `send.rs`.
+    pub(super) send: Cell<Option<Key>>,
 }
 
 impl Drop for Descriptor {
@@ -34,11 +32,11 @@ impl Drop for Descriptor {
 
 impl Descriptor {
     pub(super) fn new(ring: &Ring, fd: RawFd) -> Rc<Self> {
-        Rc::new(Self { ring: ring.clone(), fd, receive: Cell::new(None) })
+        Rc::new(Self { ring: ring.clone(), fd, receive: Cell::new(None), send: Cell::new(None) })
     }
 
     fn start(self: &Rc<Self>, operation: Operation, memory: Memory) -> InFlight {
-        InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), memory })
+        InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), _memory: memory })
     }
 
     /// Waits for one of `events` (poll(2)); gives those found, errors and hang-ups among them.
@@ -46,14 +44,13 @@ impl Descriptor {
         let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         let (fd, events) = (self.fd, u32::from(events as u16));
         loop {
-            let Finished { result, .. } = self.start(Operation::Poll { fd, events }, Memory::Nothing).await;
+            let result = self.start(Operation::Poll { fd, events }, Memory::Nothing).await;
             let found = errno(result)? as i16;
             if found & wanted != 0 {
                 return Ok(found);
             }
             // Only that the peer has ended its stream, which will stay so.
-            let Finished { result, .. } =
-                self.start(Operation::PollChange { fd, events }, Memory::Nothing).await;
+            let result = self.start(Operation::PollChange { fd, events }, Memory::Nothing).await;
             if result < 0 && result != -libc::ECANCELED {
                 errno(result)?;
             }
@@ -89,15 +86,8 @@ impl Socket {
         let fd = ring.inner().kernel.borrow_mut().socket(address.domain(), options)?;
         let descriptor = Descriptor::new(ring, fd);
         let operation = Operation::Connect { fd, address: Rc::as_ptr(sock_addr) };
-        let finished =
-            descriptor.start(operation, Memory::Address { _sock_addr: Rc::clone(sock_addr) }).await;
-        errno(finished.result).map(|_zero| Self(descriptor))
-    }
-
-    /// Sends some of the buffer, in one operation; nothing when there is no room now.
-    pub fn send(&self, buffer: Buffer) -> Sending {
-        let operation = Operation::Send { fd: self.0.fd, bytes: buffer.as_ptr(), len: buffer.len() as u32 };
-        Sending(self.0.start(operation, Memory::Buffer(buffer)))
+        let result = descriptor.start(operation, Memory::Address { _sock_addr: Rc::clone(sock_addr) }).await;
+        errno(result).map(|_zero| Self(descriptor))
     }
 
     /// Sends what there is room for now, at once and by a system call; 0 when there is none. For bytes that are not
@@ -189,24 +179,6 @@ impl Socket {
     }
 }
 
-/// A send in flight: completes with how much was sent, and the buffer. Nothing at all means that there is no
-/// room now: see [`Socket::writable`]. On an error, as send(2), the buffer
-/// is given up.
-#[must_use = "dropping it cancels the send"]
-pub struct Sending(InFlight);
-
-impl Future for Sending {
-    type Output = io::Result<(usize, Buffer)>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|finished| match finished.memory {
-            Memory::Buffer(buffer) if finished.result == -libc::EAGAIN => Ok((0, buffer)),
-            Memory::Buffer(buffer) => errno(finished.result).map(|sent| (sent, buffer)),
-            _ => unreachable!("an operation gives back what it was given"),
-        })
-    }
-}
-
 /// A listening socket.
 pub struct Listener(Rc<Descriptor>);
 
@@ -254,6 +226,7 @@ impl Address {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::io::Read;
     use std::net::{Shutdown, TcpStream};
     use std::time::Duration;
@@ -325,9 +298,9 @@ mod tests {
             let descriptor = &socket.0;
             let refused = loop {
                 let operation = Operation::Send { fd: descriptor.fd, bytes: BYTES.as_ptr(), len: 65536 };
-                let finished = descriptor.start(operation, Memory::Nothing).await;
-                if finished.result < 0 {
-                    break finished.result;
+                let result = descriptor.start(operation, Memory::Nothing).await;
+                if result < 0 {
+                    break result;
                 }
             };
             assert_eq!(refused, -libc::EAGAIN);

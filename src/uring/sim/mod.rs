@@ -42,7 +42,7 @@ use operations::{LATE_MAX, Operations};
 use world::violation;
 
 /// What a turn of a worker takes at most.
-const TURN_MAX: Duration = Duration::from_micros(20);
+pub(crate) const TURN_MAX: Duration = Duration::from_micros(20);
 /// A worker that takes so many turns while nothing in the world moves burns its processor for nothing.
 const IDLE_TURNS_MAX: u32 = 2000;
 

@@ -265,7 +265,10 @@ impl Operations {
             return Some(Ended::with(-libc::ENOBUFS));
         } else if !Self::is_ready(op, world) {
             return None;
-        } else if !op.was_late && world.dice.chance(world.faults.late) {
+        } else if !op.was_late
+            && !matches!(op.operation, Operation::Send { .. })
+            && world.dice.chance(world.faults.late)
+        {
             op.was_late = true;
             // Later than now in any case: only then does time stop there again.
             op.earliest = world.now + Duration::from_micros(1) + world.dice.time(LATE_MAX);

@@ -1,0 +1,251 @@
+//! Sending: an operation that nobody has to wait for.
+//!
+//! ```text
+//!                 all of it is sent
+//!    In flight ----------------------> none            nobody is woken, but who waits for just that
+//!        |
+//!        |    no room, or an error                        taken
+//!        +---------------------------> something unsent ---------> none
+//! ```
+//!
+//! A small message mostly is sent whole, and then its direction has nothing to do: being woken for it was every
+//! other poll of a session. So a send belongs to its socket, one at a time, and is asked about before the next.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::buffers::Buffer;
+use super::kernel::Operation;
+use super::ops::{Held, Memory, Slot, set_waker};
+use super::socket::{Descriptor, Socket, errno};
+
+/// What a send has left over.
+pub struct Unsent {
+    /// The bytes that were not sent, at least one.
+    pub buffer: Buffer,
+    /// Why, as send(2); no error when there is no room now: see [`Socket::writable`].
+    pub error: Option<io::Error>,
+}
+
+/// A send in the table of operations.
+pub(super) struct Send {
+    descriptor: Rc<Descriptor>,
+    buffer: Buffer,
+    waker: Option<Waker>,
+    /// Is the waker also for a send that leaves nothing over?
+    wakes_when_sent: bool,
+    /// How it ended, where not all was sent.
+    result: Option<i32>,
+}
+
+impl Send {
+    /// Takes the completion in, and wakes whoever waits for it. True when all was sent: nobody will ask then.
+    pub(super) fn complete(&mut self, result: i32) -> bool {
+        let is_whole = usize::try_from(result) == Ok(self.buffer.len());
+        if is_whole {
+            self.descriptor.send.set(None);
+        } else {
+            self.result = Some(result);
+        }
+        if (!is_whole || self.wakes_when_sent)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+        is_whole
+    }
+
+    /// May the kernel still read from the buffer?
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.result.is_none()
+    }
+
+    /// What was not sent, and the result: of one that is over.
+    pub(super) fn into_unsent(self) -> Option<(Buffer, i32)> {
+        self.result.map(|result| (self.buffer, result))
+    }
+
+    /// What has to live on until its completion.
+    pub(super) fn into_held(self) -> Held {
+        Held { _descriptor: self.descriptor, _memory: Memory::Buffer { _buffer: self.buffer } }
+    }
+}
+
+impl Socket {
+    /// Sends what there is room for, in one operation. What becomes of it is told by [`sent`](Self::sent), which has
+    /// to be asked before the next one.
+    ///
+    /// # Panics
+    /// When there is one already.
+    pub fn send(&self, buffer: Buffer) {
+        assert!(self.0.send.get().is_none(), "one send at a time: the next could overtake it");
+        let operation = Operation::Send { fd: self.0.fd, bytes: buffer.as_ptr(), len: buffer.len() as u32 };
+        let send = Send {
+            descriptor: Rc::clone(&self.0),
+            buffer,
+            waker: None,
+            wakes_when_sent: false,
+            result: None,
+        };
+        let inner = self.0.ring.inner();
+        let key = inner.ops.borrow_mut().insert(Slot::Sending(send));
+        self.0.send.set(Some(key));
+        inner.kernel.borrow_mut().push(operation, key.user_data());
+    }
+
+    /// Waits until the last send is over, and takes what it has left over. Nothing when all was sent.
+    pub fn sent(&self) -> Sent<'_> {
+        Sent(self)
+    }
+
+    /// How much of the last send is not known to be sent.
+    pub fn unsent_bytes(&self) -> usize {
+        let Some(key) = self.0.send.get() else { return 0 };
+        match &self.0.ring.inner().ops.borrow_mut().entry(key).slot {
+            Slot::Sending(send) => send.buffer.len() - send.result.unwrap_or(0).max(0) as usize,
+            _ => unreachable!("a send is one until it is over"),
+        }
+    }
+
+    /// Takes what the last send has left over, if it is over.
+    fn take_unsent(&self) -> Option<Unsent> {
+        let key = self.0.send.get()?;
+        let mut ops = self.0.ring.inner().ops.borrow_mut();
+        let (mut buffer, result) = ops.take_unsent(key)?;
+        self.0.send.set(None);
+        let error = match errno(result) {
+            Ok(sent_bytes) => {
+                buffer.advance(sent_bytes);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(error),
+        };
+        Some(Unsent { buffer, error })
+    }
+
+    /// Ready when the last send has left something over; for who waits for something else at the same time.
+    pub fn poll_unsent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.send.get().is_some() && self.set_send_waker(cx, false) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Has the last send wake the task of `cx`, when it leaves something over or in any case. True when it is over.
+    fn set_send_waker(&self, cx: &mut Context<'_>, wakes_when_sent: bool) -> bool {
+        let Some(key) = self.0.send.get() else { return true };
+        let mut ops = self.0.ring.inner().ops.borrow_mut();
+        let Slot::Sending(send) = &mut ops.entry(key).slot else {
+            unreachable!("a send is one until it is over")
+        };
+        send.wakes_when_sent = wakes_when_sent;
+        set_waker(&mut send.waker, cx);
+        !send.is_in_flight()
+    }
+}
+
+/// Completes when a send is over, with what it has left over.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sent<'a>(&'a Socket);
+
+impl Future for Sent<'_> {
+    type Output = Option<Unsent>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.take_unsent() {
+            None if !self.0.set_send_waker(cx, true) => Poll::Pending,
+            unsent => Poll::Ready(unsent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::uring::testing::with_peer;
+    use crate::uring::{Expect, Ring};
+
+    /// A buffer to send, which can only be had by receiving.
+    async fn a_buffer(socket: &Socket, peer: &mut TcpStream) -> Buffer {
+        peer.write_all(b"bytes").expect("a socket with room");
+        socket.receive(Expect::Now).await.expect("alive").expect("not ended").buffer
+    }
+
+    fn fill(socket: &Socket) {
+        while socket.send_now(&[0; 8192]).expect("the peer may still receive") > 0 {}
+    }
+
+    fn read_all_there_is(peer: &mut TcpStream) {
+        peer.set_nonblocking(true).expect("a socket");
+        while peer.read(&mut [0; 8192]).is_ok() {}
+        peer.set_nonblocking(false).expect("a socket");
+    }
+
+    #[test]
+    fn a_send_that_finds_room_leaves_nothing_over_and_gives_its_buffer_back() {
+        with_peer(|ring, socket, mut peer| async move {
+            socket.send(a_buffer(&socket, &mut peer).await);
+            assert_eq!(socket.unsent_bytes(), 5, "nobody has entered the kernel yet");
+            assert!(socket.sent().await.is_none());
+            assert_eq!((socket.unsent_bytes(), ring.outstanding().buffers), (0, 0));
+            let mut arrived = [0; 5];
+            peer.read_exact(&mut arrived).expect("connected");
+            assert_eq!(&arrived, b"bytes");
+        });
+    }
+
+    #[test]
+    fn a_send_that_finds_no_room_leaves_its_bytes_over() {
+        with_peer(|_ring, socket, mut peer| async move {
+            let buffer = a_buffer(&socket, &mut peer).await;
+            fill(&socket);
+            socket.send(buffer);
+            let Unsent { buffer, error } = socket.sent().await.expect("there is no room");
+            assert!(error.is_none(), "{error:?}");
+            assert_eq!(&*buffer, b"bytes");
+            read_all_there_is(&mut peer);
+            socket.writable().await.expect("a socket can be polled");
+            socket.send(buffer);
+            assert!(socket.sent().await.is_none());
+        });
+    }
+
+    #[test]
+    fn who_waits_for_something_else_is_woken_by_a_send_that_fails() {
+        with_peer(|ring, socket, mut peer| async move {
+            let buffer = a_buffer(&socket, &mut peer).await;
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a socket");
+            drop(peer);
+            socket.dead().await.expect("a socket can be polled");
+            socket.send(buffer);
+            std::future::poll_fn(|cx| socket.poll_unsent(cx)).await;
+            assert_eq!(socket.unsent_bytes(), 5);
+            let unsent = socket.sent().await.expect("it has failed");
+            assert_eq!(unsent.error.map(|error| error.kind()), Some(io::ErrorKind::ConnectionReset));
+            drop(unsent.buffer);
+            assert_eq!(ring.outstanding().buffers, 0);
+        });
+    }
+
+    #[test]
+    fn a_send_goes_on_when_its_socket_is_dropped() {
+        async fn send_and_drop(ring: Ring, socket: Socket, mut peer: TcpStream) {
+            socket.send(a_buffer(&socket, &mut peer).await);
+            drop(socket);
+            ring.sleep(Duration::from_millis(1)).await;
+            let mut arrived = Vec::new();
+            peer.read_to_end(&mut arrived).expect("closed in order");
+            assert_eq!(arrived, b"bytes");
+        }
+        with_peer(send_and_drop);
+    }
+}
