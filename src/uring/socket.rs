@@ -91,7 +91,7 @@ impl Socket {
     }
 
     /// Sends what there is room for now, at once and by a system call; 0 when there is none. For bytes that are not
-    /// in a [`Buffer`], whose memory no operation could keep.
+    /// in a [`Buffer`](super::Buffer), whose memory no operation could keep.
     ///
     /// # Errors
     /// As send(2).
