@@ -8,9 +8,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, recv, send};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Errand, REPLY_BYTES, REQUEST_BYTES, Step, Tally};
+use super::{Errand, NEWS, REPLY_BYTES, REQUEST_BYTES, Step, Tally, lighten};
 
 /// One connection, from its connect on.
 #[derive(Debug)]
@@ -39,6 +39,9 @@ impl Client {
         let asked_at = Instant::now();
         let socket =
             Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        if errand != Errand::Bulk {
+            lighten(&SockRef::from(&socket))?;
+        }
         match socket.connect(&target.into()) {
             Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => return Err(error),
             _ => {}
@@ -64,16 +67,22 @@ impl Client {
         if self.errand != Errand::OneShot {
             self.asked_at = now;
         }
-        EpollFlags::EPOLLIN
+        self.awaited()
+    }
+
+    /// Of a bulk stream more arrives than one call takes, and of a one-shot the end may come with the reply.
+    fn awaited(&self) -> EpollFlags {
+        match self.errand {
+            Errand::PingPong | Errand::Once => NEWS,
+            Errand::Bulk | Errand::OneShot => EpollFlags::EPOLLIN,
+        }
     }
 
     /// Takes what has arrived.
     pub(super) fn step(&mut self, buffer: &mut [u8], tally: &mut Tally) -> Step {
         if !self.asked {
-            return match self.ask(buffer, Instant::now()) {
-                EpollFlags::EPOLLIN => Step::Await(EpollFlags::EPOLLIN),
-                _ => Step::Keep,
-            };
+            let awaited = self.ask(buffer, Instant::now());
+            return if self.asked { Step::Await(awaited) } else { Step::Keep };
         }
         if self.errand == Errand::Bulk {
             return self.take_bulk(buffer, tally);
