@@ -59,7 +59,7 @@ impl Future for Sleep {
         if self.key.0 <= self.ring.now() {
             return Poll::Ready(());
         }
-        // Once queued it stays: a task keeps its waker for life.
+        // Once queued it stays: a future keeps its place in its task, and any waker of that place wakes it.
         if !self.queued {
             self.queued = true;
             self.ring.inner().deadlines.waiting.borrow_mut().insert(self.key, cx.waker().clone());

@@ -96,6 +96,7 @@ impl Socket {
     /// # Errors
     /// As send(2).
     pub fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        debug_assert!(self.0.send.get().is_none(), "a send that is queued would be overtaken");
         match self.0.ring.inner().kernel.borrow_mut().send(self.0.fd, bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             sent => sent,
@@ -157,6 +158,7 @@ impl Socket {
     /// # Errors
     /// As shutdown(2).
     pub fn shutdown_write(&self) -> io::Result<()> {
+        debug_assert!(self.0.send.get().is_none(), "a send that is queued would be overtaken");
         self.0.ring.inner().kernel.borrow_mut().shutdown_write(self.0.fd)
     }
 
