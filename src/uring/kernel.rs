@@ -18,10 +18,12 @@ pub(crate) enum Operation {
     /// For when that is so and not wanted: completes with `ECANCELED` when something else has come up.
     PollChange { fd: RawFd, events: u32 },
     /// Receives into a provided buffer that the kernel picks when data is there. With `poll_first` it does
-    /// not try before the socket was found readable (`IORING_RECVSEND_POLL_FIRST`), and it may complete several
-    /// times, each time with at most half a buffer, until half a buffer or more has arrived: all of it has room
-    /// in one (`IORING_RECV_MULTISHOT` with a limit, Linux 6.17).
+    /// not try before the socket was found readable (`IORING_RECVSEND_POLL_FIRST`).
     Receive { fd: RawFd, poll_first: bool },
+    /// The same with `poll_first`, and it may complete several times, each time with at most half a buffer, until half a
+    /// buffer or more has arrived: all of it has room in one (`IORING_RECV_MULTISHOT` with a limit, Linux 6.17).
+    /// It may miss a reset that arrives with bytes, and on a Unix socket the end of the stream: see `doubt.rs`.
+    ReceiveSeveral { fd: RawFd },
     /// Sends what there is room for now, `EAGAIN` when that is nothing. It waits for nothing: it is over when it has
     /// been submitted.
     Send { fd: RawFd, bytes: *const u8, len: u32 },

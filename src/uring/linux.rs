@@ -111,16 +111,11 @@ impl Kernel for Linux {
             Operation::PollChange { fd, events } => {
                 opcode::PollAdd::new(types::Fd(fd), events).multi(true).build()
             }
-            Operation::Receive { fd, poll_first: true } if self.limited_multishot => {
+            Operation::Receive { fd, poll_first } => receive(fd, poll_first, self.provided.buffer_bytes()),
+            Operation::ReceiveSeveral { fd } if self.limited_multishot => {
                 limited_multishot(fd, (self.provided.buffer_bytes() / 2).max(1))
             }
-            Operation::Receive { fd, poll_first } => {
-                opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), self.provided.buffer_bytes())
-                    .buf_group(GROUP)
-                    .ioprio(if poll_first { POLL_FIRST } else { 0 })
-                    .build()
-                    .flags(squeue::Flags::BUFFER_SELECT)
-            }
+            Operation::ReceiveSeveral { fd } => receive(fd, true, self.provided.buffer_bytes()),
             Operation::Send { fd, bytes, len } => {
                 // Waiting is not left to the kernel: to a peer that has ended its own stream it would wait in a
                 // thread of its own, since its poll finds POLLRDHUP again and again.
@@ -278,6 +273,15 @@ pub(super) fn build(entries: u32) -> io::Result<IoUring> {
         .setup_clamp()
         .dontfork()
         .build(entries)
+}
+
+/// A receive that completes once.
+fn receive(fd: RawFd, poll_first: bool, bytes_max: u32) -> squeue::Entry {
+    opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), bytes_max)
+        .buf_group(GROUP)
+        .ioprio(if poll_first { POLL_FIRST } else { 0 })
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
 }
 
 /// A receive that completes again and again until `limit` bytes have arrived or more, at most so many each time.

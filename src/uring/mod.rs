@@ -9,7 +9,7 @@
 //!        |
 //!   Ring: tasks, bulk queue, deadlines         the turn: run, enter, complete      (ring, task, deadline)
 //!        |
-//!   ops: operations in flight own their memory                     (ops, receive, send, buffers)
+//!   ops: operations in flight own their memory              (ops, receive, doubt, send, buffers)
 //!        |
 //!   Kernel                                     the seam: Linux, or a simulation    (kernel, linux)
 //! ```
@@ -21,6 +21,7 @@ mod address;
 mod bell;
 mod buffers;
 mod deadline;
+mod doubt;
 mod kernel;
 mod linux;
 mod notify;

@@ -17,6 +17,7 @@
 //! wait for: see `receive.rs` and `send.rs`.
 
 use std::future::Future;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -131,8 +132,9 @@ impl Ops {
         self.free.push(key.index);
     }
 
-    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it.
-    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) {
+    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it. Gives the receive that is
+    /// in doubt from now on.
+    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> Option<Key> {
         let key = Key::from_user_data(completion.user_data);
         if completion.last {
             self.in_flight -= 1;
@@ -144,7 +146,11 @@ impl Ops {
                     waker.wake();
                 }
             }
-            Slot::Receiving(receive) => receive.complete(completion, buffer),
+            Slot::Receiving(receive) => {
+                if receive.complete(completion, buffer) {
+                    return Some(key);
+                }
+            }
             Slot::Sending(send) => {
                 if send.complete(completion.result) {
                     self.free(key);
@@ -153,6 +159,16 @@ impl Ops {
             Slot::Abandoned { .. } if completion.last => self.free(key),
             Slot::Abandoned { .. } => {}
             Slot::Free => unreachable!("a completion after the last one"),
+        }
+        None
+    }
+
+    /// The descriptor of a receive that was in doubt, unless that is over. It is in doubt no longer.
+    pub(super) fn end_doubt(&mut self, key: Key) -> Option<RawFd> {
+        let entry = &mut self.entries[key.index as usize];
+        match &mut entry.slot {
+            Slot::Receiving(receive) if entry.generation == key.generation => receive.end_doubt(),
+            _ => None,
         }
     }
 

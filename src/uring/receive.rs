@@ -15,6 +15,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -50,6 +51,8 @@ pub(super) struct Receive {
     arrived: Option<Received>,
     /// The result of its last completion.
     last: Option<i32>,
+    /// Is its connection to be looked at? See `doubt.rs`.
+    in_doubt: bool,
 }
 
 /// What a receive has to tell.
@@ -70,8 +73,9 @@ impl Receive {
         Held { _descriptor: self.descriptor, _memory: Memory::Nothing }
     }
 
-    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it.
-    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) {
+    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it. True when it is in doubt
+    /// from now on.
+    pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> bool {
         if completion.last {
             self.last = Some(completion.result);
         }
@@ -92,6 +96,14 @@ impl Receive {
             (None, Some(arrived)) => arrived.buffer.park_when_scarce(),
             (None, None) => {}
         }
+        let waits_for_an_event = !completion.last && !more;
+        waits_for_an_event && !std::mem::replace(&mut self.in_doubt, true)
+    }
+
+    /// Its descriptor, if it is still armed. It is in doubt no longer.
+    pub(super) fn end_doubt(&mut self) -> Option<RawFd> {
+        self.in_doubt = false;
+        self.is_armed().then_some(self.descriptor.fd)
     }
 }
 
@@ -114,7 +126,7 @@ impl Socket {
         let mut ops = self.0.ring.inner().ops.borrow_mut();
         match &ops.entry(key).slot {
             Slot::Receiving(Receive { arrived: Some(_), .. }) => Ok(true),
-            Slot::Receiving(Receive { last: Some(result), .. }) if *result != -libc::ENOBUFS => {
+            Slot::Receiving(Receive { last: Some(result), .. }) if !is_to_be_repeated(*result) => {
                 errno(*result).map(|_zero| false)
             }
             _ => Ok(false),
@@ -130,10 +142,15 @@ impl Socket {
                 waker: Some(cx.waker().clone()),
                 arrived: None,
                 last: None,
+                in_doubt: false,
             };
             let key = ops.insert(Slot::Receiving(receive));
             self.0.receive.set(Some(key));
-            let operation = Operation::Receive { fd: self.0.fd, poll_first };
+            let operation = if poll_first && self.0.receives_several {
+                Operation::ReceiveSeveral { fd: self.0.fd }
+            } else {
+                Operation::Receive { fd: self.0.fd, poll_first }
+            };
             inner.kernel.borrow_mut().push(operation, key.user_data());
             return Poll::Pending;
         };
@@ -154,6 +171,12 @@ impl Socket {
         self.0.receive.set(None);
         Poll::Ready(news)
     }
+}
+
+/// Says a result of the worker's ring, and nothing of the connection?
+fn is_to_be_repeated(result: i32) -> bool {
+    // Cancelled it was since it had missed that its connection is dead.
+    result == -libc::ENOBUFS || result == -libc::ECANCELED
 }
 
 /// Completes with bytes, or nothing at the end of the stream. Dropping it loses no bytes: the next one has them.
@@ -178,9 +201,10 @@ impl Future for Receiving<'_> {
             }
             match ready!(this.socket.poll_receive(cx, this.poll_first)) {
                 News::Bytes(received) => return Poll::Ready(Ok(Some(received))),
-                News::NoBytes(result) if result != -libc::ENOBUFS => {
+                News::NoBytes(result) if !is_to_be_repeated(result) => {
                     return Poll::Ready(errno(result).map(|_zero| None));
                 }
+                News::NoBytes(result) if result == -libc::ECANCELED => this.poll_first = false,
                 // Tried before waiting, it fails for want of a buffer even when there is nothing to receive. After
                 // waiting it means that bytes are there.
                 News::NoBytes(_) if !this.poll_first => this.poll_first = true,
@@ -217,7 +241,7 @@ mod tests {
 
     use super::*;
     use crate::uring::Ring;
-    use crate::uring::testing::{BUFFER_BYTES, BUFFERS, with_peer};
+    use crate::uring::testing::{BUFFER_BYTES, BUFFERS, with_peer, with_unix_peer};
 
     async fn a_while(ring: &Ring) {
         ring.sleep(Duration::from_millis(20)).await;
@@ -312,6 +336,57 @@ mod tests {
             assert!(held.iter().all(|buffer| **buffer == *b"held"));
             held[0].advance(2);
             assert_eq!(&*held[0], b"ld");
+        });
+    }
+
+    /// Receives to the end, with the error if it was one; nothing when no end is reported for long.
+    async fn receive_to_the_end(ring: &Ring, socket: &Socket) -> Option<(Vec<u8>, Option<io::ErrorKind>)> {
+        let received = async {
+            let mut all = Vec::new();
+            let error = loop {
+                match socket.receive(Expect::Later).await {
+                    Ok(Some(received)) => all.extend_from_slice(&received.buffer),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error.kind()),
+                }
+            };
+            Some((all, error))
+        };
+        let waited = async {
+            ring.sleep(Duration::from_secs(10)).await;
+            None
+        };
+        or(received, waited).await
+    }
+
+    #[test]
+    fn a_reset_that_is_there_with_the_last_bytes_is_reported_after_them() {
+        with_peer(|ring, socket, mut peer| async move {
+            peer.write_all(b"last").expect("a socket with room");
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a socket");
+            drop(peer);
+            let (all, error) = receive_to_the_end(&ring, &socket).await.expect("the reset is missed");
+            assert_eq!((&*all, error), (&b"last"[..], Some(io::ErrorKind::ConnectionReset)));
+        });
+    }
+
+    #[test]
+    fn an_end_that_is_there_with_the_last_bytes_is_reported_after_them() {
+        with_peer(|ring, socket, mut peer| async move {
+            peer.write_all(b"last").expect("a socket with room");
+            peer.shutdown(Shutdown::Write).expect("connected");
+            let (all, error) = receive_to_the_end(&ring, &socket).await.expect("the end is missed");
+            assert_eq!((&*all, error), (&b"last"[..], None));
+        });
+    }
+
+    #[test]
+    fn the_end_of_a_unix_stream_that_is_there_with_the_last_bytes_is_reported_after_them() {
+        with_unix_peer(|ring, socket, mut peer| async move {
+            peer.write_all(b"last").expect("a socket with room");
+            peer.shutdown(Shutdown::Write).expect("connected");
+            let (all, error) = receive_to_the_end(&ring, &socket).await.expect("the end is missed");
+            assert_eq!((&*all, error), (&b"last"[..], None));
         });
     }
 }

@@ -1,8 +1,8 @@
 //! The ring and its turn: the loop that everything on a worker runs in.
 //!
 //! ```text
-//!   +-> run woken tasks -> grant bulk turns -> enter the kernel -> completions -> deadlines -+
-//!   +----------------------------------------------------------------------------------------+
+//!   +-> run woken tasks -> grant bulk turns -> enter the kernel -> completions -> doubts -> deadlines -+
+//!   +--------------------------------------------------------------------------------------------------+
 //! ```
 //!
 //! Small directions are woken by completions and run first. Bulk directions wait in a queue of their own
@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use super::buffers::{Loans, Region};
 use super::deadline::{Deadlines, Sleep};
-use super::kernel::{Completion, Kernel, Wait};
+use super::doubt::Doubts;
+use super::kernel::{Completion, Kernel, Operation, Wait};
 use super::ops::{NOBODY, Ops};
 use super::pipe::Pipes;
 use super::shortage::{Shortage, Shortages};
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     pub(super) pipes: Pipes,
     pub(super) deadlines: Deadlines,
     pub(super) shortages: Shortages,
+    doubts: Doubts,
     tasks: Tasks,
     bulk: BulkQueue,
     now: Cell<Instant>,
@@ -64,6 +66,7 @@ impl Ring {
             pipes,
             deadlines: Deadlines::default(),
             shortages: Shortages::default(),
+            doubts: Doubts::default(),
             tasks: Tasks::new(),
             bulk: BulkQueue::default(),
             now,
@@ -147,8 +150,9 @@ impl Ring {
             let wait = self.wait();
             inner.kernel.borrow_mut().enter(wait)?;
             inner.kernel.borrow_mut().completions(&mut completions);
-            self.dispatch(&mut completions);
             inner.now.set(inner.kernel.borrow().now());
+            self.dispatch(&mut completions);
+            self.resolve_doubts();
             inner.deadlines.expire(self.now());
         }
     }
@@ -171,7 +175,7 @@ impl Ring {
         if Tasks::any_woken() || !self.0.bulk.queue.borrow().is_empty() {
             return Wait::No;
         }
-        match self.0.deadlines.earliest() {
+        match earlier(self.0.deadlines.earliest(), self.0.doubts.earliest()) {
             None => Wait::Completion,
             Some(at) => Wait::AtMost(at.saturating_duration_since(self.0.kernel.borrow().now())),
         }
@@ -184,7 +188,20 @@ impl Ring {
             }
             let len = completion.result.max(0) as u32;
             let buffer = completion.buffer.map(|index| self.0.loans.lend(self, index, len));
-            self.0.ops.borrow_mut().complete(&completion, buffer);
+            if let Some(receive) = self.0.ops.borrow_mut().complete(&completion, buffer) {
+                self.0.doubts.add(receive, self.now());
+            }
+        }
+    }
+
+    /// Cancels receives that wait for an event of a connection that is dead.
+    fn resolve_doubts(&self) {
+        while let Some(receive) = self.0.doubts.pop_due(self.now()) {
+            let Some(fd) = self.0.ops.borrow_mut().end_doubt(receive) else { continue };
+            let kernel = &mut *self.0.kernel.borrow_mut();
+            if !kernel.is_connected(fd) {
+                kernel.push(Operation::Cancel { target: receive.user_data() }, NOBODY);
+            }
         }
     }
 
@@ -198,6 +215,10 @@ impl Ring {
             tasks: self.0.tasks.living(),
         }
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 /// What is out on loan or in flight.

@@ -22,6 +22,8 @@ pub(super) struct Descriptor {
     pub(super) receive: Cell<Option<Key>>,
     /// The last send, until all of it was sent or it was asked about: see `send.rs`.
     pub(super) send: Cell<Option<Key>>,
+    /// May a receive complete several times? Not on a Unix socket, whose end it may miss: see `doubt.rs`.
+    pub(super) receives_several: bool,
 }
 
 impl Drop for Descriptor {
@@ -31,8 +33,19 @@ impl Drop for Descriptor {
 }
 
 impl Descriptor {
+    /// One that is not received from.
     pub(super) fn new(ring: &Ring, fd: RawFd) -> Rc<Self> {
-        Rc::new(Self { ring: ring.clone(), fd, receive: Cell::new(None), send: Cell::new(None) })
+        Self::with(ring, fd, false)
+    }
+
+    /// A socket that is connected to `address`, or will be.
+    fn connected(ring: &Ring, fd: RawFd, address: &Address) -> Rc<Self> {
+        Self::with(ring, fd, matches!(address, Address::Ip(_)))
+    }
+
+    fn with(ring: &Ring, fd: RawFd, receives_several: bool) -> Rc<Self> {
+        let (receive, send) = Default::default();
+        Rc::new(Self { ring: ring.clone(), fd, receive, send, receives_several })
     }
 
     fn start(self: &Rc<Self>, operation: Operation, memory: Memory) -> InFlight {
@@ -84,7 +97,7 @@ impl Socket {
         options: &SocketOptions,
     ) -> io::Result<Self> {
         let fd = ring.inner().kernel.borrow_mut().socket(address.domain(), options)?;
-        let descriptor = Descriptor::new(ring, fd);
+        let descriptor = Descriptor::connected(ring, fd, address);
         let operation = Operation::Connect { fd, address: Rc::as_ptr(sock_addr) };
         let result = descriptor.start(operation, Memory::Address { _sock_addr: Rc::clone(sock_addr) }).await;
         errno(result).map(|_zero| Self(descriptor))
@@ -212,7 +225,7 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(Socket, Address)> {
         let (fd, address) = self.0.ring.inner().kernel.borrow_mut().accept(self.0.fd)?;
         let address = Address::from_sock_addr(&address).unwrap_or(Address::Unix(std::path::PathBuf::new()));
-        Ok((Socket(Descriptor::new(&self.0.ring, fd)), address))
+        Ok((Socket(Descriptor::connected(&self.0.ring, fd, &address)), address))
     }
 }
 

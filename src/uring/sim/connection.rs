@@ -233,6 +233,11 @@ impl Connection {
         !self.dead
     }
 
+    /// Is it dead, with no end of the stream before?
+    pub(super) fn near_is_reset(&self) -> bool {
+        self.dead && !self.inward.ended
+    }
+
     pub(super) fn near_reset_on_close(&mut self) {
         self.reset_on_close = true;
     }

@@ -34,6 +34,8 @@ struct InFlight {
     answer: Option<Answer>,
     /// Of a receive: what it has brought.
     received_bytes: usize,
+    /// Of one that completes several times: a reset was there with the last bytes, and will be no event.
+    missed_a_reset: bool,
 }
 
 /// How an operation ended, or what it brought on the way.
@@ -67,6 +69,7 @@ fn descriptor(operation: &Operation) -> Option<RawFd> {
         Operation::Poll { fd, .. }
         | Operation::PollChange { fd, .. }
         | Operation::Receive { fd, .. }
+        | Operation::ReceiveSeveral { fd }
         | Operation::Send { fd, .. }
         | Operation::Connect { fd, .. } => Some(*fd),
         Operation::Cancel { .. } => None,
@@ -179,6 +182,7 @@ impl Operations {
                 cancelled: false,
                 answer,
                 received_bytes: 0,
+                missed_a_reset: false,
             });
         }
     }
@@ -194,10 +198,16 @@ impl Operations {
         if !suits {
             violation(&format!("{operation:?} does not suit what descriptor {fd} is"));
         }
+        let kind = |operation: &Operation| match operation {
+            Operation::ReceiveSeveral { fd } => {
+                std::mem::discriminant(&Operation::Receive { fd: *fd, poll_first: true })
+            }
+            other => std::mem::discriminant(other),
+        };
         let same = |other: &InFlight| {
             descriptor(&other.operation) == Some(fd)
                 && !matches!(operation, Operation::Poll { .. } | Operation::PollChange { .. })
-                && std::mem::discriminant(&other.operation) == std::mem::discriminant(operation)
+                && kind(&other.operation) == kind(operation)
         };
         if self.in_flight.iter().any(same) {
             violation(&format!(
@@ -283,7 +293,7 @@ impl Operations {
     }
 
     fn is_ready(op: &InFlight, world: &World) -> bool {
-        Self::events(&op.operation, world) != 0
+        !op.missed_a_reset && Self::events(&op.operation, world) != 0
     }
 
     /// The events that hold, of those that let an operation go on.
@@ -292,7 +302,7 @@ impl Operations {
         let wanted = match operation {
             Operation::Poll { events, .. } => *events | ALWAYS_REPORTED,
             Operation::PollChange { events, .. } => (*events | ALWAYS_REPORTED) & !(libc::POLLRDHUP as u32),
-            Operation::Receive { .. } => libc::POLLIN as u32,
+            Operation::Receive { .. } | Operation::ReceiveSeveral { .. } => libc::POLLIN as u32,
             Operation::Send { .. } | Operation::Connect { .. } | Operation::Cancel { .. } => return 1,
         };
         let holding = match world.file(fd) {
@@ -330,7 +340,8 @@ impl Operations {
         match op.operation {
             Operation::Poll { .. } => Some(Ended::with(Self::events(&op.operation, world) as i32)),
             Operation::PollChange { .. } => Some(Ended::with(-libc::ECANCELED)),
-            Operation::Receive { fd, poll_first } => self.receive(fd, poll_first, op, world),
+            Operation::Receive { fd, .. } => self.receive(fd, false, op, world),
+            Operation::ReceiveSeveral { fd } => self.receive(fd, self.multishot, op, world),
             Operation::Send { fd, .. } => match world.send(world.connected(fd)?, &op.memory) {
                 Err(error) => Some(Ended::with(-error)),
                 Ok(sent) => Some(Ended::with(sent as i32)),
@@ -347,19 +358,12 @@ impl Operations {
         }
     }
 
-    fn receive(
-        &mut self,
-        fd: RawFd,
-        poll_first: bool,
-        op: &mut InFlight,
-        world: &mut World,
-    ) -> Option<Ended> {
+    fn receive(&mut self, fd: RawFd, several: bool, op: &mut InFlight, world: &mut World) -> Option<Ended> {
         let id = world.connected(fd)?;
         let Some(index) = self.free_buffers.front().copied() else {
             return Some(Ended::with(-libc::ENOBUFS));
         };
         let buffer_bytes = self.region.buffer_bytes() as usize;
-        let several = self.multishot && poll_first;
         let bytes_max = if several { (buffer_bytes / 2).max(1) } else { buffer_bytes };
         let mut bytes = Vec::new();
         let last_awaited = world.connections[id].last_awaited;
@@ -385,6 +389,8 @@ impl Operations {
                 // It may give up before (`io_req_post_cqe` without room for a completion).
                 let last =
                     !several || op.received_bytes >= bytes_max || world.dice.chance(world.faults.error);
+                op.missed_a_reset =
+                    !last && !more && world.connections[id].near_is_reset() && world.dice.chance(500);
                 Some(Ended { result: count as i32, buffer: Some(index), more, last })
             }
         }
