@@ -16,7 +16,7 @@ use super::ops::Key;
 
 /// How long after the last bytes a connection is looked at: a call for each that often at most, however many messages
 /// go over it.
-const DOUBT: Duration = Duration::from_millis(100);
+pub(crate) const DOUBT: Duration = Duration::from_millis(100);
 
 /// The receives in doubt, each once.
 #[derive(Default)]

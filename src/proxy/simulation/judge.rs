@@ -7,7 +7,7 @@ use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
 use crate::proxy::record::{End, Record};
 use crate::uring::Address;
-use crate::uring::sim::{Connection, TURN_MAX, World};
+use crate::uring::sim::{Connection, DOUBT, TURN_MAX, World};
 
 /// What can move and has not for so long is stalled: far above what the simulated kernel delays anything by.
 const STALL: Duration = Duration::from_millis(20);
@@ -246,5 +246,6 @@ fn stalls(from: &Connection, to: &Connection) -> bool {
     let (Some(from_close), Some(to_close)) = (from.near_close, to.near_close) else { return false };
     let at = from_close.at.min(to_close.at);
     let long = |since: Option<Instant>| since.is_some_and(|since| since + STALL < at);
-    long(from_close.readable_since) && long(to_close.room_since) && !to_close.had_ended
+    let is_to_be_told = long(from_close.dead_since.map(|since| since + DOUBT));
+    (long(from_close.readable_since) || is_to_be_told) && long(to_close.room_since) && !to_close.had_ended
 }

@@ -97,6 +97,8 @@ pub(crate) struct NearClose {
     pub(crate) at: Instant,
     /// Since when something had been waiting to be received.
     pub(crate) readable_since: Option<Instant>,
+    /// Since when it had been dead.
+    pub(crate) dead_since: Option<Instant>,
     /// Since when there had been room to send.
     pub(crate) room_since: Option<Instant>,
     /// Its own stream had been ended before.
@@ -121,8 +123,8 @@ pub(crate) struct Connection {
     pub(crate) inward: Stream,
     /// From the near end to the far one.
     pub(crate) outward: Stream,
-    /// `TCP_CLOSE`: by a reset of either end or a time-out.
-    dead: bool,
+    /// Since when it is in `TCP_CLOSE`: by a reset of either end or a time-out.
+    dead_since: Option<Instant>,
     /// `sk_err` of the near end: told once.
     error: Option<i32>,
     reset_on_close: bool,
@@ -143,7 +145,7 @@ impl Connection {
         Self {
             inward: Stream::new(inward_bytes_max, now),
             outward: Stream::new(outward_bytes_max, now),
-            dead: false,
+            dead_since: None,
             error: None,
             reset_on_close: false,
             far: FarEnd::Open,
@@ -186,7 +188,7 @@ impl Connection {
         }
         match self.error.take() {
             Some(error) => Err(error),
-            None if self.dead => Ok(0),
+            None if self.is_dead() => Ok(0),
             None => Err(libc::EAGAIN),
         }
     }
@@ -198,7 +200,7 @@ impl Connection {
 
     /// send(2), as much as there is room for.
     pub(super) fn near_send(&mut self, bytes: &[u8], now: Instant) -> Result<usize, i32> {
-        if self.dead {
+        if self.is_dead() {
             return Err(self.error.take().unwrap_or(libc::EPIPE));
         }
         if self.outward.ended {
@@ -217,7 +219,7 @@ impl Connection {
 
     /// shutdown(2) with `SHUT_WR`.
     pub(super) fn near_shutdown_write(&mut self, now: Instant) -> Result<(), i32> {
-        if self.dead {
+        if self.is_dead() {
             return Err(libc::ENOTCONN);
         }
         self.outward.end(now);
@@ -229,13 +231,17 @@ impl Connection {
         self.outward.ended
     }
 
+    fn is_dead(&self) -> bool {
+        self.dead_since.is_some()
+    }
+
     pub(super) fn near_is_connected(&self) -> bool {
-        !self.dead
+        !self.is_dead()
     }
 
     /// Is it dead, with no end of the stream before?
     pub(super) fn near_is_reset(&self) -> bool {
-        self.dead && !self.inward.ended
+        self.is_dead() && !self.inward.ended
     }
 
     pub(super) fn near_reset_on_close(&mut self) {
@@ -248,10 +254,11 @@ impl Connection {
         self.near_close = Some(NearClose {
             at: now,
             readable_since: self.inward.readable_since,
+            dead_since: self.dead_since,
             room_since: self.outward.room_since,
             had_ended: self.outward.ended,
         });
-        if self.dead {
+        if self.is_dead() {
             return;
         }
         if self.reset_on_close || !self.inward.queue.is_empty() {
@@ -262,7 +269,7 @@ impl Connection {
     }
 
     fn reset_far(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
-        self.dead = true;
+        self.dead_since = Some(now);
         self.far = FarEnd::Reset;
         let kept = kept(self.outward.queue.len());
         self.outward.keep(kept, now);
@@ -270,8 +277,8 @@ impl Connection {
 
     /// poll(2), of a connected socket.
     pub(super) fn near_events(&self) -> u32 {
-        let no_more_in = self.inward.ended || self.dead;
-        let no_more_out = self.outward.ended || self.dead;
+        let no_more_in = self.inward.ended || self.is_dead();
+        let no_more_out = self.outward.ended || self.is_dead();
         let mut events = 0;
         let mut set = |event: i16, holds: bool| {
             if holds {
@@ -287,8 +294,8 @@ impl Connection {
     }
 
     /// The connection dies of `error`, which neither end wanted.
-    pub(super) fn fail(&mut self, error: i32) {
-        self.dead = true;
+    pub(super) fn fail(&mut self, error: i32, now: Instant) {
+        self.dead_since = Some(now);
         self.error = Some(error);
         self.far = FarEnd::Reset;
         self.faulted = true;
@@ -304,7 +311,7 @@ impl Connection {
     }
 
     pub(super) fn is_reset_due(&self) -> bool {
-        self.far == FarEnd::Closed { reset_due: true } && !self.dead
+        self.far == FarEnd::Closed { reset_due: true } && !self.is_dead()
     }
 
     /// Receives at most `bytes_max`.
@@ -326,7 +333,7 @@ impl Connection {
         if self.far == FarEnd::Reset {
             return None;
         }
-        if self.near_close.is_some() && !self.dead {
+        if self.near_close.is_some() && !self.is_dead() {
             self.reset_far(|bytes| bytes, now);
             return None;
         }
@@ -335,7 +342,7 @@ impl Connection {
 
     /// Ends the far end's stream.
     pub(crate) fn far_shutdown_write(&mut self, now: Instant) {
-        if !self.dead {
+        if !self.is_dead() {
             self.inward.end(now);
         }
     }
@@ -358,10 +365,10 @@ impl Connection {
 
     /// `tcp_reset`: what was received stays, what was to be sent does not.
     fn reset_near(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
-        if self.dead {
+        if self.is_dead() {
             return;
         }
-        self.dead = true;
+        self.dead_since = Some(now);
         self.error = Some(if self.inward.ended { libc::EPIPE } else { libc::ECONNRESET });
         // An end of the stream that has arrived says that all before it has.
         let arrived = self.inward.queue.len();

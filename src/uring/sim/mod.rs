@@ -32,6 +32,7 @@ use super::pipe::Pipes;
 use super::ring::Ring;
 use super::socket::Listener;
 
+pub(crate) use super::doubt::DOUBT;
 pub(crate) use super::ring::Outstanding;
 pub(crate) use connection::{Connection, Heard};
 pub(crate) use faults::{Dice, Faults};

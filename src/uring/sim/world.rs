@@ -278,7 +278,7 @@ impl World {
         };
         self.progress += 1;
         if self.dice.chance(self.faults.error) {
-            self.connections[id].fail(libc::ECONNABORTED);
+            self.connections[id].fail(libc::ECONNABORTED, self.now);
             self.changed(id);
             return Err(libc::ECONNABORTED);
         }
@@ -339,7 +339,7 @@ impl World {
         }
         let error =
             self.dice.one_of(&[libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ECONNRESET, libc::ENETDOWN]);
-        self.connections[id].fail(error);
+        self.connections[id].fail(error, self.now);
         None
     }
 
