@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, stuff};
 
 fn with_session(flags: &str) -> (Proxy, Server, Peer, Peer) {
@@ -83,6 +85,51 @@ fn a_reset_of_the_server_becomes_one_for_the_client() {
         proxy.record().expect_end("upstream-reset");
         proxy.wait_until_idle();
     }
+}
+
+/// Often enough that in some rounds both arrive before the proxy begins to receive, in some after, and in some between.
+const ROUNDS: usize = 200;
+
+#[test]
+fn a_reset_right_behind_bytes_is_passed_on() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).start();
+    for round in 0..ROUNDS {
+        let client = Peer::connect(proxy.address());
+        let upstream = server.accept();
+        upstream.send(&vec![7; 1 + round * 100]);
+        upstream.reset();
+        client.expect_reset();
+    }
+    for record in proxy.records(ROUNDS) {
+        record.expect_end("upstream-reset");
+    }
+    proxy.wait_until_idle();
+}
+
+#[test]
+fn an_end_right_behind_bytes_is_passed_on_between_unix_sockets() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let server = Server::unix(&directory.path().join("server"));
+    let listener = format!("unix:{}", directory.path().join("proxy").display());
+    let proxy = Launch::to(server.address()).flags(&format!("--listen {listener}")).start();
+    let exchange = |one: &Peer, other: &Peer, message: &[u8]| {
+        one.send(message);
+        one.finish();
+        other.expect(message);
+        other.expect_end();
+    };
+    for round in 0..ROUNDS {
+        let client = Peer::connect(&listener);
+        let upstream = server.accept();
+        let message = vec![7; 1 + round * 100];
+        exchange(&upstream, &client, &message);
+        exchange(&client, &upstream, &message);
+    }
+    for record in proxy.records(ROUNDS) {
+        record.expect_end("upstream-close");
+    }
+    proxy.wait_until_idle();
 }
 
 #[test]
