@@ -89,16 +89,26 @@ impl Case<'_> {
         for time in [connect_time, first_byte_time].into_iter().flatten() {
             assert!(time <= duration, "a session is over before something in it: {:?}", self.record);
         }
-        if let Some(quiet) = self.quiet_time(server, |connection| connection.last_moved) {
+        if let Some(quiet) = self.quiet_time(server) {
             let longest = self.scenario.stage.settings.idle_timeout + LATE_CLOSE;
             assert!(quiet <= longest, "a session was idle for {quiet:?}: {:?}", self.record);
         }
     }
 
     /// From the `last` byte that moved, or from when there were two connections for it to move between, to the end.
-    fn quiet_time(&self, server: Option<&Notes>, last: fn(&Connection) -> Instant) -> Option<Duration> {
+    fn quiet_time(&self, server: Option<&Notes>) -> Option<Duration> {
         let server = &self.world.connections[server?.connection?];
-        Some(self.closed_at().duration_since(last(self.connection()).max(last(server))))
+        Some(self.closed_at().duration_since(self.connection().last_moved.max(server.last_moved)))
+    }
+
+    /// The same, as the session could notice it: what a receive brings while its bytes find no room at the other peer
+    /// waits until they do.
+    fn noticed_quiet_time(&self, server: Option<&Notes>) -> Option<Duration> {
+        let (client, server) = (self.connection(), &self.world.connections[server?.connection?]);
+        let is_full = |to: &Connection| to.near_close.is_some_and(|close| close.room_since.is_none());
+        let noticed = |from: &Connection, to| (!is_full(to)).then_some(from.last_awaited);
+        let last = noticed(client, server).max(noticed(server, client))?;
+        Some(self.closed_at().duration_since(last))
     }
 
     fn addresses_fit(&self, server: Option<&Notes>) {
@@ -179,8 +189,7 @@ impl Case<'_> {
             End::ClientLeft => client_broke || client.has_ended && client.sent_bytes == 0,
             End::Idle => {
                 // Bytes count from the beginning of the turn in which the kernel takes them.
-                self.quiet_time(server, |connection| connection.last_awaited)
-                    .is_none_or(|quiet| quiet + TURN_MAX >= settings.idle_timeout)
+                self.noticed_quiet_time(server).is_none_or(|quiet| quiet + TURN_MAX >= settings.idle_timeout)
                     && duration >= settings.idle_timeout
                     && !self.stalled(server)
             }

@@ -34,8 +34,15 @@ struct InFlight {
     answer: Option<Answer>,
     /// Of a receive: what it has brought.
     received_bytes: usize,
-    /// Of one that completes several times: a reset was there with the last bytes, and will be no event.
-    missed_a_reset: bool,
+    hearing: Hearing,
+}
+
+/// Does an operation notice what happens to its connection?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    Good,
+    /// A reset was there with the last bytes that it brought, and will be no event for it.
+    MissedAReset,
 }
 
 /// How an operation ended, or what it brought on the way.
@@ -182,7 +189,7 @@ impl Operations {
                 cancelled: false,
                 answer,
                 received_bytes: 0,
-                missed_a_reset: false,
+                hearing: Hearing::Good,
             });
         }
     }
@@ -293,7 +300,7 @@ impl Operations {
     }
 
     fn is_ready(op: &InFlight, world: &World) -> bool {
-        !op.missed_a_reset && Self::events(&op.operation, world) != 0
+        op.hearing == Hearing::Good && Self::events(&op.operation, world) != 0
     }
 
     /// The events that hold, of those that let an operation go on.
@@ -389,8 +396,9 @@ impl Operations {
                 // It may give up before (`io_req_post_cqe` without room for a completion).
                 let last =
                     !several || op.received_bytes >= bytes_max || world.dice.chance(world.faults.error);
-                op.missed_a_reset =
-                    !last && !more && world.connections[id].near_is_reset() && world.dice.chance(500);
+                if !last && !more && world.connections[id].near_is_reset() && world.dice.chance(500) {
+                    op.hearing = Hearing::MissedAReset;
+                }
                 Some(Ended { result: count as i32, buffer: Some(index), more, last })
             }
         }
