@@ -121,6 +121,12 @@ impl Connection {
         self.tls.get().map(|tls| &**tls)
     }
 
+    /// Has the peer ended its stream by TLS's own word for that (`close_notify`)? What becomes of the connection then does
+    /// not matter.
+    pub(super) fn says_it_has_ended(&self) -> bool {
+        self.tls().is_some_and(Tls::peer_has_ended)
+    }
+
     /// The socket, for what concerns the connection as such. Bytes go through this type, or from socket to socket
     /// where there is no TLS and nothing unread.
     pub(super) fn socket(&self) -> &Socket {
@@ -155,7 +161,7 @@ impl Connection {
     /// As recv(2); `InvalidData` for what is not TLS where TLS is spoken.
     pub(super) async fn receive(&self, mut expect: Expect) -> io::Result<Option<Arrived>> {
         loop {
-            if self.tls().is_some_and(Tls::peer_has_ended) {
+            if self.says_it_has_ended() {
                 return Ok(None);
             }
             // Whoever waits holds no buffer: peers that send half a head and no more could take them all.

@@ -104,6 +104,16 @@ impl Direction<'_> {
         Ok(left)
     }
 
+    /// Was it the sender who ended the stream that is over now? A reset of which the other direction was told looks like
+    /// an end, and must not be passed on as one.
+    pub(super) fn ended_in_order(&self) -> Result<(), Broken> {
+        if self.from().says_it_has_ended() || self.from().socket().is_connected() {
+            Ok(())
+        } else {
+            Err((self.from, io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+
     /// Receives the next bytes while the last ones are being sent; nothing when of those some are left over.
     fn receive(&self, expect: Expect) -> impl Future<Output = Option<io::Result<Option<Received>>>> {
         let (mut receiving, to) = (self.from().socket().receive(expect), self.to().socket());

@@ -94,10 +94,7 @@ impl Direction<'_> {
         if let Some(first) = first_end.get() {
             return Ok(first);
         }
-        if !self.from().socket().is_connected() {
-            // The other direction got the report of the reset. This end must not be passed on as an orderly one.
-            return Err((self.from, io::ErrorKind::ConnectionReset.into()));
-        }
+        self.ended_in_order()?;
         first_end.set(Some(self.from));
         self.to().end_stream().await.map_err(|error| (self.to, error))?;
         // The other direction goes on for as long as it likes, and completes the session. But a peer that has

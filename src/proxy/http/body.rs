@@ -84,7 +84,10 @@ impl Rest {
                 let missing = direction.carry(*left).await?;
                 Ok(if missing == 0 { Passed::Whole } else { Passed::CutShort })
             }
-            Self::UntilClose => direction.carry(TO_THE_END).await.map(|_missing| Passed::Whole),
+            Self::UntilClose => {
+                direction.carry(TO_THE_END).await?;
+                direction.ended_in_order().map(|()| Passed::Whole)
+            }
             Self::Chunked(_) => self.pass_chunks(direction).await,
         }
     }

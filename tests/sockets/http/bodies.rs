@@ -1,9 +1,10 @@
 //! Where bodies end, and that they arrive.
 
 use std::thread;
+use std::time::Duration;
 
 use super::{GET, OK, acquainted, exchange, expect_end, proxy};
-use crate::support::{Peer, Server, expect_pattern, send_pattern};
+use crate::support::{Peer, Server, expect_pattern, send_pattern, stuff};
 
 const CHUNKED: &[u8] = b"3;x=1\r\nabc\r\n0A\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n";
 
@@ -144,6 +145,25 @@ fn a_reply_cut_short_does_not_look_whole() {
         upstream.finish();
         client.expect_reset();
     }
+}
+
+#[test]
+fn a_reply_up_to_the_end_does_not_look_whole_when_its_server_resets_and_the_request_is_told_first() {
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let (client, upstream) = acquainted(&proxy, &server);
+    let begin = b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 6\r\n\r\nabc";
+    client.send(begin);
+    upstream.expect(begin);
+    upstream.send(b"HTTP/1.1 200 OK\r\n\r\n");
+    client.expect(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    // The reply waits for its client. So it is the rest of the request that meets the reset.
+    stuff(&upstream);
+    upstream.reset();
+    client.send(b"def");
+    thread::sleep(Duration::from_millis(200));
+    client.expect_reset();
+    expect_end(&proxy, "upstream-reset");
 }
 
 #[test]
