@@ -11,7 +11,8 @@
 //! Where the kernel can (see [`Operation::Receive`]) a receive that waited for bytes stays armed until half a buffer
 //! has arrived: messages of an exchange so cost a send each, and a receive every so often. What arrives while
 //! nobody takes it is put together in one buffer, which has room for all of it: a connection holds no more
-//! than that, however many small pieces its peer sends, and no buffer of the worker when those are scarce.
+//! than that, however many small pieces its peer sends, and no buffer of the worker when those are scarce. Such a
+//! receive may miss that its connection is dead: `doubt.rs` has it cancelled then, and the next one is told.
 
 use std::future::Future;
 use std::io;
