@@ -87,7 +87,7 @@ fn a_reset_of_the_server_becomes_one_for_the_client() {
     }
 }
 
-/// Often enough that in some rounds both arrive before the proxy begins to receive, in some after, and in some between.
+/// Often enough that in some rounds both arrive before the proxy looks, in some after, and in some between.
 const ROUNDS: usize = 200;
 
 #[test]
@@ -95,8 +95,8 @@ fn a_reset_right_behind_bytes_is_passed_on() {
     let server = Server::v4();
     let proxy = Launch::to(server.address()).start();
     for round in 0..ROUNDS {
-        let client = Peer::connect(proxy.address());
-        let upstream = server.accept();
+        // Acquainted, since a reset before the proxy sees that it is connected is a refusal to it.
+        let (client, upstream) = pair(&proxy, &server);
         upstream.send(&vec![7; 1 + round * 100]);
         upstream.reset();
         client.expect_reset();
