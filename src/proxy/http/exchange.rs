@@ -20,13 +20,11 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
-use super::body::{Passed, Rest};
+use super::body::Passed;
 use super::log::Log;
 use super::refusal::Refusal;
-use super::request::{Exchange, Next, ReplyFacts, Request, Requests};
-use super::watch::Watch;
-use crate::protocol::http1::forward;
-use crate::protocol::http1::response::{ResponseHead, read_next_head};
+use super::reply::{Replies, Reply, Then};
+use super::request::{Exchange, Next, Request, Requests};
 use crate::proxy::direction::{Broken, Direction};
 use crate::proxy::meter::Side;
 use crate::proxy::relay::Relay;
@@ -62,7 +60,7 @@ pub(super) enum Finish {
 pub(super) struct Exchanges<'a> {
     pub(super) relay: &'a Relay<'a>,
     pub(super) requests: &'a Requests<'a>,
-    watch: &'a Watch<'a>,
+    replies: &'a Replies<'a>,
     log: &'a Log<'a>,
     /// The request whose reply is not through.
     current: RefCell<Option<Exchange>>,
@@ -74,10 +72,10 @@ impl<'a> Exchanges<'a> {
     pub(super) fn new(
         relay: &'a Relay<'a>,
         requests: &'a Requests<'a>,
-        watch: &'a Watch<'a>,
+        replies: &'a Replies<'a>,
         log: &'a Log<'a>,
     ) -> Self {
-        Self { relay, requests, watch, log, current: RefCell::new(None), is_last: Cell::new(false) }
+        Self { relay, requests, replies, log, current: RefCell::new(None), is_last: Cell::new(false) }
     }
 
     /// The request whose reply was not through when [`run`](Self::run) ended.
@@ -151,7 +149,7 @@ impl<'a> Exchanges<'a> {
 
     /// Completes when the worker drains, between two requests which are not those of one login.
     async fn drained(&self) {
-        if self.watch.is_within_login() {
+        if self.replies.watch.is_within_login() {
             pending::<()>().await;
         }
         self.requests.worker.draining().await;
@@ -194,7 +192,7 @@ impl<'a> Exchanges<'a> {
                 return Ok(Finish::CutShort(Side::Upstream));
             }
             if let Some(exchange) = self.current.take() {
-                self.log.end(exchange, self.watch);
+                self.log.end(exchange, self.replies.watch);
             }
             match reply.then {
                 Then::Next => {}
@@ -213,7 +211,7 @@ impl<'a> Exchanges<'a> {
             if !upstream.unread().is_empty() {
                 let read = match &mut *self.current.borrow_mut() {
                     Some(exchange) if exchange.reply.is_none() => {
-                        self.read_reply(&upstream.unread(), exchange)
+                        self.replies.read(&upstream.unread(), exchange)
                     }
                     _ => {
                         tracing::debug!("the upstream sent something that nobody had asked for");
@@ -236,76 +234,6 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    fn read_reply(&self, input: &[u8], exchange: &mut Exchange) -> Result<Option<(Reply, usize)>, Refusal> {
-        let limit_bytes = self.requests.http.head_bytes_max;
-        let read = read_next_head(input, exchange.answer_to, |head| {
-            if head.length_bytes > limit_bytes {
-                return Ok(None);
-            }
-            self.reply(head, exchange).map(|reply| Some((reply, head.length_bytes)))
-        });
-        let is_too_long = match read {
-            Ok(None) => input.len() > limit_bytes,
-            Ok(Some(Ok(None))) => true,
-            Ok(Some(reply)) => return reply,
-            Err(error) => return Err(Refusal::Reply(error.to_string())),
-        };
-        if is_too_long {
-            return Err(Refusal::Reply(format!("its head is longer than {limit_bytes} bytes")));
-        }
-        Ok(None)
-    }
-
-    /// A whole head, as it goes on.
-    fn reply(&self, head: &ResponseHead<'_, '_>, exchange: &mut Exchange) -> Result<Reply, Refusal> {
-        let has = |name| head.values(name).next().is_some();
-        if has("content-length") && has("transfer-encoding") {
-            return Err(Refusal::Reply("it has both Content-Length and Transfer-Encoding".to_owned()));
-        }
-        if head.status == 101 && !exchange.upgrade {
-            return Err(Refusal::Reply("it changes to another protocol unasked".to_owned()));
-        }
-        let is_interim = head.is_interim();
-        let mut then = match (head.status, exchange.keep_alive, head.keep_alive) {
-            (101, ..) => Then::Tunnel,
-            (_, true, true) => Then::Next,
-            (_, _, false) => Then::Close { by: Side::Upstream },
-            (_, false, _) => Then::Close { by: Side::Client },
-        };
-        let came = self.relay.ring.now();
-        let asked = if is_interim { None } else { exchange.asked.take() };
-        let seen =
-            asked.map(|asked| self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
-        if seen.as_ref().is_some_and(|seen| seen.identity_changed)
-            && self.requests.http.close_on_identity_change
-        {
-            return Err(Refusal::IdentityChange);
-        }
-        if seen.is_some() && matches!(then, Then::Next) && self.is_time_to_end() {
-            then = Then::End;
-        }
-        let goes_on = matches!(then, Then::Next);
-        let mut out = Vec::new();
-        // HTTP/1.0 knows no interim replies.
-        if exchange.is_http11 || !is_interim {
-            out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
-            forward::write_reply(
-                head,
-                exchange.is_http11,
-                goes_on,
-                &self.requests.http.reply_edits,
-                &mut out,
-            );
-        }
-        exchange.reply =
-            seen.map(|seen| ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
-        Ok(Reply { head: out, body: Rest::of_reply(head.body), is_interim, then })
-    }
-
-    fn is_time_to_end(&self) -> bool {
-        self.requests.worker.is_draining() && !self.watch.is_within_login()
-    }
-
     /// The upstream's stream has ended. On a connection that was used before, the client is to learn just that: it
     /// cannot know whether its request was seen, and decides for itself whether to send it again (RFC 9112 section
     /// 9.3.1).
@@ -324,26 +252,3 @@ impl<'a> Exchanges<'a> {
         self.current.borrow().as_ref().is_none_or(|exchange| exchange.reply.is_some())
     }
 }
-
-/// A reply that goes on to the client.
-struct Reply {
-    /// Its head, changed as it should be.
-    head: Vec<u8>,
-    body: Rest,
-    is_interim: bool,
-    then: Then,
-}
-
-/// What comes after a reply.
-enum Then {
-    Next,
-    Close {
-        by: Side,
-    },
-    /// The end, as soon as the request is through: the worker drains.
-    End,
-    Tunnel,
-}
-
-/// What a head may grow by while it is passed on, at a guess.
-const HEAD_GROWTH_BYTES: usize = 128;

@@ -7,7 +7,7 @@
 //!                       '--> a page that says why not
 //! ```
 //!
-//! `request.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends; `refusal.rs` is what we say
+//! `request.rs`, `reply.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends; `refusal.rs` is what we say
 //! ourselves; `watch.rs` looks at logins, which nothing depends on.
 
 mod body;
@@ -15,6 +15,7 @@ mod exchange;
 mod forwarded;
 mod log;
 mod refusal;
+mod reply;
 mod request;
 mod watch;
 
@@ -36,6 +37,7 @@ use exchange::{Exchanges, Finish};
 use forwarded::ClientFacts;
 use log::Log;
 use refusal::Refusal;
+use reply::Replies;
 use request::{Exchange, Next, Requests};
 use watch::Watch;
 
@@ -93,7 +95,8 @@ pub(super) async fn serve(
     };
     let relay = session.relay(client, &upstream);
     let watch = Watch::new(session);
-    let exchanges = Exchanges::new(&relay, &requests, &watch, &log);
+    let replies = Replies { worker, http, watch: &watch };
+    let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
     let finish = exchanges.run(first).await;
     let unfinished = exchanges.into_unfinished();
     let unfinished = match (&finish, unfinished) {

@@ -1,90 +1,8 @@
-//! Heads as a proxy passes them on (RFC 9110 section 7, RFC 9112).
-//!
-//! Everything goes on as it came, in its order and form, but what concerns the connection to the proxy alone, and
-//! what the operator wants changed. `Authorization` and `WWW-Authenticate` belong to the two ends and are copied
-//! whatever they hold. No `Via` is added: old IIS gives up persistent authentication when it sees one.
+//! The head of a request as the upstream is to see it.
 
-use super::request::RequestHead;
-use super::response::ResponseHead;
-
-/// Fields that concern one connection only (RFC 9110 section 7.6.1). `Transfer-Encoding` is one of them too, but the
-/// body is passed on as it is framed.
-const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "te", "upgrade"];
-/// Fields that a `Connection` field cannot remove: the next one would read another message.
-const FRAMING: [&str; 4] = ["host", "content-length", "transfer-encoding", "authorization"];
-
-/// Why a request cannot be passed on, though its syntax is right. The client's fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TargetError {
-    /// `CONNECT`: this is no forward proxy.
-    #[error("CONNECT is not served here")]
-    Connect,
-    /// Neither a path, nor `*` for `OPTIONS`, nor `http://host/...`.
-    #[error("the request's target is neither a path nor an http URI")]
-    Form,
-}
-
-/// Where a request wants to go (RFC 9112 section 3.2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Target<'b> {
-    /// Path and query, in origin-form, or `*`.
-    pub path: &'b str,
-    /// The authority of an absolute-form target, which goes before any `Host`.
-    pub authority: Option<&'b str>,
-}
-
-/// Reads the target of a request.
-///
-/// # Errors
-/// See [`TargetError`].
-pub fn target<'b>(method: &str, target: &'b str) -> Result<Target<'b>, TargetError> {
-    if method == "CONNECT" {
-        return Err(TargetError::Connect);
-    }
-    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Ok(Target { path: target, authority: None });
-    }
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| {
-            let (begin, rest) = target.split_at_checked(scheme.len())?;
-            begin.eq_ignore_ascii_case(scheme).then_some(rest)
-        })
-        .ok_or(TargetError::Form)?;
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    // User information has no business in a request (RFC 9110 section 4.2.4).
-    if authority.is_empty() || authority.contains('@') {
-        return Err(TargetError::Form);
-    }
-    match path {
-        "" if method == "OPTIONS" => Ok(Target { path: "*", authority: Some(authority) }),
-        "" => Ok(Target { path: "/", authority: Some(authority) }),
-        _ if path.starts_with('?') => Err(TargetError::Form),
-        _ => Ok(Target { path, authority: Some(authority) }),
-    }
-}
-
-/// Lines to take out and to put in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Edits {
-    /// Names of fields to leave out.
-    pub remove: Vec<String>,
-    /// Fields to put in, in place of any of the same name.
-    pub set: Vec<(String, String)>,
-}
-
-impl Edits {
-    fn drops(&self, name: &str) -> bool {
-        self.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name))
-            || self.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(name))
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        for (name, value) in &self.set {
-            line(out, name, value.as_bytes());
-        }
-    }
-}
+use super::fields::{Edits, is_hop_by_hop, is_one_of, line, write_connection};
+use super::target::Target;
+use crate::protocol::http1::request::RequestHead;
 
 /// What the upstream is told about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,100 +86,14 @@ fn write_forwarded(request: &RequestHead<'_, '_>, forwarded: Forwarded<'_>, out:
     line(out, "X-Real-IP", said("x-real-ip").unwrap_or(forwarded.client.as_bytes()));
 }
 
-impl ResponseHead<'_, '_> {
-    fn has_item(&self, name: &str, item: &str) -> bool {
-        self.values(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|found| found.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
-    }
-
-    /// Does it ask for a login that holds for the connection?
-    fn asks_for_windows_authentication(&self) -> bool {
-        self.status == 401
-            && self.values("www-authenticate").any(|value| {
-                value.split(|&byte| byte == b',').any(|challenge| {
-                    let scheme =
-                        challenge.trim_ascii().split(|&byte| byte == b' ').next().unwrap_or_default();
-                    [&b"ntlm"[..], b"negotiate", b"nego2"]
-                        .iter()
-                        .any(|name| scheme.eq_ignore_ascii_case(name))
-                })
-            })
-    }
-}
-
-/// Appends the head of `reply` as the client is to see it. `keep_alive`: whether the client's connection goes on.
-pub fn write_reply(
-    reply: &ResponseHead<'_, '_>,
-    to_http11: bool,
-    keep_alive: bool,
-    edits: &Edits,
-    out: &mut Vec<u8>,
-) {
-    let status = [
-        b'0' + (reply.status / 100) as u8,
-        b'0' + (reply.status / 10 % 10) as u8,
-        b'0' + (reply.status % 10) as u8,
-    ];
-    for part in [&b"HTTP/1.1 "[..], &status, b" ", reply.reason.as_bytes(), b"\r\n"] {
-        out.extend_from_slice(part);
-    }
-    for header in reply.headers {
-        let dropped =
-            edits.drops(header.name) || is_hop_by_hop(header.name, |item| reply.has_item("connection", item));
-        if !dropped {
-            line(out, header.name, header.value);
-        }
-    }
-    // RFC 4559 section 6: a proxy between says that it does not share authenticated connections.
-    if reply.asks_for_windows_authentication() && reply.values("proxy-support").next().is_none() {
-        line(out, "Proxy-Support", b"Session-Based-Authentication");
-    }
-    edits.write(out);
-    if reply.status == 101 || reply.status >= 200 {
-        // 426 names what it wants in the same way as 101.
-        let upgrade = reply.values("upgrade").next().filter(|_| matches!(reply.status, 101 | 426));
-        write_connection(out, to_http11, keep_alive || reply.status == 101, upgrade);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// `Connection` anew, for the connection that this head goes to.
-fn write_connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool, upgrade: Option<&[u8]>) {
-    match (upgrade, http11, keep_alive) {
-        (Some(protocols), _, _) => {
-            line(out, "Connection", b"Upgrade");
-            line(out, "Upgrade", protocols);
-        }
-        (None, true, false) => line(out, "Connection", b"close"),
-        (None, false, true) => line(out, "Connection", b"keep-alive"),
-        (None, true, true) | (None, false, false) => {}
-    }
-}
-
-/// `named`: does the message's own `Connection` field name it?
-fn is_hop_by_hop(name: &str, named: impl FnOnce(&str) -> bool) -> bool {
-    is_one_of(name, &HOP_BY_HOP) || (named(name) && !is_one_of(name, &FRAMING))
-}
-
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::body::BodyLength;
-    use super::super::request::{header_slots, read_head};
-    use super::super::response::{AnswerTo, read_next_head};
+    use super::super::target::target;
     use super::*;
+    use crate::protocol::http1::body::BodyLength;
+    use crate::protocol::http1::request::{header_slots, read_head};
 
     const CLIENT: Forwarded<'_> = Forwarded { client: "192.0.2.7", scheme: "https", append: false };
 
@@ -278,16 +110,6 @@ mod tests {
         change(&mut changes);
         let mut out = Vec::new();
         write_request(&request, &changes, &mut out);
-        String::from_utf8(out).expect("what came was text")
-    }
-
-    fn answered(head: &str, keep_alive: bool) -> String {
-        let out = read_next_head(head.as_bytes(), AnswerTo::Usual, |reply| {
-            let mut out = Vec::new();
-            write_reply(reply, true, keep_alive, &Edits::default(), &mut out);
-            out
-        });
-        let out = out.expect("sound").expect("whole");
         String::from_utf8(out).expect("what came was text")
     }
 
@@ -313,10 +135,6 @@ mod tests {
             "GET /ws HTTP/1.1\r\nHost: web\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
         let expected = "GET /ws HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         assert_eq!(forwarded(head, |_| ()), expected);
-        let reply = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-        let expected =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        assert_eq!(answered(reply, true), expected);
     }
 
     #[test]
@@ -329,23 +147,6 @@ mod tests {
     fn an_absolute_target_becomes_a_path_and_its_host_wins() {
         let head = "GET http://web:8080/a?b HTTP/1.1\r\nHost: other\r\n\r\n";
         assert_eq!(forwarded(head, |_| ()), "GET /a?b HTTP/1.1\r\nHost: web:8080\r\n\r\n");
-        for (method, given, path) in
-            [("GET", "HTTP://web", "/"), ("OPTIONS", "http://web", "*"), ("OPTIONS", "*", "*")]
-        {
-            assert_eq!(target(method, given).map(|target| target.path), Ok(path), "{method} {given}");
-        }
-        for (method, given) in [
-            ("GET", "*"),
-            ("GET", "web:80"),
-            ("GET", "ftp://web/"),
-            ("GET", "http:///a"),
-            ("GET", "http://web?a"),
-            ("GET", "http://user@web/"),
-            ("GET", "é"),
-        ] {
-            assert_eq!(target(method, given), Err(TargetError::Form), "{method} {given}");
-        }
-        assert_eq!(target("CONNECT", "web:443"), Err(TargetError::Connect));
     }
 
     #[test]
@@ -372,19 +173,6 @@ mod tests {
         let head = "GET / HTTP/1.1\r\nHost: web\r\nX-Secret: 1\r\naccept: text/html\r\nX-SECRET: 2\r\n\r\n";
         let out = edited(head, &edits, |changes| changes.host = Some("inner"));
         assert_eq!(out, "GET / HTTP/1.1\r\nHost: inner\r\nX-Site: edge\r\nAccept: */*\r\n\r\n");
-    }
-
-    #[test]
-    fn a_challenge_goes_on_in_its_form_and_says_that_nothing_is_shared() {
-        let reply = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate, NTLM\r\nwww-authenticate: Basic realm=\"a\"\r\n\
-                     Connection: keep-alive\r\n\r\n";
-        let expected = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate, NTLM\r\nwww-authenticate: Basic realm=\"a\"\r\n\
-                        Proxy-Support: Session-Based-Authentication\r\n\r\n";
-        assert_eq!(answered(reply, true), expected);
-        let basic = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"NTLM\"\r\n\r\n";
-        assert_eq!(answered(basic, true), basic);
-        let closing = answered("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false);
-        assert_eq!(closing, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
 
     /// What decides how the next server reads a message.

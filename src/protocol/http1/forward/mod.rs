@@ -1,0 +1,19 @@
+//! Heads as a proxy passes them on (RFC 9110 section 7, RFC 9112).
+//!
+//! Everything goes on as it came, in its order and form, but what concerns the connection to the proxy alone, and
+//! what the operator wants changed. `Authorization` and `WWW-Authenticate` belong to the two ends and are copied
+//! whatever they hold. No `Via` is added: old IIS gives up persistent authentication when it sees one.
+
+//!
+//! `target.rs` is where a request goes; `request.rs` and `reply.rs` write heads; `fields.rs` is what both know about
+//! fields.
+
+mod fields;
+mod reply;
+mod request;
+mod target;
+
+pub use fields::Edits;
+pub use reply::write_reply;
+pub use request::{Forwarded, RequestChanges, write_request};
+pub use target::{Target, TargetError, target};
