@@ -3,20 +3,16 @@
 //! A seed decides everything: settings, how many buffers, pipes and descriptors there are, who connects when, what
 //! is sent in what pieces, who leaves how, and what the kernel does to every operation. A run fails by a violation
 //! inside the kernel (`uring/sim`), by a peer that receives a byte it must not (`peer.rs`), or by a record that
-//! does not fit what happened (`judge.rs`). HTTP mode has peers and a judge of its own (`http`). It prints its seed:
-//!
-//! ```text
-//! IISPLICE_SEED=4711 cargo test --lib simulation       replays one run, with its log
-//! IISPLICE_SEEDS=1000000 cargo test --lib simulation   runs so many
-//! ```
+//! does not fit what happened (`judge.rs`). HTTP mode has peers and a judge of its own (`http`). It prints its seed,
+//! and how to replay it (`seeds.rs`).
 
 mod http;
 mod judge;
 mod pace;
 mod peer;
 mod scenario;
+mod seeds;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +25,7 @@ use super::worker::Worker;
 use crate::uring::sim::{self, Arrival, Dice, Faults, Outstanding, Servers, SharedWorld, Supplies, World};
 use crate::uring::{Address, Ring};
 use scenario::Scenario;
+use seeds::for_each_seed;
 
 /// Runs in one go of the test command.
 const SEEDS: u64 = 25_000;
@@ -39,26 +36,6 @@ const LOG_LINES_MAX: usize = 100;
 #[test]
 fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
     for_each_seed(SEEDS, run);
-}
-
-/// Runs as many seeds as were asked for, or by default; or the one that is to be replayed.
-fn for_each_seed(seeds: u64, run: fn(u64)) {
-    let number = |name| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
-    let seeds = match number("IISPLICE_SEED") {
-        Some(seed) => {
-            let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).try_init();
-            seed..seed + 1
-        }
-        None => 0..number("IISPLICE_SEEDS").unwrap_or(seeds),
-    };
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            let test = std::thread::current().name().unwrap_or("simulation").to_owned();
-            eprintln!("seed {seed}: failed as said above; replay it with");
-            eprintln!("    IISPLICE_SEED={seed} cargo test --lib {test}");
-            resume_unwind(panic);
-        }
-    }
 }
 
 /// One run, to its end, with all that is left behind.

@@ -3,10 +3,6 @@
 //!
 //! In a run that is calm nobody leaves, fails or is out of patience: there every request has its reply. In all others
 //! there is at least never a wrong one, nor one that looks whole and is not.
-//!
-//! ```text
-//! IISPLICE_SEED=4711 cargo test --lib simulation::http       replays one run, with its log
-//! ```
 
 mod client;
 mod judge;
@@ -22,10 +18,11 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
+use super::Stage;
 use super::pace::Leaving;
 use super::peer::{Acquaintance, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
-use super::{Stage, for_each_seed};
+use super::seeds::for_each_seed;
 use crate::protocol::http1::forward::Edits;
 use crate::proxy::settings::{ForwardedFor, Http, Mode, Settings};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
