@@ -1,32 +1,43 @@
 //! The process's own log, on standard error.
 //!
 //! Lines go through a bounded queue to a thread that writes them: a terminal that is held, or a pipe that nobody reads,
-//! costs lines and never stalls a worker.
+//! costs lines and never stalls a worker. Lines that clients and servers cause are limited: see `log_limit.rs`.
 
 use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::log_limit;
 
 /// Lines that may wait to be written.
 const LINES_MAX: usize = 4096;
 
-/// Logs from now on; dropping the guard writes what waits, for at most about a second.
+/// Has what waits written when it is dropped.
 #[must_use = "lines that wait are lost without it"]
-pub fn start(least: LevelFilter) -> WorkerGuard {
+pub struct Logging(#[expect(dead_code, reason = "kept for what its drop does")] WorkerGuard);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        log_limit::flush();
+    }
+}
+
+/// Logs from now on; dropping the guard writes what waits, for at most about a second.
+pub fn start(least: LevelFilter) -> Logging {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_MAX)
         .thread_name("log")
         .finish(io::stderr());
-    let subscriber = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .compact()
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        .with_max_level(least)
-        .with_writer(writer)
-        .finish();
+        .with_writer(writer);
+    let subscriber = tracing_subscriber::registry().with(lines).with(log_limit::start()).with(least);
     // Fails when there is one already, which then serves as well.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    guard
+    Logging(guard)
 }

@@ -23,6 +23,7 @@ use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Settings, WorkerSettings};
 
 pub mod limits;
+mod log_limit;
 pub mod log_writer;
 pub mod logging;
 mod logins;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::log_writer::{LogWriter, NoLog};
-use super::logins;
 use super::signals::Signals;
 use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
 use super::tls::{Comparison, Terminated, Termination};
 use super::totals::Totals;
 use super::{DESCRIPTORS_A_SESSION, Error, Plan};
+use super::{log_limit, logins};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
 use crate::proxy::counters::Counters;
@@ -107,6 +107,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         (Ok(End::Drained), Some(log)) => log.finish(LOG_PATIENCE),
         _ => 0,
     };
+    log_limit::flush();
     if let Some(summary) = logins::summary(&counters) {
         tracing::info!("logins seen: {summary}");
     }

@@ -23,6 +23,18 @@ pub(super) enum Error {
     Failed(#[from] io::Error),
 }
 
+impl Error {
+    /// A word for it.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Ended(_) => "ended",
+            Self::TimedOut(_) => "timed-out",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 /// Reads the header, however it is cut up. What comes behind it stays unread.
 pub(super) async fn read(ring: &Ring, client: &Connection, timeout: Duration) -> Result<Box<Header>, Error> {
     or(read_all(client), async {

@@ -23,7 +23,8 @@ pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Addre
             Ok(()) => {}
             Err(handshake::Error::Left) => return Err(End::ClientLeft),
             Err(error) => {
-                tracing::warn!(client = %address, %error, "no TLS with a client, closing");
+                let cause = error.cause();
+                tracing::warn!(client = %address, cause, %error, "no TLS with a client, closing");
                 return Err(End::TlsClient);
             }
         }

@@ -92,7 +92,8 @@ impl Session {
             Some(timeout) => match Box::pin(client_header::read(ring, client, timeout)).await {
                 Ok(header) => Some(header),
                 Err(error) => {
-                    tracing::warn!(client = %self.client_address, %error, "no valid PROXY header, closing");
+                    let (client, cause) = (&self.client_address, error.cause());
+                    tracing::warn!(%client, cause, %error, "no valid PROXY header, closing");
                     return End::ProxyHeader;
                 }
             },
@@ -276,7 +277,8 @@ impl Session {
         let secured = handshake::connect(&self.worker.ring, upstream, config, name, timeout).await;
         if let Err(error) = &secured {
             let Candidate { name, address, .. } = candidate;
-            tracing::warn!(upstream = name, %address, %error, "no TLS with an upstream");
+            let cause = error.cause();
+            tracing::warn!(upstream = name, %address, cause, %error, "no TLS with an upstream");
         }
         secured.is_ok()
     }

@@ -83,8 +83,9 @@ pub(super) async fn connect(worker: &Worker, candidate: Candidate<'_>) -> Result
                 pause(worker).await;
             }
             Err(error) => {
-                tracing::warn!(upstream = name, %address, %error, "cannot connect upstream");
-                return Err(end(&error));
+                let (end, cause) = (end(&error), cause(&error));
+                tracing::warn!(upstream = name, %address, cause, %error, "cannot connect upstream");
+                return Err(end);
             }
         }
     }
@@ -96,6 +97,23 @@ fn end(error: &io::Error) -> End {
         io::ErrorKind::AddrNotAvailable => End::LocalLimit,
         _ if is_out_of_descriptors(error) => End::LocalLimit,
         _ => End::Refused,
+    }
+}
+
+/// A word for it.
+fn cause(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused",
+        io::ErrorKind::TimedOut => "timed-out",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "reset",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+            "unreachable"
+        }
+        io::ErrorKind::NotFound => "missing",
+        io::ErrorKind::PermissionDenied => "not-permitted",
+        io::ErrorKind::AddrNotAvailable => "no-port",
+        _ if is_out_of_descriptors(error) => "no-descriptor",
+        _ => "failed",
     }
 }
 

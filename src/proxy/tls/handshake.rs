@@ -35,6 +35,28 @@ pub(in crate::proxy) enum Error {
     Failed(#[source] io::Error),
 }
 
+impl Error {
+    /// A word for it.
+    pub(in crate::proxy) fn cause(&self) -> &'static str {
+        let Self::Refused(error) = self else {
+            return match self {
+                Self::Left | Self::Ended => "ended",
+                Self::TimedOut(_) => "timed-out",
+                Self::NotTls => "not-tls",
+                Self::Refused(_) | Self::Failed(_) => "failed",
+            };
+        };
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(_)) => "alert",
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                "certificate"
+            }
+            Some(rustls::Error::PeerIncompatible(_)) => "nothing-in-common",
+            _ => "malformed",
+        }
+    }
+}
+
 /// Shakes hands with a client. What it says behind the handshake stays unread.
 pub(in crate::proxy) async fn accept(
     ring: &Ring,

@@ -1,0 +1,73 @@
+//! Log lines that clients and servers cause: so many a second for each cause, then a sum.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Launch, Peer, Proxy, Server, refusing};
+
+/// Clients of a storm: enough for several sums.
+const CLIENTS: usize = 3000;
+/// Lines of a cause within a second.
+const LINES_A_SECOND: usize = 20;
+
+/// What a storm that began then is allowed to log of one cause: seconds that it touched, and as many sums.
+fn lines_max(began: Instant) -> usize {
+    (began.elapsed().as_secs() as usize + 2) * (LINES_A_SECOND + 1)
+}
+
+/// Lines about `text`, and how many more the sums name.
+fn lines_and_more(proxy: &Proxy, text: &str) -> (usize, usize) {
+    let said = proxy.said(text);
+    let mores: Vec<usize> = said
+        .iter()
+        .filter_map(|line| line.split_once("and ")?.1.split_once(" more: "))
+        .map(|(number, _)| number.replace(',', "").parse().expect("a number"))
+        .collect();
+    (said.len() - mores.len(), mores.iter().sum())
+}
+
+/// Stops it, so that all that it had to say is said.
+fn stop(proxy: &mut Proxy) {
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0));
+    proxy.wait_to_say("stopped");
+}
+
+#[test]
+fn clients_that_are_refused_are_summed_up() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--accept-proxy").start();
+    let began = Instant::now();
+    for nth in 0..CLIENTS {
+        let client = Peer::connect(proxy.address());
+        client.send(if nth == CLIENTS / 2 { b"PROXY TCP4 19" } else { b"GET / HTTP/1.1\r\n\r\n" });
+        client.finish();
+        client.expect_close();
+    }
+    stop(&mut proxy);
+    let (lines, more) = lines_and_more(&proxy, "no valid PROXY header");
+    assert_eq!(lines + more, CLIENTS, "lines and what they sum up (left)");
+    assert!(lines <= lines_max(began), "{lines} lines");
+    // The rare cause is not lost among the many.
+    assert_eq!(proxy.said("ended 13 bytes into it").len(), 1);
+    let last = proxy.said("").pop().expect("it said something");
+    assert!(last.contains("stopped"), "sums come before the last line: {last}");
+}
+
+#[test]
+fn connections_that_fail_are_summed_up_for_each_server() {
+    let (_held, down) = refusing();
+    let (_too, other) = refusing();
+    let mut proxy = Launch::to(&down).flags(&format!("--upstream {other}")).start();
+    let began = Instant::now();
+    for _ in 0..CLIENTS {
+        Peer::connect(proxy.address()).expect_close();
+    }
+    stop(&mut proxy);
+    for server in [&down, &other] {
+        let (lines, more) = lines_and_more(&proxy, &format!("cannot connect upstream upstream=\"{server}\""));
+        assert_eq!(lines + more, CLIENTS, "lines and what they sum up (left)");
+        assert!(lines <= lines_max(began), "{lines} lines");
+    }
+}
