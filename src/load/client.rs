@@ -33,6 +33,30 @@ struct Client {
     witness: Witness,
 }
 
+/// What became of a request or a login that got its last reply.
+struct Answered {
+    /// When its last byte was there.
+    ended: Instant,
+    /// By the reply's status.
+    is_error: bool,
+}
+
+impl Answered {
+    fn by(reply: &Reply<()>) -> Self {
+        Self { ended: reply.ended, is_error: error_class(reply.status).is_some() }
+    }
+}
+
+/// The class of an error, where the status of a final reply is one.
+fn error_class(status: u16) -> Option<ErrorClass> {
+    match status {
+        401 => Some(ErrorClass::Unexpected401),
+        400..=499 => Some(ErrorClass::Status4xx),
+        500..=599 => Some(ErrorClass::Status5xx),
+        _ => None,
+    }
+}
+
 /// Lives one client's life: prepares if the scenario says so, waits for the clock, works until nothing is due.
 pub(super) async fn live(worker: Rc<Worker>, number: usize) {
     let mut client = Client::new(&worker, number);
@@ -91,9 +115,9 @@ impl Client {
         };
         self.count_traffic(began);
         match outcome {
-            Ok(ended) => {
+            Ok(Answered { ended, is_error }) => {
                 self.retry_after = RETRY_AFTER;
-                if self.worker.is_open_loop() {
+                if self.worker.is_open_loop() && !is_error {
                     self.worker.recorder.borrow_mut().sample(Leg::FromIntendedStart, due, ended);
                 }
             }
@@ -107,18 +131,18 @@ impl Client {
     }
 
     /// Connect, log in, close. Without a login: connect, one request, close.
-    async fn login_only(&mut self, began: Instant) -> Result<Instant, Failure> {
-        let ended = match self.open(began).await {
-            Ok(Some(reply)) => reply.ended,
+    async fn login_only(&mut self, began: Instant) -> Result<Answered, Failure> {
+        let answered = match self.open(began).await {
+            Ok(Some(reply)) => Answered::by(&reply),
             Ok(None) => self.exchange().await?,
             Err(failure) => return Err(failure),
         };
         self.close(began);
-        Ok(ended)
+        Ok(answered)
     }
 
     /// One request, on a new connection if there is none; closes it after so many.
-    async fn request(&mut self, requests_per_connection: u64) -> Result<Instant, Failure> {
+    async fn request(&mut self, requests_per_connection: u64) -> Result<Answered, Failure> {
         if self.connection.is_none() {
             let began = Instant::now();
             self.open(began).await?;
@@ -127,11 +151,11 @@ impl Client {
             }
         }
         let began = Instant::now();
-        let ended = self.exchange().await?;
+        let answered = self.exchange().await?;
         if self.requests_on_connection >= requests_per_connection {
             self.close(began);
         }
-        Ok(ended)
+        Ok(answered)
     }
 
     /// Connects, and logs in if somebody is to. Returns the reply that a login ended with.
@@ -214,8 +238,8 @@ impl Client {
         self.connection = None;
     }
 
-    /// One request on the connection; returns when its reply was there.
-    async fn exchange(&mut self) -> Result<Instant, Failure> {
+    /// One request on the connection.
+    async fn exchange(&mut self) -> Result<Answered, Failure> {
         let requests = &self.worker.requests[self.worker.plan.target_of(self.number)];
         let Some(connection) = &mut self.connection else { return Err(Failure::Closed) };
         let began = Instant::now();
@@ -232,8 +256,9 @@ impl Client {
         };
         self.requests_on_connection += 1;
         {
+            let leg = if error_class(reply.status).is_some() { Leg::ErrorReply } else { Leg::Request };
             let mut recorder = self.worker.recorder.borrow_mut();
-            recorder.sample(Leg::Request, began, reply.ended);
+            recorder.sample(leg, began, reply.ended);
             if let Some(counts) = recorder.counts(began) {
                 counts.requests += 1;
             }
@@ -243,18 +268,13 @@ impl Client {
         if !reply.keep_alive || reply.status == 401 {
             self.close(began);
         }
-        Ok(reply.ended)
+        Ok(Answered::by(&reply))
     }
 
     /// Counts a reply's status, and looks whom it names.
     fn look_at(&self, began: Instant, reply: &Reply<()>) {
         let plan = &self.worker.plan;
-        let class = match reply.status {
-            401 => Some(ErrorClass::Unexpected401),
-            400..=499 => Some(ErrorClass::Status4xx),
-            500..=599 => Some(ErrorClass::Status5xx),
-            _ => None,
-        };
+        let class = error_class(reply.status);
         let proof = self.login.and_then(|nth| plan.proof_of(self.number, nth));
         match (class, &plan.identity, proof) {
             (Some(class), ..) => self.worker.recorder.borrow_mut().error(class, began),

@@ -27,15 +27,17 @@ pub enum Leg {
     Type3ToFinal,
     /// All of the above together.
     Login,
-    /// Service time: the request is sent, to the last byte of its reply.
+    /// Service time: the request is sent, to the last byte of its reply, which is no error.
     Request,
-    /// Open loop: from the time the request (or login) was due to the last byte of its reply.
+    /// The same where the status of the reply is an error: fast refusals must not improve the percentiles.
+    ErrorReply,
+    /// Open loop: from the time the request (or login) was due to the last byte of its reply, which is no error.
     FromIntendedStart,
 }
 
 impl Leg {
     /// All legs in the order of a connection's life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect,
         Self::Tls,
         Self::AnonymousTo401,
@@ -43,6 +45,7 @@ impl Leg {
         Self::Type3ToFinal,
         Self::Login,
         Self::Request,
+        Self::ErrorReply,
         Self::FromIntendedStart,
     ];
 
@@ -56,6 +59,7 @@ impl Leg {
             Self::Type3ToFinal => "Type 3 -> final",
             Self::Login => "whole login",
             Self::Request => "request",
+            Self::ErrorReply => "error reply",
             Self::FromIntendedStart => "from intended start",
         }
     }
@@ -70,6 +74,7 @@ impl Leg {
             Self::Type3ToFinal => "type3_to_final",
             Self::Login => "login",
             Self::Request => "request",
+            Self::ErrorReply => "error_reply",
             Self::FromIntendedStart => "from_intended_start",
         }
     }

@@ -105,7 +105,8 @@ impl Summary {
         {
             warnings.push(Warning::SendLag { p99_ns });
         }
-        let answered = self.legs.get(&Leg::FromIntendedStart).map_or(0, |samples| samples.0.len());
+        let samples = |leg| self.legs.get(&leg).map_or(0, |samples| samples.0.len());
+        let answered = samples(Leg::FromIntendedStart) + samples(Leg::ErrorReply);
         let due = self.counts.arrivals;
         if (answered as f64) < due as f64 * RATE_KEPT_MIN && self.measured_seconds > 0.0 {
             warnings.push(Warning::RateMissed {

@@ -197,6 +197,17 @@ fn errors_are_counted_by_class() {
 }
 
 #[test]
+fn error_replies_are_no_samples_of_the_good_ones() {
+    let site = Site::start();
+    for more in [&[][..], &["--rate=300"]] {
+        let result = measure(&[&[site.url("/500").as_str(), "-c1", "-n30"], more].concat());
+        let legs = &result["legs"];
+        assert_eq!(legs["error_reply"]["count"], 30, "{legs}");
+        assert_eq!((&legs["request"], &legs["from_intended_start"]), (&Value::Null, &Value::Null), "{legs}");
+    }
+}
+
+#[test]
 fn what_cannot_work_ends_with_the_reason_in_one_line() {
     let site = Site::start();
     for (path, expected) in [
