@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::load::exit_code;
+use super::load::{Outcome, exit_code};
 use super::quantity::{duration, number};
 use crate::demo::Demo;
 use crate::report::live::Live;
@@ -72,5 +72,5 @@ pub fn execute(arguments: DemoArgs) -> Result<ExitCode, Error> {
     report::print(&format!("\nwithout the proxy (base) and through it (new):\n{table}"))?;
     let [direct] = direct;
     let [proxied] = proxied;
-    Ok(exit_code(if direct.has_leak() { &direct } else { &proxied }, false))
+    Ok(exit_code(if direct.has_leak() { &direct } else { &proxied }, Outcome::default()))
 }

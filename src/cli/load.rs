@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub use execute::execute;
-pub(super) use execute::exit_code;
+pub(super) use execute::{Outcome, exit_code};
 
 use super::quantity::{duration, number};
 use crate::load::objective::Objective;
@@ -35,6 +35,7 @@ const WARMUP: Duration = Duration::from_secs(1);
 
 /// Every flag.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 pub struct LoadArgs {
     /// What to ask for; connections are dealt out to several URLs in turn
@@ -138,6 +139,9 @@ pub struct LoadArgs {
     #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "How much")]
     find_rate: bool,
 
+    /// Exit with code 1 if anything failed
+    #[arg(long, help_heading = "Results")]
+    fail_on_errors: bool,
     /// Write every login of the run to this file as it went over the wire, for --replay
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     record: Option<PathBuf>,
@@ -158,6 +162,8 @@ pub struct Task {
     pub outputs: Outputs,
     /// Where the logins go.
     pub record: Option<PathBuf>,
+    /// Whether any error makes the run a failure.
+    pub fail_on_errors: bool,
 }
 
 /// Where the search for a rate begins where nothing else is said.
@@ -328,6 +334,7 @@ impl LoadArgs {
             search_from_per_second: self.find_rate.then(|| self.rate.unwrap_or(SEARCH_FROM_PER_SECOND)),
             outputs: self.outputs.outputs(),
             record: self.record,
+            fail_on_errors: self.fail_on_errors,
         })
     }
 

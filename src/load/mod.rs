@@ -29,6 +29,7 @@ mod request;
 mod run;
 pub mod samples;
 pub mod schedule;
+pub mod search;
 pub mod summary;
 mod tls;
 pub mod warning;

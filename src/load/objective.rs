@@ -1,26 +1,23 @@
-//! A latency that a run has to keep, and the search for the highest rate that keeps it.
+//! A latency that a run has to keep, and whether it did.
 
+use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::failure::LoadError;
-use super::plan::{Arrivals, Pace, Plan, Rate};
-use super::recorder::Leg;
-use super::summary::{Part, Summary};
+use serde::{Deserialize, Serialize};
 
-/// The search ends when the rates that keep and miss the objective are this close.
-const CLOSE_ENOUGH: f64 = 1.05;
+use super::recorder::Leg;
+use super::samples::Samples;
+use super::summary::Summary;
+
 /// An answered part of what was due below this means that the rate was not kept.
 const RATE_KEPT_MIN: f64 = 0.99;
-/// More than this part of failures means that the rate was not kept.
+/// More than this part of failures means that the objective was missed, whatever the percentile.
 const ERRORS_MAX: f64 = 0.01;
-/// The highest rate that is tried.
-const RATE_MAX: f64 = 10e6;
 
 /// "This percentile stays below that time."
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Objective {
     /// Above 0, below 100.
     pub percentile: f64,
@@ -42,110 +39,107 @@ impl FromStr for Objective {
     }
 }
 
-impl std::fmt::Display for Objective {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl TryFrom<String> for Objective {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Objective> for String {
+    fn from(objective: Objective) -> Self {
+        objective.to_string()
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p{}<{}", self.percentile, humantime::format_duration(self.below))
     }
 }
 
-impl Objective {
-    /// Whether the run kept it: latency from the intended start if there is one, otherwise service time (of the login,
-    /// where that is all there is). Failures and unsent requests do not keep it.
-    pub fn is_kept_by(&self, summary: &Summary) -> bool {
-        let legs = [Leg::FromIntendedStart, Leg::Request, Leg::Login];
-        let Some(samples) = legs.iter().find_map(|leg| summary.legs.get(leg)) else { return false };
-        let answered = samples.0.len() as f64;
-        let errors = summary.counts.errors_total() as f64;
-        let is_rate_kept = answered >= summary.counts.arrivals as f64 * RATE_KEPT_MIN;
-        let value = Duration::from_nanos(samples.0.value_at_percentile(self.percentile));
-        answered > 0.0 && value < self.below && is_rate_kept && errors <= answered * ERRORS_MAX
-    }
-}
-
-/// One rate that was tried.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
-    /// Due by second.
-    pub rate_per_second: f64,
-    /// Whether the objective was kept.
+/// What a run made of its objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What had to hold.
+    pub objective: Objective,
+    /// Whether it held. True when nothing in `missed_by` says otherwise.
     pub is_kept: bool,
+    /// What it was judged by: latency from the intended start if there is one, otherwise service time (of the login,
+    /// where that is all there is); `None`: nothing was answered.
+    pub leg: Option<Leg>,
+    /// Requests (or logins) judged: answered, failed and unanswered ones.
+    pub judged: u64,
+    /// The percentile, nanoseconds, where failed and unanswered ones count as slower than all others; `None`: it is
+    /// among those.
+    pub value_ns: Option<u64>,
+    /// Why it was missed; empty when it was kept.
+    pub missed_by: Vec<Miss>,
 }
 
-/// What the search found.
-#[derive(Debug)]
-pub struct Found {
-    /// All rates tried, in order.
-    pub steps: Vec<Step>,
-    /// The run at the highest rate that kept the objective; `None`: not even the first did.
-    pub best: Option<Summary>,
+/// A reason for a missed objective.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Miss {
+    /// Nothing was answered.
+    NothingAnswered,
+    /// The percentile is at or above the objective's time.
+    Latency,
+    /// So many requests had no answer at the end, for longer than the objective's time.
+    Unanswered(u64),
+    /// So many failed: more than one in a hundred.
+    Errors(u64),
+    /// So many of those that were due were not sent or not answered: more than one in a hundred.
+    RateMissed(u64),
 }
 
-/// Runs the plan at doubled rates until the objective is missed, then halves the gap between the highest rate that kept
-/// it and the lowest that did not, until they are within a twentieth. `tried` hears of each rate.
-///
-/// # Errors
-/// As [`run`](super::run).
-pub fn find_rate(
-    plan: &Plan,
-    first_per_second: f64,
-    objective: Objective,
-    stop: &Arc<AtomicBool>,
-    mut watch: impl FnMut(&Part),
-    mut tried: impl FnMut(&Step),
-) -> Result<Found, LoadError> {
-    let arrivals = match plan.pace {
-        Pace::Open { arrivals, .. } => arrivals,
-        Pace::Closed => Arrivals::Constant,
-    };
-    let mut found = Found { steps: Vec::new(), best: None };
-    let mut search = Search { kept: None, missed: None, first_per_second };
-    while let Some(rate_per_second) = search.next_rate() {
-        let rate = Rate { first_per_second: rate_per_second, last_per_second: rate_per_second };
-        let plan = Plan { pace: Pace::Open { rate, arrivals }, ..plan.clone() };
-        let summary = super::run(&plan, stop, &mut watch)?;
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let tried_rate = Step { rate_per_second, is_kept: objective.is_kept_by(&summary) };
-        tried(&tried_rate);
-        search.learn(tried_rate);
-        if tried_rate.is_kept {
-            found.best = Some(summary);
-        }
-        found.steps.push(tried_rate);
-    }
-    Ok(found)
-}
-
-/// Where the search stands.
-#[derive(Debug)]
-struct Search {
-    kept: Option<f64>,
-    missed: Option<f64>,
-    first_per_second: f64,
-}
-
-impl Search {
-    /// The next rate to try; `None`: it is found.
-    fn next_rate(&self) -> Option<f64> {
-        match (self.kept, self.missed) {
-            (None, None) => Some(self.first_per_second),
-            (Some(kept), None) => Some(kept * 2.0).filter(|rate| *rate <= RATE_MAX),
-            // Not even the first rate: whether half of it would do is another question.
-            (None, Some(_)) => None,
-            (Some(kept), Some(missed)) => (missed / kept > CLOSE_ENOUGH).then(|| f64::midpoint(kept, missed)),
-        }
+impl Objective {
+    /// Judges a run.
+    pub fn judge(self, summary: &Summary) -> Verdict {
+        let legs = [Leg::FromIntendedStart, Leg::Request, Leg::Login];
+        let found = legs.iter().find_map(|leg| Some((*leg, summary.legs.get(leg)?)));
+        let answered = found.map_or(0, |(_, samples)| samples.0.len());
+        let errors = summary.counts.errors_total();
+        // One that has not waited for the objective's time yet is no miss.
+        let has_waited = summary.unanswered.oldest_seconds >= self.below.as_secs_f64();
+        let unanswered = if has_waited { summary.unanswered.count } else { 0 };
+        let judged = answered + errors + unanswered;
+        let value_ns = found.and_then(|(_, samples)| self.percentile_among(samples, judged));
+        let (due, got) = (summary.counts.arrivals, answered + errors);
+        let misses = [
+            (answered == 0).then_some(Miss::NothingAnswered),
+            (answered > 0 && value_ns.is_none_or(|ns| Duration::from_nanos(ns) >= self.below))
+                .then_some(Miss::Latency),
+            (unanswered as f64 > judged as f64 * ERRORS_MAX).then_some(Miss::Unanswered(unanswered)),
+            (errors as f64 > judged as f64 * ERRORS_MAX).then_some(Miss::Errors(errors)),
+            ((got as f64) < due as f64 * RATE_KEPT_MIN).then_some(Miss::RateMissed(due - got.min(due))),
+        ];
+        let missed_by: Vec<_> = misses.into_iter().flatten().collect();
+        let is_kept = missed_by.is_empty();
+        Verdict { objective: self, is_kept, leg: found.map(|(leg, _)| leg), judged, value_ns, missed_by }
     }
 
-    fn learn(&mut self, step: Step) {
-        let side = if step.is_kept { &mut self.kept } else { &mut self.missed };
-        *side = Some(step.rate_per_second);
+    /// The percentile of all that are judged, of which those without a sample are slower than every sample.
+    fn percentile_among(self, samples: &Samples, judged: u64) -> Option<u64> {
+        let below = (judged as f64 * self.percentile / 100.0).ceil();
+        let quantile = below / samples.0.len() as f64;
+        (quantile <= 1.0).then(|| samples.0.value_at_quantile(quantile))
+    }
+}
+
+impl Verdict {
+    /// By how much the percentile is over the objective's time; negative: how much is left. In percent of it.
+    pub fn over_percent(&self) -> Option<f64> {
+        Some((self.value_ns? as f64 / self.objective.below.as_nanos() as f64 - 1.0) * 100.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::recorder::ErrorClass;
+    use crate::load::summary::Left;
     use crate::load::summary::tests::summary;
 
     #[test]
@@ -161,37 +155,42 @@ mod tests {
         }
     }
 
+    fn judged(summary: &Summary) -> Verdict {
+        "p90<1ms".parse::<Objective>().unwrap().judge(summary)
+    }
+
     #[test]
     fn latency_errors_and_a_missed_rate_break_an_objective() {
-        let objective: Objective = "p90<1ms".parse().unwrap();
-        assert!(objective.is_kept_by(&summary(&[500; 100])));
-        assert!(!objective.is_kept_by(&summary(&[1500; 100])));
-        assert!(!objective.is_kept_by(&summary(&[])));
+        let kept = judged(&summary(&[500; 100]));
+        assert!(kept.is_kept && kept.missed_by.is_empty() && kept.judged == 100, "{kept:?}");
+        assert!((-51.0..-49.0).contains(&kept.over_percent().unwrap()), "{kept:?}");
+        assert_eq!(judged(&summary(&[1500; 100])).missed_by, [Miss::Latency]);
+        assert_eq!(judged(&summary(&[])).missed_by, [Miss::NothingAnswered]);
         let mut unsent = summary(&[500; 100]);
         unsent.counts.arrivals = 200;
-        assert!(!objective.is_kept_by(&unsent));
+        assert_eq!(judged(&unsent).missed_by, [Miss::RateMissed(100)]);
         let mut failed = summary(&[500; 100]);
-        failed.counts.errors.insert(crate::load::recorder::ErrorClass::Timeout, 5);
-        assert!(!objective.is_kept_by(&failed));
+        failed.counts.errors.insert(ErrorClass::Timeout, 5);
+        assert_eq!(judged(&failed).missed_by, [Miss::Errors(5)]);
     }
 
     #[test]
-    fn the_search_closes_in_on_the_limit() {
-        let mut search = Search { kept: None, missed: None, first_per_second: 100.0 };
-        let mut tries = 0;
-        while let Some(rate_per_second) = search.next_rate() {
-            search.learn(Step { rate_per_second, is_kept: rate_per_second <= 3_210.0 });
-            tries += 1;
-        }
-        let kept = search.kept.unwrap();
-        assert!((3_210.0 / CLOSE_ENOUGH..=3_210.0).contains(&kept), "{kept}");
-        assert!(tries <= 12, "{tries}");
+    fn a_server_that_hangs_misses_it_by_what_it_leaves_unanswered() {
+        let mut hung = summary(&[500; 100]);
+        hung.unanswered = Left { count: 50, oldest_seconds: 1.0 };
+        let verdict = judged(&hung);
+        assert_eq!(verdict.missed_by, [Miss::Latency, Miss::Unanswered(50)]);
+        assert_eq!((verdict.judged, verdict.value_ns), (150, None));
+        hung.unanswered.oldest_seconds = 0.000_1;
+        assert!(judged(&hung).is_kept, "they were sent just before the end");
     }
 
     #[test]
-    fn a_server_that_never_keeps_it_ends_the_search_at_once() {
-        let mut search = Search { kept: None, missed: None, first_per_second: 100.0 };
-        search.learn(Step { rate_per_second: 100.0, is_kept: false });
-        assert_eq!(search.next_rate(), None);
+    fn failures_are_slower_than_every_sample() {
+        let mut some = summary(&[[500; 895], [900; 895]].concat());
+        some.counts.errors.insert(ErrorClass::Timeout, 10);
+        assert_eq!(judged(&some).missed_by, []);
+        let objective: Objective = "p99.9<1ms".parse().unwrap();
+        assert_eq!(objective.judge(&some).missed_by, [Miss::Latency]);
     }
 }

@@ -196,6 +196,8 @@ impl Sum {
             unanswered: self.unanswered,
             unsent: self.unsent,
             identities: plan.identity.is_some().then_some(all.identities),
+            objective: None,
+            search: Vec::new(),
         }
     }
 }

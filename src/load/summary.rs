@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identities;
+use super::objective::Verdict;
 use super::plan::{Arrivals, Rate, Scenario};
 use super::recorder::{self, Counts, Cut, Leg};
 use super::samples::{Packed, Samples};
+use super::search::Step;
 
 /// The version of the JSON form. Grows when an older reader would misread it.
 pub const FORMAT: u32 = 1;
@@ -42,6 +44,12 @@ pub struct Summary {
     /// Whom the replies named; `None`: nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identities: Option<Identities>,
+    /// Whether the run kept its objective; `None`: it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Verdict>,
+    /// The rates that a search tried, in their order, of which this run is the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<Step>,
 }
 
 /// What was left when the run ended.
@@ -158,6 +166,12 @@ impl Part {
 }
 
 impl Summary {
+    /// Whether nothing that was sent got a reply that is no error.
+    pub fn has_failed_wholly(&self) -> bool {
+        let good = [Leg::Request, Leg::Login].iter().any(|leg| self.legs.contains_key(leg));
+        !good && self.counts.errors_total() > 0
+    }
+
     /// Whether a reply named another user than its connection's.
     pub fn has_leak(&self) -> bool {
         self.identities.as_ref().is_some_and(|found| found.leaked > 0)
@@ -206,6 +220,9 @@ impl Summary {
         if let Some(found) = &other.identities {
             self.identities.get_or_insert_default().add(found);
         }
+        // Each was judged, and searched for, by itself.
+        self.objective = None;
+        self.search.clear();
         Ok(())
     }
 }
@@ -263,6 +280,8 @@ pub(crate) mod tests {
             unanswered: Left::default(),
             unsent: Left::default(),
             identities: None,
+            objective: None,
+            search: Vec::new(),
         }
     }
 

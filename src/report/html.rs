@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::chart::{Axis, Point, Scale, Series, chart};
-use super::{text, units};
+use super::{objective, text, units};
 use crate::load::Summary;
 use crate::load::recorder::Leg;
 use crate::load::samples::{PERCENTILES, Packed, Samples};
@@ -24,6 +24,7 @@ pub fn page(summary: &Summary) -> String {
     );
     head(&mut out, summary);
     cards(&mut out, summary);
+    objective_lines(&mut out, summary);
     for warning in summary.warnings() {
         let _ = write!(out, "<p class=\"warning\">{}</p>", escape(&warning.to_string()));
     }
@@ -93,6 +94,16 @@ fn cards(out: &mut String, summary: &Summary) {
         );
     }
     out.push_str("</div>");
+}
+
+fn objective_lines(out: &mut String, summary: &Summary) {
+    let class = match &summary.objective {
+        Some(verdict) if verdict.is_kept => "objective",
+        _ => "objective bad",
+    };
+    for line in objective::lines(summary) {
+        let _ = write!(out, "<p class=\"{class}\">{}</p>", escape(&line));
+    }
 }
 
 fn leaks(out: &mut String, summary: &Summary) {

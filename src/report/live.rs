@@ -6,9 +6,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::units;
-use crate::load::objective::{Objective, Step};
+use crate::load::objective::Objective;
 use crate::load::recorder::Leg;
 use crate::load::samples::Packed;
+use crate::load::search::Step;
 use crate::load::summary::Part;
 
 /// The live line.
@@ -43,8 +44,7 @@ impl Live {
 
     /// Shows a step of the search for a rate; it stays.
     pub fn step(&self, step: &Step, objective: Objective) {
-        let verdict = if step.is_kept { "kept" } else { "missed" };
-        let line = format!("{} /s: {objective} {verdict}", units::rate(step.rate_per_second));
+        let line = format!("{} /s: {objective} {}", units::rate(step.rate_per_second), outcome(step));
         if self.is_terminal {
             self.bar.println(line);
         } else {
@@ -55,6 +55,16 @@ impl Live {
     /// Clears the line: the report follows.
     pub fn end(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// What a rate that was tried came to.
+pub(super) fn outcome(step: &Step) -> &'static str {
+    match (step.is_kept, step.is_generator_limit) {
+        (true, false) => "kept",
+        (true, true) => "kept, with the generator at its limit",
+        (false, false) => "missed",
+        (false, true) => "missed at the limit of the generator, not of the server",
     }
 }
 

@@ -20,6 +20,7 @@ pub mod hgrm;
 pub mod hlog;
 pub mod html;
 pub mod live;
+mod objective;
 pub mod recording;
 pub mod text;
 mod units;
@@ -44,6 +45,12 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Whether standard output is taken by a file's content, so that no table is shown.
+    pub fn replace_table(&self) -> bool {
+        let is_stdout = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        [&self.json, &self.hgrm, &self.hlog, &self.html].into_iter().any(is_stdout)
+    }
+
     /// Whether there is nothing but the table to write.
     pub fn is_empty(&self) -> bool {
         [&self.json, &self.hgrm, &self.hlog, &self.html].iter().all(|path| path.is_none())
@@ -105,6 +112,17 @@ pub fn show(summary: &Summary, outputs: &Outputs) -> Result<(), ReportError> {
 /// [`ReportError::Write`].
 pub fn print(text: &str) -> Result<(), ReportError> {
     write_file(Path::new("-"), &|to| to.write_all(text.as_bytes()))
+}
+
+/// Says on standard error what the results mean.
+pub fn complain(line: &str) {
+    // Standard error may be closed; the exit code says it as well.
+    let _ = writeln!(io::stderr(), "iisplice: {line}");
+}
+
+/// What the run made of its objective, in one line; `None`: it had none.
+pub fn verdict(summary: &Summary) -> Option<String> {
+    objective::lines(summary).into_iter().next()
 }
 
 /// The summary as JSON.

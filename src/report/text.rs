@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::units;
+use super::{objective, units};
 use crate::load::Summary;
 use crate::load::identity::Identities;
 use crate::load::plan::{Arrivals, Scenario};
@@ -29,6 +29,9 @@ pub fn text(summary: &Summary) -> String {
     if let Some(identities) = &summary.identities {
         out.push('\n');
         identity(&mut out, identities);
+    }
+    for text in objective::lines(summary) {
+        line(&mut out, &text);
     }
     for warning in summary.warnings() {
         line(&mut out, &format!("warning: {warning}"));

@@ -71,7 +71,12 @@ fn replies_of_every_framing_are_read_to_their_end() {
     }
     let result = measure(&[&site.url("/echo"), "-n50", "-c2", "--body=0123456789"]);
     assert!(number(&result["counts"]["received_bytes"]) > 50 * 10);
-    assert_eq!(measure(&[&site.url("/404"), "-n5", "-c1"])["counts"]["errors"]["status4xx"], 5);
+    let output = run(&[&site.url("/404"), "-n5", "-c1", "--json=-"]);
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&result["counts"]["requests"], &result["counts"]["errors"]["status4xx"]),
+        (&5.into(), &5.into())
+    );
 }
 
 #[test]
@@ -189,18 +194,25 @@ fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
 fn errors_are_counted_by_class() {
     let site = Site::start();
     let errors = |path: &str, more: &[&str]| {
-        let result = measure(&[&[site.url(path).as_str(), "-c1", "-n3"], more].concat());
-        result["counts"]["errors"].clone()
+        let output = run(&[&[site.url(path).as_str(), "-c1", "-n3", "--json=-"], more].concat());
+        assert_eq!(output.status.code(), Some(1), "all of them failed");
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (result["counts"]["errors"].clone(), String::from_utf8(output.stderr).unwrap())
     };
-    assert_eq!(errors("/500", &[]), serde_json::json!({"status5xx": 3}));
-    assert_eq!(errors("/whoami", &[]), serde_json::json!({"unexpected401": 3}));
+    let (counted, said) = errors("/500", &[]);
+    assert_eq!(counted, serde_json::json!({"status5xx": 3}));
+    assert!(said.contains("every request failed (5xx): the server answers 5xx"), "{said}");
+    let (counted, said) = errors("/whoami", &[]);
+    assert_eq!(counted, serde_json::json!({"unexpected401": 3}));
+    assert!(said.contains("the URL asks for a login; add --auth ntlm"), "{said}");
 }
 
 #[test]
 fn error_replies_are_no_samples_of_the_good_ones() {
     let site = Site::start();
     for more in [&[][..], &["--rate=300"]] {
-        let result = measure(&[&[site.url("/500").as_str(), "-c1", "-n30"], more].concat());
+        let output = run(&[&[site.url("/500").as_str(), "-c1", "-n30", "--json=-"], more].concat());
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
         let legs = &result["legs"];
         assert_eq!(legs["error_reply"]["count"], 30, "{legs}");
         assert_eq!((&legs["request"], &legs["from_intended_start"]), (&Value::Null, &Value::Null), "{legs}");
@@ -247,7 +259,7 @@ fn an_interrupted_run_reports_what_it_measured() {
     assert!(line.contains("requests/s"), "{line}");
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(130));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(number(&result["counts"]["requests"]) > 0);
 }
@@ -334,6 +346,50 @@ fn a_missed_objective_is_exit_code_4() {
     for (objective, code) in [("p50<10ms", 4), ("p50<10s", 0)] {
         let output = run(&[&site.url("/slow"), "-n20", "-c2", "--objective", objective]);
         assert_eq!(output.status.code(), Some(code), "{objective}");
+        let report = String::from_utf8(output.stdout).unwrap();
+        let verdict = if code == 0 { "kept: p50 of 20 requests is" } else { "missed: p50 of 20 requests is" };
+        assert!(report.contains(&format!("objective {objective} {verdict}")), "{report}");
+    }
+}
+
+#[test]
+fn a_server_that_hangs_after_a_while_misses_its_objective() {
+    let site = Site::start();
+    let output = run(&[
+        &site.url("/hangs-after-20"),
+        "-c1",
+        "-d500ms",
+        "--warmup=0s",
+        "--objective=p50<50ms",
+        "--json=-",
+    ]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdict = &result["objective"];
+    assert_eq!(verdict["missed_by"], serde_json::json!([{"unanswered": 1}]), "{verdict}");
+    assert!(said.contains("missed: ") && said.contains("1 without an answer at the end"), "{said}");
+}
+
+#[test]
+fn a_search_whose_first_rate_misses_still_reports() {
+    let site = Site::start();
+    let output =
+        run(&[&site.url("/slow"), "-c1", "-d500ms", "--warmup=0s", "--find-rate", "--objective=p50<1ms"]);
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{report}");
+    assert!(
+        report.contains("objective p50<1ms missed") && report.contains("tried 100 /s: missed"),
+        "{report}"
+    );
+}
+
+#[test]
+fn errors_fail_a_run_when_they_are_told_to() {
+    let site = Site::start();
+    for (more, code) in [(&[][..], 0), (&["--fail-on-errors"], 1)] {
+        let output = run(&[&[site.url("/every-third-500").as_str(), "-c1", "-n9"], more].concat());
+        assert_eq!(output.status.code(), Some(code), "{more:?}");
     }
 }
 

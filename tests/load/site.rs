@@ -116,7 +116,7 @@ impl Session {
 
     fn serve(mut self) {
         while let Some(request) = Message::read(&mut self.reader) {
-            self.shared.requests.fetch_add(1, Ordering::Relaxed);
+            let nth = self.shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
             let path = request.path().to_owned();
             let reply = match path.as_str() {
                 "/whoami" => self.whoami(&request),
@@ -124,6 +124,13 @@ impl Session {
                 "/never" => {
                     thread::sleep(Duration::from_secs(60));
                     return;
+                }
+                "/hangs-after-20" if nth > 20 => {
+                    thread::sleep(Duration::from_secs(60));
+                    return;
+                }
+                "/every-third-500" if nth.is_multiple_of(3) => {
+                    reply("500 Internal Server Error", "", "sorry")
                 }
                 "/slow" => {
                     thread::sleep(Duration::from_millis(20));

@@ -8,7 +8,9 @@ use std::thread;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::{Error, LoadArgs, Task};
-use crate::load::objective::find_rate;
+use crate::load::plan::Auth;
+use crate::load::recorder::ErrorClass;
+use crate::load::search::find_rate;
 use crate::load::{self, Summary};
 use crate::report::recording::Recording;
 use crate::report::{self, live::Live};
@@ -17,15 +19,16 @@ use crate::report::{self, live::Live};
 const EXIT_LEAK: u8 = 3;
 /// The objective was missed.
 const EXIT_OBJECTIVE_MISSED: u8 = 4;
-/// After a second Ctrl-C: 128 and the signal's number, as shells have it.
-const EXIT_INTERRUPTED: i32 = 130;
+/// After Ctrl-C: 128 and the signal's number, as shells have it.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// Runs `iisplice load`.
 ///
 /// # Errors
 /// See [`Error`]; leaks and missed objectives are exit codes.
 pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
-    let Task { mut plan, objective, search_from_per_second, outputs, record } = arguments.task(command())?;
+    let Task { mut plan, objective, search_from_per_second, outputs, record, fail_on_errors } =
+        arguments.task(command())?;
     let stop = stop_on_signal().map_err(Error::Signals)?;
     let recording = match &record {
         None => None,
@@ -35,45 +38,94 @@ pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
             Some(recording)
         }
     };
+    let logs_in = !matches!(plan.auth, Auth::None);
     let live = Live::default();
     let watch = |second: &_| live.show(second);
-    let summary = if let (Some(objective), Some(first_per_second)) = (objective, search_from_per_second) {
+    let run = if let (Some(objective), Some(first_per_second)) = (objective, search_from_per_second) {
         let told = |step: &_| live.step(step, objective);
-        let found = find_rate(&plan, first_per_second, objective, &stop, watch, told);
-        live.end();
-        found?.best
+        find_rate(&plan, first_per_second, objective, &stop, watch, told).map(|found| found.run)
     } else {
-        let run = load::run(&plan, &stop, watch);
-        live.end();
-        Some(run?)
+        load::run(&plan, &stop, watch).map(|mut summary| {
+            summary.objective = objective.map(|objective| objective.judge(&summary));
+            Some(summary)
+        })
     };
+    live.end();
     // The plan has the last of the recording's senders.
     drop(plan);
     let recorded = recording.map_or(Ok(()), Recording::finish);
     // A recording that failed is no reason to withhold what was measured.
-    let Some(summary) = summary else {
+    let Some(summary) = run? else {
         recorded?;
-        return Ok(ExitCode::from(EXIT_OBJECTIVE_MISSED));
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
     report::show(&summary, &outputs)?;
     recorded?;
-    let is_missed = objective.is_some_and(|objective| !objective.is_kept_by(&summary));
-    Ok(exit_code(&summary, is_missed))
+    if let Some(cause) = cause_of_all_failures(&summary, logs_in) {
+        report::complain(&cause);
+    }
+    if outputs.replace_table()
+        && let Some(verdict) = report::verdict(&summary)
+    {
+        report::complain(&verdict);
+    }
+    let outcome = Outcome { is_interrupted: stop.load(Ordering::Relaxed), fail_on_errors };
+    Ok(exit_code(&summary, outcome))
 }
 
-/// What the summary means to whoever called.
-pub(in crate::cli) fn exit_code(summary: &Summary, is_objective_missed: bool) -> ExitCode {
+/// What of a run its summary does not say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::cli) struct Outcome {
+    /// A signal ended it.
+    is_interrupted: bool,
+    /// Any error makes it a failure.
+    fail_on_errors: bool,
+}
+
+/// What the summary means to whoever called: the gravest comes first.
+pub(in crate::cli) fn exit_code(summary: &Summary, outcome: Outcome) -> ExitCode {
     let named_nobody = summary.identities.as_ref().is_some_and(|found| found.right == 0);
+    let errors = summary.counts.errors_total() + summary.prepared.counts.errors_total();
     if summary.has_leak() {
         ExitCode::from(EXIT_LEAK)
-    } else if named_nobody {
-        // Asked to prove something, and proved nothing.
+    } else if outcome.is_interrupted {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else if named_nobody || summary.has_failed_wholly() || (outcome.fail_on_errors && errors > 0) {
+        // The first: asked to prove something, and proved nothing.
         ExitCode::FAILURE
-    } else if is_objective_missed {
+    } else if summary.objective.as_ref().is_some_and(|verdict| !verdict.is_kept) {
         ExitCode::from(EXIT_OBJECTIVE_MISSED)
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// Where every request failed: why, most likely, and what to do.
+fn cause_of_all_failures(summary: &Summary, logs_in: bool) -> Option<String> {
+    if !summary.has_failed_wholly() {
+        return None;
+    }
+    let (class, _) = summary.counts.errors.iter().max_by_key(|(_, count)| **count)?;
+    let cause = match class {
+        ErrorClass::Unexpected401 if !logs_in => {
+            "the URL asks for a login; add --auth ntlm --user 'CORP\\alice' (and a password)"
+        }
+        ErrorClass::Unexpected401 => {
+            "the server forgot its logins: it answers 401 on connections that had one"
+        }
+        ErrorClass::LoginRefused => "the server refuses the login; check --user and the password",
+        ErrorClass::Status4xx => "the server answers 4xx; check the URL, --method and --header",
+        ErrorClass::Status5xx => "the server answers 5xx; look at its log",
+        ErrorClass::Refused => "nothing listens at the address any more",
+        ErrorClass::Unreachable => "the address cannot be reached from here",
+        ErrorClass::Timeout => "no answer came within --timeout",
+        ErrorClass::Reset | ErrorClass::Closed => "the server ends its connections without an answer",
+        ErrorClass::Tls => {
+            "the TLS handshake fails; name the server's authority with --ca, or use --insecure"
+        }
+        ErrorClass::Protocol => "what the server sends is not HTTP, or not a login by this scheme",
+    };
+    Some(format!("every request failed ({}): {cause}", class.title()))
 }
 
 /// The command as it was typed, with passwords left out: it goes into reports.
@@ -122,7 +174,7 @@ fn stop_on_signal() -> std::io::Result<Arc<AtomicBool>> {
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         while signals.wait().is_ok() {
             if seen.swap(true, Ordering::Relaxed) {
-                std::process::exit(EXIT_INTERRUPTED);
+                std::process::exit(EXIT_INTERRUPTED.into());
             }
         }
     })?;
