@@ -41,6 +41,10 @@ impl Requests {
                 let lines = format!("Content-Length: {}\r\n\r\n", body.len());
                 ([lines.as_bytes(), body].concat(), "Content-Length: 0\r\n\r\n")
             }
+            // RFC 9110 section 8.6: a method that usually has a body says that there is none.
+            None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => {
+                (b"Content-Length: 0\r\n\r\n".to_vec(), "Content-Length: 0\r\n\r\n")
+            }
             None => (b"\r\n".to_vec(), "\r\n"),
         };
         Self {
@@ -82,6 +86,20 @@ mod tests {
             "GET /a?b HTTP/1.1\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nhost: site.test\r\nX-A: 1\r\n\r\n"
         );
         assert_eq!(std::str::from_utf8(&requests.plain), Ok(expected.as_str()));
+    }
+
+    #[test]
+    fn a_post_without_a_body_says_so() {
+        let mut plan = plan("http://127.0.0.1:1/");
+        for (method, says_so) in [("POST", true), ("PUT", true), ("GET", false), ("DELETE", false)] {
+            plan.request.method = method.into();
+            let requests = Requests::new(&plan, &plan.targets[0]);
+            for request in
+                [&requests.plain, &requests.with_authorization("NTLM x"), &requests.without_body("NTLM x")]
+            {
+                assert_eq!(request.ends_with(b"\r\nContent-Length: 0\r\n\r\n"), says_so, "{request:?}");
+            }
+        }
     }
 
     #[test]
