@@ -39,11 +39,17 @@ impl<'a> Challenge<'a> {
         let target_name = flags.charset().decode(reader.field(TARGET_NAME, "target name")?, "target name")?;
         let server_challenge = reader.array_at(SERVER_CHALLENGE, "server challenge")?;
         let target_info = if flags.has(Flags::TARGET_INFO) {
-            let pairs = AvPairs::parse(reader.field(TARGET_INFO, "target info")?)?;
-            // Those that an answer depends on must have the size they should.
-            pairs.flags()?;
-            pairs.timestamp()?;
-            Some(pairs)
+            match reader.field(TARGET_INFO, "target info")? {
+                // Some servers set the flag and send none.
+                [] => None,
+                bytes => {
+                    let pairs = AvPairs::parse(bytes)?;
+                    // Those that an answer depends on must have the size they should.
+                    pairs.flags()?;
+                    pairs.timestamp()?;
+                    Some(pairs)
+                }
+            }
         } else {
             None
         };
@@ -71,5 +77,27 @@ impl<'a> Challenge<'a> {
         }
         builder.put(FLAGS, &flags.0.to_le_bytes());
         Ok(builder.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ntlm::av_pairs::AvPairsBuilder;
+
+    #[test]
+    fn a_flag_for_target_info_without_any_is_a_challenge_without_any() {
+        let pairs = AvPairsBuilder::default().finish();
+        let challenge = Challenge {
+            flags: Flags::UNICODE,
+            target_name: "CORP".into(),
+            server_challenge: [7; 8],
+            target_info: Some(AvPairs::parse(&pairs).unwrap()),
+            version: None,
+        };
+        let mut bytes = challenge.to_bytes().unwrap();
+        bytes[TARGET_INFO..TARGET_INFO + 4].fill(0);
+        let read = Challenge::parse(&bytes).unwrap();
+        assert!(read.flags.has(Flags::TARGET_INFO) && read.target_info.is_none(), "{read:?}");
     }
 }
