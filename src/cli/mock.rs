@@ -1,6 +1,5 @@
 //! `iisplice mock`.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::Error;
 use super::address::Unresolved;
 use super::quantity::{duration, number, size};
+use super::text_file;
 use crate::control::limits::Host;
 use crate::mock::settings::{Accounts, CertificateSource, Faults, Protection, Provider, Settings, Skew, Tls};
 use crate::uring::Address;
@@ -253,7 +253,7 @@ fn faults(given: &[GivenFault]) -> Faults {
 }
 
 fn read_accounts(path: &Path, accounts: &mut Accounts) -> Result<(), Error> {
-    let text = fs::read_to_string(path)
+    let text = text_file::read(path)
         .map_err(|reason| Error::UsersFile { path: path.to_owned(), reason: reason.to_string() })?;
     for (nth, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -360,7 +360,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         let read = |text: &str| {
-            fs::write(&path, text).unwrap();
+            std::fs::write(&path, text).unwrap();
             let line = settings(&["--users", path.to_str().unwrap()]).map(|_| ());
             line.map_err(|line| line.replace(path.to_str().unwrap(), "FILE"))
         };

@@ -19,6 +19,7 @@ pub mod mock;
 pub mod proxy;
 mod quantity;
 pub mod report;
+mod text_file;
 mod verbosity;
 
 use clap::{Parser, Subcommand};

@@ -68,6 +68,12 @@ pub enum ReportError {
         /// Why.
         cause: io::Error,
     },
+    /// A file that must be a new one is there.
+    #[error("{}: exists already; give a new file, or remove this one", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be read.
     #[error("{}: cannot be read: {cause}", path.display())]
     Read {

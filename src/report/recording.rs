@@ -21,14 +21,22 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Creates the file, or empties the one that is there. What is sent is written, a line for each login.
+    /// Creates the file. What is sent is written, a line for each login. One that is there is refused: it would keep its
+    /// mode, or be another's behind a link.
     ///
     /// # Errors
-    /// [`ReportError::Write`].
+    /// [`ReportError::Write`] and [`ReportError::Exists`].
     pub fn create(path: &Path) -> Result<(Self, Sender<Recorded>), ReportError> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
+        let file = file.map_err(|cause| match cause.kind() {
+            io::ErrorKind::AlreadyExists => ReportError::Exists { path: path.to_owned() },
+            _ => ReportError::Write { path: path.to_owned(), cause },
+        })?;
+        Self::start(path, file)
+    }
+
+    fn start(path: &Path, file: File) -> Result<(Self, Sender<Recorded>), ReportError> {
         let fail = |cause| ReportError::Write { path: path.to_owned(), cause };
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path);
-        let file = file.map_err(fail)?;
         let (sender, logins) = mpsc::channel();
         let thread = thread::Builder::new().name("recording".to_owned());
         let writing = thread.spawn(move || write(file, &logins)).map_err(fail)?;
@@ -59,12 +67,17 @@ fn write(file: File, logins: &Receiver<Recorded>) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn to_a_full_disk() -> (Recording, Sender<Recorded>) {
+        let path = Path::new("/dev/full");
+        Recording::start(path, File::options().write(true).open(path).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_full_disk_is_told_at_the_end_and_stops_nobody() {
-        let (recording, sender) = Recording::create(Path::new("/dev/full")).unwrap();
+        let (recording, sender) = to_a_full_disk();
         drop(sender);
         assert!(recording.finish().is_ok(), "nothing was to be written");
-        let (recording, sender) = Recording::create(Path::new("/dev/full")).unwrap();
+        let (recording, sender) = to_a_full_disk();
         let login = crate::load::recording::tests::recorded(crate::load::plan::Scheme::Ntlm);
         for _ in 0..100 {
             // Fails when the thread has ended, which is no matter here.

@@ -32,8 +32,8 @@ fn lines(path: &Path) -> Vec<Value> {
 
 #[test]
 fn recorded_logins_log_in_again_where_the_challenge_is_fixed() {
-    let directory = tempfile::tempdir().unwrap();
     for scheme in ["--auth=ntlm", "--auth=negotiate"] {
+        let directory = tempfile::tempdir().unwrap();
         let path = record(directory.path(), &Mock::start(&[FIXED]), scheme, 6);
         let recorded = lines(&path);
         assert_eq!(recorded.len(), 6, "{scheme}: the try before the run is no login of it");
@@ -86,6 +86,7 @@ fn other_challenges_during_a_run_are_counted_and_told_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = record(directory.path(), &Mock::start(&[FIXED]), "--auth=ntlm", 1);
     let good = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     record(directory.path(), &Mock::start(&[OTHER]), "--auth=ntlm", 1);
     let strange = fs::read_to_string(&path).unwrap();
     // The first is tried before the run, which then can begin.
@@ -135,4 +136,23 @@ fn a_recording_that_cannot_be_written_ends_before_the_run() {
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("/nonexistent/logins: cannot be written: No such file"), "{complaint}");
+}
+
+#[test]
+fn a_recording_is_a_new_file_for_its_owner_alone() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let mock = Mock::start(&[FIXED]);
+    let path = record(directory.path(), &mock, "--auth=ntlm", 1);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let (elsewhere, link) = (directory.path().join("elsewhere"), directory.path().join("link"));
+    symlink(&elsewhere, &link).unwrap();
+    for there_already in [&path, &link] {
+        let (url, record) = (format!("{}/whoami", mock.url), format!("--record={}", there_already.display()));
+        let output = run(&[&[url.as_str(), "-n1", "-c1", &record], &TWO_USERS[..3]].concat());
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains("exists already; give a new file"), "{complaint}");
+    }
+    assert!(!elsewhere.exists());
 }

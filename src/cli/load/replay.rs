@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Error, usage};
+use crate::cli::text_file;
 use crate::load::recording::Recorded;
 
 /// A file of recorded logins, one a line; empty lines are skipped.
 pub(super) fn read(path: &Path) -> Result<Arc<[Recorded]>, Error> {
     let shown = path.display();
-    let content = match std::fs::read_to_string(path) {
+    let content = match text_file::read(path) {
         Ok(content) => content,
         Err(error) => return usage(format!("--replay {shown}: cannot be read: {error}")),
     };

@@ -2,6 +2,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command, one_line};
+use crate::protocol::ntlm::Credentials;
 
 fn plan(arguments: &[&str]) -> Result<Plan, String> {
     let arguments = ["iisplice", "load"].iter().chain(arguments);
@@ -86,4 +87,20 @@ fn users_come_from_flags_and_files_with_their_own_or_the_common_password() {
         crate::protocol::ntlm::Credentials::new("", "carol", "p"),
     ];
     assert_eq!(users, expected);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_name_or_a_password() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        path.display().to_string()
+    };
+    let (users, password) = (write("users", "CORP\\alice\n"), write("password", "secret\n"));
+    let files = [format!("--users={users}"), format!("--password-file={password}")];
+    let plan = plan(&["http://127.0.0.1:1/", "--auth=ntlm", &files[0], &files[1]]).unwrap();
+    let Auth::Users { users, .. } = &plan.auth else { panic!("users log in") };
+    let same = Credentials::new("CORP", "alice", "secret");
+    assert_eq!(format!("{:?}", users[0]), format!("{same:?}"));
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Error, usage};
+use crate::cli::text_file;
 use crate::protocol::ntlm::Credentials;
 
 /// `CORP\alice`, `alice@corp.example.com` or `alice`, with or without `:password`.
@@ -26,7 +27,7 @@ pub(super) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Er
 /// A file of users, one a line; empty lines and those that begin with `#` are skipped.
 pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credentials>, Error> {
     let shown = path.display();
-    let content = match std::fs::read_to_string(path) {
+    let content = match text_file::read(path) {
         Ok(content) => content,
         Err(error) => return usage(format!("--users {shown}: cannot be read: {error}")),
     };
@@ -48,7 +49,7 @@ pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credential
 
 /// The first line of a password file.
 pub(super) fn first_line(path: &Path) -> Result<String, Error> {
-    match std::fs::read_to_string(path) {
+    match text_file::read(path) {
         Ok(content) => Ok(content.lines().next().unwrap_or_default().to_owned()),
         Err(error) => usage(format!("--password-file {}: cannot be read: {error}", path.display())),
     }
