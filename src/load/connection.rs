@@ -298,6 +298,18 @@ impl Drop for Connection {
     }
 }
 
+/// Whether something listens at an address.
+pub(super) async fn try_address(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    match tokio::time::timeout(timeout, connect(address, source)).await {
+        Ok(connected) => connected.map(drop).map_err(|cause| Failure::Connect { address, cause }),
+        Err(_) => Err(Failure::TimedOut),
+    }
+}
+
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<ConnectingStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(source) = source {

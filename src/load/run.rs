@@ -29,11 +29,11 @@ const OTHER_FILES: u64 = 64;
 /// What kept the run from starting. Failures during the run are counted in the summary.
 pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) -> Result<Summary, LoadError> {
     allow_descriptors(plan.connections as u64 + OTHER_FILES)?;
-    let plan = Arc::new(plan.clone());
-    // The try before the run is no login of it.
-    let probed = Arc::new(Plan { record: None, ..Plan::clone(&plan) });
-    let probe = thread::Builder::new().spawn(move || worker::probe(&probed)).map_err(LoadError::Thread)?;
-    probe.join().map_err(|_| LoadError::ThreadLost)??;
+    let mut plan = plan.clone();
+    let probe = move || worker::probe(&mut plan).map(|skipped| (plan, skipped));
+    let probe = thread::Builder::new().spawn(probe).map_err(LoadError::Thread)?;
+    let (plan, skipped_addresses) = probe.join().map_err(|_| LoadError::ThreadLost)??;
+    let plan = Arc::new(plan);
     let mut threads = Vec::with_capacity(plan.threads);
     let mut clocks = Vec::with_capacity(plan.threads);
     let mut news = Vec::with_capacity(plan.threads);
@@ -53,7 +53,7 @@ pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) ->
     for thread in threads {
         thread.join().map_err(|_| LoadError::ThreadLost)?;
     }
-    summary
+    summary.map(|summary| Summary { skipped_addresses, ..summary })
 }
 
 /// Raises the soft limit of open files as far as is needed and allowed.
@@ -198,6 +198,7 @@ impl Sum {
             identities: plan.identity.is_some().then_some(all.identities),
             objective: None,
             search: Vec::new(),
+            skipped_addresses: Vec::new(),
         }
     }
 }
@@ -219,4 +220,45 @@ fn memory_peak_bytes() -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kibibytes.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::load::plan::tests::plan;
+    use crate::load::warning::Warning;
+
+    /// A server that answers whatever it reads; its address.
+    fn server() -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                thread::spawn(move || {
+                    while client.read(&mut [0; 4096]).is_ok_and(|count| count > 0)
+                        && client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok()
+                    {
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_dead_address_of_a_name_is_left_out_and_said() {
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut plan = plan("http://127.0.0.1:1/");
+        plan.targets[0].addresses = vec![dead, server()];
+        (plan.connections, plan.length) = (2, Length::Requests(10));
+        let summary = run(&plan, &Arc::default(), |_| ()).unwrap();
+        assert_eq!((summary.counts.requests, summary.counts.errors_total()), (10, 0));
+        let warnings = summary.warnings();
+        let [Warning::SkippedAddress { cause, .. }] = &warnings[..] else { panic!("{warnings:?}") };
+        assert!(cause.contains(&dead.to_string()), "{cause}");
+    }
 }

@@ -50,6 +50,20 @@ pub struct Summary {
     /// The rates that a search tried, in their order, of which this run is the result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<Step>,
+    /// Addresses that were left out since nothing answered there before the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_addresses: Vec<SkippedAddress>,
+}
+
+/// One of a name's addresses that no connection went to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedAddress {
+    /// Whose address it is.
+    pub url: String,
+    /// Address and port.
+    pub address: String,
+    /// What happened there.
+    pub cause: String,
 }
 
 /// What was left when the run ended.
@@ -220,6 +234,7 @@ impl Summary {
         if let Some(found) = &other.identities {
             self.identities.get_or_insert_default().add(found);
         }
+        self.skipped_addresses.extend(other.skipped_addresses.iter().cloned());
         // Each was judged, and searched for, by itself.
         self.objective = None;
         self.search.clear();
@@ -282,6 +297,7 @@ pub(crate) mod tests {
             identities: None,
             objective: None,
             search: Vec::new(),
+            skipped_addresses: Vec::new(),
         }
     }
 

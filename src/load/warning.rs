@@ -38,6 +38,13 @@ pub enum Warning {
         /// How often.
         count: u64,
     },
+    /// An address of a name was left out.
+    SkippedAddress {
+        /// Whose it is.
+        url: String,
+        /// What happened there.
+        cause: String,
+    },
     /// Nothing was measured.
     NothingMeasured,
 }
@@ -79,6 +86,9 @@ impl std::fmt::Display for Warning {
                  only; replay against a server with a fixed challenge (`iisplice mock --fixed-challenge HEX`, with the \
                  file's server_challenge), or log in live with --auth and --users"
             ),
+            Self::SkippedAddress { url, cause } => {
+                write!(f, "{url}: one address of the name is left out: {cause}")
+            }
             Self::NothingMeasured => f.write_str("nothing was measured; see the errors"),
         }
     }
@@ -127,6 +137,10 @@ impl Summary {
         if other_challenges > 0 {
             warnings.push(Warning::OtherChallenges { count: other_challenges });
         }
+        warnings.extend(self.skipped_addresses.iter().map(|skipped| Warning::SkippedAddress {
+            url: skipped.url.clone(),
+            cause: skipped.cause.clone(),
+        }));
         // Where nobody had to log in that is why no login was measured, and it was said above.
         if self.counts.requests == 0 && self.counts.logins == 0 && self.counts.unprotected == 0 {
             warnings.push(Warning::NothingMeasured);

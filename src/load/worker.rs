@@ -19,11 +19,12 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::arrivals;
 use super::client;
-use super::connection::{EndedBy, Slot};
+use super::connection::{self, EndedBy, Slot};
 use super::failure::LoadError;
 use super::plan::{Length, Pace, Plan};
 use super::recorder::{Cut, Recorder};
 use super::request::Requests;
+use super::summary::SkippedAddress;
 
 /// Connections made at the same time by one thread before the clock starts: below every listen backlog.
 const PREPARED_AT_ONCE: usize = 64;
@@ -269,9 +270,13 @@ pub(super) fn run(
 
 /// Tries each target once, so that a run that cannot work ends with the reason at once. A target that fails now and
 /// then, which may be what is to be measured, gets three tries.
-pub(super) fn probe(plan: &Arc<Plan>) -> Result<(), LoadError> {
+/// Addresses that nothing answers at are left out, where their name has others.
+pub(super) fn probe(plan: &mut Plan) -> Result<Vec<SkippedAddress>, LoadError> {
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(LoadError::Ring)?;
-    let worker = Rc::new(Worker::new(Arc::clone(plan), 0));
+    let skipped = runtime.block_on(skip_dead_addresses(plan));
+    // The try before the run is no login of it.
+    let plan = Arc::new(Plan { record: None, ..plan.clone() });
+    let worker = Rc::new(Worker::new(Arc::clone(&plan), 0));
     runtime.block_on(async {
         let sweeper = Rc::clone(&worker);
         tokio_uring::spawn(async move {
@@ -289,8 +294,29 @@ pub(super) fn probe(plan: &Arc<Plan>) -> Result<(), LoadError> {
                 }
             }
         }
-        Ok(())
+        Ok(skipped)
     })
+}
+
+/// Takes out the addresses of names that have better ones. Where none answers all stay: the try will say why.
+async fn skip_dead_addresses(plan: &mut Plan) -> Vec<SkippedAddress> {
+    let (source, timeout) = (plan.source_of(0), plan.timeout);
+    let mut skipped = Vec::new();
+    for target in plan.targets.iter_mut().filter(|target| target.addresses.len() > 1) {
+        let mut dead = Vec::new();
+        for &address in &target.addresses {
+            // One that is of another family than the source is of no use either.
+            if let Err(failure) = connection::try_address(address, source, timeout).await {
+                let (address, cause) = (address.to_string(), failure.to_string());
+                dead.push(SkippedAddress { url: target.url.clone(), address, cause });
+            }
+        }
+        if dead.len() < target.addresses.len() {
+            target.addresses.retain(|kept| dead.iter().all(|dead| dead.address != kept.to_string()));
+            skipped.append(&mut dead);
+        }
+    }
+    skipped
 }
 
 async fn live(
