@@ -6,7 +6,7 @@
 //!                    several full receives in a row, and a pipe to be had
 //!    small: receive ------------------------------------------------------> bulk: wait for a turn,
 //!           into a buffer, send it  <---------------------------------------      splice in, splice out
-//!                                     several thin turns, or no pipe
+//!                              several thin turns, no pipe, the end, urgent data
 //! ```
 //!
 //! Small holds a buffer only while bytes are in it; bulk holds a pipe only while bytes are in it or its turn
@@ -66,14 +66,13 @@ impl Direction<'_> {
             if !self.from().socket().is_receiving() {
                 self.settle().await?;
                 if full_in_a_row >= FULL_RECEIVES_TO_BULK {
-                    // On the heap: bulk is rare, and an idle session should not carry its state.
-                    if let Some(pipe) = self.relay.ring.lend_pipe()
-                        && Box::pin(self.bulk(pipe, &mut left)).await? == Bulk::Ended
-                    {
-                        break;
-                    }
                     full_in_a_row = 0;
                     expect = Expect::Now;
+                    // On the heap: bulk is rare, and an idle session should not carry its state.
+                    if let Some(pipe) = self.relay.ring.lend_pipe() {
+                        Box::pin(self.bulk(pipe, &mut left)).await?;
+                        continue;
+                    }
                 }
             }
             let Some(received) = self.receive(expect).await else {
@@ -173,7 +172,7 @@ impl Direction<'_> {
         self.to().flush().await.map_err(|error| (self.to, error))
     }
 
-    /// Between connections of which at least one speaks TLS.
+    /// Between connections of which at least one speaks TLS, or where a receive is the only way.
     async fn carry_copied(&self, mut left: u64) -> Result<u64, Broken> {
         let mut expect = Expect::Later;
         while left > 0 {
@@ -187,46 +186,66 @@ impl Direction<'_> {
         Ok(left)
     }
 
-    /// Splices through `pipe`, a bounded share each turn. The pipe goes back while there is nothing to read.
-    async fn bulk(&self, mut pipe: Pipe, left: &mut u64) -> Result<Bulk, Broken> {
+    /// Splices through `pipe`, a bounded share each turn, until all is carried or a receive is due: bytes come thin, or
+    /// none come though the socket says that there are some. The pipe goes back while there is nothing to read.
+    ///
+    /// splice(2) stops in front of urgent data (tcp(7), `MSG_OOB`), for which a receive has eyes: it then moves nothing,
+    /// and says `EAGAIN` on a socket that stays readable, the end of the stream where that is queued behind, or the
+    /// error of a reset that came with it. So what it says of the end is never taken at its word.
+    async fn bulk(&self, mut pipe: Pipe, left: &mut u64) -> Result<(), Broken> {
         let (from, to) = (self.from().socket(), self.to().socket());
         let ring = self.relay.ring;
         let mut thin_turns = 0;
+        let mut is_readable = false;
         loop {
             ring.bulk_turn().await;
             let share = BULK_TURN_BYTES_MAX.min(usize::try_from(*left).unwrap_or(usize::MAX));
-            let filled = pipe.fill(from, share).map_err(|error| (self.from, error))?;
-            match filled {
-                Moved::Bytes(bytes) => {
+            match pipe.fill(from, share) {
+                Ok(Moved::Bytes(bytes)) => {
                     self.relay.meter.received(self.from, ring.now());
                     *left -= bytes as u64;
                     thin_turns = if bytes < THIN_BYTES { thin_turns + 1 } else { 0 };
+                    is_readable = false;
                 }
-                Moved::End => break,
-                Moved::Blocked if pipe.queued_bytes() == 0 => {
+                Ok(Moved::Blocked) if pipe.queued_bytes() > 0 => {
+                    // The pipe is full, or holds what comes before urgent data.
+                }
+                Ok(Moved::Blocked) if is_readable => break,
+                Ok(Moved::Blocked) => {
                     drop(pipe);
                     from.readable().await.map_err(|error| (self.from, error))?;
+                    is_readable = true;
                     match ring.lend_pipe() {
                         Some(again) => pipe = again,
-                        None => return Ok(Bulk::Thin),
+                        None => return Ok(()),
                     }
                     continue;
                 }
-                // The pipe is full.
-                Moved::Blocked => {}
+                Ok(Moved::End) => break,
+                Err(error) if matches!(from.has_bytes(), Ok(true)) => {
+                    self.drain_all(&mut pipe, to).await?;
+                    // It is told once: the end that a receive finds behind the last bytes is none.
+                    *left = self.carry_copied(*left).await?;
+                    return if *left == 0 { Ok(()) } else { Err((self.from, error)) };
+                }
+                Err(error) => return Err((self.from, error)),
             }
             if *left == 0 {
                 break;
             }
             self.drain(&mut pipe, to).await?;
             if thin_turns >= THIN_TURNS_TO_SMALL && pipe.queued_bytes() == 0 {
-                return Ok(Bulk::Thin);
+                return Ok(());
             }
         }
+        self.drain_all(&mut pipe, to).await
+    }
+
+    async fn drain_all(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
         while pipe.queued_bytes() > 0 {
-            self.drain(&mut pipe, to).await?;
+            self.drain(pipe, to).await?;
         }
-        Ok(Bulk::Ended)
+        Ok(())
     }
 
     /// Takes out of the pipe what the receiver has room for now, and waits for more room when that was not all.
@@ -265,11 +284,4 @@ impl Drop for Discount<'_> {
         let Self(direction) = self;
         direction.relay.meter.not_sent(direction.to, direction.to().socket().unsent_bytes());
     }
-}
-
-/// Why a direction left bulk: the stream or the bytes to carry ended, or they came thin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bulk {
-    Ended,
-    Thin,
 }

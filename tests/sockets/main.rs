@@ -19,4 +19,5 @@ mod start_up;
 mod support;
 mod tls;
 mod upstreams;
+mod urgent;
 mod workers;

@@ -76,6 +76,8 @@ pub(super) struct Script {
     pub(super) content_bytes: u64,
     pub(super) send_bytes_max: usize,
     pub(super) send_pause_max: Duration,
+    /// In a thousand steps, how many begin with urgent data.
+    pub(super) urgent: u32,
     pub(super) receive_bytes_max: usize,
     pub(super) receive_pause_max: Duration,
     /// Receives nothing before that.
@@ -147,6 +149,9 @@ impl Scripted {
     /// Sends the next piece. Gives false when there is no room for it.
     fn send(&mut self, far: &mut Far<'_>) -> bool {
         let notes = &mut *self.notes.borrow_mut();
+        if far.dice.chance(self.script.urgent) {
+            far.send_urgent();
+        }
         let wanted = far.dice.number(1, self.script.send_bytes_max);
         let preamble = &self.script.preamble[self.preamble_bytes..];
         let mut piece: Vec<u8> = preamble.iter().copied().take(wanted).collect();
@@ -267,6 +272,9 @@ impl Peer for Scripted {
         };
         if has_sent_all && ends && !notes.has_ended {
             notes.has_ended = true;
+            if far.dice.chance(self.script.urgent) {
+                far.send_urgent();
+            }
             far.shutdown_write();
         }
         if notes.hears == Hears::End && notes.has_ended {

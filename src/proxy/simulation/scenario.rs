@@ -257,6 +257,7 @@ fn script(dice: &mut Dice, scale: usize, idle_timeout: Duration) -> Script {
         content_bytes: dice.number(content / 2, content) as u64,
         send_bytes_max: scale * dice.one_of(&[1, 4, 16]),
         send_pause_max: milliseconds(dice, &[0, 1, 20]),
+        urgent: dice.one_of(&[0, 0, 0, 100, 500]),
         receive_bytes_max: scale * dice.one_of(&[1, 4, 16]),
         receive_pause_max: milliseconds(dice, &[0, 1, 20]),
         receive_from: dice.time(Duration::from_millis(stalls)),

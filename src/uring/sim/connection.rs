@@ -23,6 +23,9 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Stream {
     queue: VecDeque<u8>,
+    /// Where in the queue there is an urgent byte (tcp(7), `MSG_OOB`), which is not part of the stream. One at a time: to
+    /// Linux an older one becomes an ordinary byte (`tcp_check_urg`).
+    mark: Option<usize>,
     bytes_max: usize,
     /// The sender has ended it.
     ended: bool,
@@ -40,6 +43,7 @@ impl Stream {
     fn new(bytes_max: usize, now: Instant) -> Self {
         Self {
             queue: VecDeque::new(),
+            mark: None,
             bytes_max,
             ended: false,
             readable_since: None,
@@ -54,8 +58,9 @@ impl Stream {
         self.ended
     }
 
+    /// An urgent byte takes none: it would be all there is of the smallest.
     fn room(&self) -> usize {
-        self.bytes_max - self.queue.len()
+        self.bytes_max - (self.queue.len() - usize::from(self.mark.is_some()))
     }
 
     fn put(&mut self, bytes: &[u8], now: Instant) -> usize {
@@ -66,9 +71,38 @@ impl Stream {
         count
     }
 
+    /// Puts an urgent byte behind the others, if there is none already.
+    fn put_mark(&mut self, now: Instant) {
+        if self.mark.is_none() {
+            self.mark = Some(self.queue.len());
+            self.queue.push_back(b'!');
+            self.noted(now);
+        }
+    }
+
+    /// Bytes up to the urgent one.
+    fn bytes_before_mark(&self) -> usize {
+        self.mark.unwrap_or(self.queue.len())
+    }
+
+    /// Goes over an urgent byte that is the next.
+    fn pass_mark(&mut self, now: Instant) {
+        if self.mark == Some(0) {
+            self.mark = None;
+            self.queue.pop_front();
+            self.noted(now);
+        }
+    }
+
+    /// poll(2) does not count an urgent byte that is the next (`tcp_poll`).
+    fn is_readable(&self) -> bool {
+        self.queue.len() > usize::from(self.mark == Some(0)) || self.ended
+    }
+
     fn take(&mut self, into: &mut Vec<u8>, bytes_max: usize, now: Instant) -> usize {
-        let count = bytes_max.min(self.queue.len());
+        let count = bytes_max.min(self.bytes_before_mark());
         into.extend(self.queue.drain(..count));
+        self.mark = self.mark.map(|at| at - count);
         self.received_bytes += count as u64;
         self.noted(now);
         count
@@ -76,6 +110,7 @@ impl Stream {
 
     fn keep(&mut self, bytes: usize, now: Instant) {
         self.queue.truncate(bytes);
+        self.mark = self.mark.filter(|at| *at < bytes);
         self.noted(now);
     }
 
@@ -86,7 +121,7 @@ impl Stream {
 
     fn noted(&mut self, now: Instant) {
         let since = |holds: bool, since: Option<Instant>| if holds { since.or(Some(now)) } else { None };
-        self.readable_since = since(!self.queue.is_empty() || self.ended, self.readable_since);
+        self.readable_since = since(self.is_readable(), self.readable_since);
         self.room_since = since(self.room() > 0, self.room_since);
     }
 }
@@ -158,14 +193,27 @@ impl Connection {
 
     // The near end.
 
-    /// recv(2): data first, then the end of the stream (`SOCK_DONE`), then the error, once.
+    /// recv(2): data first, then the end of the stream (`SOCK_DONE`), then the error, once. It goes over urgent data that
+    /// is the next, and stops in front of it otherwise.
     pub(super) fn near_receive(
         &mut self,
         into: &mut Vec<u8>,
         bytes_max: usize,
         now: Instant,
     ) -> Result<usize, i32> {
-        if !self.inward.queue.is_empty() {
+        self.inward.pass_mark(now);
+        self.near_splice(into, bytes_max, now)
+    }
+
+    /// splice(2): as recv(2), but in front of urgent data there is nothing to it (`tcp_read_sock`), so that it looks for the
+    /// end or an error (`tcp_splice_read`).
+    pub(super) fn near_splice(
+        &mut self,
+        into: &mut Vec<u8>,
+        bytes_max: usize,
+        now: Instant,
+    ) -> Result<usize, i32> {
+        if self.inward.bytes_before_mark() > 0 {
             self.moved(now);
             return Ok(self.inward.take(into, bytes_max, now));
         }
@@ -179,7 +227,8 @@ impl Connection {
 
     /// recv(2) of one byte with `MSG_PEEK`. It takes the error as a plain one does.
     pub(super) fn near_peek(&mut self) -> Result<usize, i32> {
-        if self.inward.queue.is_empty() { self.near_read_end() } else { Ok(1) }
+        let behind = self.inward.queue.len() > usize::from(self.inward.mark == Some(0));
+        if behind { Ok(1) } else { self.near_read_end() }
     }
 
     fn near_read_end(&mut self) -> Result<usize, i32> {
@@ -193,9 +242,18 @@ impl Connection {
         }
     }
 
-    /// Bytes that are there.
-    pub(super) fn near_readable_bytes(&self) -> usize {
-        self.inward.queue.len()
+    /// Bytes that are there up to urgent ones, which `passes` says whether to go over first.
+    pub(super) fn near_readable_bytes(&self, passes: bool) -> usize {
+        if passes && self.inward.mark == Some(0) {
+            self.inward.queue.len() - 1
+        } else {
+            self.inward.bytes_before_mark()
+        }
+    }
+
+    /// Is anything there (`tcp_inq_hint`)?
+    pub(super) fn near_is_nonempty(&self) -> bool {
+        !self.inward.queue.is_empty()
     }
 
     /// send(2), as much as there is room for.
@@ -287,7 +345,7 @@ impl Connection {
         };
         set(libc::POLLHUP, no_more_in && no_more_out);
         set(libc::POLLRDHUP, no_more_in);
-        set(libc::POLLIN, no_more_in || !self.inward.queue.is_empty());
+        set(libc::POLLIN, no_more_in || self.inward.is_readable());
         set(libc::POLLOUT, no_more_out || self.outward.room() > 0);
         set(libc::POLLERR, self.error.is_some());
         events
@@ -338,6 +396,13 @@ impl Connection {
             return None;
         }
         Some(self.inward.put(bytes, now))
+    }
+
+    /// Sends an urgent byte, where there is none on its way already.
+    pub(crate) fn far_send_urgent(&mut self, now: Instant) {
+        if self.far != FarEnd::Reset && self.near_close.is_none() {
+            self.inward.put_mark(now);
+        }
     }
 
     /// Ends the far end's stream.

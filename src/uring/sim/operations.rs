@@ -391,7 +391,7 @@ impl Operations {
                 self.free_buffers.pop_front();
                 // SAFETY: `receive` gave at most the length of a buffer, and this one was the kernel's until now.
                 unsafe { self.region.address(index).copy_from_nonoverlapping(bytes.as_ptr(), count) };
-                let more = world.connections[id].near_readable_bytes() > 0;
+                let more = world.connections[id].near_is_nonempty();
                 op.received_bytes += count;
                 // It may give up before (`io_req_post_cqe` without room for a completion).
                 let last =

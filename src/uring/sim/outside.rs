@@ -80,6 +80,11 @@ impl Far<'_> {
         self.connection.far_send(bytes, self.now)
     }
 
+    /// Sends an urgent byte (`MSG_OOB`), which is not part of the stream.
+    pub(crate) fn send_urgent(&mut self) {
+        self.connection.far_send_urgent(self.now);
+    }
+
     pub(crate) fn shutdown_write(&mut self) {
         self.connection.far_shutdown_write(self.now);
     }

@@ -310,9 +310,21 @@ impl World {
     }
 
     pub(super) fn receive(&mut self, id: usize, into: &mut Vec<u8>, bytes_max: usize) -> Result<usize, i32> {
+        self.take_in(id, into, bytes_max, Connection::near_receive, true)
+    }
+
+    fn take_in(
+        &mut self,
+        id: usize,
+        into: &mut Vec<u8>,
+        bytes_max: usize,
+        take: fn(&mut Connection, &mut Vec<u8>, usize, Instant) -> Result<usize, i32>,
+        passes_mark: bool,
+    ) -> Result<usize, i32> {
         let partial = self.faults.partial;
-        let bytes = self.dice.part(bytes_max.min(self.connections[id].near_readable_bytes()), partial);
-        let received = self.connections[id].near_receive(into, bytes, self.now);
+        let there = self.connections[id].near_readable_bytes(passes_mark);
+        let bytes = self.dice.part(bytes_max.min(there), partial);
+        let received = take(&mut self.connections[id], into, bytes, self.now);
         if received != Err(libc::EAGAIN) {
             self.changed(id);
         }
@@ -387,7 +399,7 @@ impl World {
             return Err(libc::EAGAIN);
         }
         let mut moved = Vec::new();
-        let count = self.receive(id, &mut moved, bytes.min(room))?;
+        let count = self.take_in(id, &mut moved, bytes.min(room), Connection::near_splice, false)?;
         self.pipes[pipe].queue.extend(&moved);
         Ok(count)
     }
