@@ -1,8 +1,17 @@
-//! Where a request's body ends (RFC 9112 sections 6 and 7.1), strictly.
+//! Where a message's body ends (RFC 9112 sections 6 and 7.1), strictly. Requests and replies are read alike.
 
-/// Bytes of chunk extensions and trailers that one body may have: nothing real uses any.
-const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
-/// Digits of a chunk's size: 2^60 is more than anybody sends.
+use super::syntax::{is_blank, is_text, is_token};
+
+/// Bytes that the line in front of a chunk may have, with padding and extensions.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes that the trailers of one body may have.
+const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of such lines that every chunk may have beside as many as it has data; see [`EXCESS_BYTES_MAX`].
+const FREE_LINE_BYTES: usize = 1024;
+/// Bytes of lines over that which may add up, less those that later chunks leave free. Lines of sound senders never add
+/// up, however long the body is; those of a sender that sends nothing but padding do.
+const EXCESS_BYTES_MAX: usize = 1024 * 1024;
+/// Digits of a chunk's size behind leading zeros: 2^60 is more than anybody sends.
 const SIZE_DIGITS_MAX: u8 = 15;
 
 /// How the length of a body is given.
@@ -19,19 +28,22 @@ pub enum BodyLength {
 /// Why bytes are not a body. The peer's fault, all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BodyError {
-    /// A chunk's size is not hexadecimal digits, or more than 15 of them.
+    /// A chunk's size is not hexadecimal digits, or more than 15 of them behind leading zeros.
     #[error("a chunk's size is not a hexadecimal number")]
     Size,
+    /// Something behind a chunk's size that is neither blanks nor extensions by the grammar.
+    #[error("a chunk's size is followed by something that is no extension")]
+    Extension,
     /// A line that ends otherwise than with CR LF.
     #[error("a line of the chunked body does not end with CR LF")]
     LineEnd,
     /// A chunk goes on after its end.
     #[error("a chunk is longer than it says")]
     ChunkEnd,
-    /// A trailer line without a colon, or folded.
+    /// A trailer line without a colon, or folded, or with a name or value that a head may not have.
     #[error("a trailer of the chunked body is not a header line")]
     Trailer,
-    /// More extensions and trailers than anybody needs.
+    /// More padding, extensions or trailers than anybody needs.
     #[error("the chunked body has too many extensions or trailers")]
     Overhead,
 }
@@ -40,7 +52,10 @@ pub enum BodyError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Body {
     next: Next,
-    overhead_bytes: usize,
+    /// Bytes of the present chunk's line, or of the trailers, so far.
+    line_bytes: usize,
+    /// See [`EXCESS_BYTES_MAX`].
+    excess_bytes: usize,
 }
 
 /// What comes next.
@@ -50,10 +65,10 @@ enum Next {
     Nothing,
     /// So many bytes, never 0, and then nothing.
     Rest(u64),
-    /// The digits of a chunk's size, of which there were so many.
-    Size { size: u64, digits: u8 },
-    /// The rest of a size line.
-    Extension { size: u64 },
+    /// The digits of a chunk's size, of which there were so many without leading zeros.
+    Size { size: u64, digits: u8, any: bool },
+    /// What follows the digits in their line.
+    Extension { size: u64, part: Part },
     /// The LF of a size line.
     SizeLf { size: u64 },
     /// So many bytes of a chunk, never 0.
@@ -62,7 +77,9 @@ enum Next {
     DataCr,
     /// The LF after that.
     DataLf,
-    /// The first byte of a trailer, or the CR of the empty line that ends the body.
+    /// The first byte behind the last chunk.
+    Trailers,
+    /// The first byte of a further trailer, or the CR of the empty line that ends the body.
     TrailerStart,
     /// A trailer's name.
     TrailerName,
@@ -74,15 +91,58 @@ enum Next {
     LastLf,
 }
 
+/// A part of `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ) BWS`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// Blanks behind the size or a value.
+    Blanks,
+    /// Behind a semicolon.
+    NameStart,
+    Name,
+    /// Blanks behind a name.
+    NameEnd,
+    /// Behind an equals sign.
+    ValueStart,
+    Token,
+    Quoted,
+    /// Behind a backslash.
+    Escaped,
+}
+
+impl Part {
+    /// The part after one more byte, which is not the end of the line.
+    fn after(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Blanks | Self::Name | Self::NameEnd | Self::Token, b';') => Self::NameStart,
+            (Self::Blanks | Self::Token, _) if is_blank(byte) => Self::Blanks,
+            (Self::NameStart | Self::ValueStart, _) if is_blank(byte) => self,
+            (Self::Name | Self::NameEnd, _) if is_blank(byte) => Self::NameEnd,
+            (Self::Name | Self::NameEnd, b'=') => Self::ValueStart,
+            (Self::NameStart | Self::Name, _) if is_token(byte) => Self::Name,
+            (Self::ValueStart, b'"') => Self::Quoted,
+            (Self::ValueStart | Self::Token, _) if is_token(byte) => Self::Token,
+            (Self::Quoted, b'"') => Self::Blanks,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, _) if is_text(byte) => Self::Quoted,
+            _ => return None,
+        })
+    }
+
+    /// May the line end here?
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Blanks | Self::Name | Self::NameEnd | Self::Token)
+    }
+}
+
 impl Body {
     /// A body of which nothing has come yet.
     pub fn new(length: BodyLength) -> Self {
         let next = match length {
             BodyLength::None | BodyLength::Sized(0) => Next::Nothing,
             BodyLength::Sized(length_bytes) => Next::Rest(length_bytes),
-            BodyLength::Chunked => Next::Size { size: 0, digits: 0 },
+            BodyLength::Chunked => Next::SIZE,
         };
-        Self { next, overhead_bytes: 0 }
+        Self { next, line_bytes: 0, excess_bytes: 0 }
     }
 
     /// Whether the body has ended.
@@ -90,14 +150,48 @@ impl Body {
         self.next == Next::Nothing
     }
 
+    /// Whether all chunks have been taken, and the trailers not or in part.
+    pub fn is_at_trailers(&self) -> bool {
+        matches!(
+            self.next,
+            Next::Trailers
+                | Next::TrailerStart
+                | Next::TrailerName
+                | Next::TrailerValue
+                | Next::TrailerLf
+                | Next::LastLf
+        )
+    }
+
     /// Takes from the start of `input` what belongs to the body, hands the content to `content`, and returns how
     /// many bytes it took: all of them unless the body has ended.
     ///
     /// # Errors
     /// See [`BodyError`].
-    pub fn advance(&mut self, input: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, BodyError> {
+    pub fn advance(&mut self, input: &[u8], content: impl FnMut(&[u8])) -> Result<usize, BodyError> {
+        self.advance_until(Next::Nothing, input, content)
+    }
+
+    /// As [`advance`](Self::advance), but does not begin the trailers: see [`is_at_trailers`](Self::is_at_trailers).
+    ///
+    /// # Errors
+    /// See [`BodyError`].
+    pub fn advance_to_trailers(
+        &mut self,
+        input: &[u8],
+        content: impl FnMut(&[u8]),
+    ) -> Result<usize, BodyError> {
+        self.advance_until(Next::Trailers, input, content)
+    }
+
+    fn advance_until(
+        &mut self,
+        stop: Next,
+        input: &[u8],
+        mut content: impl FnMut(&[u8]),
+    ) -> Result<usize, BodyError> {
         let mut taken = 0;
-        while taken < input.len() && !self.is_complete() {
+        while taken < input.len() && self.next != stop && !self.is_complete() {
             if let Next::Rest(remaining) | Next::Data(remaining) = &mut self.next {
                 let rest = &input[taken..];
                 let take = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
@@ -119,46 +213,81 @@ impl Body {
 
     /// One byte that is no content.
     fn frame(&mut self, byte: u8) -> Result<(), BodyError> {
-        if matches!(
-            self.next,
-            Next::Extension { .. } | Next::TrailerStart | Next::TrailerName | Next::TrailerValue
-        ) {
-            self.overhead_bytes += 1;
-            if self.overhead_bytes > OVERHEAD_BYTES_MAX {
-                return Err(BodyError::Overhead);
-            }
+        self.line_bytes += 1;
+        let is_too_long = if self.is_at_trailers() {
+            self.line_bytes > TRAILER_BYTES_MAX
+        } else {
+            self.line_bytes > LINE_BYTES_MAX
+        };
+        if is_too_long {
+            return Err(BodyError::Overhead);
         }
-        self.next = match (self.next, byte) {
-            (Next::Size { size, digits: 1.. } | Next::Extension { size }, b'\r') => Next::SizeLf { size },
-            (Next::Size { size, digits: 1.. }, b';' | b' ' | b'\t') => Next::Extension { size },
-            (Next::Size { size, digits }, digit) => {
+        self.next = self.next.after(byte)?;
+        match self.next {
+            Next::Data(size) => self.end_line(size),
+            Next::Trailers | Next::Size { any: false, .. } => {
+                self.line_bytes = 0;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The line in front of a chunk of this size was whole.
+    fn end_line(&mut self, size: u64) -> Result<(), BodyError> {
+        let line_bytes = std::mem::take(&mut self.line_bytes);
+        let free_bytes = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(FREE_LINE_BYTES);
+        self.excess_bytes = (self.excess_bytes + line_bytes).saturating_sub(free_bytes);
+        if self.excess_bytes > EXCESS_BYTES_MAX { Err(BodyError::Overhead) } else { Ok(()) }
+    }
+}
+
+impl Next {
+    /// The first digit of a size.
+    const SIZE: Self = Self::Size { size: 0, digits: 0, any: false };
+
+    /// What comes after one byte that is no content.
+    fn after(self, byte: u8) -> Result<Self, BodyError> {
+        Ok(match (self, byte) {
+            (Self::Size { size, any: true, .. }, b'\r') => Self::SizeLf { size },
+            (Self::Size { size, any: true, .. }, b';' | b' ' | b'\t') => {
+                let part = Part::Blanks.after(byte).ok_or(BodyError::Extension)?;
+                Self::Extension { size, part }
+            }
+            (Self::Size { size, digits, .. }, digit) => {
                 let value = char::from(digit).to_digit(16).ok_or(BodyError::Size)?;
-                if digits == SIZE_DIGITS_MAX {
+                let digits = if digits == 0 && value == 0 { 0 } else { digits + 1 };
+                if digits > SIZE_DIGITS_MAX {
                     return Err(BodyError::Size);
                 }
-                Next::Size { size: size << 4 | u64::from(value), digits: digits + 1 }
+                Self::Size { size: size << 4 | u64::from(value), digits, any: true }
             }
-            (Next::Extension { .. } | Next::TrailerValue, b'\n') => return Err(BodyError::LineEnd),
-            (Next::Extension { size }, _) => Next::Extension { size },
-            (Next::SizeLf { size: 0 } | Next::TrailerLf, b'\n') => Next::TrailerStart,
-            (Next::SizeLf { size }, b'\n') => Next::Data(size),
-            (Next::DataCr, b'\r') => Next::DataLf,
-            (Next::DataLf, b'\n') => Next::Size { size: 0, digits: 0 },
-            (Next::DataCr | Next::DataLf, _) => return Err(BodyError::ChunkEnd),
-            (Next::TrailerStart, b'\r') => Next::LastLf,
-            (Next::TrailerName, b':') => Next::TrailerValue,
-            (Next::TrailerStart | Next::TrailerName, name) if name.is_ascii_graphic() && name != b':' => {
-                Next::TrailerName
+            (Self::Extension { size, part }, b'\r') if part.is_whole() => Self::SizeLf { size },
+            (Self::Extension { .. } | Self::TrailerValue, b'\n') => return Err(BodyError::LineEnd),
+            (Self::Extension { size, part }, _) => {
+                Self::Extension { size, part: part.after(byte).ok_or(BodyError::Extension)? }
             }
-            (Next::TrailerStart | Next::TrailerName, _) => return Err(BodyError::Trailer),
-            (Next::TrailerValue, b'\r') => Next::TrailerLf,
-            (Next::TrailerValue, _) => Next::TrailerValue,
-            (Next::LastLf, b'\n') => Next::Nothing,
-            (Next::SizeLf { .. } | Next::TrailerLf | Next::LastLf, _) => return Err(BodyError::LineEnd),
+            (Self::SizeLf { size: 0 }, b'\n') => Self::Trailers,
+            (Self::SizeLf { size }, b'\n') => Self::Data(size),
+            (Self::DataCr, b'\r') => Self::DataLf,
+            (Self::DataLf, b'\n') => Self::SIZE,
+            (Self::DataCr | Self::DataLf, _) => return Err(BodyError::ChunkEnd),
+            (Self::Trailers | Self::TrailerStart, b'\r') => Self::LastLf,
+            (Self::TrailerName, b':') => Self::TrailerValue,
+            (Self::Trailers | Self::TrailerStart | Self::TrailerName, name) if is_token(name) => {
+                Self::TrailerName
+            }
+            (Self::TrailerValue, b'\r') => Self::TrailerLf,
+            (Self::TrailerValue, value) if is_text(value) => Self::TrailerValue,
+            (Self::Trailers | Self::TrailerStart | Self::TrailerName | Self::TrailerValue, _) => {
+                return Err(BodyError::Trailer);
+            }
+            (Self::TrailerLf, b'\n') => Self::TrailerStart,
+            (Self::LastLf, b'\n') => Self::Nothing,
+            (Self::SizeLf { .. } | Self::TrailerLf | Self::LastLf, _) => return Err(BodyError::LineEnd),
             // `advance` takes content itself, and stops at the end.
-            (next @ (Next::Nothing | Next::Rest(_) | Next::Data(_)), _) => next,
-        };
-        Ok(())
+            (next @ (Self::Nothing | Self::Rest(_) | Self::Data(_)), _) => next,
+        })
     }
 }
 
@@ -211,12 +340,40 @@ mod tests {
             (b"1\n", BodyError::Size),
             (b"1000000000000000\r\n", BodyError::Size),
             (b"1;a\nb", BodyError::LineEnd),
+            (b"1 2\r\n", BodyError::Extension),
+            (b"1 xyz\r\n", BodyError::Extension),
+            (b"1;\r\n", BodyError::Extension),
+            (b"1; \r\n", BodyError::Extension),
+            (b"1;;a\r\n", BodyError::Extension),
+            (b"1;=b\r\n", BodyError::Extension),
+            (b"1;a=\r\n", BodyError::Extension),
+            (b"1;a= \r\n", BodyError::Extension),
+            (b"1;a=b=c\r\n", BodyError::Extension),
+            (b"1;a b\r\n", BodyError::Extension),
+            (b"1;a=b c\r\n", BodyError::Extension),
+            (b"1;a=\"b\r\n", BodyError::Extension),
+            (b"1;a=\"b\"c\r\n", BodyError::Extension),
+            (b"1;a=\"\\\r\n", BodyError::Extension),
+            (b"1;a\0\r\n", BodyError::Extension),
+            (b"1;a=\"\0\"\r\n", BodyError::Extension),
+            (b"1;a=\"b\nc\"\r\n", BodyError::LineEnd),
+            (b"1;a=\"b\rc\"\r\n", BodyError::Extension),
+            (b"1 \n", BodyError::LineEnd),
+            (b"1\x0b\r\n", BodyError::Size),
             (b"1\rab", BodyError::LineEnd),
             (b"1\r\nab", BodyError::ChunkEnd),
             (b"1\r\na\n", BodyError::ChunkEnd),
             (b"1\r\na\rb", BodyError::ChunkEnd),
             (b"0\r\nno colon\r\n\r\n", BodyError::Trailer),
             (b"0\r\n folded: 1\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT: 1\r\n folded\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT : 1\r\n\r\n", BodyError::Trailer),
+            (b"0\r\n: 1\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT(: 1\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT\xe9: 1\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT: \0\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT: \x7f\r\n\r\n", BodyError::Trailer),
+            (b"0\r\nT: 1\rU: 2\r\n\r\n", BodyError::LineEnd),
             (b"0\r\n\n", BodyError::Trailer),
             (b"0\r\nT: 1\n\r\n", BodyError::LineEnd),
             (b"0\r\n\rx", BodyError::LineEnd),
@@ -231,13 +388,70 @@ mod tests {
     }
 
     #[test]
-    fn extensions_and_trailers_are_bounded() {
-        let endless = format!("1;{}", "x".repeat(OVERHEAD_BYTES_MAX + 1));
-        assert_eq!(read(BodyLength::Chunked, endless.as_bytes()), Err(BodyError::Overhead));
-        let endless = format!("0\r\n{}", "T: 1\r\n".repeat(OVERHEAD_BYTES_MAX / 4));
-        assert_eq!(read(BodyLength::Chunked, endless.as_bytes()), Err(BodyError::Overhead));
-        let many = "1;x\r\na\r\n".repeat(OVERHEAD_BYTES_MAX);
-        assert_eq!(read(BodyLength::Chunked, many.as_bytes()), Err(BodyError::Overhead));
+    fn sound_extensions_and_padding() {
+        for line in [
+            "1",
+            "01",
+            "00000000000000000000000000000001",
+            "1  ",
+            "1\t",
+            "1;a",
+            "1;a ",
+            "1 ; a",
+            "1;a;b",
+            "1;a=b",
+            "1;a = b ; c",
+            "1;a=\"\"",
+            "1;a=\"b;c=\\\"d\\\\\t\u{e9}\";e",
+        ] {
+            let input = format!("{line}\r\na\r\n0{}\r\n\r\n", &line[1..].trim_start_matches(['0', '1']));
+            let expected = Ok((b"a".to_vec(), input.len(), true));
+            assert_eq!(read(BodyLength::Chunked, input.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn each_line_is_bounded() {
+        for endless in [
+            format!("1;{}", "x".repeat(LINE_BYTES_MAX)),
+            format!("1{}", " ".repeat(LINE_BYTES_MAX)),
+            "0".repeat(LINE_BYTES_MAX + 1),
+            format!("0\r\n{}", "T: 1\r\n".repeat(TRAILER_BYTES_MAX / 6 + 1)),
+            format!("0\r\nT: {}", "x".repeat(TRAILER_BYTES_MAX)),
+        ] {
+            assert_eq!(read(BodyLength::Chunked, endless.as_bytes()), Err(BodyError::Overhead));
+        }
+    }
+
+    #[test]
+    fn lines_do_not_add_up_beside_data() {
+        let padded = |padding: usize, data: usize| {
+            let line = format!("{data:x};{}", "x".repeat(padding));
+            let chunk = format!("{line}\r\n{}\r\n", "a".repeat(data));
+            let chunks = 3 * EXCESS_BYTES_MAX / line.len();
+            let input = format!("{}0\r\n\r\n", chunk.repeat(chunks));
+            read(BodyLength::Chunked, input.as_bytes())
+                .map(|(content, _, is_whole)| (content.len() / chunks, is_whole))
+        };
+        assert_eq!(padded(1, 1), Ok((1, true)));
+        assert_eq!(padded(1000, 1), Ok((1, true)));
+        assert_eq!(padded(8000, 8000), Ok((8000, true)));
+        // All of it padding.
+        assert_eq!(padded(8000, 1), Err(BodyError::Overhead));
+    }
+
+    #[test]
+    fn trailers_can_be_left_to_another_reader() {
+        let mut body = Body::new(BodyLength::Chunked);
+        let chunks = CHUNKED.len() - b"T: 1\r\nU:\r\n\r\n".len();
+        assert_eq!(body.advance_to_trailers(CHUNKED, |_| ()), Ok(chunks));
+        assert!(body.is_at_trailers());
+        assert_eq!(body.advance_to_trailers(&CHUNKED[chunks..], |_| ()), Ok(0));
+        assert_eq!(body.advance(&CHUNKED[chunks..], |_| ()), Ok(CHUNKED.len() - chunks));
+        assert!(body.is_complete() && !body.is_at_trailers());
+        let mut sized = Body::new(BodyLength::Sized(2));
+        assert_eq!(sized.advance_to_trailers(b"abc", |_| ()), Ok(2));
+        assert!(sized.is_complete());
     }
 
     proptest! {

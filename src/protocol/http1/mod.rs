@@ -8,3 +8,4 @@ pub mod body;
 pub mod forward;
 pub mod request;
 pub mod response;
+mod syntax;

@@ -74,7 +74,7 @@ const HEADS: [&[u8]; 14] = [
 ];
 
 /// Chunked bodies that are none (RFC 9112 section 7.1).
-const CHUNKS: [&[u8]; 12] = [
+const CHUNKS: [&[u8]; 40] = [
     b"x\r\n",
     b"0x1\r\na\r\n0\r\n\r\n",
     b"+1\r\na\r\n0\r\n\r\n",
@@ -87,6 +87,36 @@ const CHUNKS: [&[u8]; 12] = [
     b"\r\na\r\n0\r\n\r\n",
     b"0\r\nnot a trailer\r\n\r\n",
     b"0\r\nA : b\r\n\r\n",
+    // Behind a size only blanks and extensions by the grammar.
+    b"1 2\r\na\r\n0\r\n\r\n",
+    b"1 xyz\r\na\r\n0\r\n\r\n",
+    b"1\x0b\r\na\r\n0\r\n\r\n",
+    b"1\xa0\r\na\r\n0\r\n\r\n",
+    b"1,a\r\na\r\n0\r\n\r\n",
+    b"1;\r\na\r\n0\r\n\r\n",
+    b"1; \r\na\r\n0\r\n\r\n",
+    b"1;;a\r\na\r\n0\r\n\r\n",
+    b"1;=b\r\na\r\n0\r\n\r\n",
+    b"1;a=\r\na\r\n0\r\n\r\n",
+    b"1;a b\r\na\r\n0\r\n\r\n",
+    b"1;a=b c\r\na\r\n0\r\n\r\n",
+    b"1;a=(b)\r\na\r\n0\r\n\r\n",
+    b"1;a\0\r\na\r\n0\r\n\r\n",
+    b"1;a=\"b\0\"\r\na\r\n0\r\n\r\n",
+    b"1;a=\"b\nc\"\r\na\r\n0\r\n\r\n",
+    b"1;a=\"b\rc\"\r\na\r\n0\r\n\r\n",
+    b"1;a=\"b\r\na\r\n0\r\n\r\n",
+    b"1;a\rb\r\na\r\n0\r\n\r\n",
+    b"1 \na\r\n0\r\n\r\n",
+    b"0;\r\n\r\n",
+    b"0 0\r\n\r\n",
+    // Trailers are held to what a head may have.
+    b"0\r\nA: b\r\n c\r\n\r\n",
+    b"0\r\nA: \0\r\n\r\n",
+    b"0\r\nA: b\rC: d\r\n\r\n",
+    b"0\r\nA: b\n\r\n",
+    b"0\r\nA(: b\r\n\r\n",
+    b"0\r\n: b\r\n\r\n",
 ];
 
 /// What went wrong is answered by a refusal and the end; the server has heard nothing of it.
@@ -148,7 +178,8 @@ fn chunks_that_are_unusual_and_sound_pass() {
     let proxy = proxy(&server, "");
     let client = Peer::connect(proxy.address());
     let request = b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: Chunked\r\n\r\n\
-                    0001;a=\"b\"\r\na\r\n00;x\r\nA: b\r\n\r\n";
+                    0001;a=\"b\"\r\na\r\n000000000000000000000000001  \r\nb\r\n1 ; a = \"\\\"\xfc;\" ;b=c\r\nc\r\n\
+                    00;x\r\nA: b\r\n\r\n";
     client.send(request);
     let upstream = server.accept();
     upstream.expect(request);
