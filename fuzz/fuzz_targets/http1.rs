@@ -3,7 +3,7 @@
 #![no_main]
 
 use iisplice::protocol::http1::body::Body;
-use iisplice::protocol::http1::forward::{Edits, RequestChanges, target, write_reply, write_request};
+use iisplice::protocol::http1::forward::{Edits, ReplyChanges, RequestChanges, target, write_reply, write_request};
 use iisplice::protocol::http1::request::{header_slots, read_head};
 use iisplice::protocol::http1::response::{AnswerTo, read_next_head};
 use libfuzzer_sys::fuzz_target;
@@ -29,7 +29,11 @@ fuzz_target!(|bytes: &[u8]| {
     for answer_to in [AnswerTo::Usual, AnswerTo::Head] {
         let _ = read_next_head(bytes, answer_to, |reply| {
             let mut head = Vec::new();
-            write_reply(reply, true, true, &edits, &mut head);
+            if reply.check_framing().is_err() {
+                return;
+            }
+            let changes = ReplyChanges { to_http11: true, keep_alive: true, unchunked: false, edits: &edits };
+            write_reply(reply, &changes, &mut head);
             let again = read_next_head(&head, answer_to, |again| (again.status, again.body, again.length_bytes));
             assert_eq!(again.expect("sound").expect("whole"), (reply.status, reply.body, head.len()));
         });

@@ -3,28 +3,49 @@
 //! Bytes in, meaning out: [`read_head`] says "not all there yet" for every prefix of a head, [`Body`] is then
 //! given the bytes that follow and says how many of them belong to the reply.
 
-use std::mem::MaybeUninit;
+mod lines;
 
-/// Header lines a reply may have; IIS sends about ten.
-pub const HEADERS_MAX: usize = 100;
-/// Bytes of chunk extensions and trailers that one body may have before it counts as an attack.
-const CHUNK_OVERHEAD_BYTES_MAX: usize = 64 * 1024;
+use super::body::{self, BodyError, BodyLength};
+use super::syntax::trim;
 
 /// Why bytes are not a reply. The peer's fault, all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
-    /// Not a status line and header lines, or more than [`HEADERS_MAX`] of them.
+    /// Not a status line and header lines.
     #[error("not an HTTP/1 reply ({0})")]
-    Head(httparse::Error),
+    Head(HeadError),
     /// `Content-Length` is no number, or is there twice with two values.
     #[error("the reply's Content-Length is not one number")]
     ContentLength,
+    /// `Transfer-Encoding` is anything but one `chunked`, or comes with HTTP/1.0.
+    #[error("the reply's Transfer-Encoding is not chunked")]
+    TransferEncoding,
+    /// `Content-Length` and `Transfer-Encoding`.
+    #[error("the reply has both Content-Length and Transfer-Encoding")]
+    TwoLengths,
     /// A chunk's size line is not hexadecimal digits, or a chunk does not end where it says.
-    #[error("the reply's chunked body is malformed")]
-    Chunk,
+    #[error("the reply's chunked body is malformed ({0})")]
+    Chunk(#[from] BodyError),
     /// The connection ended before the reply did.
     #[error("the connection ended in the middle of a reply")]
     CutShort,
+}
+
+/// Why bytes are not the head of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// It does not begin with `HTTP/1.` and a digit.
+    #[error("no status line of HTTP/1")]
+    StatusLine,
+    /// The status is not three digits from 100 to 999.
+    #[error("no status of three digits")]
+    Status,
+    /// NUL, a CR within a line, or another control character.
+    #[error("a control character in the head")]
+    Control,
+    /// The line behind the status line begins with a blank.
+    #[error("a folded line behind the status line")]
+    Fold,
 }
 
 /// What the reply answers: a reply to `HEAD` has no body, whatever its headers say.
@@ -37,16 +58,22 @@ pub enum AnswerTo {
 }
 
 /// The head of a reply; borrowed from the input.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct ResponseHead<'h, 'b> {
     /// 100 to 999.
     pub status: u16,
-    /// What follows the status in its line.
-    pub reason: &'b str,
+    /// What follows the status in its line: text in any encoding, without controls.
+    pub reason: &'b [u8],
     /// Bytes of the input up to the body; of [`read_head`], skipped interim replies included.
     pub length_bytes: usize,
-    /// The header lines in their order.
+    /// The header lines in their order, unfolded.
     pub headers: &'h [httparse::Header<'b>],
+    /// The first line that is left out of `headers`, since it is no header line.
+    pub dropped: Option<&'b [u8]>,
+    /// HTTP/1.1, or else HTTP/1.0.
+    pub is_http11: bool,
+    /// The one value of `Content-Length`, if it is there; not of replies that have no length at all.
+    pub content_length: Option<u64>,
     /// Where the body ends.
     pub body: Body,
     /// Whether the connection can carry another request after this body.
@@ -64,6 +91,29 @@ impl ResponseHead<'_, '_> {
     /// Is it an interim reply, which another one follows (RFC 9110 section 15.2)? 101 is the last one.
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
+    }
+
+    /// Does its status say that it has no body and no fields about one (RFC 9110 section 8.6, RFC 9112 section 6.1)?
+    pub fn is_unframed(&self) -> bool {
+        is_unframed(self.status)
+    }
+
+    /// Finds what only some readers would find a body by; a client that comes last need not care.
+    ///
+    /// # Errors
+    /// [`ResponseError::TransferEncoding`] and [`ResponseError::TwoLengths`].
+    pub fn check_framing(&self) -> Result<(), ResponseError> {
+        let mut encodings = self.values("transfer-encoding").filter(|_| !self.is_unframed());
+        let Some(encoding) = encodings.next() else { return Ok(()) };
+        if self.values("content-length").next().is_some() {
+            return Err(ResponseError::TwoLengths);
+        }
+        let is_one = self.is_http11 && encodings.next().is_none();
+        if is_one && encoding.eq_ignore_ascii_case(b"chunked") {
+            Ok(())
+        } else {
+            Err(ResponseError::TransferEncoding)
+        }
     }
 }
 
@@ -84,9 +134,7 @@ pub fn read_head<T>(
             if head.is_interim() {
                 return Err(head.length_bytes);
             }
-            let ResponseHead { status, reason, length_bytes, headers, body, keep_alive } = *head;
-            let length_bytes = skipped_bytes + length_bytes;
-            let head = ResponseHead { status, reason, length_bytes, headers, body, keep_alive };
+            let head = ResponseHead { length_bytes: skipped_bytes + head.length_bytes, ..*head };
             Ok(see.take().map(|see| see(&head)))
         })?;
         match read {
@@ -106,20 +154,33 @@ pub fn read_next_head<T>(
     answer_to: AnswerTo,
     see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
 ) -> Result<Option<T>, ResponseError> {
-    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut reply = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut reply, input, &mut slots)
-        .map_err(ResponseError::Head)?;
-    let httparse::Status::Complete(length_bytes) = parsed else { return Ok(None) };
-    let status = reply.code.unwrap_or(0);
-    let (body, keep_alive) = if (100..200).contains(&status) && status != 101 {
-        (Body::Complete, true)
-    } else {
-        framing(status, reply.version == Some(1), reply.headers, answer_to)?
-    };
-    let reason = reply.reason.unwrap_or_default();
-    Ok(Some(see(&ResponseHead { status, reason, length_bytes, headers: reply.headers, body, keep_alive })))
+    let Some(length_bytes) = lines::head_bytes(input).map_err(ResponseError::Head)? else { return Ok(None) };
+    let unfolded = lines::unfold(&input[..length_bytes]).map_err(ResponseError::Head)?;
+    let lines::Head { status, reason, is_http11, headers, dropped } =
+        lines::read(&unfolded).map_err(ResponseError::Head)?;
+    let Framing { content_length, body, keep_alive } = framing(status, is_http11, &headers, answer_to)?;
+    let headers = &headers[..];
+    Ok(Some(see(&ResponseHead {
+        status,
+        reason,
+        length_bytes,
+        headers,
+        dropped,
+        is_http11,
+        content_length,
+        body,
+        keep_alive,
+    })))
+}
+
+fn is_unframed(status: u16) -> bool {
+    matches!(status, 100..200 | 204)
+}
+
+struct Framing {
+    content_length: Option<u64>,
+    body: Body,
+    keep_alive: bool,
 }
 
 /// RFC 9112 section 6.3 (body length) and 9.3 (persistence).
@@ -128,17 +189,19 @@ fn framing(
     is_http11: bool,
     headers: &[httparse::Header<'_>],
     answer_to: AnswerTo,
-) -> Result<(Body, bool), ResponseError> {
+) -> Result<Framing, ResponseError> {
     let mut length: Option<u64> = None;
     let mut chunked = None;
     let mut keep_alive = is_http11;
     for header in headers {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            let value = decimal(header.value).ok_or(ResponseError::ContentLength)?;
-            if length.is_some_and(|before| before != value) {
-                return Err(ResponseError::ContentLength);
+        if header.name.eq_ignore_ascii_case("content-length") && !is_unframed(status) {
+            for value in list_items(header.value) {
+                let value = decimal(value).ok_or(ResponseError::ContentLength)?;
+                if length.is_some_and(|before| before != value) {
+                    return Err(ResponseError::ContentLength);
+                }
+                length = Some(value);
             }
-            length = Some(value);
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             chunked =
                 Some(list_items(header.value).last().is_some_and(|c| c.eq_ignore_ascii_case(b"chunked")));
@@ -152,20 +215,20 @@ fn framing(
             }
         }
     }
-    // After 101 the connection speaks another protocol.
-    let bodiless = answer_to == AnswerTo::Head || matches!(status, 101 | 204 | 304);
-    Ok(match (bodiless, chunked, length) {
-        (true, ..) => (Body::Complete, keep_alive && status != 101),
+    let bodiless = answer_to == AnswerTo::Head || is_unframed(status) || status == 304;
+    let (body, keep_alive) = match (bodiless, chunked, length) {
+        // After 101 the connection speaks another protocol; after any other interim reply its final one follows.
+        (true, ..) => (Body::Complete, (keep_alive || status < 200) && status != 101),
         // Both lengths at once smell of request smuggling: believe the chunks and use the connection no more.
         (false, Some(true), length) => (Body::chunked(), keep_alive && length.is_none()),
         (false, None, Some(0)) => (Body::Complete, keep_alive),
         (false, None, Some(remaining_bytes)) => (Body::Sized { remaining_bytes }, keep_alive),
         (false, Some(false), _) | (false, None, None) => (Body::UntilClose, false),
-    })
+    };
+    Ok(Framing { content_length: length, body, keep_alive })
 }
 
 fn decimal(value: &[u8]) -> Option<u64> {
-    let value = value.trim_ascii();
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -173,7 +236,7 @@ fn decimal(value: &[u8]) -> Option<u64> {
 }
 
 fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+    value.split(|&byte| byte == b',').map(trim)
 }
 
 /// The part of a reply after its head: how much of it is still to come.
@@ -187,36 +250,14 @@ pub enum Body {
         remaining_bytes: u64,
     },
     /// `Transfer-Encoding: chunked`.
-    Chunked {
-        /// What comes next.
-        next: Chunk,
-        /// Extension and trailer bytes seen.
-        overhead_bytes: usize,
-    },
+    Chunked(body::Body),
     /// All that comes until the connection ends.
     UntilClose,
 }
 
-/// What a chunked body expects next (RFC 9112 section 7.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chunk {
-    /// Digits of a size; so far their value, if there was one.
-    Size(Option<u64>),
-    /// The rest of a size line after the digits.
-    Extension(u64),
-    /// Bytes of data; never 0.
-    Data(u64),
-    /// CR (or LF) after the data.
-    DataEnd,
-    /// The LF after that CR.
-    DataEndLf,
-    /// A trailer line; whether anything but CR was seen in it.
-    Trailer(bool),
-}
-
 impl Body {
     fn chunked() -> Self {
-        Self::Chunked { next: Chunk::Size(None), overhead_bytes: 0 }
+        Self::Chunked(body::Body::new(BodyLength::Chunked))
     }
 
     /// Whether the reply ends here.
@@ -245,7 +286,13 @@ impl Body {
                 content(input);
                 Ok(input.len())
             }
-            Self::Chunked { .. } => self.advance_chunked(input, content),
+            Self::Chunked(body) => {
+                let taken = body.advance(input, content)?;
+                if body.is_complete() {
+                    *self = Self::Complete;
+                }
+                Ok(taken)
+            }
         }
     }
 
@@ -259,67 +306,8 @@ impl Body {
                 *self = Self::Complete;
                 Ok(())
             }
-            Self::Sized { .. } | Self::Chunked { .. } => Err(ResponseError::CutShort),
+            Self::Sized { .. } | Self::Chunked(_) => Err(ResponseError::CutShort),
         }
-    }
-
-    fn advance_chunked(
-        &mut self,
-        input: &[u8],
-        mut content: impl FnMut(&[u8]),
-    ) -> Result<usize, ResponseError> {
-        let mut taken = 0;
-        while let (Self::Chunked { next, overhead_bytes }, Some(&byte)) = (&mut *self, input.get(taken)) {
-            if let Chunk::Data(remaining_bytes) = next {
-                let rest = &input[taken..];
-                let take = rest.len().min(usize::try_from(*remaining_bytes).unwrap_or(usize::MAX));
-                content(&rest[..take]);
-                taken += take;
-                *remaining_bytes -= take as u64;
-                if *remaining_bytes == 0 {
-                    *next = Chunk::DataEnd;
-                }
-                continue;
-            }
-            taken += 1;
-            *overhead_bytes = match next {
-                Chunk::Extension(_) | Chunk::Trailer(_) => *overhead_bytes + 1,
-                _ => *overhead_bytes,
-            };
-            if *overhead_bytes > CHUNK_OVERHEAD_BYTES_MAX {
-                return Err(ResponseError::Chunk);
-            }
-            match next.after(byte)? {
-                Some(chunk) => *next = chunk,
-                None => *self = Self::Complete,
-            }
-        }
-        Ok(taken)
-    }
-}
-
-impl Chunk {
-    /// The state after one byte that is no data; `None`: that was the last byte of the body.
-    fn after(self, byte: u8) -> Result<Option<Self>, ResponseError> {
-        let size_line_end = |size| if size == 0 { Self::Trailer(false) } else { Self::Data(size) };
-        Ok(Some(match (self, byte) {
-            (Self::Size(Some(size)) | Self::Extension(size), b'\n') => size_line_end(size),
-            (Self::Size(Some(size)), b'\r' | b';' | b' ' | b'\t') | (Self::Extension(size), _) => {
-                Self::Extension(size)
-            }
-            (Self::Size(sum), digit) => {
-                let digit = char::from(digit).to_digit(16).ok_or(ResponseError::Chunk)?;
-                let sum = sum.unwrap_or(0).checked_mul(16).ok_or(ResponseError::Chunk)?;
-                Self::Size(Some(sum + u64::from(digit)))
-            }
-            (Self::DataEnd, b'\r') => Self::DataEndLf,
-            (Self::DataEnd | Self::DataEndLf, b'\n') => Self::Size(None),
-            (Self::DataEnd | Self::DataEndLf | Self::Data(_), _) => return Err(ResponseError::Chunk),
-            (Self::Trailer(false), b'\n') => return Ok(None),
-            (Self::Trailer(true), b'\n') => Self::Trailer(false),
-            (Self::Trailer(seen), b'\r') => Self::Trailer(seen),
-            (Self::Trailer(_), _) => Self::Trailer(true),
-        }))
     }
 }
 
@@ -447,14 +435,57 @@ mod tests {
     fn malformed_chunks_are_refused() {
         for chunks in ["g\r\n", "\r\n", "ffffffffffffffff0\r\n", "1\r\nab", "1\r\na\rX"] {
             let input = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-            assert_eq!(whole(input.as_bytes(), AnswerTo::Usual), Err(ResponseError::Chunk), "{chunks:?}");
+            let read = whole(input.as_bytes(), AnswerTo::Usual);
+            assert!(matches!(read, Err(ResponseError::Chunk(_))), "{chunks:?}: {read:?}");
         }
     }
 
     #[test]
     fn endless_trailers_are_refused() {
-        let input = format!("0\r\n{}", "T: 1\r\n".repeat(CHUNK_OVERHEAD_BYTES_MAX));
-        assert_eq!(Body::chunked().advance(input.as_bytes(), |_| {}), Err(ResponseError::Chunk));
+        let input = format!("0\r\n{}", "T: 1\r\n".repeat(64 * 1024));
+        let read = Body::chunked().advance(input.as_bytes(), |_| {});
+        assert_eq!(read, Err(ResponseError::Chunk(BodyError::Overhead)));
+    }
+
+    #[test]
+    fn framing_is_checked_for_those_behind_us() {
+        let check = |lines: &str| {
+            let input = format!("HTTP/1.{lines}\r\n\r\n");
+            let read =
+                read_next_head(input.as_bytes(), AnswerTo::Usual, |head| (head.status, head.check_framing()));
+            let (_status, checked) = read?.expect("a whole head");
+            checked
+        };
+        for lines in [
+            "1 200 OK",
+            "1 200 OK\r\nContent-Length: 5",
+            "1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5",
+            "1 200 OK\r\nTransfer-Encoding: CHUNKED",
+            "1 204 No Content\r\nTransfer-Encoding: odd\r\nContent-Length: odd",
+        ] {
+            assert_eq!(check(lines), Ok(()), "{lines}");
+        }
+        for encoding in [
+            "chunked, chunked",
+            "identity, chunked",
+            "chunked, identity",
+            "identity",
+            "gzip",
+            "gzip, chunked",
+            "",
+            "chunked,",
+        ] {
+            let lines = format!("1 200 OK\r\nTransfer-Encoding: {encoding}");
+            assert_eq!(check(&lines), Err(ResponseError::TransferEncoding), "{encoding}");
+        }
+        for lines in [
+            "1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "0 200 OK\r\nTransfer-Encoding: chunked",
+        ] {
+            assert_eq!(check(lines), Err(ResponseError::TransferEncoding), "{lines}");
+        }
+        let both = check("1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5");
+        assert_eq!(both, Err(ResponseError::TwoLengths));
     }
 
     proptest! {

@@ -111,7 +111,8 @@ impl<'a> Exchanges<'a> {
             let Request { mut head, mut body, exchange } = *request;
             self.log.begin();
             self.current.replace(Some(exchange));
-            if let Err(error) = body.append_arrived(client, &mut head) {
+            let edits = &self.requests.http.request_edits;
+            if let Err(error) = body.append_arrived(client, edits, &mut head) {
                 return Ok(Finish::Refused(error.into()));
             }
             let sent = upstream.send_all(&head).await;
@@ -120,7 +121,7 @@ impl<'a> Exchanges<'a> {
             }
             let passed = match sent {
                 Ok(()) if body.is_none() => Ok(Passed::Whole),
-                Ok(()) => Box::pin(body.pass(direction)).await,
+                Ok(()) => Box::pin(body.pass(direction, edits)).await,
                 Err(error) => Err((Side::Upstream, error)),
             };
             drop(head);
@@ -180,15 +181,17 @@ impl<'a> Exchanges<'a> {
                 Ok(reply) => reply,
                 Err(finish) => return Ok(finish),
             };
-            if reply.body.append_arrived(upstream, &mut reply.head).is_err() {
-                return Ok(Finish::CutShort(Side::Upstream));
+            let edits = &self.replies.http.reply_edits;
+            // Nothing of it has gone to the client.
+            if let Err(error) = reply.body.append_arrived(upstream, edits, &mut reply.head) {
+                return Ok(Finish::Refused(Refusal::Reply(error.to_string())));
             }
             client.send_all(&reply.head).await.map_err(|error| (Side::Client, error))?;
             self.relay.meter.sent(Side::Client, reply.head.len(), self.relay.ring.now());
             if reply.is_interim {
                 continue;
             }
-            if !reply.body.is_none() && Box::pin(reply.body.pass(direction)).await? != Passed::Whole {
+            if !reply.body.is_none() && Box::pin(reply.body.pass(direction, edits)).await? != Passed::Whole {
                 return Ok(Finish::CutShort(Side::Upstream));
             }
             if let Some(exchange) = self.current.take() {

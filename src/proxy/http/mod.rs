@@ -19,6 +19,7 @@ mod reply;
 mod request;
 mod watch;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures_lite::future::or;
@@ -95,7 +96,7 @@ pub(super) async fn serve(
     };
     let relay = session.relay(client, &upstream);
     let watch = Watch::new(session);
-    let replies = Replies { worker, http, watch: &watch };
+    let replies = Replies { session, http, watch: &watch, has_dropped: Cell::new(false) };
     let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
     let finish = exchanges.run(first).await;
     let unfinished = exchanges.into_unfinished();

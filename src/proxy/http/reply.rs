@@ -1,14 +1,16 @@
 //! Reading replies off an upstream's connection, ready to be passed on.
 
+use std::cell::Cell;
+
 use super::body::Rest;
 use super::refusal::Refusal;
 use super::request::{Exchange, ReplyFacts};
 use super::watch::Watch;
-use crate::protocol::http1::forward;
-use crate::protocol::http1::response::{ResponseHead, read_next_head};
+use crate::protocol::http1::forward::{self, ReplyChanges};
+use crate::protocol::http1::response::{Body, ResponseHead, read_next_head};
 use crate::proxy::meter::Side;
+use crate::proxy::session::Session;
 use crate::proxy::settings::Http;
-use crate::proxy::worker::Worker;
 
 /// A reply that goes on to the client.
 pub(super) struct Reply {
@@ -32,12 +34,16 @@ pub(super) enum Then {
 
 /// What a head may grow by while it is passed on, at a guess.
 const HEAD_GROWTH_BYTES: usize = 128;
+/// How much of a line is shown in the log.
+const SHOWN_BYTES_MAX: usize = 100;
 
 /// Reads the replies of one upstream, as far as their heads go.
 pub(super) struct Replies<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) session: &'a Session,
     pub(super) http: &'a Http,
     pub(super) watch: &'a Watch<'a>,
+    /// A reply had a line that is no field.
+    pub(super) has_dropped: Cell<bool>,
 }
 
 impl Replies<'_> {
@@ -68,21 +74,23 @@ impl Replies<'_> {
 
     /// A whole head, as it goes on.
     fn reply(&self, head: &ResponseHead<'_, '_>, exchange: &mut Exchange) -> Result<Reply, Refusal> {
-        let has = |name| head.values(name).next().is_some();
-        if has("content-length") && has("transfer-encoding") {
-            return Err(Refusal::Reply("it has both Content-Length and Transfer-Encoding".to_owned()));
-        }
+        head.check_framing().map_err(|error| Refusal::Reply(error.to_string()))?;
         if head.status == 101 && !exchange.upgrade {
             return Err(Refusal::Reply("it changes to another protocol unasked".to_owned()));
         }
+        if let Some(line) = head.dropped {
+            self.tell_of_dropped(line);
+        }
         let is_interim = head.is_interim();
-        let mut then = match (head.status, exchange.keep_alive, head.keep_alive) {
+        // HTTP/1.0 knows no chunks: the body ends with the connection.
+        let unchunked = !exchange.is_http11 && matches!(head.body, Body::Chunked(_));
+        let mut then = match (head.status, exchange.keep_alive && !unchunked, head.keep_alive) {
             (101, ..) => Then::Tunnel,
             (_, true, true) => Then::Next,
             (_, _, false) => Then::Close { by: Side::Upstream },
             (_, false, _) => Then::Close { by: Side::Client },
         };
-        let came = self.worker.ring.now();
+        let came = self.session.worker().ring.now();
         let asked = if is_interim { None } else { exchange.asked.take() };
         let seen =
             asked.map(|asked| self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
@@ -97,14 +105,36 @@ impl Replies<'_> {
         // HTTP/1.0 knows no interim replies.
         if exchange.is_http11 || !is_interim {
             out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
-            forward::write_reply(head, exchange.is_http11, goes_on, &self.http.reply_edits, &mut out);
+            let changes = ReplyChanges {
+                // That the connection ends is said, since it is what ends the body.
+                to_http11: exchange.is_http11 || unchunked,
+                keep_alive: goes_on,
+                // Without a body as well, as for `HEAD`.
+                unchunked: !exchange.is_http11,
+                edits: &self.http.reply_edits,
+            };
+            forward::write_reply(head, &changes, &mut out);
         }
         exchange.reply =
             seen.map(|seen| ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
-        Ok(Reply { head: out, body: Rest::of_reply(head.body), is_interim, then })
+        let body = Rest::of_reply(head.body);
+        let body = if unchunked { body.without_chunks() } else { body };
+        Ok(Reply { head: out, body, is_interim, then })
+    }
+
+    /// Once a session: an application that sends one does so every time.
+    fn tell_of_dropped(&self, line: &[u8]) {
+        if !self.has_dropped.replace(true) {
+            tracing::warn!(
+                client = %self.session.client_address(),
+                connection = format_args!("{:016x}", self.session.id()),
+                line = %line[..line.len().min(SHOWN_BYTES_MAX)].escape_ascii(),
+                "a reply has a line that is no field; the line is dropped"
+            );
+        }
     }
 
     fn is_time_to_end(&self) -> bool {
-        self.worker.is_draining() && !self.watch.is_within_login()
+        self.session.worker().is_draining() && !self.watch.is_within_login()
     }
 }

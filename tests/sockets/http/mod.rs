@@ -1,11 +1,13 @@
 //! `--mode http`: requests and replies, as scripted peers see them.
 
 mod bodies;
+mod chunks;
 mod connections;
 mod draining;
 mod heads;
 mod logins;
 mod refusals;
+mod replies;
 mod strict;
 
 use crate::support::{Launch, Peer, Proxy, Server};

@@ -12,8 +12,10 @@ mod fields;
 mod reply;
 mod request;
 mod target;
+mod trailers;
 
 pub use fields::Edits;
-pub use reply::write_reply;
+pub use reply::{ReplyChanges, write_reply};
 pub use request::{Forwarded, RequestChanges, write_request};
 pub use target::{Target, TargetError, target};
+pub use trailers::write_trailers;

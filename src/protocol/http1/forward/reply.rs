@@ -1,15 +1,10 @@
 //! The head of a reply as the client is to see it.
 
-use super::fields::{Edits, is_hop_by_hop, line, write_connection};
+use super::fields::{Edits, is_hop_by_hop, is_one_of, line, write_connection};
 use crate::protocol::http1::response::ResponseHead;
+use crate::protocol::http1::syntax::trim;
 
 impl ResponseHead<'_, '_> {
-    fn has_item(&self, name: &str, item: &str) -> bool {
-        self.values(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|found| found.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
-    }
-
     /// Does it ask for a login that holds for the connection?
     fn asks_for_windows_authentication(&self) -> bool {
         self.status == 401
@@ -25,40 +20,88 @@ impl ResponseHead<'_, '_> {
     }
 }
 
-/// Appends the head of `reply` as the client is to see it. `keep_alive`: whether the client's connection goes on.
-pub fn write_reply(
-    reply: &ResponseHead<'_, '_>,
-    to_http11: bool,
-    keep_alive: bool,
-    edits: &Edits,
-    out: &mut Vec<u8>,
-) {
-    let status = [
-        b'0' + (reply.status / 100) as u8,
-        b'0' + (reply.status / 10 % 10) as u8,
-        b'0' + (reply.status % 10) as u8,
-    ];
-    for part in [&b"HTTP/1.1 "[..], &status, b" ", reply.reason.as_bytes(), b"\r\n"] {
+/// What is done to a reply's head.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyChanges<'a> {
+    /// The client speaks HTTP/1.1, or else HTTP/1.0.
+    pub to_http11: bool,
+    /// The client's connection goes on after this reply.
+    pub keep_alive: bool,
+    /// The body goes on without chunks, up to the end of the connection: HTTP/1.0 knows no chunks.
+    pub unchunked: bool,
+    /// The operator's.
+    pub edits: &'a Edits,
+}
+
+/// Fields that a `Connection` field of a reply cannot remove: logins and sessions live on them, or the client would read
+/// another message.
+const KEPT: [&str; 12] = [
+    "www-authenticate",
+    "proxy-authenticate",
+    "authentication-info",
+    "proxy-authentication-info",
+    "persistent-auth",
+    "proxy-support",
+    "set-cookie",
+    "location",
+    "content-type",
+    "content-encoding",
+    "content-range",
+    "cache-control",
+];
+
+/// Appends the head of `reply` as the client is to see it.
+pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out: &mut Vec<u8>) {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    let status = [digit(reply.status / 100), digit(reply.status / 10), digit(reply.status)];
+    for part in [&b"HTTP/1.1 "[..], &status, b" ", reply.reason, b"\r\n"] {
         out.extend_from_slice(part);
     }
+    let named = connection_items(reply);
+    let is_named = |name: &str| {
+        named.iter().any(|item| item.eq_ignore_ascii_case(name.as_bytes())) && !is_one_of(name, &KEPT)
+    };
+    let mut length_bytes = reply.content_length;
     for header in reply.headers {
-        let dropped =
-            edits.drops(header.name) || is_hop_by_hop(header.name, |item| reply.has_item("connection", item));
-        if !dropped {
-            line(out, header.name, header.value);
+        let name = header.name;
+        if changes.edits.drops(name) || is_hop_by_hop(name, is_named) {
+            continue;
+        }
+        if name.eq_ignore_ascii_case("content-length") {
+            // Equal ones become one.
+            if let Some(length_bytes) = length_bytes.take() {
+                line(out, name, length_bytes.to_string().as_bytes());
+            }
+        } else if !is_dropped_framing(reply, changes, name) {
+            line(out, name, header.value);
         }
     }
     // RFC 4559 section 6: a proxy between says that it does not share authenticated connections.
     if reply.asks_for_windows_authentication() && reply.values("proxy-support").next().is_none() {
         line(out, "Proxy-Support", b"Session-Based-Authentication");
     }
-    edits.write(out);
-    if reply.status == 101 || reply.status >= 200 {
+    changes.edits.write(out);
+    if !reply.is_interim() {
         // 426 names what it wants in the same way as 101.
         let upgrade = reply.values("upgrade").next().filter(|_| matches!(reply.status, 101 | 426));
-        write_connection(out, to_http11, keep_alive || reply.status == 101, upgrade);
+        let keep_alive = changes.keep_alive || reply.status == 101;
+        write_connection(out, changes.to_http11, keep_alive, upgrade);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn is_dropped_framing(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, name: &str) -> bool {
+    (reply.is_unframed() || changes.unchunked) && is_one_of(name, &["transfer-encoding", "trailer"])
+}
+
+/// What the reply's own `Connection` fields name.
+fn connection_items<'b>(reply: &ResponseHead<'_, 'b>) -> Vec<&'b [u8]> {
+    reply
+        .values("connection")
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(trim)
+        .filter(|item| !item.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
@@ -67,13 +110,55 @@ mod tests {
     use crate::protocol::http1::response::{AnswerTo, read_next_head};
 
     fn answered(head: &str, keep_alive: bool) -> String {
-        let out = read_next_head(head.as_bytes(), AnswerTo::Usual, |reply| {
+        String::from_utf8(written(head.as_bytes(), keep_alive, false)).expect("what came was text")
+    }
+
+    fn written(head: &[u8], keep_alive: bool, unchunked: bool) -> Vec<u8> {
+        let out = read_next_head(head, AnswerTo::Usual, |reply| {
             let mut out = Vec::new();
-            write_reply(reply, true, keep_alive, &Edits::default(), &mut out);
+            let changes = ReplyChanges { to_http11: true, keep_alive, unchunked, edits: &Edits::default() };
+            write_reply(reply, &changes, &mut out);
             out
         });
-        let out = out.expect("sound").expect("whole");
-        String::from_utf8(out).expect("what came was text")
+        out.expect("sound").expect("whole")
+    }
+
+    #[test]
+    fn what_was_odd_comes_out_clean() {
+        let odd =
+            b"HTTP/1.1  403.18 Verg\xfct\nX-Odd : v\nHTTP/1.1 200 OK\nX:\n a\n\tb\nContent-Length: 05, 5\n\
+                    content-length: 5\n\n";
+        let clean = b"HTTP/1.1 403 Verg\xfct\r\nX-Odd: v\r\nX: a b\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(written(odd, true, false).escape_ascii().to_string(), clean.escape_ascii().to_string());
+    }
+
+    #[test]
+    fn replies_that_have_no_body_have_no_framing() {
+        for status in ["100 Continue", "103 Early Hints", "204 No Content"] {
+            let head = format!(
+                "HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\nTrailer: A\r\nA: b\r\n\r\n"
+            );
+            assert_eq!(answered(&head, true), format!("HTTP/1.1 {status}\r\nA: b\r\n\r\n"));
+        }
+        let head = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(answered(head, true), head);
+    }
+
+    #[test]
+    fn http_1_0_gets_no_chunks() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\nA: b\r\n\r\n";
+        let out = written(head.as_bytes(), false, true);
+        assert_eq!(String::from_utf8_lossy(&out), "HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn what_logins_need_is_not_removed_by_name() {
+        let head = "HTTP/1.1 401 Unauthorized\r\nConnection: WWW-Authenticate, set-cookie,, X-Mine\r\n\
+                    Connection: Proxy-Support, Persistent-Auth\r\nWWW-Authenticate: NTLM\r\nSet-Cookie: a\r\n\
+                    X-Mine: 1\r\nProxy-Support: Session-Based-Authentication\r\nPersistent-Auth: true\r\n\r\n";
+        let expected = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nSet-Cookie: a\r\n\
+                        Proxy-Support: Session-Based-Authentication\r\nPersistent-Auth: true\r\n\r\n";
+        assert_eq!(answered(head, true), expected);
     }
 
     #[test]

@@ -1,0 +1,242 @@
+//! The lines of a reply's head, as servers send them: those of RFC 9112, and what IIS and its applications add.
+//!
+//! What has one meaning is read, and comes out clean: line ends without CR, folded values, blanks in front of a colon,
+//! empty lines in front of the status line, `403.1` for a status. A line that is no field is left out. What could mean
+//! something else to the next reader (a lone CR, NUL and other controls) is an error.
+
+use std::borrow::Cow;
+
+use httparse::Header;
+
+use super::HeadError;
+use crate::protocol::http1::syntax::{is_blank, is_text, is_token, trim};
+
+/// A whole head.
+#[derive(Debug)]
+pub(super) struct Head<'b> {
+    pub(super) status: u16,
+    pub(super) reason: &'b [u8],
+    pub(super) is_http11: bool,
+    pub(super) headers: Vec<Header<'b>>,
+    /// The first line that is left out.
+    pub(super) dropped: Option<&'b [u8]>,
+}
+
+/// Fields that replies have, about; IIS sends ten.
+const USUAL_FIELDS: usize = 16;
+
+/// How many bytes of `input` the head takes; nothing when its end is not there.
+///
+/// # Errors
+/// As soon as the beginning cannot be a head's.
+pub(super) fn head_bytes(input: &[u8]) -> Result<Option<usize>, HeadError> {
+    let start = status_line_start(input);
+    let begin = &input[start..];
+    let version = &begin[..begin.len().min(VERSION.len())];
+    if version != &VERSION[..version.len()] {
+        return Err(HeadError::StatusLine);
+    }
+    let mut line_start = start;
+    while let Some(line) = line_at(input, line_start) {
+        let end = line_start + line.len();
+        if without_end(line).is_empty() {
+            return Ok(Some(end));
+        }
+        if line_start == start {
+            status_line(without_end(line))?;
+        }
+        line_start = end;
+    }
+    Ok(None)
+}
+
+/// Folded lines as one: the fold becomes a blank (RFC 9112 section 5.2).
+pub(super) fn unfold(head: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
+    let is_folded = |pair: &[u8]| pair[0] == b'\n' && is_blank(pair[1]);
+    if !head.windows(2).any(is_folded) {
+        return Ok(Cow::Borrowed(head));
+    }
+    let start = status_line_start(head);
+    let mut unfolded = Vec::with_capacity(head.len());
+    let mut line_start = start;
+    while let Some(line) = line_at(head, line_start) {
+        if is_blank(line[0]) {
+            // Behind the status line there is nothing to go on with.
+            let before = line_at(head, start).map_or(0, <[u8]>::len);
+            if line_start <= start + before {
+                return Err(HeadError::Fold);
+            }
+            let kept = without_end(&unfolded).len();
+            unfolded.truncate(kept);
+            unfolded.push(b' ');
+            unfolded.extend_from_slice(trim_start(line));
+        } else {
+            unfolded.extend_from_slice(line);
+        }
+        line_start += line.len();
+    }
+    Ok(Cow::Owned(unfolded))
+}
+
+/// A whole head without folded lines.
+pub(super) fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
+    let mut line_start = status_line_start(head);
+    let first = line_at(head, line_start).ok_or(HeadError::StatusLine)?;
+    let (is_http11, status, reason) = status_line(without_end(first))?;
+    let mut headers = Vec::with_capacity(USUAL_FIELDS);
+    let mut dropped = None;
+    line_start += first.len();
+    while let Some(line) = line_at(head, line_start) {
+        line_start += line.len();
+        let line = without_end(line);
+        if !line.iter().all(|&byte| is_text(byte)) {
+            return Err(HeadError::Control);
+        }
+        match field(line) {
+            Some(header) => headers.push(header),
+            None if line.is_empty() => {}
+            None => dropped = dropped.or(Some(line)),
+        }
+    }
+    Ok(Head { status, reason, is_http11, headers, dropped })
+}
+
+const VERSION: &[u8] = b"HTTP/1.";
+
+/// Behind the empty lines that some servers send after the body before.
+fn status_line_start(input: &[u8]) -> usize {
+    input.iter().position(|&byte| byte != b'\r' && byte != b'\n').unwrap_or(input.len())
+}
+
+/// The line that starts there, with its end.
+fn line_at(input: &[u8], start: usize) -> Option<&[u8]> {
+    let rest = &input[start..];
+    rest.iter().position(|&byte| byte == b'\n').map(|end| &rest[..=end])
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn trim_start(line: &[u8]) -> &[u8] {
+    &line[line.iter().position(|&byte| !is_blank(byte)).unwrap_or(line.len())..]
+}
+
+/// Whether it is HTTP/1.1, the status, and the reason.
+fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), HeadError> {
+    let rest = line.strip_prefix(VERSION).ok_or(HeadError::StatusLine)?;
+    let [minor @ b'0'..=b'9', b' ', rest @ ..] = rest else { return Err(HeadError::StatusLine) };
+    let rest = &rest[rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len())..];
+    let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = rest else {
+        return Err(HeadError::Status);
+    };
+    let status = [a, b, c].iter().fold(0, |sum, &&digit| sum * 10 + u16::from(digit - b'0'));
+    // IIS has substatuses, and some of its applications send them.
+    let rest = rest
+        .strip_prefix(b".")
+        .map_or(rest, |sub| &sub[sub.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(sub.len())..]);
+    let reason = match rest {
+        [] => rest,
+        [b' ', reason @ ..] => trim(reason),
+        _ => return Err(HeadError::Status),
+    };
+    if !reason.iter().all(|&byte| is_text(byte)) {
+        return Err(HeadError::Control);
+    }
+    Ok((*minor != b'0', status, reason))
+}
+
+/// Nothing when the line is no field.
+fn field(line: &[u8]) -> Option<Header<'_>> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let (name, value) = (trim_end(&line[..colon]), trim(&line[colon + 1..]));
+    let is_name = !name.is_empty() && name.iter().all(|&byte| is_token(byte));
+    let name = is_name.then(|| std::str::from_utf8(name).ok()).flatten()?;
+    Some(Header { name, value })
+}
+
+fn trim_end(name: &[u8]) -> &[u8] {
+    let end = name.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http1::response::{AnswerTo, ResponseError, read_next_head};
+
+    /// The status, the reason, the fields, and what was left out.
+    fn read(input: &[u8]) -> Result<Option<String>, ResponseError> {
+        read_next_head(input, AnswerTo::Usual, |head| {
+            let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            let fields = head.headers.iter().map(|h| format!("{}={}", h.name, text(h.value)));
+            let dropped = head.dropped.map(|line| format!("-{}", text(line)));
+            let words = [head.status.to_string(), text(head.reason)].into_iter().chain(fields).chain(dropped);
+            words.collect::<Vec<_>>().join("|")
+        })
+    }
+
+    #[test]
+    fn what_servers_send_beside_the_grammar_is_read() {
+        let status = |line: &[u8]| [line, b"\r\nA: b\r\n\r\n"].concat();
+        for (input, expected) in [
+            (status(b"HTTP/1.1 403.1 Forbidden"), "403|Forbidden|A=b"),
+            (status(b"HTTP/1.1 403.18"), "403||A=b"),
+            (status(b"HTTP/1.1  200  OK "), "200|OK|A=b"),
+            (status(b"HTTP/1.1 200"), "200||A=b"),
+            (status(b"HTTP/1.1 200 "), "200||A=b"),
+            (status(b"HTTP/1.0 999 x"), "999|x|A=b"),
+            (status(b"HTTP/1.2 200 OK"), "200|OK|A=b"),
+            (status(b"HTTP/1.1 404 Nicht gefunden f\xfcr"), "404|Nicht gefunden f\\xfcr|A=b"),
+            (status(b"\r\n\nHTTP/1.1 200 OK"), "200|OK|A=b"),
+            (status(b"HTTP/1.1 200 OK\r\nHTTP/1.1 200 OK"), "200|OK|A=b|-HTTP/1.1 200 OK"),
+            (status(b"HTTP/1.1 200 OK\r\nX-Odd \t: v \r\nY:\r\nZ:\tz"), "200|OK|X-Odd=v|Y=|Z=z|A=b"),
+            (status(b"HTTP/1.1 200 OK\r\nno colon\r\nnor here"), "200|OK|A=b|-no colon"),
+            (status(b"HTTP/1.1 200 OK\r\n: none\r\n(x): y"), "200|OK|A=b|-: none"),
+            (status(b"HTTP/1.1 200 OK\r\nX: a\r\n  b\r\n\tc"), "200|OK|X=a b c|A=b"),
+            (status(b"HTTP/1.1 200 OK\r\nX:\r\n b\r\n \r\n"), "200|OK|X=b"),
+            (status(b"HTTP/1.1 200 OK\r\nno colon\r\n X: y"), "200|OK|A=b|-no colon X: y"),
+            (b"HTTP/1.1 200 OK\nA: b\n c\nB: c\n\n".to_vec(), "200|OK|A=b c|B=c"),
+            (b"HTTP/1.1 200 OK\nA: b\r\n\n".to_vec(), "200|OK|A=b"),
+            (b"HTTP/1.1 200 OK\r\nA: b\n\r\n".to_vec(), "200|OK|A=b"),
+        ] {
+            let shown = input.escape_ascii().to_string();
+            assert_eq!(read(&input), Ok(Some(expected.to_owned())), "{shown}");
+        }
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(1000));
+        let count = read_next_head(many.as_bytes(), AnswerTo::Usual, |head| head.headers.len());
+        assert_eq!(count, Ok(Some(1000)));
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused_when_that_is_certain() {
+        for (input, expected) in [
+            (&b"SSH-2.0-x"[..], HeadError::StatusLine),
+            (b"HTTP/2", HeadError::StatusLine),
+            (b"http/1.1", HeadError::StatusLine),
+            (b"HTTP/1.1200\r\n", HeadError::StatusLine),
+            (b"HTTP/1.10 200 OK\r\n", HeadError::StatusLine),
+            (b"HTTP/1.1\t200 OK\r\n", HeadError::StatusLine),
+            (b"HTTP/1.1\r\n", HeadError::StatusLine),
+            (b"HTTP/1.1 \r\n", HeadError::Status),
+            (b"HTTP/1.1 099 x\r\n", HeadError::Status),
+            (b"HTTP/1.1 20 OK\r\n", HeadError::Status),
+            (b"HTTP/1.1 2000 OK\r\n", HeadError::Status),
+            (b"HTTP/1.1 +20 OK\r\n", HeadError::Status),
+            (b"HTTP/1.1 20x OK\r\n", HeadError::Status),
+            (b"HTTP/1.1 403.x\r\n", HeadError::Status),
+            (b"HTTP/1.1 200\tOK\r\n", HeadError::Status),
+            (b"HTTP/1.1 200 O\0K\r\n", HeadError::Control),
+            (b"HTTP/1.1 200 O\rK\r\n", HeadError::Control),
+            (b"HTTP/1.1 200 OK\r\nA: b\rC: d\r\n\r\n", HeadError::Control),
+            (b"HTTP/1.1 200 OK\r\nA: \0\r\n\r\n", HeadError::Control),
+            (b"HTTP/1.1 200 OK\r\nno\0colon\r\n\r\n", HeadError::Control),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n", HeadError::Control),
+            (b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n", HeadError::Fold),
+        ] {
+            let shown = input.escape_ascii().to_string();
+            assert_eq!(read(input), Err(ResponseError::Head(expected)), "{shown}");
+        }
+    }
+}
