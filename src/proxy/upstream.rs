@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use futures_lite::future::or;
@@ -23,7 +22,7 @@ pub(super) struct Upstreams(Vec<Named>);
 
 struct Named {
     name: String,
-    addresses: Vec<(Address, Rc<SockAddr>)>,
+    addresses: Vec<(Address, SockAddr)>,
     /// Whose turn it is in the group that begins with this one.
     turn: Cell<usize>,
 }
@@ -35,7 +34,7 @@ pub(super) struct Candidate<'a> {
     pub(super) index: usize,
     pub(super) name: &'a str,
     pub(super) address: &'a Address,
-    sock_addr: &'a Rc<SockAddr>,
+    sock_addr: &'a SockAddr,
 }
 
 impl Upstreams {
@@ -44,7 +43,7 @@ impl Upstreams {
             let addresses = upstream
                 .addresses
                 .iter()
-                .map(|address| Ok((address.clone(), Rc::new(address.to_sock_addr()?))))
+                .map(|address| Ok((address.clone(), address.to_sock_addr()?)))
                 .collect::<io::Result<_>>()?;
             Ok(Named { name: upstream.name.clone(), addresses, turn: Cell::new(0) })
         };

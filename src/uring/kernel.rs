@@ -27,8 +27,6 @@ pub(crate) enum Operation {
     /// Sends what there is room for now, `EAGAIN` when that is nothing. It waits for nothing: it is over when it has
     /// been submitted.
     Send { fd: RawFd, bytes: *const u8, len: u32 },
-    /// Connects a stream socket.
-    Connect { fd: RawFd, address: *const SockAddr },
     /// Asks for the operation queued with this `user_data` to end early, with `ECANCELED` if it can.
     /// Itself it never completes.
     Cancel { target: u64 },
@@ -98,6 +96,13 @@ pub(crate) trait Kernel {
 
     /// socket(2), with its options.
     fn socket(&mut self, domain: Domain, options: &SocketOptions) -> io::Result<RawFd>;
+
+    /// connect(2): `EINPROGRESS` when poll(2) will say how it ends, `EAGAIN` when nothing will (a Unix socket whose
+    /// backlog is full).
+    fn connect(&mut self, fd: RawFd, address: &SockAddr) -> io::Result<()>;
+
+    /// The error of a socket, which it has no longer then (socket(7), `SO_ERROR`).
+    fn take_error(&mut self, fd: RawFd) -> Option<io::Error>;
 
     /// accept4(2); `WouldBlock` when nobody waits.
     fn accept(&mut self, listener: RawFd) -> io::Result<(RawFd, SockAddr)>;

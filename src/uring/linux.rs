@@ -1,8 +1,10 @@
 //! The real kernel: `io_uring(7)` for operations, plain system calls for what returns at once.
 //!
 //! Socket, close and splice are calls and not operations because that is cheaper (measured: 72-82 us a
-//! connection against 98-106; `IORING_OP_SPLICE` is always handed to a kernel thread). Connect is an operation,
-//! and accepting waits for readiness on the ring and calls accept4(2), which keeps an exact count at the limit.
+//! connection against 98-106; `IORING_OP_SPLICE` is always handed to a kernel thread). Connecting is a call, since an
+//! operation is no other: it searches for a source port when it is submitted, and many that are submitted together
+//! cannot be interrupted. Accepting waits for readiness on the ring and calls accept4(2), which keeps an exact count at
+//! the limit.
 
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
@@ -122,11 +124,6 @@ impl Kernel for Linux {
                 let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
                 opcode::Send::new(types::Fd(fd), bytes, len).flags(flags).build()
             }
-            Operation::Connect { fd, address } => {
-                // SAFETY: `Ops` holds the address until the completion, so it is alive here.
-                let address = unsafe { &*address };
-                opcode::Connect::new(types::Fd(fd), address.as_ptr().cast(), address.len()).build()
-            }
             Operation::Cancel { target } => opcode::AsyncCancel::new(target).build(),
         }
         .user_data(user_data);
@@ -203,6 +200,14 @@ impl Kernel for Linux {
             }
         }
         Ok(socket.into_raw_fd())
+    }
+
+    fn connect(&mut self, fd: RawFd, address: &SockAddr) -> io::Result<()> {
+        SockRef::from(&borrow(fd)).connect(address)
+    }
+
+    fn take_error(&mut self, fd: RawFd) -> Option<io::Error> {
+        SockRef::from(&borrow(fd)).take_error().unwrap_or_else(Some)
     }
 
     fn accept(&mut self, listener: RawFd) -> io::Result<(RawFd, SockAddr)> {

@@ -7,7 +7,7 @@
 //! ```text
 //!   Socket, Listener, Bell, Pipe, Sleep        what sessions use: futures and plain values
 //!        |
-//!   Ring: tasks, bulk queue, deadlines         the turn: run, enter, complete      (ring, task, deadline)
+//!   Ring: tasks, shares of a turn, deadlines   the turn: run, enter, complete      (ring, task, share, deadline)
 //!        |
 //!   ops: operations in flight own their memory              (ops, receive, doubt, send, buffers)
 //!        |
@@ -32,6 +32,7 @@ mod provided;
 mod receive;
 mod ring;
 mod send;
+mod share;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod sim;

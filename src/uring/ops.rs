@@ -22,8 +22,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use socket2::SockAddr;
-
 use super::buffers::Buffer;
 use super::kernel::{Completion, Operation};
 use super::receive::Receive;
@@ -49,8 +47,6 @@ pub(super) enum Memory {
     Nothing,
     /// Bytes being sent on, for nobody any more.
     Buffer { _buffer: Buffer },
-    /// Where to connect to.
-    Address { _sock_addr: Rc<SockAddr> },
 }
 
 /// The name of a slot in use.

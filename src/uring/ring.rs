@@ -1,19 +1,19 @@
 //! The ring and its turn: the loop that everything on a worker runs in.
 //!
 //! ```text
-//!   +-> run woken tasks -> grant bulk turns -> enter the kernel -> completions -> doubts -> deadlines -+
-//!   +--------------------------------------------------------------------------------------------------+
+//!   +-> run woken tasks -> grant set-up turns -> grant bulk turns -> enter the kernel -> completions -> deadlines -+
+//!   +--------------------------------------------------------------------------------------------------------------+
 //! ```
 //!
 //! Small directions are woken by completions and run first. Bulk directions wait in a queue of their own
-//! ([`Ring::bulk_turn`]) and get a bounded share each turn: whoever is fast at bulk would starve the rest.
+//! ([`Ring::bulk_turn`]) and get a bounded share each turn: whoever is fast at bulk would starve the rest. So do new
+//! connections ([`Ring::set_up_turn`]): what they cost depends on the kernel and on their peers, so their share is
+//! measured in time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::buffers::{Loans, Region};
@@ -22,6 +22,7 @@ use super::doubt::Doubts;
 use super::kernel::{Completion, Kernel, Operation, Wait};
 use super::ops::{NOBODY, Ops};
 use super::pipe::Pipes;
+use super::share::Share;
 use super::shortage::{Shortage, Shortages};
 use super::task::Tasks;
 
@@ -29,6 +30,11 @@ use super::task::Tasks;
 /// connections beside 8 bulk streams: with 8 a turn bulk is a tenth faster and the small ones' p99 twice as
 /// long; with 1 it is the other way round.
 const BULK_GRANTS_A_TURN: usize = 2;
+
+/// How long set-ups go on in one turn: the one that is under way when this is over is the last. Each is short as a rule
+/// (accept: 5 us, connect: 20 us, a signature: 50 us to 1 ms), but one connect takes more than a millisecond when
+/// source ports run short. A round trip of an established connection waits for one such share, or two.
+pub(super) const SET_UP_TIME_A_TURN: Duration = Duration::from_millis(1);
 
 /// A worker's handle on its ring, its tasks, buffers, pipes and deadlines. Clones are the same ring; it stays
 /// on the thread that made it.
@@ -44,7 +50,9 @@ pub(super) struct Inner {
     pub(super) shortages: Shortages,
     doubts: Doubts,
     tasks: Tasks,
-    bulk: BulkQueue,
+    bulk: Share,
+    set_ups: Share,
+    set_ups_wait: Cell<bool>,
     now: Cell<Instant>,
     ending: Cell<bool>,
 }
@@ -68,7 +76,9 @@ impl Ring {
             shortages: Shortages::default(),
             doubts: Doubts::default(),
             tasks: Tasks::new(),
-            bulk: BulkQueue::default(),
+            bulk: Share::default(),
+            set_ups: Share::default(),
+            set_ups_wait: Cell::new(false),
             now,
             ending: Cell::new(false),
         }))
@@ -103,20 +113,18 @@ impl Ring {
 
     /// Completes when this direction may move its next share of bulk.
     pub async fn bulk_turn(&self) {
-        let bulk = &self.0.bulk;
-        let mut ticket = None;
-        poll_fn(|cx| match ticket {
-            None => {
-                ticket = Some(bulk.enqueue(cx.waker().clone()));
-                Poll::Pending
-            }
-            Some(ticket) if bulk.granted.get() == Some(ticket) => {
-                bulk.granted.set(None);
-                Poll::Ready(())
-            }
-            Some(_) => Poll::Pending,
-        })
-        .await;
+        self.0.bulk.wait().await;
+    }
+
+    /// Completes when the caller may do the next step of setting a connection up: accept it, connect it, sign for it.
+    /// What it does until it next waits is on the account of set-ups.
+    pub async fn set_up_turn(&self) {
+        self.0.set_ups.wait().await;
+    }
+
+    /// Do set-ups have to wait for later turns? Then some may not be wanted any more.
+    pub fn set_ups_wait(&self) -> bool {
+        self.0.set_ups_wait.get()
     }
 
     /// Counts a shortage, and logs it at most once a second.
@@ -138,6 +146,7 @@ impl Ring {
         let mut completions = Vec::new();
         loop {
             inner.tasks.run_woken();
+            self.grant_set_up_turns();
             self.grant_bulk_turns();
             if inner.ending.take() {
                 inner.tasks.clear();
@@ -159,20 +168,23 @@ impl Ring {
 
     /// Gives the bulk directions that have waited longest one share each.
     fn grant_bulk_turns(&self) {
-        let bulk = &self.0.bulk;
-        let waiting = bulk.queue.borrow().len();
-        for _ in 0..waiting.min(BULK_GRANTS_A_TURN) {
-            let Some((ticket, waker)) = bulk.queue.borrow_mut().pop_front() else { return };
-            bulk.granted.set(Some(ticket));
-            waker.wake();
-            self.0.tasks.run_woken();
-            // A direction that was dropped in the queue leaves its grant unused.
-            bulk.granted.set(None);
+        for _ in 0..self.0.bulk.len().min(BULK_GRANTS_A_TURN) {
+            self.0.bulk.grant(&self.0.tasks);
         }
     }
 
+    /// Lets set-ups go on until their share of the turn is used up; at least one, whatever it takes.
+    fn grant_set_up_turns(&self) {
+        let Inner { set_ups, tasks, kernel, .. } = &*self.0;
+        if !set_ups.is_empty() {
+            let end = kernel.borrow().now() + SET_UP_TIME_A_TURN;
+            while set_ups.grant(tasks) && kernel.borrow().now() < end {}
+        }
+        self.0.set_ups_wait.set(!set_ups.is_empty());
+    }
+
     fn wait(&self) -> Wait {
-        if Tasks::any_woken() || !self.0.bulk.queue.borrow().is_empty() {
+        if Tasks::any_woken() || !self.0.bulk.is_empty() || !self.0.set_ups.is_empty() {
             return Wait::No;
         }
         match earlier(self.0.deadlines.earliest(), self.0.doubts.earliest()) {
@@ -231,19 +243,57 @@ pub(crate) struct Outstanding {
     pub(crate) tasks: usize,
 }
 
-/// Directions in bulk that want their next share, first come first served.
-#[derive(Default)]
-struct BulkQueue {
-    queue: RefCell<VecDeque<(u64, Waker)>>,
-    next_ticket: Cell<u64>,
-    granted: Cell<Option<u64>>,
-}
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
 
-impl BulkQueue {
-    fn enqueue(&self, waker: Waker) -> u64 {
-        let ticket = self.next_ticket.get();
-        self.next_ticket.set(ticket + 1);
-        self.queue.borrow_mut().push_back((ticket, waker));
-        ticket
+    use super::*;
+    use crate::uring::testing::with_peer;
+
+    /// Set-ups that take a whole share each, beside a socket that has something to do in every turn.
+    #[test]
+    fn set_ups_take_turns_with_what_is_established() {
+        const SET_UPS: usize = 20;
+        with_peer(|ring, socket, _peer| async move {
+            let done = Rc::new(Cell::new(0));
+            for _ in 0..SET_UPS {
+                let (own, done) = (ring.clone(), Rc::clone(&done));
+                ring.spawn(async move {
+                    own.set_up_turn().await;
+                    let begin = Instant::now();
+                    while begin.elapsed() < SET_UP_TIME_A_TURN {}
+                    done.set(done.get() + 1);
+                });
+            }
+            let (mut before, mut waited) = (0, false);
+            while done.get() < SET_UPS {
+                socket.writable().await.expect("a socket can be polled");
+                assert!(done.get() <= before + 1, "{} set-ups in one turn", done.get() - before);
+                before = done.get();
+                waited |= ring.set_ups_wait();
+            }
+            assert!(waited && !ring.set_ups_wait(), "they waited, and wait no more");
+        });
+    }
+
+    #[test]
+    fn set_ups_that_take_little_time_share_a_turn() {
+        const SET_UPS: usize = 20;
+        with_peer(|ring, socket, _peer| async move {
+            let done = Rc::new(Cell::new(0));
+            for _ in 0..SET_UPS {
+                let (own, done) = (ring.clone(), Rc::clone(&done));
+                ring.spawn(async move {
+                    own.set_up_turn().await;
+                    done.set(done.get() + 1);
+                });
+            }
+            let mut turns = 0;
+            while done.get() < SET_UPS {
+                socket.writable().await.expect("a socket can be polled");
+                turns += 1;
+            }
+            assert!(turns < SET_UPS, "{turns} turns for {SET_UPS} set-ups");
+        });
     }
 }

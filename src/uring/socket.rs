@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
@@ -11,6 +12,9 @@ use super::address::Address;
 use super::kernel::{Operation, SocketOptions};
 use super::ops::{Held, InFlight, Key, Memory};
 use super::ring::Ring;
+
+/// How long a Unix socket waits whose listener has a full backlog: there is no event to wait for.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
 /// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
 /// the kernel may still read it from the queue.
@@ -48,6 +52,16 @@ impl Descriptor {
         Rc::new(Self { ring: ring.clone(), fd, receive, send, receives_several })
     }
 
+    /// Waits until an attempt to connect has ended.
+    async fn end_of_connecting(self: &Rc<Self>) -> io::Result<()> {
+        let events = self.poll(libc::POLLOUT).await?;
+        if events & (libc::POLLERR | libc::POLLHUP) == 0 {
+            return Ok(());
+        }
+        let error = self.ring.inner().kernel.borrow_mut().take_error(self.fd);
+        error.map_or(Ok(()), Err)
+    }
+
     fn start(self: &Rc<Self>, operation: Operation, memory: Memory) -> InFlight {
         InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), _memory: memory })
     }
@@ -71,6 +85,17 @@ impl Descriptor {
     }
 }
 
+/// A socket that is being connected: when this is dropped with it, a connection that has come about is reset.
+struct Unfinished<'a>(Option<&'a Rc<Descriptor>>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(descriptor) = self.0 {
+            descriptor.ring.inner().kernel.borrow_mut().reset_on_close(descriptor.fd);
+        }
+    }
+}
+
 /// A result of the kernel: a count, or a negative errno.
 pub(super) fn errno(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_negative| io::Error::from_raw_os_error(-result))
@@ -86,21 +111,33 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 pub struct Socket(pub(super) Rc<Descriptor>);
 
 impl Socket {
-    /// Connects a new socket.
+    /// Connects a new socket. Dropped before it is through, it leaves no connection behind that was begun in vain: that
+    /// would keep a source port (`TIME_WAIT`).
     ///
     /// # Errors
     /// As socket(2) and connect(2).
     pub async fn connect(
         ring: &Ring,
         address: &Address,
-        sock_addr: &Rc<SockAddr>,
+        sock_addr: &SockAddr,
         options: &SocketOptions,
     ) -> io::Result<Self> {
         let fd = ring.inner().kernel.borrow_mut().socket(address.domain(), options)?;
         let descriptor = Descriptor::connected(ring, fd, address);
-        let operation = Operation::Connect { fd, address: Rc::as_ptr(sock_addr) };
-        let result = descriptor.start(operation, Memory::Address { _sock_addr: Rc::clone(sock_addr) }).await;
-        errno(result).map(|_zero| Self(descriptor))
+        let mut unfinished = Unfinished(Some(&descriptor));
+        let connected = loop {
+            let connected = ring.inner().kernel.borrow_mut().connect(fd, sock_addr);
+            match connected {
+                Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                    break descriptor.end_of_connecting().await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ring.sleep(BACKLOG_PAUSE).await,
+                other => break other,
+            }
+        };
+        unfinished.0 = None;
+        drop(unfinished);
+        connected.map(|()| Self(descriptor))
     }
 
     /// Sends what there is room for now, at once and by a system call; 0 when there is none. For bytes that are not

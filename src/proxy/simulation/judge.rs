@@ -7,7 +7,7 @@ use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
 use crate::proxy::record::{End, Record};
 use crate::uring::Address;
-use crate::uring::sim::{Connection, DOUBT, TURN_MAX, World};
+use crate::uring::sim::{Connection, DOUBT, SETTING_UP_TURN_MAX, World};
 
 /// What can move and has not for so long is stalled: far above what the simulated kernel delays anything by.
 const STALL: Duration = Duration::from_millis(20);
@@ -189,7 +189,8 @@ impl Case<'_> {
             End::ClientLeft => client_broke || client.has_ended && client.sent_bytes == 0,
             End::Idle => {
                 // Bytes count from the beginning of the turn in which the kernel takes them.
-                self.noticed_quiet_time(server).is_none_or(|quiet| quiet + TURN_MAX >= settings.idle_timeout)
+                self.noticed_quiet_time(server)
+                    .is_none_or(|quiet| quiet + SETTING_UP_TURN_MAX >= settings.idle_timeout)
                     && duration >= settings.idle_timeout
                     && !self.stalled(server)
             }

@@ -242,6 +242,11 @@ impl Connection {
         }
     }
 
+    /// getsockopt(2) with `SO_ERROR`.
+    pub(super) fn near_take_error(&mut self) -> Option<i32> {
+        self.error.take()
+    }
+
     /// Bytes that are there up to urgent ones, which `passes` says whether to go over first.
     pub(super) fn near_readable_bytes(&self, passes: bool) -> usize {
         if passes && self.inward.mark == Some(0) {

@@ -29,7 +29,7 @@ use socket2::{Domain, SockAddr};
 use super::buffers::Region;
 use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
 use super::pipe::Pipes;
-use super::ring::Ring;
+use super::ring::{Ring, SET_UP_TIME_A_TURN};
 use super::socket::Listener;
 
 pub(crate) use super::doubt::DOUBT;
@@ -40,10 +40,13 @@ pub(crate) use outside::{Accepted, Answer, Arrival, Far, Next, Peer, Servers};
 pub(crate) use world::{SharedWorld, World};
 
 use operations::{LATE_MAX, Operations};
-use world::violation;
+use world::{PORT_SEARCH_MAX, violation};
 
-/// What a turn of a worker takes at most.
-pub(crate) const TURN_MAX: Duration = Duration::from_micros(20);
+/// What a turn of a worker takes at most, without set-ups.
+const TURN_MAX: Duration = Duration::from_micros(20);
+/// With set-ups: the last one begins just before their share is used up.
+pub(crate) const SETTING_UP_TURN_MAX: Duration =
+    TURN_MAX.saturating_add(SET_UP_TIME_A_TURN).saturating_add(PORT_SEARCH_MAX);
 /// A worker that takes so many turns while nothing in the world moves burns its processor for nothing.
 const IDLE_TURNS_MAX: u32 = 2000;
 
@@ -182,6 +185,14 @@ impl Kernel for SimKernel {
         self.world.borrow_mut().socket().map_err(error)
     }
 
+    fn connect(&mut self, fd: RawFd, address: &SockAddr) -> io::Result<()> {
+        Err(error(self.world.borrow_mut().connect(fd, address)))
+    }
+
+    fn take_error(&mut self, fd: RawFd) -> Option<io::Error> {
+        self.world.borrow_mut().take_error(fd).map(error)
+    }
+
     fn accept(&mut self, listener: RawFd) -> io::Result<(RawFd, SockAddr)> {
         self.world.borrow_mut().accept(listener).map_err(error)
     }
@@ -217,10 +228,7 @@ impl Kernel for SimKernel {
     }
 
     fn reset_on_close(&mut self, fd: RawFd) {
-        let world = &mut *self.world.borrow_mut();
-        if let Some(id) = world.connected(fd) {
-            world.connections[id].near_reset_on_close();
-        }
+        self.world.borrow_mut().reset_on_close(fd);
     }
 
     fn splice(&mut self, from: RawFd, to: RawFd, bytes: usize) -> io::Result<usize> {

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::outside::Answer;
 use super::world::{File, World, violation};
 use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
@@ -30,8 +29,6 @@ struct InFlight {
     was_late: bool,
     was_tried: bool,
     cancelled: bool,
-    /// Of a connect.
-    answer: Option<Answer>,
     /// Of a receive: what it has brought.
     received_bytes: usize,
     hearing: Hearing,
@@ -77,8 +74,7 @@ fn descriptor(operation: &Operation) -> Option<RawFd> {
         | Operation::PollChange { fd, .. }
         | Operation::Receive { fd, .. }
         | Operation::ReceiveSeveral { fd }
-        | Operation::Send { fd, .. }
-        | Operation::Connect { fd, .. } => Some(*fd),
+        | Operation::Send { fd, .. } => Some(*fd),
         Operation::Cancel { .. } => None,
     }
 }
@@ -90,11 +86,6 @@ fn memory(operation: &Operation) -> Vec<u8> {
             // SAFETY: the promise of `Operation`: it is valid from the push to the completion. That it keeps its
             // bytes for so long is what the simulation checks.
             unsafe { std::slice::from_raw_parts(*bytes, *len as usize) }.to_vec()
-        }
-        Operation::Connect { address, .. } => {
-            // SAFETY: as above.
-            let address = unsafe { &**address };
-            format!("{address:?}").into_bytes()
         }
         _ => Vec::new(),
     }
@@ -171,23 +162,18 @@ impl Operations {
                 continue;
             }
             self.check_rules(&operation, world);
-            let answer = match operation {
-                Operation::Connect { address, .. } => {
-                    // SAFETY: as in `memory`.
-                    Some(world.answer(unsafe { &*address }))
-                }
-                _ => None,
+            let earliest = match descriptor(&operation).and_then(|fd| world.file(fd)) {
+                Some(File::Connecting(attempt)) => world.now.max(world.connecting_ends_at(attempt)),
+                _ => world.now,
             };
-            let after = answer.map_or(Duration::ZERO, |answer| answer.after);
             self.in_flight.push(InFlight {
                 user_data,
                 memory: memory(&operation),
                 operation,
-                earliest: world.now + after,
+                earliest,
                 was_late: false,
                 was_tried: false,
                 cancelled: false,
-                answer,
                 received_bytes: 0,
                 hearing: Hearing::Good,
             });
@@ -197,10 +183,9 @@ impl Operations {
     fn check_rules(&self, operation: &Operation, world: &World) {
         let Some(fd) = descriptor(operation) else { return };
         let suits = match world.file(fd) {
-            Some(File::Listener(_)) => matches!(operation, Operation::Poll { .. }),
-            Some(File::Socket(None)) => matches!(operation, Operation::Connect { .. }),
-            Some(File::Socket(Some(_))) => !matches!(operation, Operation::Connect { .. }),
-            Some(File::PipeRead(_) | File::PipeWrite(_)) | None => false,
+            Some(File::Listener(_) | File::Connecting(_)) => matches!(operation, Operation::Poll { .. }),
+            Some(File::Socket(Some(_))) => true,
+            Some(File::Socket(None) | File::PipeRead(_) | File::PipeWrite(_)) | None => false,
         };
         if !suits {
             violation(&format!("{operation:?} does not suit what descriptor {fd} is"));
@@ -310,11 +295,12 @@ impl Operations {
             Operation::Poll { events, .. } => *events | ALWAYS_REPORTED,
             Operation::PollChange { events, .. } => (*events | ALWAYS_REPORTED) & !(libc::POLLRDHUP as u32),
             Operation::Receive { .. } | Operation::ReceiveSeveral { .. } => libc::POLLIN as u32,
-            Operation::Send { .. } | Operation::Connect { .. } | Operation::Cancel { .. } => return 1,
+            Operation::Send { .. } | Operation::Cancel { .. } => return 1,
         };
         let holding = match world.file(fd) {
             Some(File::Listener(listener)) if world.has_waiting(listener) => libc::POLLIN as u32,
             Some(File::Socket(Some(id))) => world.connections[id].near_events(),
+            Some(File::Connecting(attempt)) => world.connecting_events(attempt),
             _ => 0,
         };
         holding & wanted
@@ -345,7 +331,13 @@ impl Operations {
 
     fn transfer(&mut self, op: &mut InFlight, world: &mut World) -> Option<Ended> {
         match op.operation {
-            Operation::Poll { .. } => Some(Ended::with(Self::events(&op.operation, world) as i32)),
+            Operation::Poll { fd, .. } => {
+                let events = Self::events(&op.operation, world);
+                if let Some(File::Connecting(attempt)) = world.file(fd) {
+                    world.end_attempt(fd, attempt);
+                }
+                Some(Ended::with(events as i32))
+            }
             Operation::PollChange { .. } => Some(Ended::with(-libc::ECANCELED)),
             Operation::Receive { fd, .. } => self.receive(fd, false, op, world),
             Operation::ReceiveSeveral { fd } => self.receive(fd, self.multishot, op, world),
@@ -353,14 +345,6 @@ impl Operations {
                 Err(error) => Some(Ended::with(-error)),
                 Ok(sent) => Some(Ended::with(sent as i32)),
             },
-            Operation::Connect { fd, address } => {
-                if let Some(error) = op.answer.and_then(|answer| answer.error) {
-                    return Some(Ended::with(-error));
-                }
-                // SAFETY: as in `memory`.
-                world.establish(fd, unsafe { &*address });
-                Some(Ended::with(0))
-            }
             Operation::Cancel { .. } => unreachable!("done when it was submitted"),
         }
     }

@@ -21,6 +21,9 @@ const FD_MIN: usize = 3;
 /// How long something takes to be noticed at the other end of a connection.
 const LATENCY_MAX: Duration = Duration::from_micros(500);
 
+/// How long a connect may search for a source port when they run short.
+pub(super) const PORT_SEARCH_MAX: Duration = Duration::from_millis(2);
+
 /// Ends the run: the code under test did what it must never do.
 pub(super) fn violation(what: &str) {
     // While a first one unwinds, what is torn down may well break rules.
@@ -38,6 +41,8 @@ pub(super) enum File {
     Listener(usize),
     /// A socket, and its connection once it has one.
     Socket(Option<usize>),
+    /// A socket that is being connected.
+    Connecting(usize),
     PipeRead(usize),
     PipeWrite(usize),
 }
@@ -53,6 +58,14 @@ struct Present {
     peer: Box<dyn Peer>,
     turn: Option<(Instant, u64)>,
     dormant: bool,
+}
+
+/// An attempt to connect.
+struct Attempt {
+    ends_at: Instant,
+    error: Option<i32>,
+    to: SockAddr,
+    reset_on_close: bool,
 }
 
 struct PipeBytes {
@@ -77,6 +90,7 @@ pub(crate) struct World {
     files: Vec<Option<File>>,
     backlogs: Vec<Backlog>,
     pipes: Vec<PipeBytes>,
+    attempts: Vec<Attempt>,
     /// As many as connections; nobody where the peer is done.
     peers: Vec<Option<Present>>,
     events: BTreeMap<(Instant, u64), Event>,
@@ -106,6 +120,7 @@ impl World {
             files: (0..FD_MIN).map(|_| None).collect(),
             backlogs: Vec::new(),
             pipes: Vec::new(),
+            attempts: Vec::new(),
             peers: Vec::new(),
             events: BTreeMap::new(),
             next_event: 0,
@@ -291,16 +306,77 @@ impl World {
         Ok(self.open(File::Socket(None)))
     }
 
-    pub(super) fn answer(&mut self, to: &SockAddr) -> Answer {
-        self.servers.answer(to, &mut self.dice)
+    /// Begins to connect a socket, which takes its time when ports are looked for; gives the error that is its end, or
+    /// `EINPROGRESS`.
+    pub(super) fn connect(&mut self, fd: RawFd, to: &SockAddr) -> i32 {
+        if !matches!(self.file(fd), Some(File::Socket(None))) {
+            violation(&format!("connect on {fd}, which is no new socket"));
+            return libc::EISCONN;
+        }
+        if self.dice.chance(self.faults.late) {
+            self.now += self.dice.time(PORT_SEARCH_MAX);
+        }
+        self.progress += 1;
+        let Answer { after, error } = self.servers.answer(to, &mut self.dice);
+        match error {
+            Some(error) if after.is_zero() || error == libc::EADDRNOTAVAIL => error,
+            _ => {
+                let ends_at = self.now + after;
+                self.attempts.push(Attempt { ends_at, error, to: to.clone(), reset_on_close: false });
+                self.files[fd as usize] = Some(File::Connecting(self.attempts.len() - 1));
+                libc::EINPROGRESS
+            }
+        }
     }
 
-    /// A socket's attempt to connect has succeeded.
-    pub(super) fn establish(&mut self, fd: RawFd, to: &SockAddr) {
+    /// When an attempt to connect ends.
+    pub(super) fn connecting_ends_at(&self, attempt: usize) -> Instant {
+        self.attempts[attempt].ends_at
+    }
+
+    /// poll(2), of a socket that is being connected.
+    pub(super) fn connecting_events(&self, attempt: usize) -> u32 {
+        let Attempt { ends_at, error, .. } = self.attempts[attempt];
+        let events = match error {
+            _ if ends_at > self.now => 0,
+            None => libc::POLLOUT,
+            Some(_) => libc::POLLOUT | libc::POLLERR | libc::POLLHUP,
+        };
+        u32::from(events as u16)
+    }
+
+    /// A socket's attempt to connect has ended: if it was with success, there is a connection now.
+    pub(super) fn end_attempt(&mut self, fd: RawFd, attempt: usize) {
+        let Attempt { error: None, to, reset_on_close, .. } = &self.attempts[attempt] else { return };
         let Accepted { peer, socket_bytes } = self.servers.accept(to, &mut self.dice);
+        let reset_on_close = *reset_on_close;
         let id = self.connect_peer(peer, socket_bytes);
+        if reset_on_close {
+            self.connections[id].near_reset_on_close();
+        }
         self.files[fd as usize] = Some(File::Socket(Some(id)));
         self.progress += 1;
+    }
+
+    /// getsockopt(2) with `SO_ERROR`.
+    pub(super) fn take_error(&mut self, fd: RawFd) -> Option<i32> {
+        match self.file(fd) {
+            Some(File::Connecting(attempt)) => {
+                self.files[fd as usize] = Some(File::Socket(None));
+                self.attempts[attempt].error
+            }
+            Some(File::Socket(Some(id))) => self.connections[id].near_take_error(),
+            _ => None,
+        }
+    }
+
+    /// The coming close of a socket is a reset, if it has a connection by then.
+    pub(super) fn reset_on_close(&mut self, fd: RawFd) {
+        match self.file(fd) {
+            Some(File::Socket(Some(id))) => self.connections[id].near_reset_on_close(),
+            Some(File::Connecting(attempt)) => self.attempts[attempt].reset_on_close = true,
+            _ => {}
+        }
     }
 
     pub(super) fn local_address(&self, fd: RawFd) -> SockAddr {
@@ -427,7 +503,7 @@ impl World {
                     self.close_near(id);
                 }
             }
-            File::Socket(None) | File::PipeRead(_) | File::PipeWrite(_) => {}
+            File::Socket(None) | File::Connecting(_) | File::PipeRead(_) | File::PipeWrite(_) => {}
         }
     }
 
