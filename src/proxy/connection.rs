@@ -12,7 +12,7 @@ use std::cell::{OnceCell, Ref, RefCell};
 use std::io;
 
 use super::tls::Tls;
-use crate::uring::{Buffer, Expect, Received, Socket};
+use crate::uring::{Buffer, Expect, Received, Ring, Socket};
 
 /// See the module's head. It belongs to one session, and there is no way to get the socket out of it.
 pub(super) struct Connection {
@@ -88,25 +88,30 @@ impl Connection {
     }
 
     /// Has TLS from here on, and shakes hands. What has arrived already is its beginning; what comes behind the
-    /// handshake stays unread. False when the peer ended its stream before it was through.
+    /// handshake stays unread. False when the peer ended its stream before it was through. Each step of it takes a turn
+    /// of set-ups: a signature takes as long as hundreds of messages.
     ///
     /// # Errors
     /// As recv(2) and send(2); `InvalidData` for what is wrong with the handshake. The peer was told by then.
-    pub(super) async fn shake_hands(&self, tls: Tls) -> io::Result<bool> {
+    pub(super) async fn shake_hands(&self, ring: &Ring, tls: Tls) -> io::Result<bool> {
         let tls = self.tls.get_or_init(|| Box::new(tls));
         let mut plaintext = Vec::new();
-        let begun = self.unread.replace(Unread::None);
-        tls.decrypt(&self.socket, begun.bytes(), &mut plaintext)?;
-        drop(begun);
+        if !self.unread().is_empty() {
+            self.turn_to_shake_hands(ring).await?;
+            let begun = self.unread.replace(Unread::None);
+            tls.decrypt(&self.socket, begun.bytes(), &mut plaintext)?;
+        }
         let mut expect = Expect::Now;
         loop {
             self.flush().await?;
             if !tls.is_handshaking() {
                 break;
             }
-            let Some(Received { buffer, more }) = self.socket.receive(expect).await? else {
+            let Some(Received { mut buffer, more }) = self.socket.receive(expect).await? else {
                 return Ok(false);
             };
+            buffer.park_when_scarce();
+            self.turn_to_shake_hands(ring).await?;
             tls.decrypt(&self.socket, &buffer, &mut plaintext)?;
             expect = if more { Expect::Now } else { Expect::Later };
         }
@@ -114,6 +119,15 @@ impl Connection {
             self.unread.replace(Unread::Pieces(Box::new(Pieces { bytes: plaintext, taken: 0 })));
         }
         Ok(true)
+    }
+
+    /// Waits for a turn; an error when the peer has left meanwhile.
+    async fn turn_to_shake_hands(&self, ring: &Ring) -> io::Result<()> {
+        ring.set_up_turn().await;
+        if ring.set_ups_wait() && !self.socket.is_connected() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
     }
 
     /// The TLS that is spoken, if any.

@@ -10,8 +10,6 @@ use super::session;
 use super::worker::Worker;
 use crate::uring::{Listener, Shortage, is_out_of_descriptors};
 
-/// Clients accepted in one go, before others of the worker get their turn.
-const ACCEPTS_A_TURN: usize = 64;
 /// How long accepting pauses without a descriptor. They are freed by any worker and even by other processes,
 /// so there is no event to wait for.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -45,14 +43,17 @@ pub(super) async fn run(worker: &Rc<Worker>, index: usize, listener: Listener) {
 enum Accepted {
     /// Nobody waits any more.
     All,
-    /// Others may wait: the seats are taken, or it was a full turn.
+    /// Others may wait, but the seats are taken.
     Some,
     /// Others may wait, but there is no descriptor for them.
     OutOfDescriptors,
 }
 
 async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) -> Accepted {
-    for _ in 0..ACCEPTS_A_TURN {
+    loop {
+        // One for each client: where connecting takes long, the others wait in the backlog, and those that leave by
+        // then cost no connect.
+        worker.ring.set_up_turn().await;
         let Some(seat) = worker.seat() else { return Accepted::Some };
         match listener.accept() {
             Ok((client, address)) => {
@@ -73,5 +74,4 @@ async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) 
             Err(error) => tracing::debug!(%error, "a client was gone before it was accepted"),
         }
     }
-    Accepted::Some
 }

@@ -137,7 +137,7 @@ impl Session {
         header: Option<&proxy_protocol::Header>,
         has_sent: bool,
     ) -> Result<Connection, End> {
-        or(self.connect_in_turn(client, group, header), async {
+        or(self.connect_in_turn(client, group, header, has_sent), async {
             self.client_left(client, has_sent).await;
             self.set_upstream(None);
             Err(End::ClientLeft)
@@ -152,10 +152,16 @@ impl Session {
         client: &Connection,
         group: Group,
         header: Option<&proxy_protocol::Header>,
+        has_sent: bool,
     ) -> Result<Connection, End> {
         let mut end = End::Refused;
         for candidate in self.worker.upstreams.in_turn(group) {
             self.set_upstream(None);
+            self.worker.ring.set_up_turn().await;
+            // In a storm many have left by now; a look at each is cheaper than a connect for nothing.
+            if self.worker.ring.set_ups_wait() && has_left(client, has_sent) {
+                return Err(End::ClientLeft);
+            }
             let upstream = match upstream::connect(&self.worker, candidate).await {
                 Ok(socket) => Connection::new(socket),
                 Err(why) => {
@@ -164,6 +170,7 @@ impl Session {
                 }
             };
             self.set_upstream(Some(candidate.index));
+            let unfinished = Unfinished::new(&upstream);
             if let Some(version) = self.worker.settings.send_proxy
                 && let Err(error) = Box::pin(self.greet(version, header, client, &upstream)).await
             {
@@ -174,8 +181,12 @@ impl Session {
                 Some(config) if !Box::pin(self.secure(config, candidate, &upstream)).await => {
                     end = End::TlsUpstream;
                 }
-                _ => return Ok(upstream),
+                _ => {
+                    unfinished.finish();
+                    return Ok(upstream);
+                }
             }
+            unfinished.finish();
         }
         Err(end)
     }
@@ -231,15 +242,12 @@ impl Session {
     /// Completes when the client is gone while nobody reads from it. One that has sent something and then ended
     /// its stream is not: it may well wait for an answer.
     async fn client_left(&self, client: &Connection, has_sent: bool) {
-        let client = client.socket();
         self.worker.ring.sleep(UNWATCHED_CONNECT).await;
         // An error of poll(2) itself says nothing about the client.
-        let _ = client.peer_closed().await;
-        let silent_end = matches!(client.has_bytes(), Ok(false)) && !has_sent;
-        if silent_end || client.has_bytes().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
-            return;
+        let _ = client.socket().peer_closed().await;
+        if !has_left(client, has_sent) {
+            let _ = client.socket().dead().await;
         }
-        let _ = client.dead().await;
     }
 
     /// Tells the upstream who the client is, before the first byte of the client.
@@ -281,6 +289,36 @@ impl Session {
             tracing::warn!(upstream = name, %address, cause, %error, "no TLS with an upstream");
         }
         secured.is_ok()
+    }
+}
+
+/// Is a client gone that nobody reads from? See [`Session::client_left`].
+fn has_left(client: &Connection, has_sent: bool) -> bool {
+    let client = client.socket();
+    match client.has_bytes() {
+        Ok(true) => !client.is_connected(),
+        Ok(false) => !has_sent || !client.is_connected(),
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// A server's connection that no session has yet. Dropped with this, as when the client leaves, it is reset: closed in
+/// order it would keep its source port (`TIME_WAIT`).
+struct Unfinished<'a>(&'a Connection);
+
+impl<'a> Unfinished<'a> {
+    fn new(upstream: &'a Connection) -> Self {
+        Self(upstream)
+    }
+
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.reset_on_close();
     }
 }
 

@@ -16,6 +16,7 @@ mod proxy_header;
 mod relay;
 mod shortage;
 mod start_up;
+mod storms;
 mod support;
 mod tls;
 mod upstreams;

@@ -69,7 +69,7 @@ pub(in crate::proxy) async fn accept(
         if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
             return Err(Error::Left);
         }
-        shake_hands(client, Tls::server(config).map_err(refused)?).await
+        shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
     };
     let shaken = or(shaken, expired(ring, timeout)).await;
     have_the_last_word(ring, client, shaken).await
@@ -83,13 +83,15 @@ pub(in crate::proxy) async fn connect(
     name: ServerName<'static>,
     timeout: Duration,
 ) -> Result<(), Error> {
+    // A hello has a key in it that is made here.
+    ring.set_up_turn().await;
     let tls = Tls::client(config, name).map_err(refused)?;
-    let shaken = or(shake_hands(upstream, tls), expired(ring, timeout)).await;
+    let shaken = or(shake_hands(ring, upstream, tls), expired(ring, timeout)).await;
     have_the_last_word(ring, upstream, shaken).await
 }
 
-async fn shake_hands(peer: &Connection, tls: Tls) -> Result<(), Error> {
-    match peer.shake_hands(tls).await {
+async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Error> {
+    match peer.shake_hands(ring, tls).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Ended),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refused(error)),

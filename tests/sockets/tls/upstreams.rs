@@ -40,6 +40,18 @@ fn an_upstream_without_a_sound_handshake_is_told_why_not() {
     exchange(&client, &bed.accept_tls().plain);
 }
 
+/// Closed in order, its connection would go on holding a source port.
+#[test]
+fn an_upstream_whose_client_leaves_within_the_handshake_is_reset() {
+    let bed = Bed::new();
+    let proxy = bed.with_back(Launch::to(bed.server.address())).start();
+    let client = Peer::connect(proxy.address());
+    let silent = bed.server.accept();
+    client.finish();
+    silent.expect_reset();
+    proxy.record().expect_end("client-left");
+}
+
 #[test]
 fn an_upstream_whose_handshake_fails_is_passed_over() {
     let bed = Bed::new();
