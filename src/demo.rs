@@ -93,7 +93,7 @@ impl Demo {
         let site = mock.addresses().first().copied().unwrap_or(LOOPBACK);
 
         let settings = Arc::new(proxy_settings(site));
-        let workers = vec![worker_settings(connections); threads];
+        let workers = vec![worker_settings(); threads];
         let Bound { addresses, sockets } =
             bind::bind(&settings.listeners, &settings.tcp, &vec![None; threads])
                 .map_err(control::Error::from)?;
@@ -102,7 +102,10 @@ impl Demo {
             _ => LOOPBACK,
         };
         let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
-        let Workers { supervisor, stops, .. } = start_workers(&settings, workers, sockets, pipes, None)?;
+        // The next ones come while these end.
+        let sessions_max = 2 * connections;
+        let Workers { supervisor, stops, .. } =
+            start_workers(&settings, sessions_max, workers, sockets, pipes, None)?;
         Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
     }
 
@@ -206,11 +209,9 @@ fn proxy_settings(site: SocketAddr) -> Settings {
     }
 }
 
-/// Any worker may get all connections, and the next ones while those end.
-fn worker_settings(connections: usize) -> WorkerSettings {
+fn worker_settings() -> WorkerSettings {
     WorkerSettings {
         cpu: None,
-        sessions_max: 2 * connections,
         buffers: 256,
         buffer_bytes: 16 * 1024,
         pipes: PIPES,

@@ -19,16 +19,6 @@ pub enum Error {
     /// The same address twice.
     #[error("--listen {0} is given twice; give each address once")]
     ListenTwice(String),
-    /// A worker without a connection to serve.
-    #[error(
-        "--workers {workers} is more than --max-connections {sessions_max}; give at most as many workers"
-    )]
-    IdleWorkers {
-        /// As asked for.
-        workers: usize,
-        /// As asked for.
-        sessions_max: usize,
-    },
     /// A file with users that cannot be read.
     #[error("--users {}: {reason}", path.display())]
     UsersFile {
@@ -77,7 +67,6 @@ impl Error {
         match self {
             Self::Resolve { .. }
             | Self::ListenTwice(_)
-            | Self::IdleWorkers { .. }
             | Self::UsersFile { .. }
             | Self::ProtectionWithoutTls
             | Self::ListenPath(_)

@@ -79,7 +79,7 @@ pub struct ProxyArgs {
     /// reuseport]
     #[arg(long, value_name = "BY", default_value = "hash", help_heading = "Workers")]
     steer: Steer,
-    /// Connections served at once, over all workers; more wait in the backlog [default: from the descriptor limit]
+    /// Connections served at once, by all workers together; more wait in the backlog [default: from the descriptor limit]
     /// [nginx: worker_connections]
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
     max_connections: Option<u32>,
@@ -225,7 +225,7 @@ impl ProxyArgs {
             None => (None, None),
             Some((files, terminated, client_tls)) => (Some((files, terminated)), Some(client_tls)),
         };
-        let (workers, descriptors_reserved) = self.workers(host, listeners.len())?;
+        let (sessions_max, workers, descriptors_reserved) = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
         let is_combined = matches!(self.log_format, LogFormat::Combined);
         let mode = self.http.mode()?;
@@ -264,31 +264,30 @@ impl ProxyArgs {
             drain_timeout: self.drain_timeout,
         };
         let descriptors_max = host.descriptors_max;
-        Ok(Plan { settings, workers, access_log, certificates, descriptors_max, descriptors_reserved })
+        Ok(Plan {
+            settings,
+            sessions_max,
+            workers,
+            access_log,
+            certificates,
+            descriptors_max,
+            descriptors_reserved,
+        })
     }
 
-    /// How many workers there are, where each runs, and its share of the connections; and how many descriptors
+    /// How many connections there may be, how many workers there are and where each runs; and how many descriptors
     /// connections cannot have.
-    fn workers(&self, host: &Host, listeners: usize) -> Result<(Vec<WorkerSettings>, u64), Error> {
-        let asked = self.max_connections.map(|number| number as usize);
-        let number = match (self.workers, asked) {
-            (Some(workers), Some(sessions_max)) if workers as usize > sessions_max => {
-                return Err(Error::IdleWorkers { workers: workers as usize, sessions_max });
-            }
-            (Some(workers), _) => workers as usize,
-            (None, Some(sessions_max)) => host.cpus.len().min(sessions_max),
-            (None, None) => host.cpus.len(),
-        };
+    fn workers(&self, host: &Host, listeners: usize) -> Result<(usize, Vec<WorkerSettings>, u64), Error> {
+        let number = self.workers.map_or(host.cpus.len(), |number| number as usize);
         let pipes = if matches!(self.splice, WhenToSplice::Never) { 0 } else { self.pipes as u16 };
         let reserved = descriptors_reserved(number, listeners, pipes);
-        let sessions_max = match asked {
-            Some(sessions_max) => sessions_max,
+        let sessions_max = match self.max_connections {
+            Some(sessions_max) => sessions_max as usize,
             None => sessions_that_fit(host.descriptors_max, reserved, number)?,
         };
         let workers = (0..number)
             .map(|nth| WorkerSettings {
                 cpu: (!self.no_pin).then(|| host.cpus[nth % host.cpus.len()]),
-                sessions_max: sessions_max / number + usize::from(nth < sessions_max % number),
                 buffers: self.buffers as u16,
                 buffer_bytes: self.buffer_size,
                 pipes,
@@ -297,7 +296,7 @@ impl ProxyArgs {
                 spin: self.spin,
             })
             .collect();
-        Ok((workers, reserved))
+        Ok((sessions_max, workers, reserved))
     }
 
     fn access_log(&self) -> Option<AccessLog> {

@@ -42,6 +42,8 @@ pub(crate) use serve::{Workers, start_workers};
 pub struct Plan {
     /// The same for all workers.
     pub settings: Settings,
+    /// Connections that they serve at once.
+    pub sessions_max: usize,
     /// One for each worker; never empty.
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is kept.

@@ -10,12 +10,13 @@ use super::start_up::StartUp;
 use super::supervise::{Command, End, Supervisor};
 use super::tls::{Comparison, Terminated, Termination};
 use super::totals::Totals;
-use super::{DESCRIPTORS_A_SESSION, Error, Plan};
+use super::{AccessLog, DESCRIPTORS_A_SESSION, Error, Plan};
 use super::{log_limit, logins};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
 use crate::proxy::counters::Counters;
 use crate::proxy::settings::{ClientTls, Mode, Settings, WorkerSettings};
+use crate::proxy::shared::Shared;
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, Address, PipeSet};
@@ -29,50 +30,43 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// What this host does not allow, or the first failure of a worker.
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
-    let Plan { settings, workers, access_log, certificates, descriptors_max, descriptors_reserved } = plan;
-    let settings = Arc::new(settings);
+    let Plan {
+        mut settings,
+        sessions_max,
+        workers,
+        access_log,
+        certificates,
+        descriptors_max,
+        descriptors_reserved,
+    } = plan;
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
     let Bound { addresses, sockets } = bind::bind(&settings.listeners, &settings.tcp, &cpus)?;
+    settings.listeners.clone_from(&addresses);
+    let settings = Arc::new(settings);
     let bound = UntilDropped(addresses);
     let addresses = &bound.0;
-    let log = access_log
-        .map(|log| {
-            let names = Names::new(addresses, &settings.upstreams);
-            LogWriter::start(&log, names).map_err(|why| match why {
-                NoLog::Unread => Error::UnreadAccessLog(log.target),
-                NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
-                NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
-            })
-        })
-        .transpose()?;
+    let log = access_log.map(|log| open_log(log, addresses, &settings)).transpose()?;
     let start_up = StartUp {
         listeners: addresses,
         upstreams: &settings.upstreams,
         tls: where_tls_is(&settings),
         workers: &workers,
+        sessions_max,
         features: &features,
         descriptors_max,
         pipes: pipes.iter().map(PipeSet::granted).sum(),
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
-    say_if_descriptors_run_out(&workers, descriptors_max, descriptors_reserved);
-    if settings.send_proxy.is_some() {
-        tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
-    }
-
-    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
-        tracing::warn!(
-            "--upstream-insecure is set: whoever sits between here and the servers can read logins along"
-        );
-    }
+    say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
+    say_what_is_risky(&settings);
     if let Some((_, terminated)) = &certificates {
         say(terminated, &settings);
     }
 
-    let Workers { supervisor, stops, counters } =
-        start_workers(&settings, workers, sockets, pipes, log.as_ref())?;
+    let Workers { supervisor, stops, counters, shared } =
+        start_workers(&settings, sessions_max, workers, sockets, pipes, log.as_ref())?;
     if matches!(settings.mode, Mode::Http(_)) {
         let upstreams = settings.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
         logins::watch(counters.clone(), upstreams).map_err(Error::Resource)?;
@@ -111,7 +105,11 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     if let Some(summary) = logins::summary(&counters) {
         tracing::info!("logins seen: {summary}");
     }
-    let totals = Totals { counters: &counters, has_requests: matches!(settings.mode, Mode::Http(_)) };
+    let totals = Totals {
+        counters: &counters,
+        has_requests: matches!(settings.mode, Mode::Http(_)),
+        times_full: shared.seats.times_full(),
+    };
     let drained_ms = asked.map_or(0, |asked| asked.elapsed().as_millis());
     match end? {
         End::Drained => {
@@ -122,9 +120,27 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     Ok(())
 }
 
+fn open_log(log: AccessLog, listeners: &[Address], settings: &Settings) -> Result<LogWriter, Error> {
+    LogWriter::start(&log, Names::new(listeners, &settings.upstreams)).map_err(|why| match why {
+        NoLog::Unread => Error::UnreadAccessLog(log.target),
+        NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
+        NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
+    })
+}
+
+fn say_what_is_risky(settings: &Settings) {
+    if settings.send_proxy.is_some() {
+        tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
+    }
+    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
+        tracing::warn!(
+            "--upstream-insecure is set: whoever sits between here and the servers can read logins along"
+        );
+    }
+}
+
 /// Accepting pauses when they do, so that this is no error; but it is hardly what was meant.
-fn say_if_descriptors_run_out(workers: &[WorkerSettings], descriptors_max: u64, reserved: u64) {
-    let sessions_max: u64 = workers.iter().map(|worker| worker.sessions_max as u64).sum();
+fn say_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
     let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
     if wanted > descriptors_max {
         let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
@@ -186,13 +202,15 @@ fn compare(terminated: &Terminated, settings: &Settings) {
     }
 }
 
-/// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on. Whoever waits for the
+/// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on, `sessions_max` clients at
+/// once. Whoever waits for the
 /// supervisor drains them by their stops.
 ///
 /// # Errors
 /// No descriptor or thread.
 pub(crate) fn start_workers(
     settings: &Arc<Settings>,
+    sessions_max: usize,
     workers: Vec<WorkerSettings>,
     sockets: Vec<Vec<OwnedFd>>,
     pipes: Vec<PipeSet>,
@@ -201,13 +219,17 @@ pub(crate) fn start_workers(
     let mut supervisor = Supervisor::default();
     let mut stops = Vec::with_capacity(workers.len());
     let mut counters = Vec::with_capacity(workers.len());
-    for ((worker, listeners), pipes) in workers.into_iter().zip(sockets).zip(pipes) {
+    let shared = Shared::new(sessions_max, workers.len(), &settings.upstreams).map_err(Error::Resource)?;
+    let shared = Arc::new(shared);
+    for (number, ((worker, listeners), pipes)) in workers.into_iter().zip(sockets).zip(pipes).enumerate() {
         let stop = Stop::new().map_err(Error::Resource)?;
         stops.push(stop.clone());
         let count = Arc::new(Counters::new(settings.upstreams.len()));
         counters.push(Arc::clone(&count));
         let plan = worker::Plan {
+            number,
             worker,
+            shared: Arc::clone(&shared),
             settings: Arc::clone(settings),
             listeners,
             pipes,
@@ -217,7 +239,7 @@ pub(crate) fn start_workers(
         };
         supervisor.start(move || worker::run(plan)).map_err(Error::Resource)?;
     }
-    Ok(Workers { supervisor, stops, counters })
+    Ok(Workers { supervisor, stops, counters, shared })
 }
 
 /// Workers that serve.
@@ -228,6 +250,8 @@ pub(crate) struct Workers {
     pub(crate) stops: Vec<Stop>,
     /// What each counts.
     counters: Vec<Arc<Counters>>,
+    /// What they share.
+    shared: Arc<Shared>,
 }
 
 /// Addresses that are bound; Unix sockets leave the file system with it.

@@ -16,6 +16,8 @@ pub struct StartUp<'a> {
     pub tls: Option<&'static str>,
     /// One for each worker.
     pub workers: &'a [WorkerSettings],
+    /// Connections that they serve at once.
+    pub sessions_max: usize,
     /// What the kernel has.
     pub features: &'a Features,
     /// The descriptor limit in force.
@@ -28,7 +30,6 @@ pub struct StartUp<'a> {
 
 impl Display for StartUp<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sessions_max: usize = self.workers.iter().map(|worker| worker.sessions_max).sum();
         let pipes_wanted: usize = self.workers.iter().map(|worker| usize::from(worker.pipes)).sum();
         write!(f, "serving listeners={}", List(self.listeners))?;
         write!(f, " upstreams={}", List(&self.upstreams.iter().map(Server).collect::<Vec<_>>()))?;
@@ -40,7 +41,7 @@ impl Display for StartUp<'_> {
             Some(cpus) => write!(f, " cpus={}", List(&cpus))?,
             None => f.write_str(" cpus=any")?,
         }
-        write!(f, " connections_max={sessions_max} descriptors_max={}", self.descriptors_max)?;
+        write!(f, " connections_max={} descriptors_max={}", self.sessions_max, self.descriptors_max)?;
         write!(f, " kernel={} features={}", self.features.release, List(&self.features.optional))?;
         write!(f, " pipes={}/{pipes_wanted}", self.pipes)?;
         if self.pipes > 0 {
@@ -87,7 +88,6 @@ mod tests {
     fn worker(cpu: Option<usize>) -> WorkerSettings {
         WorkerSettings {
             cpu,
-            sessions_max: 4900,
             buffers: 1024,
             buffer_bytes: 16384,
             pipes: 64,
@@ -115,6 +115,7 @@ mod tests {
             ],
             tls: Some("clients,upstreams"),
             workers: &[worker(Some(0)), worker(Some(3))],
+            sessions_max: 9800,
             features: &Features { release: "6.18.0".to_owned(), optional: vec!["no-iowait"] },
             descriptors_max: 20_000,
             pipes: 100,
@@ -139,6 +140,7 @@ mod tests {
             }],
             tls: None,
             workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
+            sessions_max: 4900,
             features: &Features { release: "6.1.0".to_owned(), optional: vec![] },
             descriptors_max: 1024,
             pipes: 0,

@@ -13,6 +13,8 @@ pub(super) struct Totals<'a> {
     pub(super) counters: &'a [Arc<Counters>],
     /// Requests were seen as such.
     pub(super) has_requests: bool,
+    /// How often a client had to wait since all seats were taken.
+    pub(super) times_full: u64,
 }
 
 impl fmt::Display for Totals<'_> {
@@ -30,6 +32,9 @@ impl fmt::Display for Totals<'_> {
         for (end, count) in ends.into_iter().filter(|(_end, count)| *count > 0) {
             write!(f, " {}={count}", end.as_str())?;
         }
+        if self.times_full > 0 {
+            write!(f, " limit_reached={}", self.times_full)?;
+        }
         Ok(())
     }
 }
@@ -41,8 +46,9 @@ mod tests {
     #[test]
     fn they_are_sums_over_all_workers_and_name_what_happened_only() {
         let counters = [Arc::new(Counters::new(1)), Arc::new(Counters::new(1))];
-        let line = |has_requests| Totals { counters: &counters, has_requests }.to_string();
-        assert_eq!(line(false), "connections=0 to_upstream_bytes=0 to_client_bytes=0");
+        let line =
+            |has_requests, times_full| Totals { counters: &counters, has_requests, times_full }.to_string();
+        assert_eq!(line(false, 0), "connections=0 to_upstream_bytes=0 to_client_bytes=0");
         counters[0].sessions(End::Idle).increase();
         for worker in &counters {
             worker.sessions(End::ClientClose).increase();
@@ -51,8 +57,9 @@ mod tests {
             worker.client_bytes().add(1 << 40);
         }
         assert_eq!(
-            line(true),
-            "connections=3 requests=10 to_upstream_bytes=200 to_client_bytes=2199023255552 client-close=2 idle=1"
+            line(true, 4),
+            "connections=3 requests=10 to_upstream_bytes=200 to_client_bytes=2199023255552 client-close=2 idle=1 \
+             limit_reached=4"
         );
     }
 }

@@ -26,11 +26,14 @@ mod listener;
 mod meter;
 pub mod names;
 mod opening;
+pub mod outage;
 pub mod record;
 mod relay;
 pub mod routes;
+pub mod seats;
 mod session;
 pub mod settings;
+pub mod shared;
 #[cfg(test)]
 mod simulation;
 pub mod stop;
@@ -48,6 +51,14 @@ pub enum Error {
     /// A listening socket is not to be had.
     #[error("cannot listen on {address}: {source}{}", bind_hint(.source))]
     Bind {
+        /// Where.
+        address: Address,
+        /// Why.
+        source: io::Error,
+    },
+    /// A listening socket that is of no use any more.
+    #[error("the listener {address} failed: {source}")]
+    Listener {
         /// Where.
         address: Address,
         /// Why.

@@ -179,10 +179,12 @@ impl Session {
             }
             match &self.worker.upstream_tls {
                 Some(config) if !Box::pin(self.secure(config, candidate, &upstream)).await => {
+                    upstream::note_failure(&self.worker, candidate);
                     end = End::TlsUpstream;
                 }
                 _ => {
                     unfinished.finish();
+                    upstream::note_success(&self.worker, candidate);
                     return Ok(upstream);
                 }
             }

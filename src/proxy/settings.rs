@@ -157,8 +157,6 @@ pub struct Tcp {
 pub struct WorkerSettings {
     /// The CPU it is pinned to, if it is.
     pub cpu: Option<usize>,
-    /// Sessions it serves at once; at least one.
-    pub sessions_max: usize,
     /// Receive buffers: their number, a power of two or not, 1 to 32768.
     pub buffers: u16,
     /// Bytes of each.

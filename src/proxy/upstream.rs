@@ -34,6 +34,8 @@ pub(super) struct Candidate<'a> {
     pub(super) index: usize,
     pub(super) name: &'a str,
     pub(super) address: &'a Address,
+    /// Which of the server's addresses that is.
+    nth: usize,
     sock_addr: &'a SockAddr,
 }
 
@@ -57,7 +59,13 @@ impl Upstreams {
         self.0[first].turn.set((turn + 1) % count);
         (turn..count).chain(0..turn).map(move |nth| first + nth).flat_map(|index| {
             let Named { name, addresses, .. } = &self.0[index];
-            addresses.iter().map(move |(address, sock_addr)| Candidate { index, name, address, sock_addr })
+            addresses.iter().enumerate().map(move |(nth, (address, sock_addr))| Candidate {
+                index,
+                name,
+                address,
+                nth,
+                sock_addr,
+            })
         })
     }
 }
@@ -84,9 +92,28 @@ pub(super) async fn connect(worker: &Worker, candidate: Candidate<'_>) -> Result
             Err(error) => {
                 let (end, cause) = (end(&error), cause(&error));
                 tracing::warn!(upstream = name, %address, cause, %error, "cannot connect upstream");
+                if end != End::LocalLimit {
+                    note_failure(worker, candidate);
+                }
                 return Err(end);
             }
         }
+    }
+}
+
+/// A server cannot be used: that it is down is logged once.
+pub(super) fn note_failure(worker: &Worker, candidate: Candidate<'_>) {
+    let Candidate { index, name, address, nth, .. } = candidate;
+    if worker.shared.outages.note_failure(index, nth) {
+        tracing::warn!(upstream = name, %address, "server is down; it is tried again in its turn");
+    }
+}
+
+/// A server can be used: when it could not before, that is logged once.
+pub(super) fn note_success(worker: &Worker, candidate: Candidate<'_>) {
+    let Candidate { index, name, address, nth, .. } = candidate;
+    if let Some(failures) = worker.shared.outages.note_success(index, nth) {
+        tracing::info!(upstream = name, %address, failures, "server is up again");
     }
 }
 

@@ -1,8 +1,8 @@
 //! A worker: one thread, one ring, its own listening sockets, and every session that it accepts.
 //!
-//! Nothing here is shared with another worker but the settings, which nobody writes.
+//! Nothing here is shared with another worker but the settings, which are only read, and the few numbers in `shared.rs`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::counters::Counters;
 use super::drain::{Begun, Drain};
 use super::listener;
 use super::settings::{Settings, WorkerSettings};
+use super::shared::Shared;
 use super::stop::Stop;
 use super::upstream::Upstreams;
 use crate::uring::{Listener, Notify, PipeSet, Ring, RingOptions, SocketOptions};
@@ -26,8 +27,12 @@ const TLS_SESSIONS_MAX: usize = 256;
 
 /// What a worker's thread is started with.
 pub struct Plan {
+    /// Which one it is, from 0.
+    pub number: usize,
     /// What it gets to work with.
     pub worker: WorkerSettings,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
     /// What all workers do.
     pub settings: Arc<Settings>,
     /// Its listening sockets, in the order of `Settings::listeners`.
@@ -45,9 +50,9 @@ pub struct Plan {
 /// Serves until it is told to stop and its sessions have ended, or been ended. Runs on the calling thread.
 ///
 /// # Errors
-/// No ring, or one that fails.
+/// No ring, or one that fails; a listener that fails for good.
 pub fn run(plan: Plan) -> Result<(), Error> {
-    let Plan { worker, settings, listeners, pipes, stop, log, counters } = plan;
+    let Plan { number, worker, shared, settings, listeners, pipes, stop, log, counters } = plan;
     if let Some(cpu) = worker.cpu {
         pin(cpu);
     }
@@ -59,10 +64,12 @@ pub fn run(plan: Plan) -> Result<(), Error> {
     };
     let ring = Ring::open(&options, pipes)?;
     let listeners = listeners.into_iter().map(|socket| Listener::new(&ring, socket)).collect();
-    let worker = Rc::new(Worker::new(ring.clone(), settings, worker.sessions_max, log, counters)?);
+    let worker = Rc::new(Worker::new(ring.clone(), settings, (shared, number), log, counters)?);
     worker.start(listeners);
-    ring.spawn(stop_when_told(worker, stop));
-    ring.run().map_err(Error::Ring)
+    ring.spawn(Rc::clone(&worker).hear_of_seats());
+    ring.spawn(stop_when_told(Rc::clone(&worker), stop));
+    ring.run().map_err(Error::Ring)?;
+    worker.failure.take().map_or(Ok(()), Err)
 }
 
 fn pin(cpu: usize) {
@@ -91,20 +98,24 @@ pub(super) struct Worker {
     pub(super) counters: Arc<Counters>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
-    sessions_max: usize,
+    pub(super) shared: Arc<Shared>,
+    number: usize,
     drain: Drain,
     /// Sessions that have no descriptor for their upstream, and wait for one.
     pub(super) descriptors_wanted: Cell<usize>,
     /// Listeners that still accept.
     accepting: Cell<usize>,
     changed: Notify,
+    /// Why it cannot go on.
+    failure: RefCell<Option<Error>>,
 }
 
 impl Worker {
+    /// `shared` is what it shares with the others, and its number among them.
     pub(super) fn new(
         ring: Ring,
         settings: Arc<Settings>,
-        sessions_max: usize,
+        (shared, number): (Arc<Shared>, usize),
         log: Option<LogSender>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
@@ -122,11 +133,13 @@ impl Worker {
             // Each worker counts from somewhere else, as does each run.
             next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),
-            sessions_max,
+            shared,
+            number,
             drain: Drain::default(),
             descriptors_wanted: Cell::new(0),
             accepting: Cell::new(0),
             changed: Notify::default(),
+            failure: RefCell::default(),
         })
     }
 
@@ -136,7 +149,10 @@ impl Worker {
         for (index, listener) in listeners.into_iter().enumerate() {
             let worker = Rc::clone(self);
             self.ring.spawn(async move {
-                listener::run(&worker, index, listener).await;
+                if let Err(source) = listener::run(&worker, index, listener).await {
+                    let address = worker.settings.listeners[index].clone();
+                    return worker.fail(Error::Listener { address, source });
+                }
                 worker.accepting.set(worker.accepting.get() - 1);
                 worker.changed.notify();
             });
@@ -170,9 +186,32 @@ impl Worker {
         self.changed.until(|| self.accepting.get() == 0 && self.sessions.get() == 0).await;
     }
 
-    /// Waits until one more session may begin.
+    /// Ends everything at once: the worker cannot go on.
+    fn fail(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+        self.ring.end_tasks();
+    }
+
+    /// Waits until one more session may begin. For when a client waits: it is counted that there was no seat for it.
     pub(super) async fn room(&self) {
-        self.changed.until(|| self.sessions.get() < self.sessions_max).await;
+        let seats = &self.shared.seats;
+        if seats.has_room(self.number) {
+            return;
+        }
+        if !self.is_draining() {
+            seats.note_full();
+        }
+        self.changed.until(|| seats.has_room(self.number)).await;
+    }
+
+    /// Passes on that another worker has given a seat back, to those who wait for room.
+    async fn hear_of_seats(self: Rc<Self>) {
+        loop {
+            if let Err(error) = self.shared.seats.bell(self.number).heard(&self.ring).await {
+                return self.fail(Error::Ring(error));
+            }
+            self.changed.notify();
+        }
     }
 
     /// Does a session of this worker wait for a descriptor? Those come before new clients.
@@ -182,11 +221,17 @@ impl Worker {
 
     /// A place for one more session, if there is one.
     pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
-        if self.sessions.get() >= self.sessions_max {
+        if !self.shared.seats.take(self.number) {
             return None;
         }
         self.sessions.set(self.sessions.get() + 1);
         Some(Seat(Rc::clone(self)))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.seats.leave(self.number);
     }
 }
 
@@ -208,11 +253,11 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let sessions = self.0.sessions.get();
-        self.0.sessions.set(sessions - 1);
-        // Otherwise nobody waits for it.
-        if sessions == self.0.sessions_max || self.0.is_draining() {
-            self.0.changed.notify();
+        let Self(worker) = self;
+        worker.sessions.set(worker.sessions.get() - 1);
+        worker.shared.seats.give_back(worker.number);
+        if worker.shared.seats.is_called(worker.number) || worker.is_draining() {
+            worker.changed.notify();
         }
     }
 }

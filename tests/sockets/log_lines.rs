@@ -71,3 +71,38 @@ fn connections_that_fail_are_summed_up_for_each_server() {
         assert!(lines <= lines_max(began), "{lines} lines");
     }
 }
+
+#[test]
+fn a_server_that_goes_down_or_comes_back_is_one_line() {
+    let (held, down) = refusing();
+    let other = Server::v4();
+    let mut proxy =
+        Launch::to(&down).flags(&format!("--upstream {} --workers 2 --no-pin", other.address())).start();
+    let served = |count| {
+        for _ in 0..count {
+            let client = Peer::connect(proxy.address());
+            client.send(b"x");
+            client.finish();
+            other.accept().expect(b"x");
+            client.expect_close();
+        }
+    };
+    served(100);
+    assert_eq!(proxy.wait_to_say_times("server is down", 1).len(), 1);
+    held.listen(100).expect("a bound socket");
+    let back = loop {
+        let _client = Peer::connect(proxy.address());
+        if let Some(line) = proxy.said("server is up again").pop() {
+            break line;
+        }
+    };
+    assert!(back.contains(&format!("upstream=\"{down}\"")) && back.contains(" failures="), "{back}");
+    drop(held);
+    for _ in 0..100 {
+        drop(Peer::connect(proxy.address()));
+    }
+    stop(&mut proxy);
+    for (text, lines) in [("server is down", 2), ("server is up again", 1)] {
+        assert_eq!(proxy.said(text).len(), lines, "{text}");
+    }
+}

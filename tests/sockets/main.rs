@@ -10,6 +10,7 @@ mod extended_protection;
 mod hello;
 mod http;
 mod limits;
+mod listeners;
 mod log_lines;
 mod many;
 mod proxy_header;

@@ -1,6 +1,9 @@
 //! Several workers: each with its own listening sockets, and all of them serve.
 
+use std::time::Instant;
+
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::support::{Launch, Peer, Proxy, Server, exchange, pair};
@@ -46,11 +49,66 @@ fn workers_share_a_unix_listener() {
     let listen = format!("--listen unix:{}", directory.path().join("proxy").display());
     let proxy =
         Launch::to(server.address()).flags(&listen).flags("--workers 2 --no-pin --max-connections 2").start();
-    // One seat each: the second session can only be the other worker's.
     let pairs: Vec<_> = (0..2).map(|_| pair(&proxy, &server)).collect();
     for (client, upstream) in &pairs {
         exchange(client, upstream);
     }
+}
+
+#[test]
+fn any_worker_takes_any_seat() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--workers 4 --no-pin --max-connections 4").start();
+    let held = pair(&proxy, &server);
+    // Whichever worker they come to; the chance that none comes to that of the first one is 1 in 100,000.
+    for _ in 0..40 {
+        drop(pair(&proxy, &server));
+    }
+    exchange(&held.0, &held.1);
+    let mut seated = vec![held];
+    // Often enough for all seats to be one worker's.
+    for _ in 0..20 {
+        while seated.len() < 4 {
+            seated.push(pair(&proxy, &server));
+        }
+        seated.truncate(1);
+    }
+    drop(seated);
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0));
+    assert!(proxy.wait_to_say("stopped").contains("connections=101 "), "all were served");
+}
+
+#[test]
+fn whichever_worker_clients_wait_at_they_are_served_when_one_leaves_and_it_is_logged() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--workers 4 --no-pin --max-connections 2").start();
+    let began = Instant::now();
+    let mut seated: Vec<_> = (0..2).map(|_| pair(&proxy, &server)).collect();
+    let mut waiting: Vec<_> = (0..30).map(|_| Some(Peer::connect(proxy.address()))).collect();
+    for (number, client) in waiting.iter().enumerate() {
+        client.as_ref().expect("it waits").send(&[number as u8]);
+    }
+    proxy.wait_to_say("new clients wait");
+    server.expect_nobody();
+    for _ in 0..30 {
+        drop(seated.remove(0));
+        let upstream = server.accept();
+        let mut number = [0];
+        assert_eq!(upstream.receive(&mut number).expect("a byte of the client"), 1);
+        server.expect_nobody();
+        let client = waiting[usize::from(number[0])].take().expect("each is served once");
+        exchange(&client, &upstream);
+        seated.push((client, upstream));
+    }
+    drop(seated);
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0));
+    let last = proxy.wait_to_say("stopped");
+    assert!(last.contains(" connections=32 ") && last.contains(" limit_reached="), "{last}");
+    // At most once a second, and not for each of them.
+    let said = proxy.said("new clients wait");
+    assert!(said.len() <= 2 + began.elapsed().as_secs() as usize, "{said:#?}");
 }
 
 /// Packets on loopback are received on the CPU that sends them.
@@ -66,22 +124,19 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
     let cpus: Vec<_> = (0..CpuSet::count()).filter(|cpu| own.is_set(*cpu).unwrap_or(false)).collect();
     let [here, there, ..] = cpus[..] else { panic!("this test takes two CPUs, and here is one") };
     let server = Server::v4();
-    let proxy = Launch::to(server.address()).flags("--workers 2 --steer cpu --max-connections 4").start();
-    // Two seats each: who comes third from one CPU waits, while there are seats on the other.
-    run_on(here);
-    let first = pair(&proxy, &server);
-    let second = pair(&proxy, &server);
-    let third = Peer::connect(proxy.address());
-    third.send(b"third");
-    run_on(there);
-    let fourth = pair(&proxy, &server);
-    exchange(&fourth.0, &fourth.1);
-    server.expect_nobody();
-    let fifth = pair(&proxy, &server);
-    drop(first);
-    let upstream = server.accept();
-    upstream.expect(b"third");
-    exchange(&third, &upstream);
-    exchange(&second.0, &second.1);
-    exchange(&fifth.0, &fifth.1);
+    let proxy = Launch::to(server.address()).flags("--workers 2 --steer cpu").start();
+    // What each worker has slept before and after it served ten clients that came from one CPU.
+    let served_from = |cpu| {
+        run_on(cpu);
+        let before = sleeps(&proxy);
+        for _ in 0..10 {
+            drop(pair(&proxy, &server));
+        }
+        proxy.wait_until_idle();
+        std::iter::zip(before, sleeps(&proxy)).map(|(before, after)| after - before).collect::<Vec<_>>()
+    };
+    for (cpu, (serves, sleeps_on)) in [(here, (0, 1)), (there, (1, 0))] {
+        let slept = served_from(cpu);
+        assert!(slept[serves] > 0 && slept[sleeps_on] == 0, "from CPU {cpu}: {slept:?}");
+    }
 }

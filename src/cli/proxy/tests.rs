@@ -115,29 +115,24 @@ fn the_access_log_goes_to_standard_output_on_a_dash() {
 }
 
 #[test]
-fn connections_are_split_so_that_no_worker_is_without_one() {
-    let shares =
-        |flags: &[&str]| plan(flags).workers.iter().map(|worker| worker.sessions_max).collect::<Vec<_>>();
-    assert_eq!(shares(&["--max-connections=10"]), [4, 3, 3]);
-    assert_eq!(shares(&["--max-connections=2"]), [1, 1]);
-    assert_eq!(shares(&["--workers=2", "--max-connections=2"]), [1, 1]);
-    let error =
-        plan_on(&host(), &["--workers=3", "--max-connections=2"]).expect_err("a worker without a session");
-    assert_eq!(
-        error.to_string(),
-        "--workers 3 is more than --max-connections 2; give at most as many workers"
-    );
+fn the_limit_on_connections_does_not_change_the_number_of_workers() {
+    let planned = |flags: &[&str]| {
+        let plan = plan(flags);
+        (plan.sessions_max, plan.workers.len())
+    };
+    assert_eq!(planned(&["--max-connections=10"]), (10, 3));
+    assert_eq!(planned(&["--max-connections=2"]), (2, 3));
+    assert_eq!(planned(&["--workers=8", "--max-connections=1"]), (1, 8));
 }
 
 #[test]
 fn without_a_number_the_descriptors_say_how_many_connections_fit() {
-    let sessions =
-        |flags: &[&str]| -> usize { plan(flags).workers.iter().map(|worker| worker.sessions_max).sum() };
+    let sessions = |flags: &[&str]| plan(flags).sessions_max;
     // 20,000 less 32, less 1 listener + 8 + 2 * 64 for each of 3 workers, halved.
     assert_eq!(sessions(&[]), (20_000 - 32 - 3 * (1 + 8 + 128)) / 2);
     assert_eq!(sessions(&["--splice=never", "--workers=1"]), (20_000 - 32 - (1 + 8)) / 2);
     let huge = Host { cpus: vec![0], descriptors_max: u64::MAX };
-    assert_eq!(plan_on(&huge, &[]).expect("a plan").workers[0].sessions_max, 1_000_000);
+    assert_eq!(plan_on(&huge, &[]).expect("a plan").sessions_max, 1_000_000);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::access_log::{self, Entry};
 use super::counters::Counters;
 use super::record::Record;
 use super::settings::Settings;
+use super::shared::Shared;
 use super::worker::Worker;
 use crate::uring::sim::{self, Arrival, Dice, Faults, Outstanding, Servers, SharedWorld, Supplies, World};
 use crate::uring::{Address, Ring};
@@ -79,10 +80,11 @@ impl Stage {
             sim::listen(&ring, &world, address.to_sock_addr().expect("an IP address is one of the kernel's"))
         };
         let listeners = self.settings.listeners.iter().map(listen).collect();
+        let shared = Shared::new(self.sessions_max, 1, &self.settings.upstreams);
         let worker = Worker::new(
             ring.clone(),
             Arc::clone(&self.settings),
-            self.sessions_max,
+            (Arc::new(shared.expect("a descriptor for a bell")), 0),
             Some(log),
             Arc::new(Counters::new(self.settings.upstreams.len())),
         );

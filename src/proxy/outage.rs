@@ -1,0 +1,51 @@
+//! Which servers are down, as all workers have found it: so that one that goes down, or comes back, is one line.
+//!
+//! It decides nothing: every session tries every server in its turn.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::settings::Upstream;
+
+/// For each address of each server the attempts that have failed since the last one that did not.
+#[derive(Debug)]
+pub struct Outages(Box<[Box<[AtomicU64]>]>);
+
+impl Outages {
+    /// All of them are up.
+    pub fn new(upstreams: &[Upstream]) -> Self {
+        let all_up = |upstream: &Upstream| upstream.addresses.iter().map(|_| AtomicU64::new(0)).collect();
+        Self(upstreams.iter().map(all_up).collect())
+    }
+
+    /// An attempt to connect failed. True when it is the first.
+    pub(super) fn note_failure(&self, upstream: usize, address: usize) -> bool {
+        self.0[upstream][address].fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// An attempt to connect did not fail. Gives how many have before, if it is the first one after those.
+    pub(super) fn note_success(&self, upstream: usize, address: usize) -> Option<u64> {
+        let failures = &self.0[upstream][address];
+        // Mostly there are none: then nothing is written, which other workers would have to read again.
+        let is_down = failures.load(Ordering::Relaxed) > 0;
+        is_down.then(|| failures.swap(0, Ordering::Relaxed)).filter(|failures| *failures > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uring::Address;
+
+    #[test]
+    fn each_address_goes_down_and_comes_back_once() {
+        let address = |port: u16| Address::Ip(([192, 0, 2, 1], port).into());
+        let upstream = |addresses| Upstream { name: "iis1:80".to_owned(), addresses, tls_name: None };
+        let outages = Outages::new(&[upstream(vec![address(1)]), upstream(vec![address(2), address(3)])]);
+        assert_eq!(outages.note_success(1, 1), None);
+        assert!(outages.note_failure(1, 1) && !outages.note_failure(1, 1));
+        assert_eq!(outages.note_success(1, 0), None, "another address");
+        assert_eq!(outages.note_success(1, 1), Some(2));
+        assert_eq!(outages.note_success(1, 1), None);
+        assert!(outages.note_failure(1, 1), "down once more");
+    }
+}

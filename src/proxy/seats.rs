@@ -1,0 +1,249 @@
+//! The seats of all workers: how many sessions the process serves at once, and who takes a seat that becomes free.
+//!
+//! Any worker may take any seat. A worker whose client finds none stands in line at a desk of its own; a seat that is given
+//! back calls the next desk in turn, and while a desk stands in line no other worker takes a seat past it. So no worker's
+//! clients starve. All of it is atomic numbers on the way of accepting and closing; no lock, and nothing on the data path.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::uring::Bell;
+
+/// How often it is logged that there is no seat.
+const FULL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Seats {
+    max: usize,
+    taken: AtomicUsize,
+    desks: Box<[Desk]>,
+    /// Desks that stand in line.
+    waiting: AtomicUsize,
+    /// Where the search for the next desk begins.
+    turn: AtomicUsize,
+    full: Full,
+}
+
+/// Where a worker waits for a seat.
+#[derive(Debug)]
+struct Desk {
+    waits: AtomicBool,
+    /// It may take a seat, others in line or not.
+    called: AtomicBool,
+    bell: Bell,
+}
+
+/// How often there was no seat for a client.
+#[derive(Debug)]
+struct Full {
+    since: Instant,
+    count: AtomicU64,
+    logged: AtomicU64,
+    /// When it may be logged again, in milliseconds after `since`.
+    next: AtomicU64,
+}
+
+impl Seats {
+    /// So many seats, for so many workers.
+    ///
+    /// # Errors
+    /// As eventfd(2).
+    pub fn new(max: usize, workers: usize) -> io::Result<Self> {
+        let desk =
+            || Ok(Desk { waits: AtomicBool::new(false), called: AtomicBool::new(false), bell: Bell::new()? });
+        Ok(Self {
+            max,
+            taken: AtomicUsize::new(0),
+            desks: (0..workers).map(|_| desk()).collect::<io::Result<_>>()?,
+            waiting: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
+            full: Full {
+                since: Instant::now(),
+                count: AtomicU64::new(0),
+                logged: AtomicU64::new(0),
+                next: AtomicU64::new(0),
+            },
+        })
+    }
+
+    /// How often a client had to wait for a seat.
+    pub fn times_full(&self) -> u64 {
+        self.full.count.load(Ordering::Relaxed)
+    }
+
+    /// Rings when a worker is called.
+    pub(super) fn bell(&self, worker: usize) -> &Bell {
+        &self.desks[worker].bell
+    }
+
+    /// Takes a seat for a worker, if there is one that is not another worker's turn.
+    pub(super) fn take(&self, worker: usize) -> bool {
+        let is_called = self.desks[worker].called.swap(false, Ordering::SeqCst);
+        let more = |taken| (taken < self.max).then_some(taken + 1);
+        (is_called || self.waiting.load(Ordering::SeqCst) == 0)
+            && self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Gives a seat of a worker back.
+    pub(super) fn give_back(&self, worker: usize) {
+        self.taken.fetch_sub(1, Ordering::SeqCst);
+        self.call_next(worker);
+    }
+
+    /// Is it worth a try to take a seat? When it is not, the worker stands in line from now on.
+    pub(super) fn has_room(&self, worker: usize) -> bool {
+        let desk = &self.desks[worker];
+        if self.is_called(worker) || (self.waiting.load(Ordering::SeqCst) == 0 && self.is_free()) {
+            return true;
+        }
+        if !desk.waits.swap(true, Ordering::SeqCst) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+        // A seat that was given back before it stood in line has called nobody.
+        if self.is_free() {
+            self.call_next(worker);
+        }
+        self.is_called(worker)
+    }
+
+    /// Has a worker been called that has not tried to take a seat since?
+    pub(super) fn is_called(&self, worker: usize) -> bool {
+        self.desks[worker].called.load(Ordering::SeqCst)
+    }
+
+    /// A worker wants no seat any more.
+    pub(super) fn leave(&self, worker: usize) {
+        let desk = &self.desks[worker];
+        if desk.waits.swap(false, Ordering::SeqCst) {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        if desk.called.swap(false, Ordering::SeqCst) {
+            self.call_next(worker);
+        }
+    }
+
+    /// A client finds no seat: counts it, and logs it if that was not done in the last second.
+    pub(super) fn note_full(&self) {
+        let count = self.full.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.full.since.elapsed().as_millis() as u64;
+        let next = self.full.next.load(Ordering::Relaxed);
+        let then = now + FULL_INTERVAL.as_millis() as u64;
+        if now >= next
+            && self.full.next.compare_exchange(next, then, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let logged = self.full.logged.swap(count, Ordering::Relaxed);
+            tracing::warn!(
+                connections_max = self.max,
+                count = count.saturating_sub(logged),
+                "as many connections as --max-connections allows; new clients wait until one ends"
+            );
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.taken.load(Ordering::SeqCst) < self.max
+    }
+
+    /// Calls the next desk in line. `by` looks at its own desk by itself.
+    fn call_next(&self, by: usize) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.desks.len();
+        for worker in (first..self.desks.len()).chain(0..first) {
+            let desk = &self.desks[worker];
+            if desk.waits.swap(false, Ordering::SeqCst) {
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+                desk.called.store(true, Ordering::SeqCst);
+                if worker != by {
+                    desk.bell.ring();
+                }
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    fn seats(max: usize, workers: usize) -> Seats {
+        Seats::new(max, workers).expect("a descriptor for each worker")
+    }
+
+    #[test]
+    fn one_worker_may_take_all_of_them() {
+        let seats = seats(3, 4);
+        assert!((0..3).all(|_| seats.has_room(2) && seats.take(2)));
+        assert!((0..4).all(|worker| !seats.take(worker)));
+    }
+
+    #[test]
+    fn who_stands_in_line_is_called_in_turn_and_nobody_takes_a_seat_before() {
+        let seats = seats(1, 3);
+        assert!(seats.take(0));
+        assert!(!seats.has_room(1) && !seats.has_room(2));
+        seats.give_back(0);
+        assert!(!seats.take(0), "others were there first");
+        let called: Vec<_> = (0..3).filter(|worker| seats.is_called(*worker)).collect();
+        let [first] = called[..] else { panic!("one seat calls one worker, not {called:?}") };
+        assert!(seats.take(first) && !seats.has_room(0));
+        let second = 3 - first;
+        let mut served = Vec::new();
+        let mut holder = first;
+        for _ in 0..2 {
+            seats.give_back(holder);
+            holder = if seats.is_called(second) { second } else { 0 };
+            assert!(seats.take(holder));
+            served.push(holder);
+        }
+        served.sort_unstable();
+        assert_eq!(served, [0, second], "each is served once");
+    }
+
+    #[test]
+    fn one_that_is_called_and_wants_none_any_more_calls_the_next() {
+        let seats = seats(1, 3);
+        assert!(seats.take(0) && !seats.has_room(1) && !seats.has_room(2));
+        seats.give_back(0);
+        let first = if seats.is_called(1) { 1 } else { 2 };
+        seats.leave(first);
+        assert!(seats.is_called(3 - first) && seats.take(3 - first));
+    }
+
+    #[test]
+    fn no_seat_is_lost_or_given_twice_among_threads() {
+        const WORKERS: usize = 4;
+        const SEATS: usize = 2;
+        const ROUNDS: usize = 20_000;
+        let seats = Arc::new(seats(SEATS, WORKERS));
+        let seated = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let (seats, seated) = (Arc::clone(&seats), Arc::clone(&seated));
+                thread::spawn(move || {
+                    for _ in 0..ROUNDS {
+                        while !(seats.has_room(worker) && seats.take(worker)) {
+                            thread::yield_now();
+                        }
+                        assert!(seated.fetch_add(1, Ordering::SeqCst) < SEATS);
+                        seated.fetch_sub(1, Ordering::SeqCst);
+                        seats.give_back(worker);
+                    }
+                    seats.leave(worker);
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("every worker got its seats");
+        }
+        assert_eq!(seats.taken.load(Ordering::SeqCst), 0);
+        assert_eq!(seats.waiting.load(Ordering::SeqCst), 0);
+    }
+}
