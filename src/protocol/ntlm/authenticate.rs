@@ -5,13 +5,13 @@ use super::wire::{Builder, Reader};
 use super::{FileTime, Flags, MessageError, Version};
 
 const TYPE: u32 = 3;
-const LM_RESPONSE: usize = 12;
-const NT_RESPONSE: usize = 20;
-const DOMAIN: usize = 28;
-const USER: usize = 36;
-const WORKSTATION: usize = 44;
+pub(super) const LM_RESPONSE: usize = 12;
+pub(super) const NT_RESPONSE: usize = 20;
+pub(super) const DOMAIN: usize = 28;
+pub(super) const USER: usize = 36;
+pub(super) const WORKSTATION: usize = 44;
 const SESSION_KEY: usize = 52;
-const FLAGS: usize = 60;
+pub(super) const FLAGS: usize = 60;
 const VERSION: usize = 64;
 /// Where the MIC stands, if there is one: 16 bytes.
 pub(super) const MIC: usize = 72;

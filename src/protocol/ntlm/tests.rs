@@ -2,6 +2,7 @@
 
 mod damage;
 mod logins;
+mod names;
 mod vectors;
 
 use super::*;

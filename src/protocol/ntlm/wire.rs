@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
+    /// Over bytes that are read by offset whatever they begin with.
+    pub(super) fn unchecked(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
     pub(super) fn len(self) -> usize {
         self.bytes.len()
     }

@@ -24,6 +24,11 @@ impl Carried {
         Self::of_message(token).or_else(|| Self::of_message(message_beginning(token).ok()??))
     }
 
+    /// The message in a whole token, by its lengths; of a token that is damaged behind it, or cut within it, what there is.
+    pub fn message(token: &[u8]) -> Option<&[u8]> {
+        message_beginning(token).ok()?
+    }
+
     fn of_message(message: &[u8]) -> Option<Self> {
         match MessageType::in_beginning(message) {
             Some(message_type) => Some(Self::Ntlm(message_type)),
