@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::protocol::login::{Leg, Mechanism, Symptom};
-use crate::proxy::counters::{Counters, Histogram};
+use crate::proxy::counters::{Counter, Counters, Histogram};
 
 /// How often the counters are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -98,7 +98,18 @@ pub(super) fn summary(counters: &[Arc<Counters>]) -> Option<String> {
         // Writing to a String does not fail.
         let _ = write!(line, "{}={count} ", mechanism.as_str());
     }
+    let of_all = |counter: fn(&Counters) -> &Counter| {
+        counters.iter().map(|counters| counter(counters).get()).sum::<u64>()
+    };
     let mut any = false;
+    for (name, count) in [
+        ("refused", of_all(Counters::refused_logins)),
+        ("identity_changes", of_all(Counters::identity_changes)),
+        ("unnamed_requests", of_all(Counters::unnamed_requests)),
+    ] {
+        any |= count > 0;
+        let _ = write!(line, "{name}={count} ");
+    }
     for leg in Leg::ALL {
         let histograms = counters.iter().map(|counters| counters.leg(leg));
         let percentile = |share| Histogram::percentile(&histograms, share);

@@ -18,6 +18,9 @@ pub struct Counters {
     client_bytes: Counter,
     requests: Counter,
     logins: [Counter; Mechanism::ALL.len()],
+    refused_logins: Counter,
+    unnamed_requests: Counter,
+    identity_changes: Counter,
     legs: [Histogram; Leg::ALL.len()],
     /// By upstream.
     symptoms: Vec<[Counter; Symptom::ALL.len()]>,
@@ -33,6 +36,9 @@ impl Counters {
             client_bytes: Counter::default(),
             requests: Counter::default(),
             logins: Default::default(),
+            refused_logins: Counter::default(),
+            unnamed_requests: Counter::default(),
+            identity_changes: Counter::default(),
             legs: Default::default(),
             symptoms,
         }
@@ -61,6 +67,21 @@ impl Counters {
     /// Logins that were accepted.
     pub fn logins(&self, mechanism: Mechanism) -> &Counter {
         &self.logins[mechanism as usize]
+    }
+
+    /// Logins that were answered 401.
+    pub fn refused_logins(&self) -> &Counter {
+        &self.refused_logins
+    }
+
+    /// Requests with credentials that name no user who can be read: Kerberos tickets, mostly.
+    pub fn unnamed_requests(&self) -> &Counter {
+        &self.unnamed_requests
+    }
+
+    /// How often a client connection was about to become, or has become, another user's.
+    pub fn identity_changes(&self) -> &Counter {
+        &self.identity_changes
     }
 
     /// How long a leg took.

@@ -44,7 +44,8 @@ pub(super) struct HttpArgs {
     /// Take a field out of every reply; repeat it for more [default: none] [nginx: proxy_hide_header]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_reply_header: Vec<String>,
-    /// A second user logs in on a client connection: say so, or answer 421 and close as well [default: log] [nginx: -]
+    /// A second user comes on a client connection: say so, or refuse the request with 403 before the server sees it, and
+    /// close [default: log] [nginx: -]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     on_identity_change: Option<OnIdentityChange>,
     /// Name the logged in user in the access log [default: off] [nginx: $remote_user]

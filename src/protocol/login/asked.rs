@@ -3,30 +3,25 @@
 use std::time::Instant;
 
 use super::Mechanism;
+use super::name;
 use super::token::{self, Beginning, Scheme};
-use crate::protocol::ntlm::{self, Authenticate, MessageType};
-use crate::protocol::spnego::{Carried, NegTokenInit, NegTokenResp};
+use crate::protocol::ntlm::MessageType;
+use crate::protocol::spnego::Carried;
 
-/// A Type 3 with its names and AV pairs takes some 500 to 1,500 bytes. Of one over 64 KiB the user is not read.
-const TYPE3_DIGITS_MAX: usize = 64 * 1024 / 3 * 4;
-
-/// Nor is a name that no account has: Active Directory stops at 1,024 characters, for a user principal name, and allows
-/// no control characters.
-const IDENTITY_BYTES_MAX: usize = 1024;
-
-/// A request, as far as the login goes. It is kept with the exchange until the reply comes, so that requests sent ahead
-/// of their replies are no different.
+/// A request, as far as the login goes. It is kept with the exchange until the reply comes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
     pub(super) at: Instant,
     pub(super) presented: Presented,
+    /// Whom it names; see `name.rs`.
+    pub(super) name: Option<Box<str>>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Presented {
     Nothing,
     Type1(Mechanism),
-    Type3(Mechanism, Option<Box<str>>),
+    Type3(Mechanism),
     Kerberos,
     Basic,
     Other,
@@ -36,54 +31,58 @@ impl Asked {
     /// A request with these `Authorization` values whose head came at `now`. There should be one at most; of several the
     /// first counts that belongs to Windows Authentication.
     pub fn new<'a>(authorization: impl IntoIterator<Item = &'a [u8]>, now: Instant) -> Self {
-        let mut presented = Presented::Nothing;
+        let mut first = None;
         for value in authorization {
-            match Presented::by(value) {
-                Some(windows) => return Self { at: now, presented: windows },
-                None if presented == Presented::Nothing => presented = Presented::by_another_scheme(value),
-                None => {}
+            let (scheme, token) = token::split_scheme(value);
+            if let Some(scheme) = Scheme::of_name(scheme) {
+                let (presented, name) = windows(scheme, token);
+                return Self { at: now, presented, name };
             }
+            first = first.or(Some((scheme, token)));
         }
-        Self { at: now, presented }
+        let (presented, name) = match first {
+            None => (Presented::Nothing, None),
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Basic") => {
+                (Presented::Basic, name::of_basic(token))
+            }
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Digest") => {
+                (Presented::Other, name::of_digest(token))
+            }
+            Some(_) => (Presented::Other, None),
+        };
+        Self { at: now, presented, name }
+    }
+
+    /// Whether it brings credentials that name nobody, or nobody that can be read: a Kerberos ticket is encrypted, a bearer's
+    /// token is its server's.
+    pub fn is_unnamed(&self) -> bool {
+        self.name.is_none() && !matches!(self.presented, Presented::Nothing | Presented::Type1(_))
     }
 }
 
-impl Presented {
-    fn by(value: &[u8]) -> Option<Self> {
-        let (scheme, token) = token::split_scheme(value);
-        let scheme = Scheme::of_name(scheme)?;
-        Some(match Beginning::of(token).carried(scheme) {
-            Some(Carried::Ntlm(MessageType::Negotiate)) => Self::Type1(scheme.of_ntlm()),
-            Some(Carried::Ntlm(MessageType::Authenticate)) => Self::Type3(scheme.of_ntlm(), identity(token)),
-            Some(Carried::Kerberos) => Self::Kerberos,
-            Some(Carried::Ntlm(MessageType::Challenge)) | None => Self::Other,
-        })
-    }
-
-    fn by_another_scheme(value: &[u8]) -> Self {
-        let (scheme, _) = token::split_scheme(value);
-        if scheme.eq_ignore_ascii_case(b"Basic") { Self::Basic } else { Self::Other }
+fn windows(scheme: Scheme, token: &[u8]) -> (Presented, Option<Box<str>>) {
+    match Beginning::of(token).carried(scheme) {
+        Some(Carried::Ntlm(MessageType::Authenticate)) => {
+            (Presented::Type3(scheme.of_ntlm()), name::in_token(&token::decode(token)))
+        }
+        Some(carried) => (presented(scheme, carried), None),
+        // The message may come late in a token, or in a form that is not known here.
+        None => {
+            let token = token::decode(token);
+            let presented = match Carried::in_beginning(&token) {
+                Some(carried) if scheme == Scheme::Negotiate => presented(scheme, carried),
+                _ => Presented::Other,
+            };
+            (presented, name::in_token(&token))
+        }
     }
 }
 
-/// Whom a Type 3 names, as `DOMAIN\user`, or as it is without a domain. `None` for the anonymous user.
-fn identity(token: &[u8]) -> Option<Box<str>> {
-    if token.len() > TYPE3_DIGITS_MAX {
-        return None;
+fn presented(scheme: Scheme, carried: Carried) -> Presented {
+    match carried {
+        Carried::Ntlm(MessageType::Negotiate) => Presented::Type1(scheme.of_ntlm()),
+        Carried::Ntlm(MessageType::Authenticate) => Presented::Type3(scheme.of_ntlm()),
+        Carried::Ntlm(MessageType::Challenge) => Presented::Other,
+        Carried::Kerberos => Presented::Kerberos,
     }
-    let token = token::decode(token)?;
-    let message = if ntlm::is_message(&token) {
-        &token[..]
-    } else {
-        let later = NegTokenResp::parse(&token).ok().and_then(|token| token.response_token);
-        later.or_else(|| NegTokenInit::parse(&token).ok()?.mech_token)?
-    };
-    let Authenticate { domain, user, .. } = Authenticate::parse(message).ok()?;
-    let identity = match (&*domain, &*user) {
-        (_, "") => return None,
-        ("", user) => user.to_owned(),
-        (domain, user) => format!("{domain}\\{user}"),
-    };
-    let is_name = identity.len() <= IDENTITY_BYTES_MAX && !identity.contains(char::is_control);
-    is_name.then(|| identity.into())
 }

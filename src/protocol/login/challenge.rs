@@ -1,8 +1,47 @@
 //! What a 401 brings: its `WWW-Authenticate`.
 
+use super::Mechanism;
 use super::token::{self, Beginning, Scheme};
 use crate::protocol::ntlm::MessageType;
 use crate::protocol::spnego::{Carried, NegState, NegTokenResp};
+
+/// What a 401 offers under each scheme.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Challenges {
+    ntlm: Challenge,
+    negotiate: Challenge,
+}
+
+impl Challenges {
+    /// Of these header values: each is a list, and there may be several of them.
+    pub(super) fn of<'a>(www_authenticate: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut challenges = Self::default();
+        for item in www_authenticate.into_iter().flat_map(items) {
+            let (scheme, token) = token::split_scheme(item);
+            let Some(scheme) = Scheme::of_name(scheme) else { continue };
+            let place = match scheme {
+                Scheme::Ntlm => &mut challenges.ntlm,
+                Scheme::Negotiate => &mut challenges.negotiate,
+            };
+            *place = Challenge::of(scheme, token).max(*place);
+        }
+        challenges
+    }
+
+    /// The most telling of all.
+    pub(super) fn best(self) -> Challenge {
+        self.ntlm.max(self.negotiate)
+    }
+
+    /// What is said to a client that logs in like this: a token under the other scheme begins that one anew.
+    pub(super) fn to(self, mechanism: Mechanism) -> Challenge {
+        let (own, other) = match mechanism {
+            Mechanism::Ntlm => (self.ntlm, self.negotiate),
+            Mechanism::NegotiateNtlm | Mechanism::Kerberos => (self.negotiate, self.ntlm),
+        };
+        own.max(other.min(Challenge::Schemes))
+    }
+}
 
 /// The most telling of what a 401 offers; in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -19,14 +58,7 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// Of these header values: each is a list, and there may be several of them.
-    pub(super) fn of<'a>(www_authenticate: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        www_authenticate.into_iter().flat_map(items).map(Self::of_item).max().unwrap_or_default()
-    }
-
-    fn of_item(item: &[u8]) -> Self {
-        let (scheme, token) = token::split_scheme(item);
-        let Some(scheme) = Scheme::of_name(scheme) else { return Self::None };
+    fn of(scheme: Scheme, token: &[u8]) -> Self {
         let beginning = Beginning::of(token);
         match beginning.carried(scheme) {
             Some(Carried::Ntlm(MessageType::Challenge)) => Self::Type2,

@@ -3,25 +3,47 @@
 use std::time::{Duration, Instant};
 
 use super::asked::{Asked, Presented};
-use super::challenge::Challenge;
+use super::challenge::{Challenge, Challenges};
+use super::name;
 use super::{Leg, Mechanism, Step, Symptom};
 
 /// How far the logins of one connection are. It begins with the connection.
 #[derive(Debug, Default)]
 pub struct Follower {
-    /// A Type 2 was the last reply.
-    is_type3_due: bool,
+    /// The last reply was a Type 2 to a login of this mechanism.
+    type3_due: Option<Mechanism>,
+    /// A Type 2 has gone by, and no Type 3 since.
+    is_type2_open: bool,
     /// A message of a login was the last reply, and the next one is the client's.
     is_within_login: bool,
     login: Option<Login>,
+    /// Who was named last and not refused.
+    identity: Option<Box<str>>,
+    login_of_identity: Covers,
+}
+
+/// Which requests run under an NTLM login of the identity that was named last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Covers {
+    #[default]
+    None,
+    /// The one that was answered last, and no more.
+    Last,
+    /// That, and the next one if it brings nothing.
+    Next,
+}
+
+impl Covers {
+    /// The last request was covered. `kept`: whether the server has not said that it forgets the login.
+    fn last(kept: bool) -> Self {
+        if kept { Self::Next } else { Self::Last }
+    }
 }
 
 /// The last login that was accepted.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Login {
     mechanism: Mechanism,
-    /// The last one that was named: a Kerberos login names nobody.
-    identity: Option<Box<str>>,
     /// Whether it holds, as far as is known: nobody has asked for another one since.
     holds: bool,
 }
@@ -65,12 +87,13 @@ pub struct Exchange {
 
 /// Two identities on one connection, as the clients sent them: `DOMAIN\user`.
 ///
-/// Upper and lower case count as the same. One account under two names, `CORP\alice` and `alice@corp.example`, does not.
+/// They are compared as text, upper and lower case aside. One account under two names, `CORP\alice` and
+/// `alice@corp.example`, is two.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdentityChange {
-    /// Who was logged in.
+    /// Whose the connection is.
     pub from: Box<str>,
-    /// Who is now.
+    /// Who comes next.
     pub to: Box<str>,
 }
 
@@ -93,6 +116,7 @@ impl Exchange {
 }
 
 /// What a reply says to who tries to log in.
+#[derive(Clone, Copy)]
 enum Verdict {
     Accepted,
     Refused,
@@ -105,10 +129,22 @@ impl Verdict {
         match status {
             401 if challenge >= Challenge::Token => Self::GoOn,
             401 => Self::Refused,
-            400 | 503 => Self::Unknown,
+            // From HTTP.sys, or from a gateway: no site has looked at it.
+            400 | 408 | 411 | 413 | 414 | 417 | 431 | 501..=505 => Self::Unknown,
             _ => Self::Accepted,
         }
     }
+}
+
+/// What a Type 3 comes behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    /// The Type 2 that it answers.
+    Type2,
+    /// A Type 2 with another request in between, or under another scheme.
+    Type2Before,
+    /// No Type 2 that a Type 3 has not followed already.
+    Nothing,
 }
 
 impl Follower {
@@ -117,14 +153,40 @@ impl Follower {
         Self::default()
     }
 
-    /// Who is logged in, as the client named it: the last one who was accepted. `None` for Kerberos, which names nobody.
+    /// Whose the connection is: the user named last in credentials of NTLM, Basic or Digest that were not refused. `None` for
+    /// Kerberos, which names no one, and for a Type 3 that no Type 2 came before.
+    ///
+    /// This is for telling a second user, and as good as what clients say of themselves. Who is logged in for certain is
+    /// [`ran_as`](Self::ran_as).
     pub fn identity(&self) -> Option<&str> {
-        self.login.as_ref()?.identity.as_deref()
+        self.identity.as_deref()
+    }
+
+    /// Under whose NTLM login the request ran that was answered last: that it made itself, or that the connection has.
+    pub fn ran_as(&self) -> Option<&str> {
+        self.identity().filter(|_| self.login_of_identity != Covers::None)
+    }
+
+    /// Under whose NTLM login this request runs as long as it has no reply: its own has no verdict.
+    pub fn runs_as(&self, asked: &Asked) -> Option<&str> {
+        let is_covered = self.login_of_identity == Covers::Next && asked.presented == Presented::Nothing;
+        self.identity().filter(|_| is_covered)
     }
 
     /// How the last login that was accepted was made.
     pub fn mechanism(&self) -> Option<Mechanism> {
-        self.login.as_ref().map(|login| login.mechanism)
+        self.login.map(|login| login.mechanism)
+    }
+
+    /// Looks at a request before the server does: whether it names another user than the one that the connection belongs to.
+    /// It is not to be sent on then, which ends a login that had begun, and is neither the client's fault nor the server's.
+    pub fn refuse_second_user(&mut self, asked: &Asked) -> Option<IdentityChange> {
+        let (from, to) = (self.identity.as_ref()?, asked.name.as_ref()?);
+        if name::same(from, to) {
+            return None;
+        }
+        self.type3_due = None;
+        Some(IdentityChange { from: from.clone(), to: to.clone() })
     }
 
     /// Whether the client has to answer a message of its login, on this connection: its end would be the login's.
@@ -139,45 +201,53 @@ impl Follower {
         reply: Reply<'_, impl IntoIterator<Item = &'a [u8]>>,
         now: Instant,
     ) -> Exchange {
-        let was_type3_due = std::mem::take(&mut self.is_type3_due);
-        self.is_within_login = false;
-        let took = now.saturating_duration_since(asked.at);
+        let Asked { at, presented, name } = asked;
         let Reply { status, www_authenticate, persistent_auth, closes } = reply;
-        if status != 401 && asked.presented == Presented::Nothing {
+        let type3_due = self.type3_due.take();
+        self.is_within_login = false;
+        let covered = std::mem::take(&mut self.login_of_identity);
+        let kept = !persistent_auth.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"false"));
+        if status != 401 && presented == Presented::Nothing {
+            if covered == Covers::Next {
+                self.login_of_identity = Covers::last(kept);
+            }
             return Exchange::new(Step::None);
         }
-        let challenge = if status == 401 { Challenge::of(www_authenticate) } else { Challenge::None };
-        self.is_within_login = challenge >= Challenge::Token && !closes;
-        match asked.presented {
-            Presented::Nothing => self.challenged(challenge, took),
-            Presented::Type1(mechanism) => self.type1(mechanism, challenge, closes, took),
-            Presented::Type3(mechanism, identity) => {
-                let kept =
-                    !persistent_auth.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"false"));
-                let exchange = match Verdict::of(status, challenge) {
-                    Verdict::Accepted => self.accepted(mechanism, identity, kept),
-                    Verdict::Refused | Verdict::GoOn => self.refused(mechanism),
-                    Verdict::Unknown => return Exchange::new(Step::Other).by(mechanism),
+        let challenges = if status == 401 { Challenges::of(www_authenticate) } else { Challenges::default() };
+        self.is_within_login = challenges.best() >= Challenge::Token && !closes;
+        let was_type2_open = self.is_type2_open && !matches!(presented, Presented::Type1(_));
+        self.is_type2_open = challenges.best() == Challenge::Type2
+            || was_type2_open && !matches!(presented, Presented::Type3(_));
+        let took = now.saturating_duration_since(at);
+        match presented {
+            Presented::Nothing => self.challenged(challenges.best(), took),
+            Presented::Type1(mechanism) => self.type1(mechanism, challenges.to(mechanism), closes, took),
+            Presented::Type3(mechanism) => {
+                let follows = match type3_due {
+                    Some(due) if due == mechanism => Follows::Type2,
+                    _ if was_type2_open => Follows::Type2Before,
+                    _ => Follows::Nothing,
                 };
-                let exchange = exchange.took(Leg::Type3ToFinal, took);
-                if was_type3_due { exchange } else { exchange.symptom(Symptom::Type3WithoutType2) }
+                self.type3(
+                    mechanism,
+                    name,
+                    follows,
+                    Verdict::of(status, challenges.to(mechanism)),
+                    kept,
+                    took,
+                )
             }
-            Presented::Kerberos => match Verdict::of(status, challenge) {
-                Verdict::Accepted => {
-                    self.accepted(Mechanism::Kerberos, None, true).took(Leg::KerberosToFinal, took)
-                }
-                Verdict::Refused => self.refused(Mechanism::Kerberos).took(Leg::KerberosToFinal, took),
-                Verdict::GoOn => Exchange::new(Step::KerberosContinue).by(Mechanism::Kerberos),
-                Verdict::Unknown => Exchange::new(Step::Other).by(Mechanism::Kerberos),
-            },
-            Presented::Basic => Exchange::new(Step::Basic),
-            Presented::Other => Exchange::new(Step::Other),
+            Presented::Kerberos => {
+                self.kerberos(Verdict::of(status, challenges.to(Mechanism::Kerberos)), took)
+            }
+            Presented::Basic => self.by_another_scheme(Step::Basic, name, status),
+            Presented::Other => self.by_another_scheme(Step::Other, name, status),
         }
     }
 
     /// The connection ended, and `by` was the first to do so. Requests without a reply have got none.
     pub fn ended(self, by: Side) -> Option<Symptom> {
-        self.is_type3_due.then_some(match by {
+        self.type3_due.map(|_| match by {
             Side::Client => Symptom::ClosedByClient,
             Side::Upstream => Symptom::ClosedByUpstream,
         })
@@ -203,35 +273,90 @@ impl Follower {
             return Exchange::new(Step::Type1Unanswered).by(mechanism).symptom(Symptom::Type1WithoutType2);
         }
         // The end of the connection is known already, and is not to be told twice.
-        self.is_type3_due = !closes;
+        self.type3_due = (!closes).then_some(mechanism);
         Exchange::new(Step::Type1)
             .by(mechanism)
             .took(Leg::Type1ToType2, took)
             .symptom(closes.then_some(Symptom::ClosedByUpstream))
     }
 
-    fn accepted(&mut self, mechanism: Mechanism, identity: Option<Box<str>>, kept: bool) -> Exchange {
-        let before = self.login.take();
-        let repeated = before.as_ref().is_some_and(|login| login.holds && is_ntlm(login.mechanism));
-        let identity_before = before.and_then(|login| login.identity);
-        let identity_change = match (&identity_before, &identity) {
-            (Some(from), Some(to)) if !same_name(from, to) => {
-                Some(IdentityChange { from: from.clone(), to: to.clone() })
+    fn type3(
+        &mut self,
+        mechanism: Mechanism,
+        name: Option<Box<str>>,
+        follows: Follows,
+        verdict: Verdict,
+        kept: bool,
+        took: Duration,
+    ) -> Exchange {
+        match (verdict, follows) {
+            (Verdict::Accepted, Follows::Type2) => {
+                self.accepted(mechanism, name, kept).took(Leg::Type3ToFinal, took)
             }
-            _ => None,
-        };
-        self.login = Some(Login { mechanism, identity: identity.or(identity_before), holds: kept });
-        if !is_ntlm(mechanism) {
-            // A ticket with every request is Kerberos as IIS has it by default (authPersistNonNTLM), and costs no
-            // round trip.
-            return Exchange { identity_change, ..Exchange::new(Step::KerberosOk).by(mechanism) };
+            (Verdict::Accepted, Follows::Type2Before | Follows::Nothing) => {
+                // A server that gave a challenge may have taken this for the answer. It is no login for certain, but a second
+                // user has to be told from it.
+                let identity_change = if follows == Follows::Nothing { None } else { self.belongs_to(name) };
+                let exchange = Exchange::new(Step::Type3WithoutType2).by(mechanism);
+                Exchange { identity_change, ..exchange.symptom(Symptom::Type3WithoutType2) }
+            }
+            (Verdict::Refused | Verdict::GoOn, _) => {
+                let exchange = self.refused(mechanism).took(Leg::Type3ToFinal, took);
+                let is_due = follows == Follows::Type2;
+                if is_due { exchange } else { exchange.symptom(Symptom::Type3WithoutType2) }
+            }
+            (Verdict::Unknown, _) => {
+                if self.identity.is_none() && follows != Follows::Nothing {
+                    self.belongs_to(name);
+                }
+                Exchange::new(Step::Other).by(mechanism)
+            }
         }
+    }
+
+    fn kerberos(&mut self, verdict: Verdict, took: Duration) -> Exchange {
+        match verdict {
+            Verdict::Accepted => {
+                self.login = Some(Login { mechanism: Mechanism::Kerberos, holds: true });
+                // A ticket with every request is Kerberos as IIS has it by default (authPersistNonNTLM), and costs no
+                // round trip.
+                Exchange::new(Step::KerberosOk).by(Mechanism::Kerberos).took(Leg::KerberosToFinal, took)
+            }
+            Verdict::Refused => self.refused(Mechanism::Kerberos).took(Leg::KerberosToFinal, took),
+            Verdict::GoOn => Exchange::new(Step::KerberosContinue).by(Mechanism::Kerberos),
+            Verdict::Unknown => Exchange::new(Step::Other).by(Mechanism::Kerberos),
+        }
+    }
+
+    fn by_another_scheme(&mut self, step: Step, name: Option<Box<str>>, status: u16) -> Exchange {
+        let is_accepted = matches!(Verdict::of(status, Challenge::None), Verdict::Accepted);
+        let identity_change = if is_accepted { self.belongs_to(name) } else { None };
+        Exchange { identity_change, ..Exchange::new(step) }
+    }
+
+    /// An NTLM login is through.
+    fn accepted(&mut self, mechanism: Mechanism, name: Option<Box<str>>, kept: bool) -> Exchange {
+        let before = self.login.replace(Login { mechanism, holds: kept });
+        let repeated = before.is_some_and(|login| login.holds && is_ntlm(login.mechanism));
+        if name.as_deref().is_some_and(name::is_of_account) {
+            self.login_of_identity = Covers::last(kept);
+        }
+        let identity_change = self.belongs_to(name);
         let symptom = match (kept, repeated) {
             (false, _) => Some(Symptom::LoginNotKept),
             (true, true) => Some(Symptom::LoginRepeated),
             (true, false) => None,
         };
         Exchange { identity_change, ..Exchange::new(Step::Type3Ok).by(mechanism).symptom(symptom) }
+    }
+
+    /// From now on the connection is that of this user; nothing changes for one that was not named.
+    fn belongs_to(&mut self, name: Option<Box<str>>) -> Option<IdentityChange> {
+        let to = name.filter(|name| name::is_of_account(name))?;
+        match self.identity.replace(to.clone()) {
+            Some(from) if !name::same(&from, &to) => Some(IdentityChange { from, to }),
+            _ => None,
+        }
     }
 
     fn refused(&mut self, mechanism: Mechanism) -> Exchange {
@@ -253,8 +378,4 @@ impl Follower {
 
 fn is_ntlm(mechanism: Mechanism) -> bool {
     matches!(mechanism, Mechanism::Ntlm | Mechanism::NegotiateNtlm)
-}
-
-fn same_name(one: &str, other: &str) -> bool {
-    one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
 }

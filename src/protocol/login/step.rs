@@ -15,6 +15,9 @@ pub enum Step {
     Type3Ok,
     /// A Type 3 was answered 401.
     Type3Refused,
+    /// A Type 3 that answers no Type 2 of this connection was not refused: at a page that needs no login, mostly. It has
+    /// logged nobody in.
+    Type3WithoutType2,
     /// A Kerberos ticket was accepted.
     KerberosOk,
     /// A Kerberos ticket was answered 401.
@@ -37,6 +40,7 @@ impl Step {
             Self::Type1Unanswered => "type1-unanswered",
             Self::Type3Ok => "type3-ok",
             Self::Type3Refused => "type3-refused",
+            Self::Type3WithoutType2 => "type3-without-type2",
             Self::KerberosOk => "kerberos-ok",
             Self::KerberosRefused => "kerberos-refused",
             Self::KerberosContinue => "kerberos-continue",

@@ -2,6 +2,7 @@
 
 mod damage;
 mod logins;
+mod names;
 mod symptoms;
 
 use std::time::{Duration, Instant};
@@ -88,7 +89,7 @@ struct Play {
 }
 
 /// A reply, with what is usual left out.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Sent<'s> {
     status: u16,
     challenges: &'s [&'s str],

@@ -12,7 +12,7 @@ use crate::protocol::spnego::Carried;
 const BEGINNING_BYTES: usize = 192;
 const BEGINNING_DIGITS: usize = BEGINNING_BYTES / 3 * 4;
 
-/// As lenient as a server might be: padding may be missing.
+/// As lenient as a server might be: padding may be missing, and the last digit may have bits of nothing.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, PAD_INDIFFERENT.with_decode_allow_trailing_bits(true));
 
@@ -61,9 +61,13 @@ pub(super) struct Beginning {
 impl Beginning {
     /// Of a token in base64; empty if it is not that.
     pub(super) fn of(token: &[u8]) -> Self {
-        let mut bytes = [0; BEGINNING_BYTES];
-        let digits = &token[..token.len().min(BEGINNING_DIGITS)];
-        let length = BASE64.decode_slice(digits, &mut bytes).unwrap_or(0);
+        let (mut bytes, mut beginning) = ([0; BEGINNING_BYTES], [0; BEGINNING_DIGITS]);
+        let mut count = 0;
+        for (place, digit) in beginning.iter_mut().zip(digits(token)) {
+            *place = digit;
+            count += 1;
+        }
+        let length = BASE64.decode_slice(whole_bytes(&beginning[..count]), &mut bytes).unwrap_or(0);
         Self { bytes, length }
     }
 
@@ -80,7 +84,20 @@ impl Beginning {
     }
 }
 
-/// A whole token.
-pub(super) fn decode(token: &[u8]) -> Option<Vec<u8>> {
-    BASE64.decode(token).ok()
+/// A whole token, up to what is no base64.
+pub(super) fn decode(token: &[u8]) -> Vec<u8> {
+    let digits: Vec<u8> = digits(token).collect();
+    BASE64.decode(whole_bytes(&digits)).unwrap_or_default()
+}
+
+/// The digits of a token as a lenient server takes them: blanks are stepped over, and anything else is the end, padding
+/// and what follows it too.
+fn digits(token: &[u8]) -> impl Iterator<Item = u8> {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    token.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take_while(is_digit)
+}
+
+/// A last digit alone has six bits of a byte.
+fn whole_bytes(digits: &[u8]) -> &[u8] {
+    if digits.len() % 4 == 1 { &digits[..digits.len() - 1] } else { digits }
 }

@@ -140,12 +140,28 @@ impl<'a> Exchanges<'a> {
                 return Ok(Finish::Drained);
             }
             request = match self.requests.next(self.drained()).await.map_err(|error| (Side::Client, error))? {
-                Next::Request(next) => next,
+                Next::Request(next) => match self.admit(next) {
+                    Ok(next) => next,
+                    Err(refusal) => return Ok(Finish::Refused(refusal)),
+                },
                 Next::End => return Ok(Finish::ClientClosed),
                 Next::Stop => return Ok(Finish::Drained),
                 Next::Refused(refusal) => return Ok(Finish::Refused(refusal)),
             };
         }
+    }
+
+    /// A request that may go on, as far as its user is concerned. One that may not is the present one all the same, whose
+    /// log line is its own.
+    fn admit(&self, request: Box<Request>) -> Result<Box<Request>, Refusal> {
+        let admitted =
+            request.exchange.asked.as_ref().map_or(Ok(()), |asked| self.replies.watch.admit(asked));
+        if let Err(refusal) = admitted {
+            self.log.begin();
+            self.current.replace(Some(request.exchange));
+            return Err(refusal);
+        }
+        Ok(request)
     }
 
     /// Completes when the worker drains, between two requests which are not those of one login.

@@ -12,7 +12,6 @@ use crate::proxy::session::Session;
 /// Counts the requests of a session, and writes their lines.
 pub(super) struct Log<'a> {
     session: &'a Session,
-    names_users: bool,
     count: Cell<u64>,
     /// What had gone each way when the present request began.
     before: Cell<Bytes>,
@@ -25,8 +24,8 @@ struct Bytes {
 }
 
 impl<'a> Log<'a> {
-    pub(super) fn new(session: &'a Session, names_users: bool) -> Self {
-        Self { session, names_users, count: Cell::new(0), before: Cell::default() }
+    pub(super) fn new(session: &'a Session) -> Self {
+        Self { session, count: Cell::new(0), before: Cell::default() }
     }
 
     /// How many requests there were, with the present one.
@@ -49,11 +48,14 @@ impl<'a> Log<'a> {
     pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>) {
         self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };
-        let Exchange { began, words, reply, .. } = exchange;
+        let Exchange { began, words, reply, asked, .. } = exchange;
         let (before, after) = (self.before.get(), self.bytes());
         let seen = reply.as_ref().map(|reply| reply.seen.clone());
-        let Seen { step, mechanism, .. } =
-            seen.unwrap_or(Seen { step: Step::None, mechanism: None, identity_changed: false });
+        let Seen { step, mechanism, user } = seen.unwrap_or_else(|| Seen {
+            step: Step::None,
+            mechanism: None,
+            user: asked.and_then(|asked| watch.user_of_unanswered(&asked)),
+        });
         let total_time = self.session.worker().ring.now().duration_since(began);
         log.send_request(RequestRecord {
             started: SystemTime::now() - total_time,
@@ -70,7 +72,7 @@ impl<'a> Log<'a> {
             upstream_time: reply.map(|reply| reply.came.duration_since(began)),
             step,
             mechanism,
-            user: if self.names_users { watch.user() } else { None },
+            user,
         });
     }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `request.rs`, `reply.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends; `refusal.rs` is what we say
-//! ourselves; `watch.rs` looks at logins, which nothing depends on.
+//! ourselves; `watch.rs` looks at logins, which nothing depends on but `--on-identity-change`.
 
 mod body;
 mod exchange;
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     let ring = &worker.ring;
     let facts = ClientFacts::new(http, session.client_address(), &session.origin_address(), client.has_tls());
     let requests = Requests { worker, client, http, facts };
-    let log = Log::new(session, http.log_user);
+    let log = Log::new(session);
     let stop = async {
         worker.draining().await;
         ring.sleep(FIRST_REQUEST_GRACE).await;
@@ -95,7 +95,7 @@ pub(super) async fn serve(
         }
     };
     let relay = session.relay(client, &upstream);
-    let watch = Watch::new(session);
+    let watch = Watch::new(session, http);
     let replies = Replies { session, http, watch: &watch, has_dropped: Cell::new(false) };
     let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
     let finish = exchanges.run(first).await;

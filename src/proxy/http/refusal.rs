@@ -5,6 +5,7 @@ use httparse::Error as Syntax;
 use crate::protocol::http1::body::BodyError;
 use crate::protocol::http1::forward::TargetError;
 use crate::protocol::http1::request::RequestError;
+use crate::protocol::login::IdentityChange;
 use crate::proxy::record::End;
 
 /// Why a request is answered by us.
@@ -30,8 +31,10 @@ pub(super) enum Refusal {
     Reply(String),
     #[error("the upstream closed the connection without a reply")]
     NoReply,
-    #[error("another user has logged in on this client connection (--on-identity-change close)")]
-    IdentityChange,
+    #[error(
+        "it names {:?} on the client connection of {:?} (--on-identity-change close); the server has not seen it", .0.to, .0.from
+    )]
+    IdentityChange(Box<IdentityChange>),
 }
 
 impl Refusal {
@@ -54,8 +57,9 @@ impl Refusal {
             Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
             Self::Target(TargetError::Connect) => (405, "Method Not Allowed"),
             Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
-            // For clients that may send it again over a connection of its own.
-            Self::IdentityChange => (421, "Misdirected Request"),
+            // Not 421, which asks for the same request again (RFC 9110 section 15.5.20): a proxy that shares connections between
+            // users would send it over the next one that is somebody's already.
+            Self::IdentityChange(_) => (403, "Forbidden"),
             Self::HeadTimeout(_) => (408, "Request Timeout"),
             Self::Unreachable | Self::UpstreamTls | Self::Reply(_) | Self::NoReply => (502, "Bad Gateway"),
             Self::LocalLimit => (503, "Service Unavailable"),
@@ -72,7 +76,7 @@ impl Refusal {
             Self::ConnectTimeout => End::ConnectTimeout,
             Self::LocalLimit => End::LocalLimit,
             Self::Reply(_) | Self::NoReply => End::BadReply,
-            Self::IdentityChange => End::IdentityChange,
+            Self::IdentityChange(_) => End::IdentityChange,
         }
     }
 

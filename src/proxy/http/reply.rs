@@ -94,9 +94,6 @@ impl Replies<'_> {
         let asked = if is_interim { None } else { exchange.asked.take() };
         let seen =
             asked.map(|asked| self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
-        if seen.as_ref().is_some_and(|seen| seen.identity_changed) && self.http.close_on_identity_change {
-            return Err(Refusal::IdentityChange);
-        }
         if seen.is_some() && matches!(then, Then::Next) && self.is_time_to_end() {
             then = Then::End;
         }

@@ -1,30 +1,49 @@
-//! The logins of one connection as they go by: for the log, for the counters, and for saying what is wrong.
+//! The logins of one connection as they go by: for the log, for the counters, for saying what is wrong, and for refusing a
+//! second user before the server sees the request.
 
 use std::cell::RefCell;
 use std::time::Instant;
 
+use super::refusal::Refusal;
 use crate::protocol::http1::response::ResponseHead;
-use crate::protocol::login::{Asked, Follower, Mechanism, Reply, Side, Step};
+use crate::protocol::login::{Asked, Exchange, Follower, Mechanism, Reply, Side, Step};
 use crate::proxy::session::Session;
+use crate::proxy::settings::Http;
 
 /// What an exchange was to the login.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) step: Step,
     pub(super) mechanism: Option<Mechanism>,
-    /// The connection has become somebody else's.
-    pub(super) identity_changed: bool,
+    /// Under whose login it ran, for the log, if that names users.
+    pub(super) user: Option<Box<str>>,
 }
 
 /// See the module's head.
 pub(super) struct Watch<'a> {
     session: &'a Session,
+    http: &'a Http,
     follower: RefCell<Follower>,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(session: &'a Session) -> Self {
-        Self { session, follower: RefCell::new(Follower::new()) }
+    pub(super) fn new(session: &'a Session, http: &'a Http) -> Self {
+        Self { session, http, follower: RefCell::new(Follower::new()) }
+    }
+
+    /// Whether a request may be sent to the server: not one that names another user than the connection's, where that is
+    /// not wanted (`--on-identity-change close`).
+    pub(super) fn admit(&self, asked: &Asked) -> Result<(), Refusal> {
+        if !self.http.close_on_identity_change {
+            return Ok(());
+        }
+        match self.follower.borrow_mut().refuse_second_user(asked) {
+            None => Ok(()),
+            Some(change) => {
+                self.session.worker().counters.identity_changes().increase();
+                Err(Refusal::IdentityChange(Box::new(change)))
+            }
+        }
     }
 
     /// A request got this reply, whose head came at `now`.
@@ -41,18 +60,10 @@ impl<'a> Watch<'a> {
             persistent_auth: head.values("persistent-auth").next(),
             closes,
         };
-        let exchange = self.follower.borrow_mut().answered(asked, reply, now);
-        let counters = &self.session.worker().counters;
-        if let Some((leg, took)) = exchange.leg {
-            counters.leg(leg).record(took);
-        }
-        if let (Step::Type3Ok | Step::KerberosOk, Some(mechanism)) = (exchange.step, exchange.mechanism) {
-            counters.logins(mechanism).increase();
-        }
-        if let Some(symptom) = exchange.symptom {
-            self.session.count_symptom(symptom);
-        }
-        let identity_changed = exchange.identity_change.is_some();
+        let is_unnamed = asked.is_unnamed();
+        let mut follower = self.follower.borrow_mut();
+        let exchange = follower.answered(asked, reply, now);
+        self.count(&exchange, is_unnamed);
         if let Some(change) = exchange.identity_change {
             tracing::warn!(
                 client = %self.session.client_address(),
@@ -62,17 +73,39 @@ impl<'a> Watch<'a> {
                 "two users on one client connection: somebody before this proxy shares connections between users"
             );
         }
-        Seen { step: exchange.step, mechanism: exchange.mechanism, identity_changed }
+        let user = follower.ran_as().filter(|_| self.http.log_user).map(Box::from);
+        Seen { step: exchange.step, mechanism: exchange.mechanism, user }
+    }
+
+    fn count(&self, exchange: &Exchange, is_unnamed: bool) {
+        let counters = &self.session.worker().counters;
+        if let Some((leg, took)) = exchange.leg {
+            counters.leg(leg).record(took);
+        }
+        match (exchange.step, exchange.mechanism) {
+            (Step::Type3Ok | Step::KerberosOk, Some(mechanism)) => counters.logins(mechanism).increase(),
+            (Step::Type3Refused | Step::KerberosRefused, _) => counters.refused_logins().increase(),
+            _ => {}
+        }
+        if let Some(symptom) = exchange.symptom {
+            self.session.count_symptom(symptom);
+        }
+        if is_unnamed {
+            counters.unnamed_requests().increase();
+        }
+        if exchange.identity_change.is_some() {
+            counters.identity_changes().increase();
+        }
+    }
+
+    /// Under whose login a request ran that has got no reply, for the log, if that names users.
+    pub(super) fn user_of_unanswered(&self, asked: &Asked) -> Option<Box<str>> {
+        self.follower.borrow().runs_as(asked).filter(|_| self.http.log_user).map(Box::from)
     }
 
     /// The next message of a login is the client's: on another connection the login would begin anew.
     pub(super) fn is_within_login(&self) -> bool {
         self.follower.borrow().is_within_login()
-    }
-
-    /// Who is logged in, as far as it was seen.
-    pub(super) fn user(&self) -> Option<Box<str>> {
-        self.follower.borrow().identity().map(Box::from)
     }
 
     /// The connection has ended, by this side first.

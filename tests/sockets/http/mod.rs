@@ -5,6 +5,7 @@ mod chunks;
 mod connections;
 mod draining;
 mod heads;
+mod identity;
 mod logins;
 mod refusals;
 mod replies;

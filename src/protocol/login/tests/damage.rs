@@ -96,7 +96,10 @@ proptest! {
         let mut follower = Follower::new();
         for (asked, status, offered) in exchanges {
             let before = follower.identity().map(str::to_owned);
+            let ran_before = follower.ran_as().is_some();
             let seen = follow(&mut follower, asked.as_deref(), status, offered.as_deref());
+            let may_name = seen.step == Step::Type3Ok || seen.step == Step::None && ran_before;
+            prop_assert!(may_name || follower.ran_as().is_none(), "{:?} names a user", seen.step);
             let is_verdict = matches!(
                 seen.step,
                 Step::Type3Ok | Step::Type3Refused | Step::KerberosOk | Step::KerberosRefused

@@ -145,3 +145,67 @@ fn two_identities_on_one_connection() {
     assert_eq!(play.exchange(&kerberos(100), ok()).identity_change, None);
     assert_eq!(play.login("CORP", "alice", ok()).identity_change, changed("CORP\\bob", "CORP\\alice"));
 }
+
+#[test]
+fn a_type_3_without_a_type_2_is_no_login() {
+    let [type1, type2, type3] = ntlm("CORP", "alice");
+    let by = Some(Mechanism::Ntlm);
+    let no_login =
+        Exchange { symptom: Some(Symptom::Type3WithoutType2), ..exchange(Step::Type3WithoutType2, by, None) };
+    for status in [101, 200, 302, 403, 404, 500] {
+        let mut play = Play::new();
+        assert_eq!(play.exchange(&type3, Sent { status, ..ok() }), no_login);
+        play.exchange("", ok());
+        assert_eq!((play.follower.identity(), play.follower.ran_as()), (None, None));
+        assert_eq!(play.follower.mechanism(), None);
+        // The first one that answers the Type 2 is a login, the second one is none, and spoils the first.
+        play.exchange(&type1, unauthorized(&[&type2]));
+        assert_eq!(play.exchange(&type3, ok()).step, Step::Type3Ok);
+        assert_eq!(play.follower.ran_as(), Some("CORP\\alice"));
+        assert_eq!(play.exchange(&type3, Sent { status, ..ok() }), no_login);
+        assert_eq!(play.follower.ran_as(), None);
+    }
+}
+
+#[test]
+fn a_type_2_under_another_scheme_is_no_answer() {
+    let [type1, type2, _] = ntlm("CORP", "alice");
+    let other = type2.replace("NTLM", "Negotiate");
+    let mut play = Play::new();
+    assert_eq!(play.exchange(&type1, unauthorized(&[&other])).step, Step::Type1Unanswered);
+    assert!(play.follower.is_within_login(), "the client may go on with it all the same");
+    assert_eq!(play.exchange(&type1, unauthorized(&["Negotiate", &type2])).step, Step::Type1);
+    assert_eq!(play.exchange(&type1, unauthorized(&[&other, &type2])).step, Step::Type1);
+}
+
+#[test]
+fn a_request_that_brings_nothing_runs_under_the_login_until_something_else_happens() {
+    let nothing = Asked::new([], Instant::now());
+    let not_kept = Sent { persistent_auth: Some("false"), ..ok() };
+    for (authorization, sent) in [
+        ("Basic eA==", ok()),
+        ("Basic eA==", Sent { status: 400, ..ok() }),
+        (&*kerberos(100), ok()),
+        ("Bearer x", ok()),
+        ("", unauthorized(OFFER)),
+        ("", unauthorized(&["Bearer"])),
+        (&ntlm("CORP", "alice")[0], ok()),
+        ("", not_kept),
+    ] {
+        let mut play = Play::new();
+        play.login("CORP", "alice", ok());
+        for _ in 0..3 {
+            assert_eq!(play.follower.runs_as(&nothing), Some("CORP\\alice"));
+            assert_eq!(play.exchange("", ok()).step, Step::None);
+            assert_eq!(play.follower.ran_as(), Some("CORP\\alice"));
+        }
+        play.exchange(authorization, sent);
+        let own = (sent.persistent_auth == Some("false")).then_some("CORP\\alice");
+        assert_eq!(play.follower.ran_as(), own, "{authorization} {sent:?}");
+        assert_eq!(play.follower.runs_as(&nothing), None);
+        play.exchange("", ok());
+        assert_eq!(play.follower.ran_as(), None);
+        // Whose the connection is, is another question.
+        assert!(play.follower.identity().is_some());
+    }
+}
