@@ -55,10 +55,9 @@ fn test_name() -> String {
 
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     let value = env::var(name).ok()?;
-    match value.parse() {
-        Ok(value) => Some(value),
-        Err(_) => panic!("{name}={value} is not what simulation/seeds.rs describes"),
-    }
+    let parsed = value.parse().ok();
+    assert!(parsed.is_some(), "{name}={value} is not what simulation/seeds.rs describes");
+    parsed
 }
 
 /// `N`, the seeds below it, or `BEGIN..END`.

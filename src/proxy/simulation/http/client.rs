@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::rc::Rc;
 
-use super::line::Part;
+use super::line::{Part, Parting};
+use super::login::ClientLogin;
 use super::message::{Body, End, Framing, Head};
 use crate::proxy::simulation::peer::Acquaintance;
 use crate::uring::sim::Dice;
@@ -12,14 +14,43 @@ use crate::uring::sim::Dice;
 /// What a client does.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
-    pub(super) requests: u64,
+    /// Things it asks for; a login takes more requests.
+    pub(super) wishes: u64,
     pub(super) body_bytes_max: u64,
-    /// It does not wait for a reply before it asks again.
-    pub(super) pipelines: bool,
-    /// It says with the last request that it is the last.
-    pub(super) says_close: bool,
-    /// It ends its stream behind the last request, and not behind the last reply.
-    pub(super) ends_early: bool,
+    pub(super) hearing: Hearing,
+    pub(super) farewell: Farewell,
+    pub(super) is_http10: bool,
+    /// How it logs in, where it has to.
+    pub(super) scheme: Option<&'static str>,
+    /// In a thousand: it asks for what needs a login.
+    pub(super) secret: u32,
+    /// In a thousand: it begins to log in where nothing demands it.
+    pub(super) logs_in: u32,
+    /// Each of its logins is as another user.
+    pub(super) changes_user: bool,
+    /// The last thing it asks for is a tunnel, for so many bytes.
+    pub(super) tunnel_bytes: Option<u64>,
+}
+
+/// When a client hears replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearing {
+    Always,
+    /// And it does not wait for one before it asks again.
+    Ahead,
+    /// Not before its request is sent, to the last byte.
+    Late,
+}
+
+/// How a client ends its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// Its stream ends behind the last reply.
+    None,
+    /// The last request says that it is the last.
+    Said,
+    /// Its stream ends behind the last request.
+    Early,
 }
 
 /// What a client saw.
@@ -27,12 +58,52 @@ pub(super) struct Script {
 pub(super) struct ClientNotes {
     /// Replies that came to their end, in order: their statuses. One of the proxy's own may be the last.
     pub(super) statuses: Vec<u16>,
+    /// It got all that it wished for.
+    pub(super) is_content: bool,
     /// It was told that there will be no more.
     pub(super) was_told_last: bool,
-    /// The stream ended within a message.
-    pub(super) was_cut_short: bool,
-    /// The server's end that replied last, and of how many bytes a body had that ended with the stream.
-    pub(super) until_close: Option<(u32, u64)>,
+    /// The last whole reply was one of a login that goes on with the next request.
+    pub(super) is_within_login: bool,
+    /// Where the stream ended, if it did.
+    pub(super) over: Option<Over>,
+    /// How many bytes it sent and received through a tunnel.
+    pub(super) tunnel: Option<TunnelBytes>,
+}
+
+/// Where a stream from the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    BetweenReplies,
+    /// In the middle of one.
+    Within,
+    /// And one with it.
+    With(UntilClose),
+}
+
+impl ClientNotes {
+    /// The reply that ended with the stream, if one did.
+    pub(super) fn until_close(&self) -> Option<UntilClose> {
+        match self.over? {
+            Over::With(reply) => Some(reply),
+            Over::BetweenReplies | Over::Within => None,
+        }
+    }
+}
+
+/// A reply that is over with its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UntilClose {
+    /// Who sent it.
+    pub(super) server: u32,
+    pub(super) exchange: usize,
+    pub(super) bytes: u64,
+}
+
+/// What an end of a tunnel knows of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TunnelBytes {
+    pub(super) sent: u64,
+    pub(super) received: u64,
 }
 
 /// A reply whose head has come.
@@ -42,6 +113,20 @@ struct Reply {
     body: Option<Body>,
     body_bytes: u64,
     server: Option<u32>,
+    changes_protocol: bool,
+}
+
+/// Where a client's login is.
+enum Stage {
+    None,
+    /// The first message is next.
+    Begins,
+    /// The first message was sent.
+    Begun,
+    /// The answer to this challenge is next.
+    Challenged(String),
+    /// It was sent.
+    Answered,
 }
 
 /// See the module's head.
@@ -50,8 +135,17 @@ pub(super) struct Client {
     script: Script,
     notes: Rc<RefCell<ClientNotes>>,
     acquaintance: Rc<Acquaintance>,
+    /// Requests, and those which were for what it wishes.
     asked: u64,
+    wished: u64,
+    logins: u32,
+    login: Option<ClientLogin>,
+    stage: Stage,
+    /// Whom the replies are to name.
+    identity: Option<String>,
+    has_offered_tunnel: bool,
     reply: Option<Reply>,
+    tunnel: Option<Body>,
     has_heard_end: bool,
 }
 
@@ -62,8 +156,22 @@ impl Client {
         notes: Rc<RefCell<ClientNotes>>,
         acquaintance: &Rc<Acquaintance>,
     ) -> Self {
-        let acquaintance = Rc::clone(acquaintance);
-        Self { number, script, notes, acquaintance, asked: 0, reply: None, has_heard_end: false }
+        Self {
+            number,
+            script,
+            notes,
+            acquaintance: Rc::clone(acquaintance),
+            asked: 0,
+            wished: 0,
+            logins: 0,
+            login: None,
+            stage: Stage::None,
+            identity: None,
+            has_offered_tunnel: false,
+            reply: None,
+            tunnel: None,
+            has_heard_end: false,
+        }
     }
 
     fn answered(&self) -> u64 {
@@ -71,18 +179,27 @@ impl Client {
     }
 
     /// The head of a reply; nothing when another one follows it.
-    fn begin_reply(&self, head: &Head) -> Option<Reply> {
+    fn begin_reply(&mut self, head: &Head) -> Option<Reply> {
         let mut words = head.start_line.split(' ');
         assert_eq!(words.next(), Some("HTTP/1.1"), "{}", head.start_line);
         let status = words.next().and_then(|status| status.parse().ok()).expect("a status");
-        if status < 200 {
+        let changes_protocol = status == 101;
+        if status < 200 && !changes_protocol {
+            assert!(!self.script.is_http10, "HTTP/1.0 knows no interim replies");
             return None;
         }
-        self.notes.borrow_mut().was_told_last = head.says_close();
+        let goes_on = !self.script.is_http10 || head.value("connection") == Some("keep-alive");
+        self.notes.borrow_mut().was_told_last = head.says_close() || !goes_on;
+        let end = match status {
+            101 | 204 => End::After(0),
+            _ => End::of(head),
+        };
         let Some(echo) = head.value("x-echo") else {
             let is_ours = head.value("x-request-id").is_some() && head.says_close() && status >= 400;
             assert!(is_ours, "a reply of nobody's to client {}: {head:?}", self.number);
-            return Some(Reply { status, end: End::of(head), body: None, body_bytes: 0, server: None });
+            // What was refused is none of a server's.
+            self.notes.borrow_mut().is_within_login = false;
+            return Some(Reply { status, end, body: None, body_bytes: 0, server: None, changes_protocol });
         };
         let mut numbers = echo.split('/').map(|number| number.parse::<u32>().expect("a number"));
         let mut number = || numbers.next().expect("three numbers");
@@ -90,16 +207,156 @@ impl Client {
         assert_eq!(client, self.number, "client {} got a reply to another one's request", self.number);
         assert_eq!(u64::from(exchange), self.answered(), "replies to client {client} in another order");
         assert!(u64::from(exchange) < self.asked, "a reply before its request");
+        assert!(!changes_protocol || self.has_offered_tunnel && head.says_upgrade(), "{head:?}");
+        assert!(!self.script.is_http10 || !matches!(end, End::Chunk(_)), "chunks for HTTP/1.0");
         self.acquaintance.pairs.borrow_mut().join(client, server);
-        let end = if status == 204 { End::After(0) } else { End::of(head) };
+        self.go_on_with_login(status, head);
         let body = Some(Body::new(server, u64::from(exchange)));
-        Some(Reply { status, end, body, body_bytes: 0, server: Some(server) })
+        Some(Reply { status, end, body, body_bytes: 0, server: Some(server), changes_protocol })
+    }
+
+    /// What a reply says of logins: its own, and that of the connection.
+    fn go_on_with_login(&mut self, status: u16, head: &Head) {
+        let challenge = head.value("www-authenticate").map(str::to_owned);
+        match (std::mem::replace(&mut self.stage, Stage::None), status, challenge) {
+            (Stage::Begun, 401, Some(challenge)) => {
+                self.identity = None;
+                self.stage = Stage::Challenged(challenge);
+            }
+            (Stage::Answered, 200..=299, _) => self.identity = self.login.as_ref().map(ClientLogin::identity),
+            (Stage::None, 401, Some(_)) => {
+                assert_eq!(self.identity, None, "client {} was logged in", self.number);
+                self.stage = Stage::Begins;
+            }
+            // One that was sent ahead.
+            (Stage::Begins, ..) => self.stage = Stage::Begins,
+            (Stage::None, 101 | 200..=299, None) => {}
+            _ => panic!("no part of a login of client {}: {head:?}", self.number),
+        }
+        let identity = head.value("x-user");
+        assert_eq!(identity, self.identity.as_deref(), "who client {} is, by its reply", self.number);
+        self.notes.borrow_mut().is_within_login = matches!(self.stage, Stage::Challenged(_));
+    }
+
+    fn end_reply(&mut self, reply: &Reply) {
+        self.notes.borrow_mut().statuses.push(reply.status);
+        if reply.changes_protocol {
+            let server = reply.server.expect("the proxy changes to nothing");
+            self.tunnel = Some(Body::tunnel(server));
+            // Whatever else was demanded meanwhile.
+            self.stage = Stage::None;
+            self.notes.borrow_mut().tunnel = Some(TunnelBytes::default());
+        }
+    }
+
+    /// May it ask again before all replies are there?
+    fn pipelines(&self) -> bool {
+        self.script.hearing == Hearing::Ahead && matches!(self.stage, Stage::None) && !self.has_offered_tunnel
+    }
+
+    fn has_asked_all(&self) -> bool {
+        self.wished == self.script.wishes && matches!(self.stage, Stage::None)
+    }
+
+    /// The fields of the next request that have to do with logins.
+    fn authorization(&mut self, dice: &mut Dice) -> Option<String> {
+        let scheme = self.script.scheme?;
+        if matches!(self.stage, Stage::None)
+            && self.asked == self.answered()
+            && dice.chance(self.script.logs_in)
+        {
+            self.stage = Stage::Begins;
+        }
+        let (value, next) = match std::mem::replace(&mut self.stage, Stage::None) {
+            Stage::Begins => {
+                let name = if self.script.changes_user { self.logins } else { 0 };
+                self.logins += 1;
+                let login = ClientLogin::new(scheme, format!("user{}.{name}", self.number));
+                let message = login.type1();
+                self.login = Some(login);
+                (message, Stage::Begun)
+            }
+            Stage::Challenged(challenge) => {
+                let login = self.login.as_ref().expect("a login that was begun");
+                (login.type3(&challenge, dice), Stage::Answered)
+            }
+            stage => {
+                self.stage = stage;
+                return None;
+            }
+        };
+        self.stage = next;
+        Some(value)
+    }
+
+    fn ask(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
+        let mut fields = String::new();
+        let authorization = self.authorization(dice);
+        if let Some(value) = &authorization {
+            let _ = write!(fields, "Authorization: {value}\r\n");
+        }
+        // What a login was begun for comes with its last message.
+        let is_wish = !matches!(self.stage, Stage::Begun);
+        if is_wish && self.wished < self.script.wishes {
+            self.wished += 1;
+        }
+        let is_last = is_wish && self.wished == self.script.wishes;
+        let needs_login = dice.chance(self.script.secret);
+        let target = format!("/{}/{}{}", self.number, self.asked, if needs_login { "/secret" } else { "" });
+        self.asked += 1;
+        let is_tunnel =
+            is_last && self.script.tunnel_bytes.is_some() && !needs_login && authorization.is_none();
+        let connection =
+            match (is_tunnel, is_last && self.script.farewell == Farewell::Said, self.script.is_http10) {
+                (true, ..) => Some("Upgrade\r\nUpgrade: websocket"),
+                (_, true, _) => Some("close"),
+                (_, false, true) => Some("keep-alive"),
+                _ => None,
+            };
+        self.has_offered_tunnel = is_tunnel;
+        let bytes = dice.number(0, self.script.body_bytes_max as usize) as u64;
+        let framing = match bytes {
+            0 => Framing::None,
+            _ if self.script.is_http10 => Framing::Sized,
+            _ => dice.one_of(&[Framing::None, Framing::Sized, Framing::Chunked]),
+        };
+        let method = if framing == Framing::None { "GET" } else { "POST" };
+        match framing {
+            Framing::Sized => drop(write!(fields, "Content-Length: {bytes}\r\n")),
+            Framing::Chunked => fields.push_str("Transfer-Encoding: chunked\r\n"),
+            Framing::None | Framing::UntilClose => {}
+        }
+        if let Some(connection) = connection {
+            let _ = write!(fields, "Connection: {connection}\r\n");
+        }
+        let version = if self.script.is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        out.extend(format!("{method} {target} {version}\r\nHost: web\r\n{fields}\r\n").bytes());
+        if framing != Framing::None {
+            Body::new(self.number, self.asked - 1).write(framing, bytes, dice, out);
+        }
+    }
+
+    /// Sends into its tunnel, once.
+    fn fill_tunnel(&self, out: &mut VecDeque<u8>, dice: &mut Dice) {
+        let Some(tunnel) = &mut self.notes.borrow_mut().tunnel else { return };
+        if let Some(bytes) = self.script.tunnel_bytes.filter(|bytes| tunnel.sent < *bytes) {
+            Body::tunnel(self.number).write(Framing::Sized, bytes, dice, out);
+            tunnel.sent = bytes;
+        }
     }
 }
 
 impl Part for Client {
     fn read(&mut self, unread: &mut Vec<u8>) {
         loop {
+            if let Some(tunnel) = &mut self.tunnel {
+                tunnel.check(unread);
+                unread.clear();
+                if let Some(bytes) = &mut self.notes.borrow_mut().tunnel {
+                    bytes.received = tunnel.read_bytes();
+                }
+                return;
+            }
             let Some(reply) = &mut self.reply else {
                 let Some(head) = Head::take(unread) else { return };
                 assert!(!self.notes.borrow().was_told_last, "something behind the last reply: {head:?}");
@@ -107,68 +364,56 @@ impl Part for Client {
                 continue;
             };
             let before = unread.len();
-            let is_whole = match &mut reply.body {
-                Some(body) => reply.end.read_body(unread, body),
-                // A page for people.
-                None => reply.end.read(unread, |_page| ()),
-            };
-            reply.body_bytes += (before - unread.len()) as u64;
+            // One that the proxy wrote has a page for people.
+            let is_whole = reply.end.read(unread, reply.body.as_mut());
+            reply.body_bytes += before.saturating_sub(unread.len()) as u64;
             if !is_whole {
                 return;
             }
-            self.notes.borrow_mut().statuses.push(reply.status);
-            self.reply = None;
+            if let Some(reply) = self.reply.take() {
+                self.end_reply(&reply);
+            }
         }
     }
 
     fn ended(&mut self, unread: &[u8]) {
         self.has_heard_end = true;
         let notes = &mut *self.notes.borrow_mut();
-        match self.reply.take() {
-            Some(Reply { end: End::Close, status, server: Some(server), body_bytes, .. }) => {
-                notes.until_close = Some((server, body_bytes));
+        notes.over = Some(match self.reply.take() {
+            Some(Reply { end: End::Close, status, server: Some(server), body_bytes: bytes, .. }) => {
+                let exchange = notes.statuses.len();
                 notes.statuses.push(status);
+                Over::With(UntilClose { server, exchange, bytes })
             }
-            Some(_) => notes.was_cut_short = true,
-            None => notes.was_cut_short = !unread.is_empty(),
-        }
+            None if unread.is_empty() => Over::BetweenReplies,
+            Some(_) | None => Over::Within,
+        });
     }
 
     fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
-        let may_ask = || out.is_empty() && (self.script.pipelines || self.asked == self.answered());
-        if self.asked == self.script.requests || self.gives_up() || !may_ask() {
-            return;
+        self.fill_tunnel(out, dice);
+        let may_ask = || out.is_empty() && (self.pipelines() || self.asked == self.answered());
+        if !self.has_asked_all() && self.tunnel.is_none() && !self.gives_up() && may_ask() {
+            self.ask(out, dice);
         }
-        let (number, exchange) = (self.number, self.asked);
-        self.asked += 1;
-        let bytes = dice.number(0, self.script.body_bytes_max as usize) as u64;
-        let framing = match bytes {
-            0 => Framing::None,
-            _ => dice.one_of(&[Framing::None, Framing::Sized, Framing::Chunked]),
-        };
-        let method = if framing == Framing::None { "GET" } else { "POST" };
-        let field = match framing {
-            Framing::Sized => format!("Content-Length: {bytes}\r\n"),
-            Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
-            Framing::None | Framing::UntilClose => String::new(),
-        };
-        let is_last = self.asked == self.script.requests && self.script.says_close;
-        let close = if is_last { "Connection: close\r\n" } else { "" };
-        out.extend(
-            format!("{method} /{number}/{exchange} HTTP/1.1\r\nHost: web\r\n{field}{close}\r\n").bytes(),
-        );
-        if framing != Framing::None {
-            Body::new(number, exchange).write(framing, bytes, dice, out);
-        }
+        self.notes.borrow_mut().is_content = self.has_asked_all() && self.answered() == self.asked;
+    }
+
+    fn listens(&self, out: &VecDeque<u8>) -> bool {
+        self.script.hearing != Hearing::Late || out.is_empty()
     }
 
     fn is_through(&self) -> bool {
-        let is_through = self.answered() == self.script.requests
-            || self.script.ends_early && self.asked == self.script.requests;
-        is_through || self.gives_up()
+        let has_all = self.script.farewell == Farewell::Early || self.answered() == self.asked;
+        self.has_asked_all() && has_all || self.gives_up()
     }
 
     fn gives_up(&self) -> bool {
-        self.has_heard_end || self.notes.borrow().was_told_last && self.reply.is_none()
+        let has_last = self.notes.borrow().was_told_last && self.reply.is_none();
+        self.tunnel.is_none() && (self.has_heard_end || has_last)
+    }
+
+    fn parting(&self) -> Parting {
+        Parting::Orderly
     }
 }

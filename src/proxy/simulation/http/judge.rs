@@ -1,7 +1,9 @@
 //! Does what visitors left behind fit what they may see?
 
-use super::client::ClientNotes;
-use super::line::LineNotes;
+use std::time::Instant;
+
+use super::client::{ClientNotes, Over, UntilClose};
+use super::line::{LineNotes, Parting};
 use super::server::ServerNotes;
 use super::{Left, Visitor};
 use crate::proxy::access_log::Entry;
@@ -15,10 +17,27 @@ pub(super) struct Trial<'a> {
     pub(super) is_calm: bool,
     /// No session was ended by the clock.
     pub(super) is_orderly: bool,
+    /// From when on the clock may have ended any session.
+    pub(super) ends_from: Instant,
+    pub(super) closes_on_identity_change: bool,
     pub(super) world: &'a World,
     pub(super) acquaintance: &'a Acquaintance,
     pub(super) ends: &'a [Left<ServerNotes>],
     pub(super) entries: &'a [Entry],
+}
+
+/// A visitor with the server's end that it had, if it had one.
+struct Case<'a> {
+    visitor: &'a Visitor,
+    client: &'a ClientNotes,
+    line: &'a LineNotes,
+    server: Option<(&'a ServerNotes, &'a LineNotes)>,
+}
+
+impl Case<'_> {
+    fn lines(&self) -> impl Iterator<Item = &LineNotes> {
+        [Some(self.line), self.server.map(|(_, line)| line)].into_iter().flatten()
+    }
 }
 
 impl Trial<'_> {
@@ -26,38 +45,93 @@ impl Trial<'_> {
         let client = visitor.left.notes.borrow();
         let line = visitor.left.line.borrow();
         let server = self.server_of(visitor);
-        let server_left = server.and_then(|server| server.line.borrow().left);
-        let server = server.map(|server| server.notes.borrow());
-        if let (Some((number, bytes)), Some(server)) = (client.until_close, &server)
-            && self.is_orderly
-            // That is how such a body ends.
-            && server_left != Some(Leaving::Close)
-        {
-            assert_eq!(
-                (number, Some(bytes)),
-                (server.number, server.until_close_bytes),
-                "a body that ended with the stream: {client:?}, {server:?}"
-            );
+        let server = server.map(|server| (server.notes.borrow(), server.line.borrow()));
+        let server = server.as_ref().map(|(notes, line)| (&**notes, &**line));
+        let case = Case { visitor, client: &client, line: &line, server };
+        self.judge_end(&case);
+        if self.is_orderly {
+            self.judge_orderly(&case);
         }
-        let is_faulted = line.connection.is_some_and(|id| self.world.connections[id].faulted);
-        if self.is_orderly && line.left.is_none() && !is_faulted {
-            assert!(
-                !client.was_cut_short,
-                "an end within a reply that looks like an orderly one: {client:?}"
-            );
-            let was_cut_short = server.as_ref().is_some_and(|server| server.was_cut_short);
-            assert!(!was_cut_short, "an end within a request that looks like an orderly one: {server:?}");
-        }
+        self.judge_login(&case);
         if self.is_calm {
-            self.judge_calm(visitor, &client, &line);
+            self.judge_calm(&case);
         }
     }
 
-    fn judge_calm(&self, visitor: &Visitor, client: &ClientNotes, line: &LineNotes) {
-        let has_all = client.statuses.len() as u64 == visitor.requests;
-        let was_last = client.was_told_last || client.until_close.is_some();
-        assert!(has_all || was_last, "replies are missing: {client:?}, {line:?}");
-        assert!(client.statuses.iter().all(|status| *status < 300), "refused: {client:?}");
+    /// A body that ended with the stream is whole.
+    fn judge_end(&self, case: &Case<'_>) {
+        let (Some(until_close), Some((server, line))) = (case.client.until_close(), case.server) else {
+            return;
+        };
+        let UntilClose { server: number, exchange, bytes } = until_close;
+        assert!(
+            self.has_ended(line) || !self.is_orderly,
+            "a reply looks whole whose server was reset: {:?}, {server:?}, {line:?}",
+            case.client
+        );
+        // That is how such a body ends.
+        if line.left != Some(Leaving::Close) && self.is_orderly {
+            assert_eq!(
+                (number, Some(&bytes)),
+                (server.number, server.replies.get(exchange)),
+                "a body that ended with the stream: {:?}, {server:?}",
+                case.client
+            );
+        }
+    }
+
+    fn judge_orderly(&self, case: &Case<'_>) {
+        let Case { client, line, server, .. } = *case;
+        if self.is_sound(line) {
+            assert!(
+                client.over != Some(Over::Within),
+                "an end within a reply that looks like an orderly one: {client:?}"
+            );
+            let was_cut_short = server.is_some_and(|(server, _)| server.was_cut_short);
+            assert!(!was_cut_short, "an end within a request that looks like an orderly one: {server:?}");
+        }
+        let Some(at_client) = client.tunnel else { return };
+        let (server, _) = server.expect("a tunnel has two ends");
+        let at_server = server.tunnel.expect("a tunnel has two ends");
+        if case.lines().all(|line| self.is_sound(line)) {
+            assert_eq!(
+                at_client.received, at_server.sent,
+                "bytes through a tunnel to the client: {client:?}"
+            );
+            assert_eq!(
+                at_server.received, at_client.sent,
+                "bytes through a tunnel to the server: {server:?}"
+            );
+        }
+    }
+
+    /// No login is torn, and none follows another user's where that is not allowed.
+    fn judge_login(&self, case: &Case<'_>) {
+        let Case { client, line, server, .. } = *case;
+        let hangs = server.is_some_and(|(server, _)| server.hangs);
+        if !hangs
+            && case.lines().all(|line| self.is_sound(line))
+            && client.is_within_login
+            && let Some(at) = line.heard_at
+        {
+            assert!(at >= self.ends_from, "the end of a connection within a login: {client:?}, {server:?}");
+        }
+        if self.closes_on_identity_change
+            && let Some((server, _)) = server
+        {
+            assert!(server.identities.len() <= 1, "two users logged in on one connection: {server:?}");
+        }
+    }
+
+    fn judge_calm(&self, case: &Case<'_>) {
+        let Case { visitor, client, line, .. } = *case;
+        let was_last = client.was_told_last || client.until_close().is_some();
+        assert!(client.is_content || was_last, "replies are missing: {client:?}, {line:?}");
+        let may_be_refused = visitor.changes_user && self.closes_on_identity_change;
+        let (last, others) = client.statuses.split_last().expect("there is one at least");
+        let is_due = |status: &u16| matches!(status, 101 | 200 | 204 | 401);
+        assert!(others.iter().all(is_due), "refused: {client:?}");
+        assert!(is_due(last) || may_be_refused, "refused: {client:?}");
         assert_eq!(line.hears, Hears::End, "{client:?}");
         let address = Address::Ip(visitor.address);
         let logged = self.entries.iter().filter_map(|entry| match entry {
@@ -66,9 +140,26 @@ impl Trial<'_> {
         });
         let statuses: Vec<_> = logged.clone().map(|record| record.status).collect();
         assert!(statuses.starts_with(&client.statuses), "in the log: {statuses:?}; {client:?}");
-        let sent = self.world.connections[line.connection.expect("it came")].outward.sent_bytes;
+        let tunnel_bytes = client.tunnel.map_or(0, |tunnel| tunnel.received);
+        let sent =
+            self.world.connections[line.connection.expect("it came")].outward.sent_bytes - tunnel_bytes;
         let logged: u64 = logged.map(|record| record.reply_bytes).sum();
         assert_eq!(logged, sent, "bytes to the client by the log, and really");
+    }
+
+    /// It stayed until all was said, and what it said arrived.
+    fn is_sound(&self, line: &LineNotes) -> bool {
+        line.left.is_none() && line.parted != Some(Parting::Reset) && !self.is_faulted(line)
+    }
+
+    fn is_faulted(&self, line: &LineNotes) -> bool {
+        line.connection.is_some_and(|id| self.world.connections[id].faulted)
+    }
+
+    /// Has this end ended its stream, and not only its connection?
+    fn has_ended(&self, line: &LineNotes) -> bool {
+        let connection = line.connection.map(|id| &self.world.connections[id]);
+        connection.is_some_and(|connection| connection.inward.has_ended() || connection.faulted)
     }
 
     fn server_of(&self, visitor: &Visitor) -> Option<&Left<ServerNotes>> {

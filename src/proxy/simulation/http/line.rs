@@ -20,10 +20,26 @@ pub(super) trait Part {
     /// Appends what is to be said now.
     fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice);
 
+    /// Does it receive now, with this still to be sent?
+    fn listens(&self, out: &VecDeque<u8>) -> bool;
+
     /// Is all said, for good? What was not sent yet matters no more if it `gives_up`.
     fn is_through(&self) -> bool;
 
     fn gives_up(&self) -> bool;
+
+    /// How its stream ends, when all is said and sent.
+    fn parting(&self) -> Parting;
+}
+
+/// How an end of a connection parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It ends its stream and hears the other one out.
+    Orderly,
+    /// It closes at once.
+    Close,
+    Reset,
 }
 
 /// How fast a peer is, and whether it leaves early.
@@ -32,6 +48,8 @@ pub(super) struct Pace {
     pub(super) piece_bytes_max: usize,
     pub(super) pause_max: Duration,
     pub(super) patience: Patience,
+    /// So many bytes come one by one when there was nothing to send before: heads.
+    pub(super) single_bytes: usize,
 }
 
 /// What is known of an end from outside.
@@ -42,6 +60,10 @@ pub(super) struct LineNotes {
     /// Before its time, and how.
     pub(super) left: Option<Leaving>,
     pub(super) hears: Hears,
+    /// When it heard an end or a reset.
+    pub(super) heard_at: Option<Instant>,
+    /// How it ended its stream by itself.
+    pub(super) parted: Option<Parting>,
 }
 
 /// See the module's head.
@@ -51,7 +73,7 @@ pub(super) struct Line<P> {
     notes: Rc<RefCell<LineNotes>>,
     unread: Vec<u8>,
     out: VecDeque<u8>,
-    has_ended: bool,
+    single_bytes_left: usize,
     begin: Option<Instant>,
     receive_at: Option<Instant>,
     send_at: Option<Instant>,
@@ -65,7 +87,7 @@ impl<P: Part> Line<P> {
             notes,
             unread: Vec::new(),
             out: VecDeque::new(),
-            has_ended: false,
+            single_bytes_left: 0,
             begin: None,
             receive_at: None,
             send_at: None,
@@ -84,23 +106,45 @@ impl<P: Part> Line<P> {
             Heard::Bytes(_) => self.part.read(&mut self.unread),
             Heard::End => {
                 self.part.ended(&self.unread);
-                self.notes.borrow_mut().hears = Hears::End;
+                self.heard(Hears::End, far);
             }
-            Heard::Reset => self.notes.borrow_mut().hears = Hears::Reset,
+            Heard::Reset => self.heard(Hears::Reset, far),
         }
         true
     }
 
+    fn heard(&self, hears: Hears, far: &Far<'_>) {
+        let notes = &mut *self.notes.borrow_mut();
+        notes.hears = hears;
+        notes.heard_at = Some(far.now);
+    }
+
     /// Sends a piece. False when there is no room for one now.
     fn send(&mut self, far: &mut Far<'_>) -> bool {
-        let wanted = far.dice.number(1, self.pace.piece_bytes_max);
+        let is_single = self.single_bytes_left > 0;
+        let wanted = if is_single { 1 } else { far.dice.number(1, self.pace.piece_bytes_max) };
         let piece: Vec<u8> = self.out.iter().copied().take(wanted).collect();
         match far.send(&piece) {
-            None => self.notes.borrow_mut().hears = Hears::Reset,
+            None => self.heard(Hears::Reset, far),
             Some(0) => return false,
-            Some(sent) => drop(self.out.drain(..sent)),
+            Some(sent) => {
+                self.out.drain(..sent);
+                self.single_bytes_left -= usize::from(is_single);
+            }
         }
         true
+    }
+
+    /// All is said. True if it is gone then.
+    fn part(&self, far: &mut Far<'_>) -> bool {
+        let parting = self.part.parting();
+        self.notes.borrow_mut().parted = Some(parting);
+        match parting {
+            Parting::Orderly => far.shutdown_write(),
+            Parting::Close => far.close(),
+            Parting::Reset => far.reset(),
+        }
+        parting != Parting::Orderly
     }
 }
 
@@ -114,9 +158,12 @@ impl<P: Part> Peer for Line<P> {
         }
         let mut steps = Steps::new(self.pace.patience, begin);
         let mut receive_at = *self.receive_at.get_or_insert(begin);
-        if self.hears() == Hears::More {
+        if self.hears() == Hears::More && self.part.listens(&self.out) {
             steps.take(&mut receive_at, self.pace.pause_max, far, |far| self.receive(far));
             self.receive_at = Some(receive_at);
+        }
+        if self.out.is_empty() {
+            self.single_bytes_left = self.pace.single_bytes;
         }
         self.part.write(&mut self.out, far.dice);
         if self.part.gives_up() {
@@ -131,11 +178,11 @@ impl<P: Part> Peer for Line<P> {
         if self.hears() == Hears::Reset {
             return Next::Done;
         }
-        if self.out.is_empty() && self.part.is_through() && !self.has_ended {
-            self.has_ended = true;
-            far.shutdown_write();
+        let has_parted = self.notes.borrow().parted.is_some();
+        if self.out.is_empty() && self.part.is_through() && !has_parted && self.part(far) {
+            return Next::Done;
         }
-        if self.hears() == Hears::End && self.has_ended {
+        if self.hears() == Hears::End && self.notes.borrow().parted.is_some() {
             far.close();
             return Next::Done;
         }

@@ -5,6 +5,11 @@ use std::collections::VecDeque;
 use crate::proxy::simulation::peer::content;
 use crate::uring::sim::Dice;
 
+/// The trailer that some chunked bodies end with.
+const TRAILER: &str = "X-Trailer";
+/// Every position of a tunnel is behind those of all bodies.
+const TUNNEL: u64 = 1 << 30;
+
 /// How a message says where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -29,8 +34,22 @@ impl Body {
         Self { number, exchange, read_bytes: 0 }
     }
 
+    /// What goes through a tunnel, all of it.
+    pub(super) fn tunnel(number: u32) -> Self {
+        Self::new(number, TUNNEL)
+    }
+
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
     fn byte(&self, at: u64) -> u8 {
         content(self.number, ((self.exchange + 1) << 32) + at)
+    }
+
+    /// The value of its trailer, if it has one when it comes in chunks.
+    fn trailer(&self) -> Option<String> {
+        self.byte(0).is_multiple_of(3).then(|| format!("{}/{}", self.number, self.exchange))
     }
 
     /// So many bytes of it, framed.
@@ -39,23 +58,37 @@ impl Body {
             out.extend((0..bytes).map(|at| self.byte(at)));
             return;
         }
+        let chunk_bytes_max = if bytes < 20_000 { dice.one_of(&[bytes, bytes, 20]) } else { bytes };
+        let is_padded = dice.chance(300) && (chunk_bytes_max == bytes || bytes < 2000);
         let mut at = 0;
         while at < bytes {
-            let chunk = dice.number(1, (bytes - at) as usize) as u64;
-            out.extend(format!("{chunk:x}\r\n").bytes());
+            let chunk = dice.number(1, (bytes - at).min(chunk_bytes_max) as usize) as u64;
+            let size = if is_padded { format!("{chunk:08X}") } else { format!("{chunk:x}") };
+            let extension = if is_padded { dice.one_of(&["", ";a", ";a=b;c=\"d, e\""]) } else { "" };
+            out.extend(format!("{size}{extension}\r\n").bytes());
             out.extend((at..at + chunk).map(|at| self.byte(at)));
             out.extend(b"\r\n");
             at += chunk;
         }
-        out.extend(b"0\r\n\r\n");
+        out.extend(if is_padded { &b"000\r\n"[..] } else { b"0\r\n" });
+        if let Some(trailer) = self.trailer() {
+            out.extend(format!("{TRAILER}: {trailer}\r\n").bytes());
+        }
+        out.extend(b"\r\n");
     }
 
-    fn check(&mut self, bytes: &[u8]) {
+    /// Checks the next bytes of it.
+    pub(super) fn check(&mut self, bytes: &[u8]) {
         for byte in bytes {
             let (at, number) = (self.read_bytes, self.number);
             assert_eq!(*byte, self.byte(at), "a wrong byte at {at} of body {} of {number}", self.exchange);
             self.read_bytes += 1;
         }
+    }
+
+    fn check_trailers(&self, lines: &str) {
+        let expected = self.trailer().map(|value| format!("{TRAILER}: {value}\r\n")).unwrap_or_default();
+        assert_eq!(lines, expected, "trailers of body {} of {}", self.exchange, self.number);
     }
 }
 
@@ -65,6 +98,8 @@ pub(super) enum End {
     After(u64),
     /// Behind a chunk with so many bytes left, or at the beginning of one.
     Chunk(Option<u64>),
+    /// Behind the lines that follow the last chunk.
+    Trailers,
     Close,
 }
 
@@ -79,8 +114,13 @@ impl End {
         }
     }
 
-    /// Takes what there is of the body out of `unread` and has it checked. True at its end.
-    pub(super) fn read(&mut self, unread: &mut Vec<u8>, mut check: impl FnMut(&[u8])) -> bool {
+    /// Takes what there is of the body out of `unread` and checks that it is `body`, where that is known. True at its end.
+    pub(super) fn read(&mut self, unread: &mut Vec<u8>, mut body: Option<&mut Body>) -> bool {
+        let mut check = |bytes: &[u8]| {
+            if let Some(body) = body.as_deref_mut() {
+                body.check(bytes);
+            }
+        };
         loop {
             match self {
                 Self::After(left) => {
@@ -96,14 +136,23 @@ impl End {
                 }
                 Self::Chunk(None) => {
                     let Some(line) = take_through(unread, b"\r\n") else { return false };
-                    let size = String::from_utf8(line).expect("the size of a chunk");
-                    let size = u64::from_str_radix(&size, 16).expect("a size in hexadecimal digits");
-                    if size == 0 {
-                        // No trailers: an empty line is next.
-                        unread.splice(..0, *b"0\r\n");
-                        return take_through(unread, b"0\r\n\r\n").is_some();
+                    *self = match size_of_chunk(line) {
+                        0 => {
+                            // So that no trailers end like some.
+                            unread.splice(..0, *b"\r\n");
+                            Self::Trailers
+                        }
+                        size => Self::Chunk(Some(size)),
+                    };
+                }
+                Self::Trailers => {
+                    let Some(lines) = take_through(unread, b"\r\n\r\n") else { return false };
+                    let lines = String::from_utf8(lines).expect("trailers are text");
+                    let lines = lines.strip_prefix("\r\n").map(|lines| format!("{lines}\r\n"));
+                    if let Some(body) = body {
+                        body.check_trailers(lines.as_deref().unwrap_or_default());
                     }
-                    *self = Self::Chunk(Some(size));
+                    return true;
                 }
                 Self::Chunk(Some(0)) => {
                     let Some(line) = take_through(unread, b"\r\n") else { return false };
@@ -121,11 +170,13 @@ impl End {
             }
         }
     }
+}
 
-    /// Reads on and checks that it is `body`.
-    pub(super) fn read_body(&mut self, unread: &mut Vec<u8>, body: &mut Body) -> bool {
-        self.read(unread, |bytes| body.check(bytes))
-    }
+/// Extensions mean nothing.
+fn size_of_chunk(line: Vec<u8>) -> u64 {
+    let line = String::from_utf8(line).expect("the size of a chunk");
+    let size = line.split(';').next().expect("split gives at least one");
+    u64::from_str_radix(size.trim_end(), 16).expect("a size in hexadecimal digits")
 }
 
 /// Takes the bytes before the first `mark`, and drops that.
@@ -167,5 +218,11 @@ impl Head {
     /// The sender closes behind this message.
     pub(super) fn says_close(&self) -> bool {
         self.value("connection") == Some("close")
+    }
+
+    /// The sender changes to another protocol behind this message, or offers to.
+    pub(super) fn says_upgrade(&self) -> bool {
+        self.value("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade"))
+            && self.value("upgrade") == Some("websocket")
     }
 }

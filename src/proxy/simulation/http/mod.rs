@@ -7,6 +7,7 @@
 mod client;
 mod judge;
 mod line;
+mod login;
 mod message;
 mod server;
 
@@ -26,13 +27,15 @@ use super::seeds::for_each_seed;
 use crate::protocol::http1::forward::Edits;
 use crate::proxy::settings::{ForwardedFor, Http, Mode, Settings};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
-use client::{Client, ClientNotes};
+use client::{Client, ClientNotes, Farewell, Hearing};
 use judge::Trial;
-use line::{Line, LineNotes, Pace};
+use line::{Line, LineNotes, Pace, Parting};
 use server::{Server, ServerNotes};
 
 /// Runs in one go of the test command.
 const SEEDS: u64 = 10_000;
+/// One that no session of a run reaches.
+const IDLE_TIMEOUT_LONG: Duration = Duration::from_secs(20);
 
 #[test]
 fn replies_belong_to_their_requests_whatever_the_kernel_and_the_peers_do() {
@@ -60,7 +63,7 @@ impl<N> Clone for Left<N> {
 /// A client before it comes.
 struct Visitor {
     address: SocketAddr,
-    requests: u64,
+    changes_user: bool,
     left: Left<ClientNotes>,
 }
 
@@ -79,11 +82,54 @@ impl Manners {
             piece_bytes_max: self.scale * dice.one_of(&[1, 4, 16, 64]),
             pause_max: milliseconds(dice, &[0, 1, 20]),
             patience: leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset]))),
+            single_bytes: if dice.chance(200) { dice.number(1, 400) } else { 0 },
         }
     }
 
     fn body_bytes_max(self, dice: &mut Dice) -> u64 {
         dice.one_of(&[0, 10, self.scale, self.scale * 8, self.scale * 30]) as u64
+    }
+
+    fn tunnel_bytes(self, dice: &mut Dice) -> u64 {
+        let most = self.body_bytes_max(dice) as usize;
+        dice.number(0, most) as u64
+    }
+
+    fn client(self, dice: &mut Dice) -> client::Script {
+        let is_http10 = dice.chance(150);
+        let scheme = dice.one_of(&[None, None, Some("NTLM"), Some("Negotiate")]);
+        let tunnel_bytes = (!is_http10 && dice.chance(200)).then(|| self.tunnel_bytes(dice));
+        // A client that has ended its stream has nothing to say in a login or a tunnel.
+        let may_end = scheme.is_none() && tunnel_bytes.is_none();
+        client::Script {
+            wishes: dice.number(1, 6) as u64,
+            body_bytes_max: self.body_bytes_max(dice),
+            hearing: dice.one_of(&[Hearing::Always, Hearing::Always, Hearing::Ahead]),
+            farewell: match dice.number(0, 9) {
+                0..=2 => Farewell::Said,
+                3..=4 if may_end => Farewell::Early,
+                _ => Farewell::None,
+            },
+            is_http10,
+            scheme,
+            secret: if scheme.is_some() { dice.one_of(&[0, 300, 1000]) } else { 0 },
+            logs_in: dice.one_of(&[0, 0, 200]),
+            changes_user: false,
+            tunnel_bytes,
+        }
+    }
+
+    fn server(self, dice: &mut Dice) -> server::Script {
+        let partings = [Parting::Orderly, Parting::Close, Parting::Reset];
+        server::Script {
+            body_bytes_max: self.body_bytes_max(dice),
+            early: dice.one_of(&[0, 0, 300]),
+            last: dice.one_of(&[0, 0, 100]),
+            hangs: if self.is_calm { 0 } else { dice.one_of(&[0, 0, 100]) },
+            parting: dice.one_of(if self.is_calm { &partings[..2] } else { &partings[..] }),
+            tunnel_bytes: dice.chance(800).then(|| self.tunnel_bytes(dice)),
+            scheme: dice.one_of(&["NTLM", "Negotiate"]),
+        }
     }
 }
 
@@ -105,11 +151,7 @@ impl Servers for Farm {
         let mut ends = self.ends.borrow_mut();
         left.notes.borrow_mut().number = SERVER_NUMBER_MIN + ends.len() as u32;
         ends.push(left.clone());
-        let script = server::Script {
-            body_bytes_max: self.manners.body_bytes_max(dice),
-            early: dice.one_of(&[0, 0, 300]),
-            last: dice.one_of(&[0, 0, 100]),
-        };
+        let script = self.manners.server(dice);
         let server = Server::new(script, left.notes, &self.acquaintance);
         let peer = Box::new(Line::new(server, self.manners.pace(dice), left.line));
         Accepted { peer, socket_bytes: socket_bytes(dice, self.manners.scale) }
@@ -131,7 +173,7 @@ fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
     settings.accept_proxy_timeout = None;
     settings.send_proxy = None;
     if is_calm {
-        settings.idle_timeout = Duration::from_secs(20);
+        settings.idle_timeout = IDLE_TIMEOUT_LONG;
         settings.connect_timeout = Duration::from_secs(3);
     }
     settings
@@ -145,15 +187,9 @@ fn visitor(
     dice: &mut Dice,
 ) -> (Visitor, Arrival) {
     let address = source(10_000 + number, dice);
-    let script = client::Script {
-        requests: dice.number(1, 6) as u64,
-        body_bytes_max: manners.body_bytes_max(dice),
-        pipelines: dice.chance(300),
-        says_close: dice.chance(300),
-        ends_early: dice.chance(200),
-    };
+    let script = manners.client(dice);
     let left = Left::default();
-    let visitor = Visitor { address, requests: script.requests, left: left.clone() };
+    let visitor = Visitor { address, changes_user: script.changes_user, left: left.clone() };
     let client = Client::new(number, script, left.notes, acquaintance);
     let arrival = Arrival {
         listener: dice.number(0, listeners - 1),
@@ -195,10 +231,17 @@ fn run(seed: u64) {
     tracing::debug!(is_calm, manners.scale, ?settings, ?faults, "replay");
     let longest =
         stage.drain_after + if drains { settings.drain_timeout } else { Duration::ZERO } + AFTERMATH;
-    let (world, _begin, entries) = stage.play(seed, Box::new(farm), arrivals, longest);
+    let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, longest);
     let trial = Trial {
         is_calm,
-        is_orderly: !drains && settings.idle_timeout >= Duration::from_secs(20),
+        is_orderly: !drains && settings.idle_timeout >= IDLE_TIMEOUT_LONG,
+        ends_from: begin
+            + if settings.idle_timeout < IDLE_TIMEOUT_LONG {
+                Duration::ZERO
+            } else {
+                stage.drain_after + settings.drain_timeout
+            },
+        closes_on_identity_change: matches!(&settings.mode, Mode::Http(http) if http.close_on_identity_change),
         world: &world.borrow(),
         acquaintance: &acquaintance,
         ends: &ends.borrow(),

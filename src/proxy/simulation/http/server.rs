@@ -1,10 +1,13 @@
 //! A server's end: it answers what it is asked, and knows who may ask it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::rc::Rc;
 
-use super::line::Part;
+use super::client::TunnelBytes;
+use super::line::{Part, Parting};
+use super::login::{ServerLogin, Verdict};
 use super::message::{Body, End, Framing, Head};
 use crate::proxy::simulation::peer::Acquaintance;
 use crate::uring::sim::Dice;
@@ -17,6 +20,14 @@ pub(super) struct Script {
     pub(super) early: u32,
     /// In a thousand: the reply is the last one.
     pub(super) last: u32,
+    /// In a thousand: it never answers.
+    pub(super) hangs: u32,
+    /// What it does behind its last reply.
+    pub(super) parting: Parting,
+    /// Bytes that it sends through a tunnel. Without, it stays with HTTP.
+    pub(super) tunnel_bytes: Option<u64>,
+    /// What it offers to whoever has to log in.
+    pub(super) scheme: &'static str,
 }
 
 /// What a server's end saw.
@@ -25,8 +36,13 @@ pub(super) struct ServerNotes {
     pub(super) number: u32,
     /// The stream ended within a request.
     pub(super) was_cut_short: bool,
-    /// How long a body was that ended with the stream.
-    pub(super) until_close_bytes: Option<u64>,
+    /// How many bytes the body of each reply has.
+    pub(super) replies: Vec<u64>,
+    pub(super) tunnel: Option<TunnelBytes>,
+    /// It will never answer.
+    pub(super) hangs: bool,
+    /// Who has logged in.
+    pub(super) identities: BTreeSet<String>,
 }
 
 /// A request whose head has come.
@@ -34,6 +50,18 @@ struct Request {
     end: End,
     body: Body,
     is_whole: bool,
+    is_http10: bool,
+    then: Then,
+    /// `WWW-Authenticate` of the reply.
+    challenge: Option<String>,
+}
+
+/// What a client wants behind the reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    More,
+    Nothing,
+    Tunnel,
 }
 
 /// See the module's head.
@@ -42,11 +70,14 @@ pub(super) struct Server {
     notes: Rc<RefCell<ServerNotes>>,
     acquaintance: Rc<Acquaintance>,
     client: Option<u32>,
+    login: ServerLogin,
     /// Requests that have begun, and replies.
     asked: u64,
     answered: u64,
     request: Option<Request>,
     waits_for_body: Option<bool>,
+    tunnel: Option<Body>,
+
     has_closed: bool,
     has_heard_end: bool,
 }
@@ -62,10 +93,13 @@ impl Server {
             notes,
             acquaintance: Rc::clone(acquaintance),
             client: None,
+            login: ServerLogin::default(),
             asked: 0,
             answered: 0,
             request: None,
             waits_for_body: None,
+            tunnel: None,
+
             has_closed: false,
             has_heard_end: false,
         }
@@ -73,7 +107,13 @@ impl Server {
 
     fn begin_request(&mut self, head: &Head) -> Request {
         let words: Vec<_> = head.start_line.split(' ').collect();
-        let &[method, target, "HTTP/1.1"] = &words[..] else { panic!("{:?}", head.start_line) };
+        let &[method, target, version @ ("HTTP/1.1" | "HTTP/1.0")] = &words[..] else {
+            panic!("{:?}", head.start_line)
+        };
+        let (target, is_secret) = match target.strip_suffix("/secret") {
+            Some(target) => (target, true),
+            None => (target, false),
+        };
         let mut numbers = target.split('/').skip(1).map(|number| number.parse::<u32>().expect("a number"));
         let mut number = || numbers.next().expect("two numbers");
         let (client, exchange) = (number(), number());
@@ -86,13 +126,63 @@ impl Server {
         self.asked += 1;
         let end = if method == "GET" { End::After(0) } else { End::of(head) };
         assert!(end != End::Close, "a request without an end");
-        Request { end, body: Body::new(client, u64::from(exchange)), is_whole: false }
+        let is_http10 = version == "HTTP/1.0";
+        Request {
+            end,
+            body: Body::new(client, u64::from(exchange)),
+            is_whole: false,
+            is_http10,
+            then: if head.says_upgrade() {
+                Then::Tunnel
+            } else if head.says_close() || is_http10 && head.value("connection") != Some("keep-alive") {
+                Then::Nothing
+            } else {
+                Then::More
+            },
+            challenge: self.challenge(head.value("authorization"), is_secret),
+        }
     }
 
-    fn answer(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
+    /// Goes on with a login, or demands one.
+    fn challenge(&mut self, authorization: Option<&str>, is_secret: bool) -> Option<String> {
+        let Some(authorization) = authorization else {
+            assert!(!self.login.is_within(), "another request in the middle of a login");
+            return (is_secret && self.login.identity.is_none()).then(|| self.script.scheme.to_owned());
+        };
+        // Never the same one twice.
+        let server_challenge = u64::from(self.notes.borrow().number) << 32 | self.asked;
+        match self.login.answer(authorization, server_challenge) {
+            Verdict::Challenge(challenge) => Some(challenge),
+            Verdict::LoggedIn => {
+                self.notes.borrow_mut().identities.extend(self.login.identity.clone());
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request, out: &mut VecDeque<u8>, dice: &mut Dice) {
         let notes = &mut *self.notes.borrow_mut();
         let (number, exchange) = (notes.number, self.answered);
         self.answered += 1;
+        if dice.chance(100) {
+            out.extend(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n");
+        }
+        let client = self.client.expect("somebody asked");
+        let mut echo = format!("X-Echo: {number}/{client}/{exchange}\r\n");
+        if let Some(identity) = &self.login.identity {
+            let _ = write!(echo, "X-User: {identity}\r\n");
+        }
+        if let Some(bytes) = self.script.tunnel_bytes
+            && request.then == Then::Tunnel
+        {
+            let fields = format!("{echo}Upgrade: websocket\r\nConnection: Upgrade\r\n");
+            out.extend(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n").bytes());
+            Body::tunnel(number).write(Framing::Sized, bytes, dice, out);
+            notes.replies.push(0);
+            notes.tunnel = Some(TunnelBytes { sent: bytes, received: 0 });
+            self.tunnel = Some(Body::tunnel(client));
+            return;
+        }
         let bytes = dice.number(0, self.script.body_bytes_max as usize) as u64;
         let framing = dice.one_of(&[
             Framing::None,
@@ -101,27 +191,39 @@ impl Server {
             Framing::Chunked,
             Framing::UntilClose,
         ]);
-        let is_last = framing == Framing::UntilClose && dice.chance(300) || dice.chance(self.script.last);
-        let framing = if framing == Framing::UntilClose && !is_last { Framing::Sized } else { framing };
-        if dice.chance(100) {
-            out.extend(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n");
-        }
-        let (status, field) = match framing {
-            Framing::None => ("204 No Content", String::new()),
-            Framing::Sized => ("200 OK", format!("Content-Length: {bytes}\r\n")),
-            Framing::Chunked => ("200 OK", "Transfer-Encoding: chunked\r\n".to_owned()),
-            Framing::UntilClose => ("200 OK", String::new()),
+        // A login goes on over the same connection.
+        let may_end = !self.login.is_within();
+        let is_last = may_end
+            && (framing == Framing::UntilClose && dice.chance(300) || dice.chance(self.script.last))
+            || request.then == Then::Nothing;
+        let framing = match framing {
+            // Closing at once may tear what nothing but the end would end.
+            Framing::UntilClose if !is_last || self.script.parting == Parting::Close => Framing::Sized,
+            Framing::Chunked if request.is_http10 => Framing::Sized,
+            framing => framing,
         };
-        let says_close = is_last && (framing != Framing::UntilClose || dice.chance(500));
-        let close = if says_close { "Connection: close\r\n" } else { "" };
-        let client = self.client.expect("somebody asked");
-        let head = format!("HTTP/1.1 {status}\r\nX-Echo: {number}/{client}/{exchange}\r\n{field}{close}\r\n");
-        out.extend(head.bytes());
-        if framing != Framing::None {
-            Body::new(number, exchange).write(framing, bytes, dice, out);
+        let status = if request.challenge.is_some() { "401 Unauthorized" } else { "200 OK" };
+        let (status, mut fields) = match framing {
+            Framing::None if request.challenge.is_none() => ("204 No Content", String::new()),
+            Framing::None => (status, "Content-Length: 0\r\n".to_owned()),
+            Framing::Sized => (status, format!("Content-Length: {bytes}\r\n")),
+            Framing::Chunked => (status, "Transfer-Encoding: chunked\r\n".to_owned()),
+            Framing::UntilClose => (status, String::new()),
+        };
+        if let Some(challenge) = &request.challenge {
+            let _ = write!(fields, "WWW-Authenticate: {challenge}\r\n");
         }
-        if framing == Framing::UntilClose {
-            notes.until_close_bytes = Some(bytes);
+        if is_last && (framing != Framing::UntilClose || dice.chance(500)) {
+            fields.push_str("Connection: close\r\n");
+        } else if request.is_http10 && !is_last {
+            fields.push_str("Connection: keep-alive\r\n");
+        }
+        out.extend(format!("HTTP/1.1 {status}\r\n{echo}{fields}\r\n").bytes());
+        if framing == Framing::None {
+            notes.replies.push(0);
+        } else {
+            Body::new(number, exchange).write(framing, bytes, dice, out);
+            notes.replies.push(bytes);
         }
         self.has_closed = is_last;
     }
@@ -131,12 +233,20 @@ impl Part for Server {
     fn read(&mut self, unread: &mut Vec<u8>) {
         loop {
             let Some(request) = self.request.as_mut().filter(|request| !request.is_whole) else {
+                if let Some(tunnel) = &mut self.tunnel {
+                    tunnel.check(unread);
+                    unread.clear();
+                    if let Some(bytes) = &mut self.notes.borrow_mut().tunnel {
+                        bytes.received = tunnel.read_bytes();
+                    }
+                    return;
+                }
                 let Some(head) = Head::take(unread) else { return };
                 assert!(self.request.is_none(), "a request before the reply to the one before it: {head:?}");
                 self.request = Some(self.begin_request(&head));
                 continue;
             };
-            request.is_whole = request.end.read_body(unread, &mut request.body);
+            request.is_whole = request.end.read(unread, Some(&mut request.body));
             if !request.is_whole {
                 return;
             }
@@ -158,25 +268,40 @@ impl Part for Server {
 
     fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
         let Some(request) = &self.request else { return };
-        if self.answered == self.asked || self.has_closed {
+        if self.answered == self.asked || self.has_closed || self.notes.borrow().hangs {
             return;
         }
-        let waits = *self.waits_for_body.get_or_insert_with(|| !dice.chance(self.script.early));
-        if waits && !request.is_whole {
-            return;
+        if self.waits_for_body.is_none() {
+            self.notes.borrow_mut().hangs = dice.chance(self.script.hangs);
         }
-        if request.is_whole {
-            self.request = None;
+        let waits = *self
+            .waits_for_body
+            .get_or_insert_with(|| request.then == Then::Tunnel || !dice.chance(self.script.early));
+        if waits && !request.is_whole || self.notes.borrow().hangs {
+            return;
         }
         self.waits_for_body = None;
-        self.answer(out, dice);
+        if let Some(request) = self.request.take() {
+            self.answer(&request, out, dice);
+            if !request.is_whole {
+                self.request = Some(request);
+            }
+        }
+    }
+
+    fn listens(&self, _out: &VecDeque<u8>) -> bool {
+        true
     }
 
     fn is_through(&self) -> bool {
-        self.has_closed || self.has_heard_end
+        self.has_closed || self.has_heard_end || self.tunnel.is_some()
     }
 
     fn gives_up(&self) -> bool {
         false
+    }
+
+    fn parting(&self) -> Parting {
+        if self.has_closed { self.script.parting } else { Parting::Orderly }
     }
 }
