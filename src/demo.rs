@@ -195,6 +195,7 @@ fn proxy_settings(site: SocketAddr) -> Settings {
         idle_timeout: TIMEOUT,
         send_proxy: None,
         accept_proxy_timeout: None,
+        accept_proxy_from: Vec::new(),
         splice: Splice::Auto,
         tcp: Tcp {
             keepalive: None,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cli::Error;
+use crate::proxy::settings::Network;
 use crate::uring::Address;
 
 /// Bytes of a path that fit `sun_path` beside its NUL (unix(7)).
@@ -110,6 +111,16 @@ impl Unresolved {
 }
 
 /// std puts its own words before those of `gai_strerror`(3).
+/// The parser of a network, of a single address as one, or of `unix:`.
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    if text == "unix:" {
+        return Ok(Network::Unix);
+    }
+    text.parse().or_else(|_not_a_network| text.parse::<IpAddr>().map(Into::into)).map(Network::Ip).map_err(
+        |_neither| "give an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, or unix:".to_owned(),
+    )
+}
+
 fn resolver_words(error: &std::io::Error) -> String {
     let words = error.to_string();
     words.strip_prefix("failed to lookup address information: ").unwrap_or(&words).to_owned()

@@ -11,13 +11,13 @@ use clap::{Args, ValueEnum};
 
 use self::http::HttpArgs;
 use super::Error;
-use super::address::Unresolved;
+use super::address::{Unresolved, network};
 use super::quantity::{OrOff, duration, number, or_off, power_of_two, size};
 use crate::control::limits::Host;
 use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Mode, Settings, Splice, Tcp, WorkerSettings};
+use crate::proxy::settings::{Mode, Network, Settings, Splice, Tcp, WorkerSettings};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -58,6 +58,13 @@ pub struct ProxyArgs {
     /// proxy_protocol]
     #[arg(long, help_heading = "Addresses")]
     accept_proxy: bool,
+    /// Who sends PROXY headers; others are clients themselves, and none is read of them; repeat it for more; unix: for
+    /// Unix sockets [default: everybody] [nginx: set_real_ip_from]
+    #[arg(
+        long, value_name = "CIDR", requires = "accept_proxy", help_heading = "Addresses",
+        value_parser = network
+    )]
+    accept_proxy_from: Vec<Network>,
     /// How long a client may take to send its PROXY header [nginx: proxy_protocol_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
@@ -247,6 +254,7 @@ impl ProxyArgs {
                 SendProxy::V2 => Some(Version::V2),
             },
             accept_proxy_timeout: self.accept_proxy.then_some(self.accept_proxy_timeout),
+            accept_proxy_from: self.accept_proxy_from,
             splice: match self.splice {
                 WhenToSplice::Auto => Splice::Auto,
                 WhenToSplice::Never => Splice::Never,

@@ -19,7 +19,7 @@ use super::site::Site;
 use super::stream::{End, Stream};
 use super::websocket;
 use crate::protocol::http1::body::{Body, BodyError, BodyLength};
-use crate::protocol::http1::request::{RequestError, header_slots, read_head};
+use crate::protocol::http1::request::{RequestError, Scan, header_slots, resume_head};
 
 /// The largest body that is echoed.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -141,22 +141,25 @@ impl Session {
     }
 
     async fn read_request(&mut self) -> Result<Request, Wrong> {
+        let mut scan = Scan::default();
         loop {
             let mut slots = header_slots();
             let limit_bytes = self.site.settings.header_limit_bytes;
-            let head = read_head(self.stream.received(), limit_bytes, &mut slots).map_err(Wrong::Request)?;
+            let head = resume_head(self.stream.received(), limit_bytes, &mut scan, &mut slots)
+                .map_err(Wrong::Request)?;
             let Some(head) = head else {
                 self.stream.receive().await?;
                 continue;
             };
             let first = |name| head.values(name).next().map(<[u8]>::to_vec);
             let upgrades = head.method == "GET"
-                && head.has_item("connection", "upgrade")
+                && head.connection.upgrade
                 && head.has_item("upgrade", "websocket")
                 && first("sec-websocket-version").is_some_and(|version| version == b"13");
             let request = Request {
                 is_head: head.method == "HEAD",
-                route: route(head.target),
+                // A page's name is ASCII.
+                route: route(std::str::from_utf8(head.target).unwrap_or_default()),
                 authorization: first("authorization"),
                 body: head.body,
                 lacks_length: head.body == BodyLength::None && matches!(head.method, "POST" | "PUT"),

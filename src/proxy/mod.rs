@@ -25,6 +25,7 @@ mod http;
 mod listener;
 mod meter;
 pub mod names;
+mod networks;
 mod opening;
 pub mod outage;
 pub mod record;

@@ -74,14 +74,14 @@ pub struct RequestRecord {
 pub struct RequestWords {
     /// The method.
     pub method: Box<str>,
-    /// The target.
-    pub target: Box<str>,
+    /// The target, which need not be UTF-8; nor need the others.
+    pub target: Box<[u8]>,
     /// HTTP/1.1, or else HTTP/1.0.
     pub is_http11: bool,
     /// `Referer`.
-    pub referer: Option<Box<str>>,
+    pub referer: Option<Box<[u8]>>,
     /// `User-Agent`.
-    pub user_agent: Option<Box<str>>,
+    pub user_agent: Option<Box<[u8]>>,
 }
 
 /// How a session ended.

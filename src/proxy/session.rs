@@ -21,6 +21,7 @@ use super::client_header;
 use super::connection::Connection;
 use super::http;
 use super::meter::{Meter, Side};
+use super::networks;
 use super::opening;
 use super::record::{End, Record};
 use super::relay::{Outcome, Relay};
@@ -87,7 +88,9 @@ impl Session {
     async fn serve(&self, client: &Connection) -> End {
         let settings = &self.worker.settings;
         let ring = &self.worker.ring;
-        let header = match settings.accept_proxy_timeout {
+        let expects_header = settings.accept_proxy_from.is_empty()
+            || networks::cover(&settings.accept_proxy_from, &self.client_address);
+        let header = match settings.accept_proxy_timeout.filter(|_| expects_header) {
             None => None,
             Some(timeout) => match Box::pin(client_header::read(ring, client, timeout)).await {
                 Ok(header) => Some(header),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
@@ -12,6 +11,8 @@ use super::routes::Routes;
 use crate::protocol::http1::forward::Edits;
 use crate::protocol::proxy_protocol;
 use crate::uring::Address;
+
+pub use super::networks::Network;
 
 /// Everything a worker needs to know; the same for all workers, read only.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Settings {
     pub send_proxy: Option<proxy_protocol::Version>,
     /// How long a client may take to send its PROXY header; without one, none is expected.
     pub accept_proxy_timeout: Option<Duration>,
+    /// Peers that one is expected from, and believed of; empty: all of them.
+    pub accept_proxy_from: Vec<Network>,
     /// When bulk goes through a pipe.
     pub splice: Splice,
     /// What is set on every TCP socket.
@@ -56,16 +59,23 @@ pub enum Mode {
 }
 
 /// How requests and replies are passed on.
+#[allow(clippy::struct_excessive_bools, reason = "what an operator can switch, each by itself")]
 #[derive(Debug, Clone)]
 pub struct Http {
     /// Bytes that the head of a request or of a reply may have.
     pub head_bytes_max: usize,
     /// Whether upstreams are told of the client.
     pub forwarded: ForwardedFor,
-    /// Peers whose own X-Forwarded-For is added to; empty: all of them.
-    pub trust: Vec<IpNet>,
+    /// Clients whose own X-Forwarded-For and the like are believed. Empty: of none, but X-Forwarded-For is added to.
+    pub trust: Vec<Network>,
     /// `Host` in place of the client's.
     pub host: Option<String>,
+    /// Whether fields with an underscore in their name are passed on.
+    pub underscores: bool,
+    /// Whether TRACE is passed on.
+    pub trace: bool,
+    /// Protocols that requests may ask to change to, beside `websocket`.
+    pub upgrades: Vec<String>,
     /// Changes to the heads of requests.
     pub request_edits: Edits,
     /// Changes to the heads of replies.

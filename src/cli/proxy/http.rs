@@ -1,12 +1,13 @@
 //! The flags of `iisplice proxy --mode http`.
 
 use clap::{Args, ValueEnum};
-use ipnet::IpNet;
 
 use super::super::Error;
+use super::super::address::network;
 use super::super::quantity::size;
 use crate::protocol::http1::forward::Edits;
-use crate::proxy::settings::{ForwardedFor, Http, Mode};
+use crate::protocol::http1::request::is_host;
+use crate::proxy::settings::{ForwardedFor, Http, Mode, Network};
 
 /// What HTTP.sys can be told to take at most, and what a Kerberos ticket of somebody in many groups fits into.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
@@ -22,13 +23,26 @@ pub(super) struct HttpArgs {
     #[arg(long, value_name = "SIZE", help_heading = "HTTP", value_parser = size(1024..=1024 * 1024))]
     head_limit: Option<u32>,
     /// Tell upstreams of the client by X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP: in place of
-    /// what the client says, added to it, or not [default: replace] [nginx: proxy_set_header X-Forwarded-For]
+    /// all that the client says in Forwarded, X-Forwarded-* and X-Real-IP, with X-Forwarded-For added to the client's, or
+    /// not [default: replace] [nginx: proxy_set_header X-Forwarded-For]
     #[arg(long, value_name = "HOW", help_heading = "HTTP")]
     forwarded: Option<ForwardedName>,
-    /// With --forwarded append: whose own X-Forwarded-For is added to, others' is replaced; repeat it for more
-    /// [default: everybody] [nginx: set_real_ip_from]
+    /// With --forwarded append: clients whose own fields of this kind go on, others' are all replaced; what counts is the
+    /// address in a PROXY header, if there is one; repeat it for more; unix: for Unix sockets [default: nobody] [nginx:
+    /// set_real_ip_from]
     #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
-    trust: Vec<IpNet>,
+    trust: Vec<Network>,
+    /// Fields with an underscore in their name, which servers take for a hyphen: drop them from requests, or pass them
+    /// [default: drop] [nginx: underscores_in_headers]
+    #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
+    underscore_headers: Option<Underscores>,
+    /// A protocol beside websocket that requests may upgrade to: NAME or NAME/VERSION; repeat it for more [default: none]
+    /// [nginx: proxy_set_header Upgrade]
+    #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = protocol)]
+    upgrade: Vec<String>,
+    /// Pass TRACE on; 405 without [default: off] [nginx: -]
+    #[arg(long, help_heading = "HTTP")]
+    trace: bool,
     /// Send this Host [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
@@ -60,6 +74,12 @@ enum OnIdentityChange {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Underscores {
+    Drop,
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ModeName {
     Stream,
     Http,
@@ -84,6 +104,9 @@ impl HttpArgs {
             ("--head-limit", self.head_limit.is_some()),
             ("--forwarded", self.forwarded.is_some()),
             ("--trust", !self.trust.is_empty()),
+            ("--underscore-headers", self.underscore_headers.is_some()),
+            ("--upgrade", !self.upgrade.is_empty()),
+            ("--trace", self.trace),
             ("--set-host", self.set_host.is_some()),
             ("--set-header", !self.set_header.is_empty()),
             ("--remove-header", !self.remove_header.is_empty()),
@@ -110,6 +133,9 @@ impl HttpArgs {
             head_bytes_max: self.head_limit.unwrap_or(HEAD_BYTES_MAX) as usize,
             forwarded,
             trust: self.trust,
+            underscores: self.underscore_headers == Some(Underscores::Pass),
+            trace: self.trace,
+            upgrades: self.upgrade,
             host: self.set_host,
             request_edits: Edits { remove: self.remove_header, set: self.set_header },
             reply_edits: Edits { remove: self.remove_reply_header, set: self.set_reply_header },
@@ -122,12 +148,27 @@ impl HttpArgs {
 /// Fields that say how a message is framed, or that the connection's two ends need as they are.
 const UNTOUCHABLE: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "expect"];
 
+fn is_token(text: &str) -> bool {
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_of_token)
+}
+
+/// RFC 9110 section 7.8.
+fn protocol(text: &str) -> Result<String, String> {
+    let (name, version) = text.split_once('/').unwrap_or((text, "1"));
+    if !is_token(name) || !is_token(version) {
+        return Err("give the name of a protocol, such as h2c or TLS/1.2".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn name(text: &str) -> Result<String, String> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.is_empty() || !text.bytes().all(is_token) {
+    if !is_token(text) {
         return Err("give the name of a header field, such as X-Site".to_owned());
     }
-    if UNTOUCHABLE.iter().any(|untouchable| untouchable.eq_ignore_ascii_case(text)) {
+    // Servers may take an underscore for a hyphen.
+    let hyphened = text.replace('_', "-");
+    if UNTOUCHABLE.iter().any(|untouchable| untouchable.eq_ignore_ascii_case(&hyphened)) {
         return Err("the proxy needs this field as it is; it cannot be changed".to_owned());
     }
     if text.eq_ignore_ascii_case("host") {
@@ -149,16 +190,8 @@ fn printable(value: &str) -> Result<String, String> {
 }
 
 fn host(text: &str) -> Result<String, String> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-    {
+    if !is_host(text.as_bytes()) {
         return Err("give HOST or HOST:PORT".to_owned());
     }
     Ok(text.to_owned())
-}
-
-/// A network, or a single address.
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse()
-        .or_else(|_not_a_network| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_neither| "give an address or a network, such as 10.0.0.0/8 or 2001:db8::/32".to_owned())
 }

@@ -201,6 +201,54 @@ fn a_time_for_a_header_that_is_not_expected_is_refused() {
 }
 
 #[test]
+fn proxy_headers_are_taken_from_the_networks_given() {
+    let from = |flags: &[&str]| plan(flags).settings.accept_proxy_from;
+    assert_eq!(from(&["--accept-proxy"]), []);
+    let networks = from(&["--accept-proxy", "--accept-proxy-from=10.0.0.0/8", "--accept-proxy-from=unix:"]);
+    assert_eq!(networks, [Network::Ip("10.0.0.0/8".parse().expect("a network")), Network::Unix]);
+    assert_eq!(
+        refused(&["--accept-proxy-from=10.0.0.0/8"]),
+        "the following required arguments were not provided: --accept-proxy"
+    );
+    let line = refused(&["--accept-proxy", "--accept-proxy-from=balancer"]);
+    assert!(
+        line.ends_with("give an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, or unix:"),
+        "{line}"
+    );
+}
+
+#[test]
+fn flags_about_requests_need_http_and_make_sense() {
+    for flag in ["--trace", "--upgrade=h2c", "--underscore-headers=pass", "--trust=10.0.0.0/8"] {
+        let error = plan_on(&host(), &[flag]).expect_err("a flag of the other mode").to_string();
+        let name = flag.split('=').next().expect("a name");
+        assert_eq!(
+            error,
+            format!("{name} is about HTTP requests and replies; add --mode http, or leave it out")
+        );
+    }
+    let http = |flags: &[&str]| match plan(&[&["--mode=http"], flags].concat()).settings.mode {
+        Mode::Http(http) => http,
+        Mode::Stream => panic!("another mode"),
+    };
+    let default = http(&[]);
+    assert!(!default.trace && !default.underscores && default.upgrades.is_empty());
+    let set = http(&["--trace", "--underscore-headers=pass", "--upgrade=h2c", "--upgrade=TLS/1.2"]);
+    assert!(set.trace && set.underscores);
+    assert_eq!(set.upgrades, ["h2c", "TLS/1.2"]);
+    for (flag, expected) in [
+        ("--upgrade=a b", "give the name of a protocol, such as h2c or TLS/1.2"),
+        ("--upgrade=TLS/", "give the name of a protocol, such as h2c or TLS/1.2"),
+        ("--set-host=a b", "give HOST or HOST:PORT"),
+        ("--set-host=a:x", "give HOST or HOST:PORT"),
+        ("--set-header=Content_Length: 5", "the proxy needs this field as it is; it cannot be changed"),
+    ] {
+        let line = refused(&[flag]);
+        assert!(line.ends_with(expected), "{line}");
+    }
+}
+
+#[test]
 fn servers_of_routes_stand_behind_those_without() {
     let Plan { settings, .. } = plan(&[
         "--sni-route=App.Corp.Example=192.0.2.2:443",

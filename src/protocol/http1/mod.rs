@@ -2,9 +2,10 @@
 //!
 //! A server starts with [`request`]: the head, strictly, and which [`body`] follows it. Anything that two servers in a
 //! row could read differently is an error, not a guess. A client starts with [`response`]: the head, and where the
-//! reply ends on the connection. A proxy reads with both and passes heads on with [`forward`].
+//! reply ends on the connection. A proxy reads with both and passes heads on with [`forward`]. Both know [`connection`].
 
 pub mod body;
+pub mod connection;
 pub mod forward;
 pub mod request;
 pub mod response;

@@ -1,5 +1,6 @@
 //! What a request leaves behind, as a line of text.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ pub(super) struct RequestLine<'a> {
     client: String,
     user: Option<&'a str>,
     method: Option<&'a str>,
-    target: Option<&'a str>,
+    target: Option<Cow<'a, str>>,
     status: u16,
     request_bytes: u64,
     reply_bytes: u64,
@@ -40,7 +41,7 @@ impl<'a> RequestLine<'a> {
             client: record.client.to_string(),
             user: record.user.as_deref(),
             method: record.request.as_ref().map(|request| &*request.method),
-            target: record.request.as_ref().map(|request| &*request.target),
+            target: record.request.as_ref().map(|request| text(&request.target)),
             status: record.status,
             request_bytes: record.request_bytes,
             reply_bytes: record.reply_bytes,
@@ -58,7 +59,13 @@ impl Display for RequestLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |word: Option<&'_ str>| Value(word.unwrap_or("-")).to_string();
         write!(f, "time={} listener={} client={}", self.time, Value(self.listener), Value(&self.client))?;
-        write!(f, " user={} method={} target={}", word(self.user), word(self.method), word(self.target))?;
+        write!(
+            f,
+            " user={} method={} target={}",
+            word(self.user),
+            word(self.method),
+            word(self.target.as_deref())
+        )?;
         write!(f, " status={} request_bytes={}", self.status, self.request_bytes)?;
         write!(f, " reply_bytes={} total_ms={:.3}", self.reply_bytes, self.total_ms)?;
         write!(f, " upstream_ms={} upstream={}", Number(self.upstream_ms), word(self.upstream))?;
@@ -75,18 +82,34 @@ pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
         Address::Unix(_) => "unix:".to_owned(),
     };
     let body_bytes = record.reply_bytes.saturating_sub(record.reply_head_bytes);
-    let user = Quoted(record.user.as_deref().unwrap_or("-"));
+    let user = Quoted(record.user.as_deref().unwrap_or("-").as_bytes());
     // Writing to a String does not fail.
     let _ = write!(lines, "{client} - {user} [{}] \"", clf_time(record.started));
     let words = record.request.as_ref();
     if let Some(request) = words {
         let version = if request.is_http11 { "HTTP/1.1" } else { "HTTP/1.0" };
-        let _ = write!(lines, "{} {} {version}", Quoted(&request.method), Quoted(&request.target));
+        let _ = write!(lines, "{} {} {version}", Quoted(request.method.as_bytes()), Quoted(&request.target));
     }
-    let text = |text: Option<&'_ str>| Quoted(text.unwrap_or("-")).to_string();
-    let referer = text(words.and_then(|request| request.referer.as_deref()));
-    let user_agent = text(words.and_then(|request| request.user_agent.as_deref()));
+    let quoted = |text: Option<&'_ [u8]>| Quoted(text.unwrap_or(b"-")).to_string();
+    let referer = quoted(words.and_then(|request| request.referer.as_deref()));
+    let user_agent = quoted(words.and_then(|request| request.user_agent.as_deref()));
     let _ = write!(lines, "\" {} {body_bytes} \"{referer}\" \"{user_agent}\"", record.status);
+}
+
+/// Bytes as text: those that are not UTF-8 as `\xXX`.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
+    }
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\x{byte:02X}");
+        }
+    }
+    text.into()
 }
 
 /// `23/Nov/2026:18:05:00 +0000`, out of the date of an HTTP header: `Mon, 23 Nov 2026 18:05:00 GMT`.
@@ -99,11 +122,11 @@ fn clf_time(time: SystemTime) -> String {
 }
 
 /// Text between quotation marks, escaped as nginx does: `\xXX` for what could end it or is not printable.
-struct Quoted<'a>(&'a str);
+struct Quoted<'a>(&'a [u8]);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.bytes() {
+        for &byte in self.0 {
             match byte {
                 b'"' | b'\\' | 0..=31 | 127.. => write!(f, "\\x{byte:02X}")?,
                 _ => f.write_char(byte.into())?,
@@ -131,10 +154,10 @@ mod tests {
             id: (0xab, 3),
             request: Some(RequestWords {
                 method: "GET".into(),
-                target: "/a?b=\"c\"".into(),
+                target: (*b"/a?b=\"c\"").into(),
                 is_http11: true,
                 referer: None,
-                user_agent: Some("curl/8\n\u{1b}[2J".into()),
+                user_agent: Some((*b"curl/8\n\x1b[2J").into()),
             }),
             status: 200,
             request_bytes: 120,
@@ -177,6 +200,20 @@ mod tests {
             "192.0.2.7 - CORP\\x5Calice [14/Nov/2023:22:13:20 +0000] \"GET /a?b=\\x22c\\x22 HTTP/1.1\" 200 1000 \"-\" \
              \"curl/8\\x0A\\x1B[2J\"\n"
         );
+    }
+
+    #[test]
+    fn a_target_that_is_not_utf_8_is_escaped() {
+        let mut record = record();
+        if let Some(words) = &mut record.request {
+            words.target = (*b"/M\xfcller?\xc3\xbc").into();
+        }
+        let text = line(&record, Format::Text);
+        assert!(text.contains(" target=\"/M\\\\xFCller?\u{fc}\" "), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&line(&record, Format::Json)).expect("JSON");
+        assert_eq!(json["target"], "/M\\xFCller?\u{fc}");
+        let combined = line(&record, Format::Combined);
+        assert!(combined.contains("\"GET /M\\xFCller?\\xC3\\xBC HTTP/1.1\""), "{combined}");
     }
 
     #[test]

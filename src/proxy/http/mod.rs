@@ -61,8 +61,8 @@ pub(super) async fn serve(
 ) -> End {
     let worker = session.worker();
     let ring = &worker.ring;
-    let facts = ClientFacts::new(http, session.client_address(), &session.origin_address(), client.has_tls());
-    let requests = Requests { worker, client, http, facts };
+    let facts = ClientFacts::new(http, &session.origin_address(), client.has_tls());
+    let requests = Requests::new(worker, client, http, facts);
     let log = Log::new(session);
     let stop = async {
         worker.draining().await;

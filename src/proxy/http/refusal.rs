@@ -1,7 +1,5 @@
 //! Answers of our own, where there is no upstream to give one: a status, a short page, and the end.
 
-use httparse::Error as Syntax;
-
 use crate::protocol::http1::body::BodyError;
 use crate::protocol::http1::forward::TargetError;
 use crate::protocol::http1::request::RequestError;
@@ -51,11 +49,10 @@ impl Refusal {
     /// Status and reason (RFC 9110 section 15).
     pub(super) fn status(&self) -> (u16, &'static str) {
         match self {
-            Self::Request(RequestError::TooLong { .. } | RequestError::Head(Syntax::TooManyHeaders)) => {
-                (431, "Request Header Fields Too Large")
-            }
+            Self::Request(RequestError::TooLong { .. }) => (431, "Request Header Fields Too Large"),
+            Self::Request(RequestError::Version) => (505, "HTTP Version Not Supported"),
             Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
-            Self::Target(TargetError::Connect) => (405, "Method Not Allowed"),
+            Self::Target(TargetError::Connect | TargetError::Trace) => (405, "Method Not Allowed"),
             Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
             // Not 421, which asks for the same request again (RFC 9110 section 15.5.20): a proxy that shares connections between
             // users would send it over the next one that is somebody's already.

@@ -75,8 +75,8 @@ impl Replies<'_> {
     /// A whole head, as it goes on.
     fn reply(&self, head: &ResponseHead<'_, '_>, exchange: &mut Exchange) -> Result<Reply, Refusal> {
         head.check_framing().map_err(|error| Refusal::Reply(error.to_string()))?;
-        if head.status == 101 && !exchange.upgrade {
-            return Err(Refusal::Reply("it changes to another protocol unasked".to_owned()));
+        if head.status == 101 && !exchange.is_changed_by(head.values("upgrade")) {
+            return Err(Refusal::Reply("it changes to another protocol than the client offered".to_owned()));
         }
         if let Some(line) = head.dropped {
             self.tell_of_dropped(line);

@@ -1,7 +1,9 @@
 //! Reading requests off a client's connection, ready to be passed on.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::or;
@@ -10,8 +12,10 @@ use super::body::Rest;
 use super::forwarded::ClientFacts;
 use super::refusal::Refusal;
 use super::watch::Seen;
-use crate::protocol::http1::forward::{self, RequestChanges};
-use crate::protocol::http1::request::{RequestHead, header_slots, read_head};
+use crate::protocol::http1::forward::{self, Offer, RequestChanges, TargetError};
+use crate::protocol::http1::request::{
+    EMPTY_LINES_MAX, RequestError, RequestHead, Scan, header_slots, resume_head,
+};
 use crate::protocol::http1::response::AnswerTo;
 use crate::protocol::login::Asked;
 use crate::proxy::connection::Connection;
@@ -39,8 +43,8 @@ pub(super) struct Exchange {
     pub(super) is_http11: bool,
     /// The client wants to use its connection again.
     pub(super) keep_alive: bool,
-    /// The client offers to change to another protocol.
-    pub(super) upgrade: bool,
+    /// What the client offers to change to, as far as the server has heard of it.
+    pub(super) offer: Option<Box<Offer>>,
     /// When its head was whole.
     pub(super) began: Instant,
     /// What it brings to the login; until the reply is there.
@@ -49,6 +53,13 @@ pub(super) struct Exchange {
     pub(super) words: Option<Box<RequestWords>>,
     /// What is known of the reply, once its head has come.
     pub(super) reply: Option<ReplyFacts>,
+}
+
+impl Exchange {
+    /// Is a reply of 101 with these `Upgrade` values a change to what was offered?
+    pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
+        self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
+    }
 }
 
 /// What is known of a final reply by its head.
@@ -75,51 +86,89 @@ pub(super) struct Requests<'a> {
     pub(super) worker: &'a Worker,
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
-    pub(super) facts: Option<ClientFacts>,
+    facts: Option<ClientFacts>,
+    /// The log has said that fields with underscores are dropped.
+    has_told_of_underscores: Cell<bool>,
 }
 
-impl Requests<'_> {
+impl<'a> Requests<'a> {
+    pub(super) fn new(
+        worker: &'a Worker,
+        client: &'a Connection,
+        http: &'a Http,
+        facts: Option<ClientFacts>,
+    ) -> Self {
+        Self { worker, client, http, facts, has_told_of_underscores: Cell::new(false) }
+    }
+
     /// The next request, when its head is whole. What comes behind the head stays unread. `stop` completes when no more
     /// are wanted; one that has begun to come still is.
     pub(super) async fn next(&self, stop: impl Future<Output = ()>) -> io::Result<Next> {
-        if self.client.unread().is_empty() {
-            let arrived = or(async { Some(self.client.receive(Expect::Later).await) }, async {
-                stop.await;
-                None
-            });
-            match arrived.await.transpose()? {
-                None => return Ok(Next::Stop),
-                Some(None) => return Ok(Next::End),
-                Some(Some(_arrived)) => {}
-            }
-        }
-        if let Some(next) = self.parse() {
-            return Ok(next);
-        }
-        let ring = &self.worker.ring;
-        let deadline = ring.now() + HEAD_TIMEOUT;
-        // On the heap: nearly all heads come in one piece.
-        Box::pin(or(self.rest_of_head(), async {
-            ring.sleep_until(deadline).await;
-            Ok(Next::Refused(Refusal::HeadTimeout(HEAD_TIMEOUT)))
-        }))
-        .await
-    }
-
-    async fn rest_of_head(&self) -> io::Result<Next> {
+        let mut stop = pin!(stop);
+        let mut empty_lines = 0;
         loop {
-            if self.client.receive(Expect::Later).await?.is_none() {
-                return Ok(Next::End);
+            if let Err(error) = self.skip_empty_lines(&mut empty_lines) {
+                return Ok(Next::Refused(error.into()));
             }
-            if let Some(next) = self.parse() {
+            if self.client.unread().is_empty() {
+                let arrived = or(async { Some(self.client.receive(Expect::Later).await) }, async {
+                    stop.as_mut().await;
+                    None
+                });
+                match arrived.await.transpose()? {
+                    None => return Ok(Next::Stop),
+                    Some(None) => return Ok(Next::End),
+                    // An empty line is not the beginning of a request: the client may say nothing more.
+                    Some(Some(_arrived)) => continue,
+                }
+            }
+            let mut scan = Scan::default();
+            if let Some(next) = self.parse(&mut scan) {
+                return Ok(next);
+            }
+            let ring = &self.worker.ring;
+            let deadline = ring.now() + HEAD_TIMEOUT;
+            // On the heap: nearly all heads come in one piece.
+            let next = Box::pin(or(self.rest_of_head(scan), async {
+                ring.sleep_until(deadline).await;
+                Ok(Some(Next::Refused(Refusal::HeadTimeout(HEAD_TIMEOUT))))
+            }));
+            if let Some(next) = next.await? {
                 return Ok(next);
             }
         }
     }
 
-    /// From what is unread; nothing when the head is not whole.
-    fn parse(&self) -> Option<Next> {
-        let read = self.read(&self.client.unread());
+    /// Takes empty lines, which some clients send behind a body (RFC 9112 section 2.2).
+    fn skip_empty_lines(&self, count: &mut usize) -> Result<(), RequestError> {
+        while self.client.unread().starts_with(b"\r\n") {
+            if *count == EMPTY_LINES_MAX {
+                return Err(RequestError::EmptyLines);
+            }
+            *count += 1;
+            self.client.take(2);
+        }
+        Ok(())
+    }
+
+    /// Nothing when what had begun was an empty line.
+    async fn rest_of_head(&self, mut scan: Scan) -> io::Result<Option<Next>> {
+        loop {
+            if self.client.receive(Expect::Later).await?.is_none() {
+                return Ok(Some(Next::End));
+            }
+            if self.client.unread().starts_with(b"\r\n") {
+                return Ok(None);
+            }
+            if let Some(next) = self.parse(&mut scan) {
+                return Ok(Some(next));
+            }
+        }
+    }
+
+    /// From what is unread, which was looked at as far as `scan` says; nothing when the head is not whole.
+    fn parse(&self, scan: &mut Scan) -> Option<Next> {
+        let read = self.read(&self.client.unread(), scan);
         match read {
             Ok(None) => None,
             Ok(Some((request, taken))) => {
@@ -130,23 +179,32 @@ impl Requests<'_> {
         }
     }
 
-    fn read(&self, input: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
+    fn read(&self, input: &[u8], scan: &mut Scan) -> Result<Option<(Request, usize)>, Refusal> {
         let now = self.worker.ring.now();
         let mut slots = header_slots();
-        let Some(request) = read_head(input, self.http.head_bytes_max, &mut slots)? else { return Ok(None) };
+        let Some(request) = resume_head(input, self.http.head_bytes_max, scan, &mut slots)? else {
+            return Ok(None);
+        };
+        if forward::is_trace(request.method) && !self.http.trace {
+            return Err(TargetError::Trace.into());
+        }
+        let offer = Offer::of(&request, &self.http.upgrades);
         let changes = RequestChanges {
             target: forward::target(request.method, request.target)?,
             host: self.http.host.as_deref(),
             forwarded: self.facts.as_ref().map(ClientFacts::forwarded),
+            offer: offer.as_ref(),
+            underscores: self.http.underscores,
             edits: &self.http.request_edits,
         };
         let mut head = Vec::with_capacity(request.length_bytes + HEAD_GROWTH_BYTES);
         forward::write_request(&request, &changes, &mut head);
+        self.tell_of_underscores(&request);
         let exchange = Exchange {
             answer_to: if request.method == "HEAD" { AnswerTo::Head } else { AnswerTo::Usual },
             is_http11: request.is_http11,
             keep_alive: request.keep_alive,
-            upgrade: request.is_http11 && request.has_item("connection", "upgrade"),
+            offer: offer.map(Box::new),
             began: now,
             asked: Some(Asked::new(request.values("authorization"), now)),
             words: self.worker.log.is_some().then(|| Box::new(words(&request))),
@@ -155,10 +213,24 @@ impl Requests<'_> {
         let body = Rest::of_request(request.body);
         Ok(Some((Request { head, body, exchange }, request.length_bytes)))
     }
+
+    /// Says once a connection that fields were dropped: an operator would look for them in vain.
+    fn tell_of_underscores(&self, request: &RequestHead<'_, '_>) {
+        if self.http.underscores || self.has_told_of_underscores.get() {
+            return;
+        }
+        if let Some(header) = request.headers.iter().find(|header| header.name.contains('_')) {
+            self.has_told_of_underscores.set(true);
+            tracing::info!(
+                field = header.name,
+                "request has a field with an underscore in its name; it is dropped (--underscore-headers)"
+            );
+        }
+    }
 }
 
 fn words(request: &RequestHead<'_, '_>) -> RequestWords {
-    let text = |name| request.values(name).next().map(|value| String::from_utf8_lossy(value).into());
+    let text = |name| request.values(name).next().map(Box::from);
     RequestWords {
         method: request.method.into(),
         target: request.target.into(),

@@ -206,6 +206,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
             Some(Duration::from_secs(3)),
             Some(Duration::from_millis(30)),
         ]),
+        accept_proxy_from: Vec::new(),
         splice: dice.one_of(&[Splice::Auto, Splice::Auto, Splice::Never, Splice::Always]),
         tcp: Tcp {
             keepalive: None,

@@ -65,7 +65,7 @@ fn upstreams_are_told_of_the_client() {
     for (flags, expected) in [
         ("", told("127.0.0.1", "127.0.0.1")),
         ("--forwarded replace", told("127.0.0.1", "127.0.0.1")),
-        ("--forwarded append", told("192.0.2.1, 127.0.0.1", "192.0.2.1")),
+        ("--forwarded append", told("192.0.2.1, 127.0.0.1", "127.0.0.1")),
         ("--forwarded append --trust 127.0.0.0/8", told("192.0.2.1, 127.0.0.1", "192.0.2.1")),
         ("--forwarded append --trust 10.0.0.0/8 --trust 2001:db8::1", told("127.0.0.1", "127.0.0.1")),
         ("--forwarded off", asked.to_owned()),

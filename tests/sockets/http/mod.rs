@@ -5,11 +5,17 @@ mod chunks;
 mod connections;
 mod draining;
 mod heads;
+mod host;
 mod identity;
 mod logins;
+mod pieces;
 mod refusals;
 mod replies;
 mod strict;
+mod targets;
+mod trust;
+mod twins;
+mod upgrade;
 
 use crate::support::{Launch, Peer, Proxy, Server};
 

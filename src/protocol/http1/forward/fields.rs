@@ -1,23 +1,51 @@
 //! Fields of a head: which of them go on, and how a line is written.
 
+use crate::protocol::http1::connection::ConnectionOptions;
+
+/// Fields that concern one connection (RFC 9110 section 7.6.1). `Transfer-Encoding` and `Trailer` are not among them: a
 /// body is passed on as it is framed.
-const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "te", "upgrade"];
-/// Fields that a `Connection` field cannot remove: the next one would read another message.
-const FRAMING: [&str; 4] = ["host", "content-length", "transfer-encoding", "authorization"];
+const HOP_BY_HOP: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"];
+/// Fields that say how the next one reads the message.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+/// Fields that `Connection` cannot remove, although a client may name them: they are for whoever reads the message at the
+/// end, and without them it would be another message, another user's or another client's.
+const END_TO_END: [&str; 18] = [
+    "host",
+    "transfer-encoding",
+    "trailer",
+    "expect",
+    "authorization",
+    "proxy-authorization",
+    "www-authenticate",
+    "proxy-authenticate",
+    "proxy-support",
+    "persistent-auth",
+    "authentication-info",
+    "proxy-authentication-info",
+    "cookie",
+    "set-cookie",
+    "cache-control",
+    "location",
+    "forwarded",
+    "x-real-ip",
+];
+/// Beginnings of such names.
+const END_TO_END_FAMILIES: [&str; 4] = ["content-", "sec-", "if-", "x-forwarded-"];
 
 /// Lines to take out and to put in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
-    /// Names of fields to leave out.
+    /// Names of fields to leave out, with their twins.
     pub remove: Vec<String>,
-    /// Fields to put in, in place of any of the same name.
+    /// Fields to put in, in place of any of the same name and of their twins.
     pub set: Vec<(String, String)>,
 }
 
 impl Edits {
     pub(super) fn drops(&self, name: &str) -> bool {
-        self.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name))
-            || self.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(name))
+        self.remove.iter().any(|removed| is_same_name(removed, name))
+            || self.set.iter().any(|(set, _)| is_same_name(set, name))
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -40,17 +68,78 @@ pub(super) fn write_connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool
     }
 }
 
-/// `named`: does the message's own `Connection` field name it?
-pub(super) fn is_hop_by_hop(name: &str, named: impl FnOnce(&str) -> bool) -> bool {
-    is_one_of(name, &HOP_BY_HOP) || (named(name) && !is_one_of(name, &FRAMING))
+/// Does this field concern only the connection that it came on? `connection` is what the message itself says of that. The
+/// twin of a field about framing goes nowhere: what it says is wrong, or said already.
+pub(super) fn is_hop_by_hop(name: &str, connection: &ConnectionOptions) -> bool {
+    HOP_BY_HOP.iter().any(|known| is_same_name(known, name))
+        || FRAMING.iter().any(|known| is_twin(known, name))
+        || (connection.names(name) && !is_end_to_end(name))
 }
 
-pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+fn is_end_to_end(name: &str) -> bool {
+    END_TO_END.iter().any(|known| known.eq_ignore_ascii_case(name))
+        || END_TO_END_FAMILIES.iter().any(|family| begins_with(name, family))
+}
+
+/// Is it the same name to programs that get it as a variable? CGI, ASP.NET server variables and WSGI make `_` of every
+/// `-`, some of everything that is neither letter nor digit: `X_Forwarded_For` is `X-Forwarded-For` there, and comes in its
+/// place or is added to it.
+pub(super) fn is_same_name(a: &str, b: &str) -> bool {
+    a.len() == b.len() && begins_with(a, b)
+}
+
+/// The same name in another spelling, apart from letters' case.
+fn is_twin(known: &str, name: &str) -> bool {
+    is_same_name(known, name) && !known.eq_ignore_ascii_case(name)
+}
+
+/// Does the name begin with these characters, as [`is_same_name`] compares them?
+pub(super) fn begins_with(name: &str, begin: &str) -> bool {
+    let is_same = |(a, b): (u8, u8)| {
+        a.eq_ignore_ascii_case(&b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
+    };
+    name.len() >= begin.len() && name.bytes().zip(begin.bytes()).all(is_same)
 }
 
 pub(super) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twins_are_the_same_name() {
+        for twin in ["X-Remote-User", "x_remote_user", "X_Remote-USER", "X.Remote+User"] {
+            assert!(is_same_name("x-remote-user", twin), "{twin}");
+        }
+        for other in ["X-Remote-Users", "XRemoteUser", "X-RemoteaUser", "X-Remote-Use", "X--emote-User"] {
+            assert!(!is_same_name("X-Remote-User", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn connection_removes_only_what_is_for_the_connection() {
+        let names = "Host, Content-Length, Content-Type, Transfer-Encoding, Authorization, Cookie, X-Forwarded-For, X-Real-IP, \
+                     Forwarded, WWW-Authenticate, Proxy-Support, Sec-WebSocket-Key, X-Mine";
+        let connection = ConnectionOptions::read([names.as_bytes()]);
+        let removed: Vec<_> = names.split(", ").filter(|name| is_hop_by_hop(name, &connection)).collect();
+        assert_eq!(removed, ["X-Mine"]);
+    }
+
+    #[test]
+    fn twins_of_framing_and_of_the_connections_own_go_nowhere() {
+        let connection = ConnectionOptions::default();
+        for name in
+            ["Content_Length", "TRANSFER_ENCODING", "Keep_Alive", "Proxy_Connection", "HTTP2_Settings", "TE"]
+        {
+            assert!(is_hop_by_hop(name, &connection), "{name}");
+        }
+        for name in ["Content-Length", "Transfer-Encoding", "Content_Type", "Trailer"] {
+            assert!(!is_hop_by_hop(name, &connection), "{name}");
+        }
     }
 }

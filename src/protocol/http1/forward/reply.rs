@@ -1,8 +1,8 @@
 //! The head of a reply as the client is to see it.
 
-use super::fields::{Edits, is_hop_by_hop, is_one_of, line, write_connection};
+use super::fields::{Edits, is_hop_by_hop, line, write_connection};
+use crate::protocol::http1::connection::ConnectionOptions;
 use crate::protocol::http1::response::ResponseHead;
-use crate::protocol::http1::syntax::trim;
 
 impl ResponseHead<'_, '_> {
     /// Does it ask for a login that holds for the connection?
@@ -33,23 +33,6 @@ pub struct ReplyChanges<'a> {
     pub edits: &'a Edits,
 }
 
-/// Fields that a `Connection` field of a reply cannot remove: logins and sessions live on them, or the client would read
-/// another message.
-const KEPT: [&str; 12] = [
-    "www-authenticate",
-    "proxy-authenticate",
-    "authentication-info",
-    "proxy-authentication-info",
-    "persistent-auth",
-    "proxy-support",
-    "set-cookie",
-    "location",
-    "content-type",
-    "content-encoding",
-    "content-range",
-    "cache-control",
-];
-
 /// Appends the head of `reply` as the client is to see it.
 pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out: &mut Vec<u8>) {
     let digit = |value: u16| b'0' + (value % 10) as u8;
@@ -57,14 +40,11 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
     for part in [&b"HTTP/1.1 "[..], &status, b" ", reply.reason, b"\r\n"] {
         out.extend_from_slice(part);
     }
-    let named = connection_items(reply);
-    let is_named = |name: &str| {
-        named.iter().any(|item| item.eq_ignore_ascii_case(name.as_bytes())) && !is_one_of(name, &KEPT)
-    };
+    let connection = ConnectionOptions::read(reply.values("connection"));
     let mut length_bytes = reply.content_length;
     for header in reply.headers {
         let name = header.name;
-        if changes.edits.drops(name) || is_hop_by_hop(name, is_named) {
+        if changes.edits.drops(name) || is_hop_by_hop(name, &connection) {
             continue;
         }
         if name.eq_ignore_ascii_case("content-length") {
@@ -91,17 +71,8 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
 }
 
 fn is_dropped_framing(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, name: &str) -> bool {
-    (reply.is_unframed() || changes.unchunked) && is_one_of(name, &["transfer-encoding", "trailer"])
-}
-
-/// What the reply's own `Connection` fields name.
-fn connection_items<'b>(reply: &ResponseHead<'_, 'b>) -> Vec<&'b [u8]> {
-    reply
-        .values("connection")
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .map(trim)
-        .filter(|item| !item.is_empty())
-        .collect()
+    (reply.is_unframed() || changes.unchunked)
+        && ["transfer-encoding", "trailer"].iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

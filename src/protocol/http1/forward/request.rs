@@ -1,7 +1,9 @@
 //! The head of a request as the upstream is to see it.
 
-use super::fields::{Edits, is_hop_by_hop, is_one_of, line, write_connection};
+use super::fields::{Edits, begins_with, is_hop_by_hop, is_same_name, line, write_connection};
 use super::target::Target;
+use super::upgrade::Offer;
+use crate::protocol::http1::connection::list_items;
 use crate::protocol::http1::request::RequestHead;
 
 /// What the upstream is told about the client.
@@ -11,11 +13,23 @@ pub struct Forwarded<'a> {
     pub client: &'a str,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Add to what the client says of others before it, instead of putting this in its place.
-    pub append: bool,
+    /// Which of the client's own words go on.
+    pub believed: Believed,
 }
 
-const X_FORWARDED: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
+/// Which of a client's own words about who it is, and who was before it, go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Believed {
+    /// None: `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are removed, and ours put in their place.
+    Nothing,
+    /// X-Forwarded-For, with the client's address behind it: who reads that from its end is not deceived.
+    Chain,
+    /// All of them; ours are for those it does not have, and X-Forwarded-For is added to.
+    Everything,
+}
+
+/// What is written here, and so never copied.
+const WRITTEN: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
 
 /// What is done to a request's head.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +40,10 @@ pub struct RequestChanges<'a> {
     pub host: Option<&'a str>,
     /// X-Forwarded-For and its like; none are added, and the client's pass, without.
     pub forwarded: Option<Forwarded<'a>>,
+    /// Other protocols that it may change to.
+    pub offer: Option<&'a Offer>,
+    /// Whether fields with an underscore in their name go on.
+    pub underscores: bool,
     /// The operator's.
     pub edits: &'a Edits,
 }
@@ -33,57 +51,85 @@ pub struct RequestChanges<'a> {
 /// Appends the head of `request` as the upstream is to see it.
 pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>, out: &mut Vec<u8>) {
     let version: &[u8] = if request.is_http11 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" };
-    for part in [request.method.as_bytes(), b" ", changes.target.path.as_bytes(), version] {
+    let [slash, path] = changes.target.parts();
+    for part in [request.method.as_bytes(), b" ", slash, path, version] {
         out.extend_from_slice(part);
     }
-    let host = changes.host.or(changes.target.authority);
+    let host = changes.host.map(str::as_bytes).or(changes.target.authority);
     if let Some(host) = host {
-        line(out, "Host", host.as_bytes());
+        line(out, "Host", host);
     }
-    let forwarded = changes.forwarded;
     for header in request.headers {
         let name = header.name;
-        let replaced = (host.is_some() && name.eq_ignore_ascii_case("host"))
-            || (forwarded.is_some() && is_one_of(name, &X_FORWARDED))
+        let dropped = (host.is_some() && name.eq_ignore_ascii_case("host"))
+            || (!changes.underscores && name.contains('_'))
+            || changes.forwarded.is_some_and(|forwarded| !goes_on(name, forwarded.believed))
             || changes.edits.drops(name)
-            || is_hop_by_hop(name, |item| request.has_item("connection", item));
-        if !replaced {
+            || is_hop_by_hop(name, &request.connection)
+            || (name.eq_ignore_ascii_case("expect") && list_items([header.value]).next().is_none());
+        if !dropped {
             line(out, name, header.value);
         }
     }
-    if let Some(forwarded) = forwarded {
-        write_forwarded(request, forwarded, out);
+    if let Some(forwarded) = changes.forwarded {
+        write_forwarded(request, changes.target.authority, forwarded, out);
     }
     changes.edits.write(out);
-    write_connection(out, request.is_http11, request.keep_alive, upgrade(request));
+    match changes.offer {
+        None => write_connection(out, request.is_http11, request.keep_alive, None),
+        Some(offer) => write_offer(request, offer, out),
+    }
     out.extend_from_slice(b"\r\n");
 }
 
-/// The protocols that a request offers to change to.
-fn upgrade<'b>(request: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
-    if request.is_http11 && request.has_item("connection", "upgrade") {
-        request.values("upgrade").next()
-    } else {
-        None
-    }
+/// Does a client's own field go on that may say who it is?
+fn goes_on(name: &str, believed: Believed) -> bool {
+    let is_of_the_family = begins_with(name, "x-forwarded-")
+        || ["forwarded", "x-forwarded", "x-real-ip"].iter().any(|known| is_same_name(known, name));
+    // What a proxy before this one says is spelled as it should be.
+    let is_twin = || name.bytes().any(|byte| !(byte.is_ascii_alphanumeric() || byte == b'-'));
+    !is_of_the_family
+        || (believed == Believed::Everything
+            && !is_twin()
+            && !WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(name)))
 }
 
-fn write_forwarded(request: &RequestHead<'_, '_>, forwarded: Forwarded<'_>, out: &mut Vec<u8>) {
+fn write_forwarded(
+    request: &RequestHead<'_, '_>,
+    authority: Option<&[u8]>,
+    forwarded: Forwarded<'_>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"X-Forwarded-For: ");
-    if forwarded.append {
-        for value in request.values("x-forwarded-for") {
+    if forwarded.believed != Believed::Nothing {
+        for value in request.values("x-forwarded-for").filter(|value| !value.is_empty()) {
             out.extend_from_slice(value);
             out.extend_from_slice(b", ");
         }
     }
     out.extend_from_slice(forwarded.client.as_bytes());
     out.extend_from_slice(b"\r\n");
-    let said = |name| request.values(name).next().filter(|_| forwarded.append);
+    let is_believed = forwarded.believed == Believed::Everything;
+    let said = |name| request.values(name).next().filter(|value| is_believed && !value.is_empty());
     line(out, "X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(forwarded.scheme.as_bytes()));
-    if let Some(host) = said("x-forwarded-host").or_else(|| request.values("host").next()) {
+    // The host that is served: that of an absolute target goes before `Host`.
+    let asked_for = authority.or_else(|| request.values("host").next()).filter(|host| !host.is_empty());
+    if let Some(host) = said("x-forwarded-host").or(asked_for) {
         line(out, "X-Forwarded-Host", host);
     }
     line(out, "X-Real-IP", said("x-real-ip").unwrap_or(forwarded.client.as_bytes()));
+}
+
+/// The offer to change to another protocol. HTTP/2 over plain TCP (RFC 7540 section 3.2.1) comes with its settings.
+fn write_offer(request: &RequestHead<'_, '_>, offer: &Offer, out: &mut Vec<u8>) {
+    let settings = request.values("http2-settings").next().filter(|_| offer.has(b"h2c"));
+    if let Some(settings) = settings {
+        line(out, "Connection", b"Upgrade, HTTP2-Settings");
+        line(out, "Upgrade", offer.as_bytes());
+        line(out, "HTTP2-Settings", settings);
+    } else {
+        write_connection(out, true, true, Some(offer.as_bytes()));
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +141,8 @@ mod tests {
     use crate::protocol::http1::body::BodyLength;
     use crate::protocol::http1::request::{header_slots, read_head};
 
-    const CLIENT: Forwarded<'_> = Forwarded { client: "192.0.2.7", scheme: "https", append: false };
+    const CLIENT: Forwarded<'_> =
+        Forwarded { client: "192.0.2.7", scheme: "https", believed: Believed::Nothing };
 
     /// The head of a request as it goes on.
     fn forwarded(head: &str, change: impl FnOnce(&mut RequestChanges<'_>)) -> String {
@@ -106,7 +153,15 @@ mod tests {
         let mut slots = header_slots();
         let request = read_head(head.as_bytes(), 65536, &mut slots).expect("sound").expect("whole");
         let target = target(request.method, request.target).expect("a target");
-        let mut changes = RequestChanges { target, host: None, forwarded: None, edits };
+        let offer = Offer::of(&request, &["h2c".into()]);
+        let mut changes = RequestChanges {
+            target,
+            host: None,
+            forwarded: None,
+            offer: offer.as_ref(),
+            underscores: false,
+            edits,
+        };
         change(&mut changes);
         let mut out = Vec::new();
         write_request(&request, &changes, &mut out);
@@ -123,7 +178,7 @@ mod tests {
     #[test]
     fn what_concerns_the_connection_stays_behind() {
         let head = "GET / HTTP/1.1\r\nHost: web\r\nConnection: close, X-Mine, Authorization, Host\r\nX-Mine: 1\r\n\
-                    Keep-Alive: 5\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: x\r\n\
+                    Keep-Alive: 5\r\nTE: trailers\r\nUpgrade: foo\r\nHTTP2-Settings: AA\r\nProxy-Connection: x\r\n\
                     Authorization: NTLM TlRM\r\n\r\n";
         let expected = "GET / HTTP/1.1\r\nHost: web\r\nAuthorization: NTLM TlRM\r\nConnection: close\r\n\r\n";
         assert_eq!(forwarded(head, |_| ()), expected);
@@ -157,11 +212,85 @@ mod tests {
         let expected = "GET / HTTP/1.1\r\nHost: web\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
                         X-Forwarded-Host: web\r\nX-Real-IP: 192.0.2.7\r\n\r\n";
         assert_eq!(replaced, expected);
-        let appended =
-            forwarded(head, |changes| changes.forwarded = Some(Forwarded { append: true, ..CLIENT }));
+        let appended = forwarded(head, |changes| {
+            changes.forwarded = Some(Forwarded { believed: Believed::Everything, ..CLIENT });
+        });
         let expected = "GET / HTTP/1.1\r\nHost: web\r\nX-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.7\r\n\
                         X-Forwarded-Proto: ftp\r\nX-Forwarded-Host: web\r\nX-Real-IP: 10.0.0.1\r\n\r\n";
         assert_eq!(appended, expected);
+    }
+
+    #[test]
+    fn a_clients_own_words_go_on_as_far_as_they_are_believed() {
+        let head = "GET http://web/ HTTP/1.1\r\nHost: other\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-For: 10.0.0.1\r\n\
+                    X-Forwarded-Port: 81\r\nX-Forwarded: a\r\nX_Forwarded_For: 10.0.0.2\r\nX_Real_IP: 10.0.0.2\r\n\
+                    X-Forwarded_Host: evil\r\nX-Forwarded-Ssl: on\r\nX-Real-IP:\r\n\r\n";
+        let told = |chain: &str, more: &str| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: web\r\n{more}X-Forwarded-For: {chain}192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+                 X-Forwarded-Host: web\r\nX-Real-IP: 192.0.2.7\r\n\r\n"
+            )
+        };
+        let others =
+            "Forwarded: for=10.0.0.1\r\nX-Forwarded-Port: 81\r\nX-Forwarded: a\r\nX-Forwarded-Ssl: on\r\n";
+        for (believed, expected) in [
+            (Believed::Nothing, told("", "")),
+            (Believed::Chain, told("10.0.0.1, ", "")),
+            (Believed::Everything, told("10.0.0.1, ", others)),
+        ] {
+            let out = forwarded(head, |changes| {
+                changes.forwarded = Some(Forwarded { believed, ..CLIENT });
+                changes.underscores = true;
+            });
+            assert_eq!(out, expected, "{believed:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_that_is_served_is_the_one_that_is_told() {
+        for (head, told) in [
+            ("GET http://web:81/ HTTP/1.1\r\nHost: other\r\n\r\n", Some("web:81")),
+            ("GET http://web HTTP/1.0\r\n\r\n", Some("web")),
+            ("GET / HTTP/1.1\r\nHost: other\r\n\r\n", Some("other")),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", None),
+            ("GET / HTTP/1.0\r\n\r\n", None),
+        ] {
+            let out = forwarded(head, |changes| {
+                changes.forwarded = Some(CLIENT);
+                changes.host = Some("inner");
+            });
+            let line = out.lines().find_map(|line| line.strip_prefix("X-Forwarded-Host: "));
+            assert_eq!(line, told, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn fields_with_underscores_go_on_where_they_may() {
+        let head = "GET / HTTP/1.1\r\nHost: web\r\nX_Mine: 1\r\nContent_Length: 5\r\nX_Remote_User: a\r\nX.Site: b\r\n\r\n";
+        let edits =
+            Edits { remove: vec!["X-Remote-User".into()], set: vec![("X-Site".into(), "edge".into())] };
+        let dropped = edited(head, &edits, |_| ());
+        assert_eq!(dropped, "GET / HTTP/1.1\r\nHost: web\r\nX-Site: edge\r\n\r\n");
+        let passed = edited(head, &edits, |changes| changes.underscores = true);
+        assert_eq!(passed, "GET / HTTP/1.1\r\nHost: web\r\nX_Mine: 1\r\nX-Site: edge\r\n\r\n");
+    }
+
+    #[test]
+    fn an_offer_of_h2c_goes_on_with_its_settings() {
+        let head = "GET / HTTP/1.1\r\nHost: web\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, foo\r\n\
+                    HTTP2-Settings: AAMA\r\n\r\n";
+        let expected = "GET / HTTP/1.1\r\nHost: web\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                        HTTP2-Settings: AAMA\r\n\r\n";
+        assert_eq!(forwarded(head, |_| ()), expected);
+        let without = forwarded(head, |changes| changes.offer = None);
+        assert_eq!(without, "GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    }
+
+    #[test]
+    fn an_expectation_of_nothing_stays_behind() {
+        let head = "GET / HTTP/1.1\r\nHost: web\r\nExpect:\r\nExpect: 100-continue\r\nexpect: ,\r\n\r\n";
+        let expected = "GET / HTTP/1.1\r\nHost: web\r\nExpect: 100-continue\r\n\r\n";
+        assert_eq!(forwarded(head, |_| ()), expected);
     }
 
     #[test]
@@ -200,8 +329,9 @@ mod tests {
                 && let Ok(target) = target(request.method, request.target)
             {
                 let edits = Edits { remove: vec!["X".into()], set: vec![("Y".into(), "z".into())] };
-                let forwarded = Some(Forwarded { append: true, ..CLIENT });
-                let changes = RequestChanges { target, host: host.as_deref(), forwarded, edits: &edits };
+                let forwarded = Some(Forwarded { believed: Believed::Everything, ..CLIENT });
+                let host = host.as_deref();
+                let changes = RequestChanges { target, host, forwarded, offer: None, underscores: true, edits: &edits };
                 let mut out = Vec::new();
                 write_request(&request, &changes, &mut out);
                 let whole = out.len();

@@ -1,0 +1,132 @@
+//! The grammar of hosts, as `Host` and absolute targets have them (RFC 9110 sections 4.2 and 7.2, RFC 3986 section 3.2).
+
+use std::net::Ipv6Addr;
+
+/// Whether this is `host` or `host:port`, without user information.
+///
+/// A name has letters, digits, `-._~`, the underscores of Active Directory, the other signs that RFC 3986 allows, and
+/// percent-encoded bytes of names that are not ASCII. A comma, which joins two fields into one, and percent-encoded ASCII,
+/// which some servers decode and some do not, are refused.
+pub fn is_host(text: &[u8]) -> bool {
+    if let Some(rest) = text.strip_prefix(b"[") {
+        let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+        let address = std::str::from_utf8(&rest[..end]).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+        return address.is_some() && is_port(&rest[end + 1..]);
+    }
+    let end = text.iter().position(|&byte| byte == b':').unwrap_or(text.len());
+    end > 0 && is_name(&text[..end]) && is_port(&text[end..])
+}
+
+fn is_name(mut name: &[u8]) -> bool {
+    while let Some((&byte, rest)) = name.split_first() {
+        name = match (byte, rest) {
+            (b'%', [b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', low, rest @ ..]) if low.is_ascii_hexdigit() => {
+                rest
+            }
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte) => rest,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// Nothing, or a colon and a number up to 65535; the number may be missing (RFC 3986 section 3.2.3).
+fn is_port(text: &[u8]) -> bool {
+    let Some((&first, digits)) = text.split_first() else { return true };
+    let number = digits.iter().try_fold(0_u32, |sum, digit| {
+        let sum = sum * 10 + char::from(*digit).to_digit(10)?;
+        (sum <= 65535).then_some(sum)
+    });
+    first == b':' && number.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for host in [
+            "a",
+            "a.corp.example",
+            "a.corp.example.",
+            "FILE_SRV01",
+            "a:80",
+            "a:",
+            "a:0080",
+            "a:65535",
+            "192.0.2.1",
+            "192.0.2.1:8080",
+            "[::1]",
+            "[::1]:80",
+            "[2001:db8::192.0.2.1]:443",
+            "xn--bcher-kva.example",
+            "b%C3%BCcher",
+            "a!$&'()*+;=~b",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host() {
+        for host in [
+            &b"a b"[..],
+            b"u@a",
+            b"@a",
+            b"a/b",
+            b"a/",
+            b"a, b",
+            b"a,b",
+            b"http://a",
+            b"a:b",
+            b"a:80b",
+            b"a:-1",
+            b"a:+1",
+            b"a: 80",
+            b"a:80:80",
+            b"a:65536",
+            b"a:99999999999999999999",
+            b":80",
+            b":",
+            b"",
+            b"::1",
+            b"[::1",
+            b"::1]",
+            b"[::1]a",
+            b"[::1]80",
+            b"[::1]:x",
+            b"[]",
+            b"[a]",
+            b"[192.0.2.1]",
+            b"[::1%25eth0]",
+            b"[v1.a]",
+            b"[[::1]]",
+            b"a[::1]",
+            b"a\"b",
+            b"\"a\"",
+            b"a\tb",
+            b"a\\b",
+            b"a?b",
+            b"a#b",
+            b"<a>",
+            b"{a}",
+            b"a|b",
+            b"a^b",
+            b"a`b",
+            b"a%",
+            b"a%2",
+            b"a%zz",
+            b"a%8g",
+            b"a%20b",
+            b"a%2fb",
+            b"a%00",
+            b"b\xfccher",
+            b"b\xc3\xbccher",
+            b"a\x7f",
+            b"a\x01",
+        ] {
+            assert!(!is_host(host), "{}", host.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A request's head as a server reads it (RFC 9112 sections 2 to 6).
+//!
+//! `scan.rs` reads the request line and finds the end of the head while it is still coming; `host.rs` is the grammar of
+//! hosts. The fields are read by `httparse`, when all of them are there.
+
+mod host;
+mod scan;
+
+use super::body::BodyLength;
+use super::connection::{ConnectionOptions, list_items};
+
+pub use host::is_host;
+pub use scan::{EMPTY_LINES_MAX, Scan};
+
+/// Room for the header lines of one head; it grows to as many as there are.
+pub type HeaderSlots<'b> = Vec<httparse::Header<'b>>;
+
+/// Empty [`HeaderSlots`].
+pub const fn header_slots<'b>() -> HeaderSlots<'b> {
+    Vec::new()
+}
+
+/// Why bytes are not a request. The peer's fault, all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Not a request line.
+    #[error("not an HTTP/1 request (its first line is not a method, a target and a version)")]
+    RequestLine,
+    /// A byte that a target cannot have as it is.
+    #[error("the request's target has the byte 0x{0:02x}, which only may be there percent-encoded")]
+    TargetByte(u8),
+    /// Another major version.
+    #[error("the request's version is not HTTP/1.0 or HTTP/1.1")]
+    Version,
+    /// Not header lines.
+    #[error("not an HTTP/1 request ({0})")]
+    Head(httparse::Error),
+    /// A line that ends with LF alone, which others may read as no end.
+    #[error("a line of the request's head ends without CR")]
+    BareLf,
+    /// More empty lines before the request than any client sends.
+    #[error("there are too many empty lines before the request")]
+    EmptyLines,
+    /// The head is longer than allowed.
+    #[error("the request's head is longer than {limit_bytes} bytes")]
+    TooLong {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// More than one `Host`, or HTTP/1.1 without one.
+    #[error("the request has not exactly one Host header")]
+    Host,
+    /// A `Host` that names no host.
+    #[error("the request's Host is not a host, with a port or without")]
+    HostSyntax,
+    /// Two `Authorization` fields: two servers could take it for two users.
+    #[error("the request has more than one Authorization header")]
+    Authorization,
+    /// `Content-Length` is no number, or is there twice.
+    #[error("the request's Content-Length is not one number")]
+    ContentLength,
+    /// `Transfer-Encoding` is anything but one `chunked`, or comes with HTTP/1.0.
+    #[error("the request's Transfer-Encoding is not chunked")]
+    TransferEncoding,
+    /// Two lengths: what request smuggling is made of.
+    #[error("the request has both Content-Length and Transfer-Encoding")]
+    TwoLengths,
+    /// `Expect` asks for something else than `100-continue`.
+    #[error("the request expects something else than 100-continue")]
+    Expectation,
+}
+
+/// A request's head; borrowed from the input.
+#[derive(Debug)]
+pub struct RequestHead<'h, 'b> {
+    /// The method, in its own case.
+    pub method: &'b str,
+    /// The request target as it was sent, which need not be UTF-8.
+    pub target: &'b [u8],
+    /// Bytes of the input up to the body.
+    pub length_bytes: usize,
+    /// The header lines in their order.
+    pub headers: &'h [httparse::Header<'b>],
+    /// What `Connection` says.
+    pub connection: ConnectionOptions,
+    /// What follows the head.
+    pub body: BodyLength,
+    /// HTTP/1.1, or else HTTP/1.0. A later HTTP/1 counts as HTTP/1.1.
+    pub is_http11: bool,
+    /// Whether the client wants to use the connection again.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+impl<'b> RequestHead<'_, 'b> {
+    /// The values of the header lines called `name`, in any case, in their order.
+    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
+        values(self.headers, name)
+    }
+
+    /// Whether a list header (`Upgrade`) has this item, in any case.
+    pub fn has_item(&self, name: &str, item: &str) -> bool {
+        list_items(values(self.headers, name)).any(|found| found.eq_ignore_ascii_case(item.as_bytes()))
+    }
+}
+
+/// Reads the head of a request from the start of `input`; `None`: more bytes are needed.
+///
+/// # Errors
+/// See [`RequestError`]; [`RequestError::TooLong`] also for an unfinished head that is over the limit already.
+pub fn read_head<'h, 'b>(
+    input: &'b [u8],
+    limit_bytes: usize,
+    slots: &'h mut HeaderSlots<'b>,
+) -> Result<Option<RequestHead<'h, 'b>>, RequestError> {
+    resume_head(input, limit_bytes, &mut Scan::default(), slots)
+}
+
+/// Reads a head that comes in pieces, as [`read_head`] does. `input` is all that has come so far, `scan` how far it was
+/// looked at before.
+///
+/// # Errors
+/// As [`read_head`].
+pub fn resume_head<'h, 'b>(
+    input: &'b [u8],
+    limit_bytes: usize,
+    scan: &mut Scan,
+    slots: &'h mut HeaderSlots<'b>,
+) -> Result<Option<RequestHead<'h, 'b>>, RequestError> {
+    let Some(found) = scan.advance(input)? else {
+        return if input.len() > limit_bytes { Err(RequestError::TooLong { limit_bytes }) } else { Ok(None) };
+    };
+    let length_bytes = found.fields.end;
+    if length_bytes > limit_bytes {
+        return Err(RequestError::TooLong { limit_bytes });
+    }
+    slots.clear();
+    slots.resize(found.field_count, httparse::EMPTY_HEADER);
+    let parsed = httparse::parse_headers(&input[found.fields], slots).map_err(RequestError::Head)?;
+    // Both look for the same empty line.
+    let httparse::Status::Complete((_, headers)) = parsed else {
+        return Err(RequestError::Head(httparse::Error::NewLine));
+    };
+    let is_http11 = found.is_http11;
+    one_host(headers, is_http11)?;
+    if values(headers, "authorization").nth(1).is_some() {
+        return Err(RequestError::Authorization);
+    }
+    let connection = ConnectionOptions::read(values(headers, "connection"));
+    Ok(Some(RequestHead {
+        // It is a token.
+        method: std::str::from_utf8(&input[found.method]).unwrap_or_default(),
+        target: &input[found.target],
+        length_bytes,
+        headers,
+        body: body_length(headers, is_http11)?,
+        is_http11,
+        keep_alive: (is_http11 || connection.keep_alive) && !connection.close,
+        expects_continue: expects_continue(headers)? && is_http11,
+        connection,
+    }))
+}
+
+/// One host, or an empty one: a client may have none to name (RFC 9112 section 3.2), and health checks send it so.
+fn one_host(headers: &[httparse::Header<'_>], is_http11: bool) -> Result<(), RequestError> {
+    let mut hosts = values(headers, "host");
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if host.is_empty() || is_host(host) => Ok(()),
+        (Some(_), None) => Err(RequestError::HostSyntax),
+        (None, _) if !is_http11 => Ok(()),
+        _ => Err(RequestError::Host),
+    }
+}
+
+/// RFC 9112 section 6.3, with errors where it leaves a choice.
+fn body_length(headers: &[httparse::Header<'_>], is_http11: bool) -> Result<BodyLength, RequestError> {
+    let mut lengths = values(headers, "content-length");
+    let mut encodings = values(headers, "transfer-encoding");
+    match (lengths.next(), encodings.next()) {
+        (None, None) => Ok(BodyLength::None),
+        (Some(_), Some(_)) => Err(RequestError::TwoLengths),
+        (Some(length), None) => {
+            let only = lengths.next().is_none();
+            decimal(length).filter(|_| only).map(BodyLength::Sized).ok_or(RequestError::ContentLength)
+        }
+        (None, Some(encoding)) => {
+            let only = encodings.next().is_none() && is_http11;
+            if only && encoding.eq_ignore_ascii_case(b"chunked") {
+                Ok(BodyLength::Chunked)
+            } else {
+                Err(RequestError::TransferEncoding)
+            }
+        }
+    }
+}
+
+/// By all its lines; one without an item counts as absent.
+fn expects_continue(headers: &[httparse::Header<'_>]) -> Result<bool, RequestError> {
+    let mut expects = false;
+    for item in list_items(values(headers, "expect")) {
+        if !item.eq_ignore_ascii_case(b"100-continue") {
+            return Err(RequestError::Expectation);
+        }
+        expects = true;
+    }
+    Ok(expects)
+}
+
+fn values<'s, 'b>(
+    headers: &'s [httparse::Header<'b>],
+    name: &'s str,
+) -> impl Iterator<Item = &'b [u8]> + use<'s, 'b> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    // `parse` would take a sign.
+    value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;
