@@ -8,7 +8,7 @@ use super::record::End;
 use super::routes::Group;
 use super::tls::handshake;
 use super::worker::Worker;
-use crate::protocol::client_hello::{self, Hello, Progress};
+use crate::protocol::client_hello::{self, Hello, HelloError, Progress};
 use crate::uring::{Address, Expect};
 
 /// Does the client's TLS, where it ends here, and chooses a group.
@@ -46,7 +46,7 @@ pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Addre
 /// Reads the hello without taking it; nothing where the client speaks something else.
 async fn peek(worker: &Worker, client: &Connection, address: &Address) -> Result<Option<Hello>, End> {
     let timeout = worker.settings.peek_timeout;
-    let peeked = or(peek_all(client), async {
+    let peeked = or(peek_all(client, address), async {
         worker.ring.sleep(timeout).await;
         tracing::warn!(client = %address, ?timeout, "no TLS hello in time, closing");
         Err(End::HelloTimeout)
@@ -54,11 +54,15 @@ async fn peek(worker: &Worker, client: &Connection, address: &Address) -> Result
     peeked.await
 }
 
-async fn peek_all(client: &Connection) -> Result<Option<Hello>, End> {
+async fn peek_all(client: &Connection, address: &Address) -> Result<Option<Hello>, End> {
     loop {
         match client_hello::parse(&client.unread()) {
             Ok(Progress::Hello(hello)) => return Ok(Some(hello)),
             Ok(Progress::Incomplete) => {}
+            Err(error @ HelloError::NameTooLong) => {
+                tracing::warn!(client = %address, %error, "no route for what the client asks for, closing");
+                return Err(End::NoRoute);
+            }
             Err(error) => {
                 tracing::debug!(%error, "a client begins with no hello that can be read");
                 return Ok(None);

@@ -193,6 +193,31 @@ fn without_a_default_nobody_else_gets_in() {
 }
 
 #[test]
+fn a_name_over_255_bytes_is_no_host_s_and_is_refused() {
+    let bed = bed("--peek-timeout 1h");
+    let longest = hello(&"a".repeat(255));
+    let client = Peer::connect(bed.proxy.address());
+    client.send(&longest);
+    expect_at(&bed.rest, &client, &longest);
+    drop(client);
+    let tail = |length: usize| format!("{}.wild.test", "a".repeat(length - ".wild.test".len()));
+    for name in [tail(256), "b".repeat(300), format!("{}.", "c".repeat(255)), "d".repeat(16_000)] {
+        let client = Peer::connect(bed.proxy.address());
+        client.send(&hello(&name));
+        client.expect_close();
+    }
+    for record in &bed.proxy.records(5)[1..] {
+        record.expect_end("no-route");
+        assert_eq!(record.get("upstream"), "-");
+    }
+    let said = bed.proxy.wait_to_say("the TLS server name is longer than 255 bytes");
+    assert!(said.contains("closing"), "{said}");
+    bed.rest.expect_nobody();
+    bed.wild.expect_nobody();
+    bed.proxy.wait_until_idle();
+}
+
+#[test]
 fn a_protocol_comes_before_the_name() {
     let acme = Server::v4();
     let bed = bed(&format!("--alpn-route acme-tls/1={}", acme.address()));

@@ -46,6 +46,9 @@ const HANDSHAKE_HEADER_BYTES: usize = 4;
 const RANDOM_BYTES: usize = 32;
 const SESSION_ID_BYTES_MAX: usize = 32;
 
+/// No host has a longer name (RFC 1035 section 2.3.4), and OpenSSL and rustls end a handshake with one.
+pub const NAME_BYTES_MAX: usize = 255;
+
 /// Types of extensions.
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
@@ -96,6 +99,9 @@ pub enum HelloError {
     /// Longer than [`BYTES_MAX`].
     #[error("the TLS ClientHello is longer than {BYTES_MAX} bytes")]
     TooLong,
+    /// A host name longer than [`NAME_BYTES_MAX`]: TLS, but no server's.
+    #[error("the TLS server name is longer than {NAME_BYTES_MAX} bytes")]
+    NameTooLong,
 }
 
 /// Reads the hello at the start of a connection from all bytes that have arrived so far.
@@ -221,6 +227,9 @@ fn read_server_name(mut data: Part<'_>) -> Result<Option<String>, Stop> {
         let name_type = list.u8()?;
         let name = list.vector16()?;
         demand(!name.is_empty() && (name_type != HOST_NAME || host_name.is_none()))?;
+        if name_type == HOST_NAME && name.len() > NAME_BYTES_MAX {
+            return Err(Stop::Wrong(HelloError::NameTooLong));
+        }
         let name = name.whole()?;
         if name_type == HOST_NAME {
             host_name = Some(name);

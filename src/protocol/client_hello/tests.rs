@@ -163,6 +163,24 @@ fn records_of_a_byte_each() {
 }
 
 #[test]
+fn a_name_over_255_bytes_is_an_error_as_soon_as_its_length_is_there() {
+    for (bytes, expected) in
+        [(255, Ok(())), (256, Err(HelloError::NameTooLong)), (u16::MAX / 2, Err(HelloError::NameTooLong))]
+    {
+        let hello = in_one_record(&[(SERVER_NAME, name_list(&vec![b'a'; bytes.into()]))]);
+        assert_eq!(parse(&hello).map(|_| ()), expected, "{bytes} bytes");
+        let header = hello.len() - usize::from(bytes);
+        if expected.is_err() && bytes == 256 {
+            assert_eq!(parse(&hello[..header]), Err(HelloError::NameTooLong));
+            assert_eq!(parse(&hello[..header - 1]), Ok(Progress::Incomplete));
+        }
+    }
+    // A name of a type to come is not judged.
+    let other = vector16(&[&[7][..], &vector16(&[b'a'; 300])].concat());
+    assert_eq!(parse(&in_one_record(&[(SERVER_NAME, other)])), Ok(Progress::Hello(of(None, &[]))));
+}
+
+#[test]
 fn host_names_are_those_that_a_route_can_have() {
     for (sent, expected) in [
         (&b"web.corp.test"[..], Some("web.corp.test")),

@@ -266,6 +266,46 @@ fn unknown_names_are_closed_where_there_is_no_default() {
     proxy.wait_to_say("front.test");
 }
 
+/// A client's real hello, for a name of this many bytes.
+fn hello_for(config: &Arc<rustls::ClientConfig>, name_bytes: usize) -> Vec<u8> {
+    let name = "front.test";
+    let asked = rustls::pki_types::ServerName::try_from(name).expect("a host name");
+    let mut hello = Vec::new();
+    let mut client = rustls::ClientConnection::new(Arc::clone(config), asked).expect("a client");
+    client.write_tls(&mut hello).expect("it fits");
+    let at = hello.windows(name.len()).position(|bytes| bytes == name.as_bytes()).expect("the name");
+    // What precedes the extensions: random, session id, cipher suites, compression methods.
+    let session_id = 5 + 4 + 2 + 32;
+    let suites = session_id + 1 + usize::from(hello[session_id]);
+    let compression = suites + 2 + usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));
+    let extensions = compression + 1 + usize::from(hello[compression]);
+    let more = name_bytes - name.len();
+    // The lengths of the record, the message, the extensions, the extension, the list and the name.
+    for length in [3, 7, extensions, at - 7, at - 5, at - 2] {
+        let longer = u16::from_be_bytes([hello[length], hello[length + 1]]) + more as u16;
+        hello[length..length + 2].copy_from_slice(&longer.to_be_bytes());
+    }
+    hello.splice(at..at, format!("{}.", "a.".repeat(more)).bytes().take(more - 1).chain([b'.']));
+    hello
+}
+
+#[test]
+fn a_name_over_255_bytes_is_refused() {
+    let bed = Bed::new();
+    let proxy = bed.terminated().start();
+    let config = Arc::new(bed.front.client(None));
+    for (name_bytes, is_taken) in [(250, true), (256, false), (300, false), (10_000, false)] {
+        let client = Peer::connect(proxy.address());
+        client.send(&hello_for(&config, name_bytes));
+        // Content types of the server's hello, and of an alert.
+        client.expect(if is_taken { &[22] } else { &[21] });
+        drop(client);
+    }
+    let said = proxy.wait_to_say_times("no TLS with a client", 3);
+    assert!(said.iter().any(|line| line.contains("ServerName")), "{said:?}");
+    bed.server.expect_nobody();
+}
+
 #[test]
 fn client_certificates_are_demanded() {
     let bed = Bed::new();
