@@ -44,6 +44,8 @@ const THREADS_MAX: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Of each worker; replies are small, so that few are lent.
 const PIPES: u16 = 8;
+/// Permissions of Unix listeners, of which there are none.
+const UNIX_MODE: u32 = 0o600;
 const PIPE_BYTES: u32 = 64 * 1024;
 /// The load's connections are closed by then.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -94,8 +96,8 @@ impl Demo {
 
         let settings = Arc::new(proxy_settings(site));
         let workers = vec![worker_settings(); threads];
-        let Bound { addresses, sockets } =
-            bind::bind(&settings.listeners, &settings.tcp, &vec![None; threads])
+        let Bound { addresses, sockets, .. } =
+            bind::bind(&settings.listeners, &settings.tcp, UNIX_MODE, &vec![None; threads])
                 .map_err(control::Error::from)?;
         let proxy = match addresses.first() {
             Some(Address::Ip(address)) => *address,

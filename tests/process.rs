@@ -272,6 +272,8 @@ fn a_second_signal_ends_a_draining_proxy_at_once() {
     proxy.signal(Signal::SIGTERM);
     // Two of the same signal that come together are one (signal(7)).
     wait_until(|| TcpStream::connect(&address).is_err(), "it still accepts");
+    // Within a second it would be the same request.
+    thread::sleep(Duration::from_millis(1100));
     proxy.signal(Signal::SIGTERM);
     let (code, log) = proxy.wait();
     assert_eq!(code, Some(0), "{log}");

@@ -36,6 +36,9 @@ pub enum Error {
     /// Steering to the worker on a CPU where workers have none.
     #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
     SteerUnpinned,
+    /// Permissions of nothing.
+    #[error("--unix-mode is about Unix sockets; add --listen unix:PATH, or leave it out")]
+    UnixModeWithoutSocket,
     /// A flag that means nothing without HTTP.
     #[error("{0} is about HTTP requests and replies; add --mode http, or leave it out")]
     NeedsHttp(&'static str),
@@ -73,6 +76,7 @@ impl Error {
             | Self::NeedsHttp(_)
             | Self::TrustWithoutAppend
             | Self::SteerUnpinned
+            | Self::UnixModeWithoutSocket
             | Self::Usage(_)
             | Self::Tls(_) => ExitCode::from(2),
             Self::Descriptors { .. } => ExitCode::FAILURE,

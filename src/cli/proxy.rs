@@ -18,6 +18,7 @@ use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Network, Settings, Splice, Tcp, WorkerSettings};
+use crate::uring::Address;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,6 +28,9 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The kernel takes whole seconds up to 32,767 for `TCP_KEEPIDLE` (`MAX_TCP_KEEPIDLE`).
 const KEEPALIVE_MAX: Duration = Duration::from_secs(9 * 3600);
+
+/// Processes of the same user and group connect to a Unix listener.
+const UNIX_MODE: u32 = 0o660;
 
 /// Where a host hands out descriptors by the billion, this many connections is the default all the same.
 const SESSIONS_MAX: u32 = 1_000_000;
@@ -44,6 +48,9 @@ pub struct ProxyArgs {
     /// Where clients connect to: HOST:PORT, [IPv6]:PORT or unix:PATH; repeat it for more [nginx: listen]
     #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
     listen: Vec<Unresolved>,
+    /// Permissions of the files of Unix listeners, octal [default: 0660] [nginx: -]
+    #[arg(long, value_name = "MODE", help_heading = "Addresses", value_parser = mode)]
+    unix_mode: Option<u32>,
     /// A server to relay to; several are taken in turn, names are resolved at start [default:
     /// required without routes] [nginx: proxy_pass, upstream]
     #[arg(
@@ -159,7 +166,8 @@ pub struct ProxyArgs {
         value_parser = number(1..=65535)
     )]
     backlog: u32,
-    /// Idle time before the first keep-alive probe, on both sides; or off [nginx: listen so_keepalive=]
+    /// Idle time before the first keep-alive probe, on both sides; a dead peer is noticed after about twice as long; or off
+    /// [nginx: listen so_keepalive=, proxy_socket_keepalive]
     #[arg(
         long, value_name = "DURATION", default_value = "60s", help_heading = "TCP",
         value_parser = or_off(duration(SECOND..=KEEPALIVE_MAX))
@@ -226,6 +234,10 @@ impl ProxyArgs {
             return Err(Error::SteerUnpinned);
         }
         let listeners = listeners(&self.listen)?;
+        if self.unix_mode.is_some() && !listeners.iter().any(|listener| matches!(listener, Address::Unix(_)))
+        {
+            return Err(Error::UnixModeWithoutSocket);
+        }
         self.tls.check(self.http.is_http())?;
         let (upstreams, routes) = self.tls.servers(&self.upstream)?;
         let (certificates, client_tls) = match self.tls.client_tls()? {
@@ -274,6 +286,7 @@ impl ProxyArgs {
         let descriptors_max = host.descriptors_max;
         Ok(Plan {
             settings,
+            unix_mode: self.unix_mode.unwrap_or(UNIX_MODE),
             sessions_max,
             workers,
             access_log,
@@ -322,6 +335,14 @@ impl ProxyArgs {
     }
 }
 
+/// The parser of a file's permissions.
+fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| u32::from_str_radix(digits, 8).ok());
+    let wanted = || "give permissions as an octal number from 0 to 0777, like 0660".to_owned();
+    mode.flatten().filter(|mode| *mode <= 0o777).ok_or_else(wanted)
+}
+
 /// The parser of an address to connect to.
 fn connectable(text: &str) -> Result<Unresolved, String> {
     let address: Unresolved =
@@ -332,7 +353,7 @@ fn connectable(text: &str) -> Result<Unresolved, String> {
     Ok(address)
 }
 
-fn listeners(written: &[Unresolved]) -> Result<Vec<crate::uring::Address>, Error> {
+fn listeners(written: &[Unresolved]) -> Result<Vec<Address>, Error> {
     let mut listeners = Vec::new();
     for listener in written {
         for address in listener.resolve("listen")? {

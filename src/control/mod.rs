@@ -21,12 +21,14 @@ use self::tls::{Terminated, Termination};
 use crate::proxy;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Settings, WorkerSettings};
+use crate::uring::Address;
 
 pub mod limits;
 mod log_limit;
 pub mod log_writer;
 pub mod logging;
 mod logins;
+mod own_listener;
 mod serve;
 pub mod signals;
 pub mod start_up;
@@ -42,7 +44,9 @@ pub(crate) use serve::{Workers, start_workers};
 pub struct Plan {
     /// The same for all workers.
     pub settings: Settings,
-    /// Connections that they serve at once.
+    /// Permissions of the files of Unix listeners.
+    pub unix_mode: u32,
+    /// Connections that workers serve at once.
     pub sessions_max: usize,
     /// One for each worker; never empty.
     pub workers: Vec<WorkerSettings>,
@@ -102,6 +106,17 @@ pub enum Error {
         "--access-log {0} is a FIFO that nobody reads; start its reader before the proxy, or give a file, - or off"
     )]
     UnreadAccessLog(LogTarget),
+    /// A server that is this proxy.
+    #[error(
+        "server {server} is this proxy's own listener {listener}, and connections would come back to it again and again; \
+         give the server's address"
+    )]
+    OwnListener {
+        /// As written and as resolved.
+        server: String,
+        /// As bound.
+        listener: Address,
+    },
     /// What this host does not allow: an address, `io_uring`.
     #[error(transparent)]
     Proxy(#[from] proxy::Error),
@@ -117,7 +132,7 @@ impl Error {
     /// 2 where the command line is at fault, 1 where this host or the program is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::AccessLog { .. } => ExitCode::from(2),
+            Self::AccessLog { .. } | Self::OwnListener { .. } => ExitCode::from(2),
             Self::UnreadAccessLog(_) | Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => {
                 ExitCode::FAILURE
             }

@@ -11,7 +11,7 @@ use super::supervise::{Command, End, Supervisor};
 use super::tls::{Comparison, Terminated, Termination};
 use super::totals::Totals;
 use super::{AccessLog, DESCRIPTORS_A_SESSION, Error, Plan};
-use super::{log_limit, logins};
+use super::{log_limit, logins, own_listener};
 use crate::proxy::access_log::Names;
 use crate::proxy::bind::{self, Bound};
 use crate::proxy::counters::Counters;
@@ -19,7 +19,7 @@ use crate::proxy::settings::{ClientTls, Mode, Settings, WorkerSettings};
 use crate::proxy::shared::Shared;
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
-use crate::uring::{self, Address, PipeSet};
+use crate::uring::{self, PipeSet};
 
 /// How long the end waits for lines of the access log that are not written yet.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
     let Plan {
         mut settings,
+        unix_mode,
         sessions_max,
         workers,
         access_log,
@@ -41,14 +42,14 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     } = plan;
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
-    let Bound { addresses, sockets } = bind::bind(&settings.listeners, &settings.tcp, &cpus)?;
-    settings.listeners.clone_from(&addresses);
+    let Bound { addresses, sockets, files } =
+        bind::bind(&settings.listeners, &settings.tcp, unix_mode, &cpus)?;
+    own_listener::refuse(&settings.upstreams, &addresses, &files)?;
+    settings.listeners = addresses;
     let settings = Arc::new(settings);
-    let bound = UntilDropped(addresses);
-    let addresses = &bound.0;
-    let log = access_log.map(|log| open_log(log, addresses, &settings)).transpose()?;
+    let log = access_log.map(|log| open_log(log, &settings)).transpose()?;
     let start_up = StartUp {
-        listeners: addresses,
+        listeners: &settings.listeners,
         upstreams: &settings.upstreams,
         tls: where_tls_is(&settings),
         workers: &workers,
@@ -96,7 +97,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
             }
         }
     });
-    drop(bound);
+    drop(files);
     let log_lines_dropped = match (&end, log) {
         (Ok(End::Drained), Some(log)) => log.finish(LOG_PATIENCE),
         _ => 0,
@@ -120,8 +121,8 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     Ok(())
 }
 
-fn open_log(log: AccessLog, listeners: &[Address], settings: &Settings) -> Result<LogWriter, Error> {
-    LogWriter::start(&log, Names::new(listeners, &settings.upstreams)).map_err(|why| match why {
+fn open_log(log: AccessLog, settings: &Settings) -> Result<LogWriter, Error> {
+    LogWriter::start(&log, Names::new(&settings.listeners, &settings.upstreams)).map_err(|why| match why {
         NoLog::Unread => Error::UnreadAccessLog(log.target),
         NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
         NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
@@ -252,15 +253,6 @@ pub(crate) struct Workers {
     counters: Vec<Arc<Counters>>,
     /// What they share.
     shared: Arc<Shared>,
-}
-
-/// Addresses that are bound; Unix sockets leave the file system with it.
-struct UntilDropped(Vec<Address>);
-
-impl Drop for UntilDropped {
-    fn drop(&mut self) {
-        bind::unbind(&self.0);
-    }
 }
 
 fn open_pipes(workers: &[WorkerSettings]) -> Vec<PipeSet> {

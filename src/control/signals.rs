@@ -5,7 +5,8 @@
 //!
 //! | signal | meaning |
 //! | --- | --- |
-//! | SIGTERM, SIGINT | drain; the second one ends at once |
+//! | SIGTERM, SIGQUIT | drain; the second one ends at once, but not within a second of the same: `timeout`(1) sends two |
+//! | SIGINT | drain; the second one ends at once, however soon: it is a person at the keyboard |
 //! | SIGUSR1 | open the access log anew |
 //! | SIGHUP | read certificates again |
 //!
@@ -14,11 +15,15 @@
 use std::io;
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::supervise::{Event, Request};
+
+/// The same signal to stop within this time is one.
+const TWICE: Duration = Duration::from_secs(1);
 
 /// The signals that are taken, blocked.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl Signals {
     /// # Errors
     /// None with valid signals, says sigprocmask(2).
     pub fn block() -> Result<Self, Errno> {
-        let taken = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP];
+        let taken = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP];
         let taken: SigSet = taken.into_iter().collect();
         taken.thread_block()?;
         Ok(Self(taken))
@@ -43,10 +48,20 @@ impl Signals {
     pub fn forward(self, events: Sender<Event>) -> io::Result<()> {
         let Self(taken) = self;
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut stops = Stops::default();
             // Ends with its receiver. sigwait(3) fails only for a signal that does not exist.
             while let Ok(signal) = taken.wait() {
                 let request = match signal {
-                    Signal::SIGTERM | Signal::SIGINT => Request::Stop,
+                    Signal::SIGTERM | Signal::SIGQUIT | Signal::SIGINT
+                        if stops.is_repeated(signal, Instant::now()) =>
+                    {
+                        tracing::info!(
+                            signal = signal.as_str(),
+                            "signal taken twice within a second; it counts once"
+                        );
+                        continue;
+                    }
+                    Signal::SIGTERM | Signal::SIGQUIT | Signal::SIGINT => Request::Stop,
                     Signal::SIGUSR1 => Request::ReopenLog,
                     _hang_up => Request::Reload,
                 };
@@ -57,5 +72,45 @@ impl Signals {
             }
         })?;
         Ok(())
+    }
+}
+
+/// The last signal to stop that counted, and when.
+#[derive(Default)]
+struct Stops(Option<(Signal, Instant)>);
+
+impl Stops {
+    /// Is this the same as the last one, too soon after it to be meant?
+    fn is_repeated(&mut self, signal: Signal, now: Instant) -> bool {
+        let is_repeated = signal != Signal::SIGINT
+            && self.0.is_some_and(|(last, at)| last == signal && now.duration_since(at) < TWICE);
+        if !is_repeated {
+            self.0 = Some((signal, now));
+        }
+        is_repeated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_signal_within_a_second_counts_once_but_for_the_keyboards() {
+        use Signal::{SIGINT, SIGQUIT, SIGTERM};
+        let begin = Instant::now();
+        for (signals, counted) in [
+            (&[(SIGTERM, 0), (SIGTERM, 1), (SIGTERM, 999)][..], &[0][..]),
+            (&[(SIGTERM, 0), (SIGTERM, 600), (SIGTERM, 1200)], &[0, 1200]),
+            (&[(SIGQUIT, 0), (SIGQUIT, 10), (SIGTERM, 20)], &[0, 20]),
+            (&[(SIGINT, 0), (SIGINT, 1)], &[0, 1]),
+            (&[(SIGTERM, 0), (SIGINT, 1), (SIGTERM, 2)], &[0, 1, 2]),
+        ] {
+            let mut stops = Stops::default();
+            let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+            let counts = |(signal, after): &&(Signal, u64)| !stops.is_repeated(*signal, at(*after));
+            let counting: Vec<_> = signals.iter().filter(counts).map(|(_, after)| *after).collect();
+            assert_eq!(counting, counted, "{signals:?}");
+        }
     }
 }

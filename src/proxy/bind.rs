@@ -3,19 +3,20 @@
 //! TCP listeners are groups by `SO_REUSEPORT` (socket(7)): the kernel gives each new connection to one of them.
 //! A Unix socket has no such groups, so its workers share one.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::AttachReusePortCbpf;
-use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Error;
 use super::settings::Tcp;
-use crate::uring::{Address, set_defer_accept, set_fastopen_queue};
+use crate::uring::{Address, set_defer_accept, set_fastopen_queue, set_keepalive};
 
 /// How long the kernel holds a connection back that sends nothing (`TCP_DEFER_ACCEPT`, tcp(7)); as nginx.
 const DEFER_ACCEPT_SECONDS: i32 = 1;
@@ -27,20 +28,36 @@ pub struct Bound {
     pub addresses: Vec<Address>,
     /// For each worker its sockets, in the order of the addresses.
     pub sockets: Vec<Vec<OwnedFd>>,
+    /// The files of Unix sockets, which leave the file system when this is dropped.
+    pub files: Vec<SocketFile>,
 }
 
-/// Binds every address for every one of `worker_cpus` (each entry the CPU that the worker is pinned to, if any).
+/// Binds every address for every one of `worker_cpus` (each entry the CPU that the worker is pinned to, if any). The files
+/// of Unix sockets get the permissions `unix_mode`.
 ///
 /// # Errors
 /// The address that could not be bound, with the cause.
-pub fn bind(addresses: &[Address], tcp: &Tcp, worker_cpus: &[Option<usize>]) -> Result<Bound, Error> {
-    let mut bound =
-        Bound { addresses: Vec::new(), sockets: worker_cpus.iter().map(|_| Vec::new()).collect() };
+pub fn bind(
+    addresses: &[Address],
+    tcp: &Tcp,
+    unix_mode: u32,
+    worker_cpus: &[Option<usize>],
+) -> Result<Bound, Error> {
+    let mut bound = Bound {
+        addresses: Vec::new(),
+        sockets: worker_cpus.iter().map(|_| Vec::new()).collect(),
+        files: Vec::new(),
+    };
     for address in addresses {
         let failed = |source| Error::Bind { address: address.clone(), source };
         let (actual, sockets) = match address {
             Address::Ip(_) => bind_tcp(address, tcp, worker_cpus).map_err(failed)?,
-            Address::Unix(path) => bind_unix(path, tcp, worker_cpus.len()).map_err(failed)?,
+            Address::Unix(path) => {
+                let (file, sockets) =
+                    bind_unix(path, tcp.backlog, unix_mode, worker_cpus.len()).map_err(failed)?;
+                bound.files.push(file);
+                (address.clone(), sockets)
+            }
         };
         bound.addresses.push(actual);
         for (worker, socket) in bound.sockets.iter_mut().zip(sockets) {
@@ -50,12 +67,36 @@ pub fn bind(addresses: &[Address], tcp: &Tcp, worker_cpus: &[Option<usize>]) -> 
     Ok(bound)
 }
 
-/// Removes the Unix sockets among `addresses` from the file system.
-pub fn unbind(addresses: &[Address]) {
-    for address in addresses {
-        if let Address::Unix(path) = address {
-            // Somebody may have removed it already.
-            let _ = fs::remove_file(path);
+/// The file of a Unix socket that was bound here. It is removed when this is dropped, unless another one has its name by
+/// then.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Opened as a place only (`O_PATH`): as long as this is held, no other file gets its inode number.
+    own: File,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let own = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        Ok(Self { path: path.to_owned(), own })
+    }
+
+    /// Is this the file that `path` leads to?
+    pub fn is_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|found| self.is(&found))
+    }
+
+    fn is(&self, found: &fs::Metadata) -> bool {
+        self.own.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
+            // It may be gone by now.
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -100,7 +141,7 @@ fn tcp_socket(at: &SockAddr, tcp: &Tcp) -> io::Result<Socket> {
     }
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive {
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+        set_keepalive(&socket, idle)?;
     }
     socket.set_tcp_user_timeout(tcp.user_timeout)?;
     if tcp.defer_accept {
@@ -133,20 +174,23 @@ fn steer_by_cpu(group: &Socket, worker_cpus: &[Option<usize>]) -> io::Result<()>
     Ok(setsockopt(group, AttachReusePortCbpf, &program)?)
 }
 
-fn bind_unix(path: &Path, tcp: &Tcp, workers: usize) -> io::Result<(Address, Vec<OwnedFd>)> {
-    let address = Address::Unix(path.to_owned());
-    let at = address.to_sock_addr()?;
+fn bind_unix(path: &Path, backlog: u32, mode: u32, workers: usize) -> io::Result<(SocketFile, Vec<OwnedFd>)> {
+    let at = Address::Unix(path.to_owned()).to_sock_addr()?;
     remove_stale(path, &at)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    // The file is made with these permissions less the umask: at no time is it more open than asked.
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
     socket.bind(&at)?;
-    socket.listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))?;
+    let file = SocketFile::of(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     let socket = OwnedFd::from(socket);
     let mut sockets = Vec::with_capacity(workers);
     for _worker in 1..workers {
         sockets.push(socket.try_clone()?);
     }
     sockets.push(socket);
-    Ok((address, sockets))
+    Ok((file, sockets))
 }
 
 /// Removes a socket file that a process left behind which did not end in order. One that somebody listens on,
@@ -160,5 +204,61 @@ fn remove_stale(path: &Path, at: &SockAddr) -> io::Result<()> {
     match probe.connect(at) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tcp() -> Tcp {
+        Tcp {
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: None,
+            fastopen_queue: None,
+            defer_accept: false,
+            backlog: 16,
+            steer_by_cpu: false,
+        }
+    }
+
+    #[test]
+    fn accepted_sockets_probe_a_silent_peer_for_as_long_again() {
+        let anywhere = [Address::Ip(([127, 0, 0, 1], 0).into())];
+        let bound = bind(&anywhere, &tcp(), 0o660, &[None]).expect("a port");
+        let listener = Socket::from(bound.sockets.into_iter().flatten().next().expect("one worker's"));
+        listener.set_nonblocking(false).expect("a socket");
+        let at = bound.addresses[0].to_sock_addr().expect("an IP address");
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        client.connect(&at).expect("it listens");
+        let (accepted, _) = listener.accept().expect("a client");
+        assert!(accepted.keepalive().expect("a socket"));
+        assert_eq!(accepted.tcp_keepalive_time().expect("a socket"), Duration::from_secs(60));
+        assert_eq!(accepted.tcp_keepalive_interval().expect("a socket"), Duration::from_secs(10));
+        assert_eq!(accepted.tcp_keepalive_retries().expect("a socket"), 6);
+    }
+
+    #[test]
+    fn a_unix_socket_has_its_permissions_and_leaves_only_its_own_file() {
+        let directory = tempfile::TempDir::new().expect("a directory for temporary files");
+        let path = directory.path().join("socket");
+        let at = [Address::Unix(path.clone())];
+        for mode in [0o600, 0o660, 0o666, 0o777] {
+            let _bound = bind(&at, &tcp(), mode, &[None, None]).expect("the directory is ours");
+            let data = fs::symlink_metadata(&path).expect("it is bound");
+            assert!(data.file_type().is_socket());
+            assert_eq!(data.permissions().mode() & 0o7777, mode);
+        }
+        assert!(!path.exists(), "it went with the last one");
+        let first = bind(&at, &tcp(), 0o660, &[None]).expect("the directory is ours");
+        fs::remove_file(&path).expect("it is there");
+        let second = bind(&at, &tcp(), 0o660, &[None]).expect("the place is free");
+        assert!(!first.files[0].is_at(&path) && second.files[0].is_at(&path));
+        drop(first);
+        assert!(path.exists(), "the second one's file");
+        drop(second);
+        assert!(!path.exists());
     }
 }

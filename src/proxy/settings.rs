@@ -147,7 +147,8 @@ pub enum Splice {
 /// TCP options (tcp(7)), for both sides. `TCP_NODELAY` is always set.
 #[derive(Debug, Clone, Copy)]
 pub struct Tcp {
-    /// Idle time before the first keep-alive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).
+    /// Idle time before the first keep-alive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); a peer that answers none is dead after
+    /// about twice as long.
     pub keepalive: Option<Duration>,
     /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
     pub user_timeout: Option<Duration>,

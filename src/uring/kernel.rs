@@ -61,7 +61,7 @@ pub(crate) enum Wait {
 /// Options of a new stream socket (tcp(7)); `TCP_NODELAY` and non-blocking always.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SocketOptions {
-    /// Idle time before the first keep-alive probe.
+    /// Idle time before the first keep-alive probe; see [`set_keepalive`](super::set_keepalive).
     pub keepalive: Option<Duration>,
     /// How long sent data may stay unacknowledged.
     pub user_timeout: Option<Duration>,

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags};
 use nix::sys::socket::{MsgFlags, Shutdown};
-use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::buffers::Region;
 use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
 use super::ops::NOBODY;
 use super::provided::ProvidedRing;
+use super::sockopt::set_keepalive;
 
 /// The one group of provided buffers.
 const GROUP: u16 = 0;
@@ -193,7 +194,7 @@ impl Kernel for Linux {
         if domain != Domain::UNIX {
             socket.set_tcp_nodelay(true)?;
             if let Some(idle) = options.keepalive {
-                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+                set_keepalive(&socket, idle)?;
             }
             if let Some(timeout) = options.user_timeout {
                 socket.set_tcp_user_timeout(Some(timeout))?;

@@ -58,7 +58,7 @@ pub use ring::Ring;
 pub use send::{Sent, Unsent};
 pub use shortage::Shortage;
 pub use socket::{Listener, Socket, is_out_of_descriptors};
-pub use sockopt::{set_defer_accept, set_fastopen_queue};
+pub use sockopt::{set_defer_accept, set_fastopen_queue, set_keepalive};
 pub use task::Parts;
 
 /// How a worker's ring is made.

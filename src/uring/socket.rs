@@ -363,4 +363,22 @@ mod tests {
     fn fill(socket: &Socket) {
         while socket.send_now(&[0; 8192]).expect("the peer may still receive") > 0 {}
     }
+
+    #[test]
+    fn a_socket_that_is_connected_probes_a_silent_peer_for_as_long_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = Address::Ip(listener.local_addr().expect("it is bound"));
+        with_peer(move |ring, _socket, _peer| async move {
+            let options = SocketOptions { keepalive: Some(Duration::from_secs(60)), user_timeout: None };
+            let to = address.to_sock_addr().expect("an IP address");
+            let socket = Socket::connect(&ring, &address, &to, &options).await.expect("it listens");
+            // SAFETY: the socket outlives it.
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket.fd()) };
+            let socket = socket2::SockRef::from(&fd);
+            assert!(socket.keepalive().expect("a socket"));
+            assert_eq!(socket.tcp_keepalive_time().expect("a socket"), Duration::from_secs(60));
+            assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), Duration::from_secs(10));
+            assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), 6);
+        });
+    }
 }

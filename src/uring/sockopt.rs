@@ -1,8 +1,37 @@
-//! Options of listening TCP sockets that the crates do not name.
+//! Options of TCP sockets that the crates do not name, or that belong together.
 
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+/// Probes to a peer that answers none, before it is taken for dead; more where a whole number of seconds asks for it.
+const PROBES: u64 = 6;
+
+/// The most probes that the kernel sends (`MAX_TCP_KEEPCNT`).
+const PROBES_MAX: u64 = 127;
+
+/// `SO_KEEPALIVE` with `TCP_KEEPIDLE`, `TCP_KEEPINTVL` and `TCP_KEEPCNT` (tcp(7)): a peer that has not answered for `idle` is
+/// probed for about as long again, and then taken for dead. The kernel's own interval and count would add eleven minutes.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_keepalive(socket: &impl AsFd, idle: Duration) -> io::Result<()> {
+    let (interval, probes) = probing(idle);
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+/// How long after each other probes are sent, and how many, for them to take about as long as `idle`: the kernel takes
+/// whole seconds.
+fn probing(idle: Duration) -> (Duration, u32) {
+    let idle = idle.as_secs().max(1);
+    let interval = ((idle + PROBES / 2) / PROBES).max(1);
+    let probes = ((idle + interval / 2) / interval).clamp(1, PROBES_MAX);
+    (Duration::from_secs(interval), probes as u32)
+}
 
 /// `TCP_DEFER_ACCEPT` (tcp(7)): a connection that sends nothing is held back for this long.
 ///
@@ -27,5 +56,29 @@ fn set_tcp_option(socket: &impl AsFd, option: c_int, value: c_int) -> io::Result
     match unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, (&raw const value).cast(), len) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_take_about_as_long_as_the_silence_before_them() {
+        for (idle, interval, probes) in
+            [(60, 10, 6), (1, 1, 1), (2, 1, 2), (7, 1, 7), (10, 2, 5), (32400, 5400, 6)]
+        {
+            assert_eq!(
+                probing(Duration::from_secs(idle)),
+                (Duration::from_secs(interval), probes),
+                "{idle} s"
+            );
+        }
+        for idle in 1..=32400 {
+            let (interval, count) = probing(Duration::from_secs(idle));
+            let probed = interval.as_secs() * u64::from(count);
+            assert!(probed.abs_diff(idle) <= interval.as_secs() / 2, "{idle} s: {probed} s");
+            assert!(interval.as_secs() <= 32767, "MAX_TCP_KEEPINTVL");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: whoever waits is served, whoever is served may finish, for as long as the drain time-out says.
 
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -90,7 +91,8 @@ fn an_end_at_once_sums_up_what_had_ended() {
     let _open = pair(&proxy, &server);
     proxy.signal(Signal::SIGTERM);
     proxy.wait_to_say("signal taken");
-    proxy.signal(Signal::SIGTERM);
+    // Within a second it would be the same request.
+    proxy.signal(Signal::SIGINT);
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
     let sum = sum_of(&proxy, "stopped at once; ended before: ");
     assert!(sum.starts_with("connections=1 to_upstream_bytes=8 to_client_bytes=6 client-close=1 "), "{sum}");
@@ -213,14 +215,52 @@ fn who_is_stalled_when_the_time_is_over_is_closed() {
 }
 
 #[test]
+fn after_sigquit_sessions_finish_and_nobody_new_is_taken() {
+    sessions_finish_after(Signal::SIGQUIT);
+}
+
+#[test]
+fn the_same_signal_again_within_a_second_is_the_same_request() {
+    for signal in [Signal::SIGTERM, Signal::SIGQUIT] {
+        let server = Server::v4();
+        let mut proxy = Launch::to(server.address()).start();
+        let (client, upstream) = pair(&proxy, &server);
+        proxy.signal(signal);
+        proxy.wait_to_say("signal taken");
+        proxy.signal(signal);
+        proxy.wait_to_say("counts once");
+        exchange(&client, &upstream);
+        drop((client, upstream));
+        assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+        proxy.wait_to_say("stopped: every connection has ended");
+    }
+}
+
+#[test]
+fn sigint_twice_ends_it_at_once_however_soon() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
+    let (client, upstream) = pair(&proxy, &server);
+    proxy.signal(Signal::SIGINT);
+    proxy.wait_to_say("signal taken");
+    proxy.signal(Signal::SIGINT);
+    assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
+    client.expect_close();
+    upstream.expect_close();
+    proxy.wait_to_say("stopped at once");
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
-    for second in [Signal::SIGTERM, Signal::SIGINT] {
+    for second in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         let server = Server::v4();
         let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
         let (client, upstream) = pair(&proxy, &server);
         proxy.signal(Signal::SIGTERM);
         proxy.wait_to_say("signal taken");
         exchange(&client, &upstream);
+        // The same signal within a second is the same request.
+        thread::sleep(Duration::from_millis(1100));
         proxy.signal(second);
         assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
         client.expect_close();
@@ -253,4 +293,19 @@ fn a_unix_listeners_file_that_a_crash_left_is_replaced() {
     wait_until("nobody to listen there", || UnixStream::connect(&path).is_err());
     let proxy = Launch::to(server.address()).flags(&flags).start();
     pair(&proxy, &server);
+}
+
+#[test]
+fn a_unix_listeners_file_that_is_another_ones_by_then_stays() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("proxy");
+    let server = Server::v4();
+    let flags = format!("--listen unix:{}", path.display());
+    let mut first = Launch::to(server.address()).flags(&flags).start();
+    std::fs::remove_file(&path).expect("it is there");
+    let second = Launch::to(server.address()).flags(&flags).start();
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.exit_code(), Some(0), "exit code (left)");
+    let (client, upstream) = pair(&second, &server);
+    exchange(&client, &upstream);
 }

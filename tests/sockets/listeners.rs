@@ -1,12 +1,14 @@
 //! Listening sockets: what goes wrong with them.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use tempfile::TempDir;
 
-use crate::support::{Launch, Peer, Proxy};
+use crate::support::{Launch, Peer, Proxy, Server};
 
 /// A proxy whose accepting fails.
 fn where_accepting_fails(errno: i32, test: impl FnOnce(Proxy) + Send + 'static) {
@@ -59,4 +61,70 @@ fn errors_that_say_nothing_of_the_next_client_are_logged_and_tried_again_after_a
             assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
         });
     }
+}
+
+/// The permissions of a Unix listener's file.
+fn permissions(flags: &str) -> u32 {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("proxy");
+    let listen = format!("--listen unix:{} {flags}", path.display());
+    let _proxy = Launch::to("127.0.0.1:9").flags(&listen).start();
+    path.metadata().expect("it serves").permissions().mode() & 0o7777
+}
+
+#[test]
+fn unix_sockets_have_the_permissions_that_were_asked_for() {
+    assert_eq!(permissions(""), 0o660);
+    for (flag, mode) in
+        [("--unix-mode 0600", 0o600), ("--unix-mode 666", 0o666), ("--unix-mode 0o770", 0o770)]
+    {
+        assert_eq!(permissions(flag), mode, "{flag}");
+    }
+}
+
+#[test]
+fn permissions_that_are_none_or_of_nothing_are_refused() {
+    for (flags, part) in [
+        ("--listen unix:/tmp/never --unix-mode 0888", "octal number"),
+        ("--listen unix:/tmp/never --unix-mode 01777", "octal number"),
+        ("--listen unix:/tmp/never --unix-mode rw", "octal number"),
+        ("--listen 127.0.0.1:0 --unix-mode 0600", "--listen unix:PATH"),
+    ] {
+        let (code, said) = Launch::to("127.0.0.1:9").flags(flags).fail();
+        assert_eq!((code, said.len()), (Some(2), 1), "{flags}: {said:?}");
+        assert!(said[0].contains("--unix-mode") && said[0].contains(part), "{flags}: {said:?}");
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let found = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    found.expect("there are free ports").port()
+}
+
+#[test]
+fn a_server_that_is_a_listener_of_its_own_is_refused() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("proxy");
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).expect("the directory is ours");
+    let port = free_port();
+    let (path, link) = (path.display(), link.display());
+    for (listen, server) in [
+        (format!("127.0.0.1:{port}"), format!("--upstream 127.0.0.1:{port}")),
+        (format!("0.0.0.0:{port}"), format!("--upstream 127.0.0.7:{port}")),
+        (format!("0.0.0.0:{port}"), format!("--upstream localhost:{port}")),
+        (format!("[::]:{port}"), format!("--upstream [::1]:{port}")),
+        (format!("0.0.0.0:{port}"), format!("--sni-route web.test=127.0.0.1:{port}")),
+        (format!("127.0.0.1:{port}"), format!("--upstream 127.0.0.1:9 --upstream 0.0.0.0:{port}")),
+        (format!("unix:{path}"), format!("--upstream unix:{path}")),
+        (format!("unix:{path}"), format!("--upstream unix:{link}")),
+    ] {
+        let flags = format!("--listen {listen} {server}");
+        let (code, said) = Launch::by_routes().flags(&flags).fail();
+        assert_eq!((code, said.len()), (Some(2), 1), "{flags}: {said:?}");
+        assert!(said[0].contains("own listener") && said[0].contains(&listen), "{flags}: {said:?}");
+    }
+    let other = Server::at("127.0.0.1:0");
+    Launch::to(other.address()).flags("--listen 0.0.0.0:0").start();
 }

@@ -1,0 +1,104 @@
+//! Servers that are the proxy itself: every connection would come back as a new one, until the limit is reached.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use super::Error;
+use crate::proxy::bind::SocketFile;
+use crate::proxy::settings::Upstream;
+use crate::uring::Address;
+
+/// Any port will do: nothing is sent there.
+const ANY_PORT: u16 = 9;
+
+/// Refuses servers whose address leads to a listener; `files` are those of the Unix ones, in their order.
+///
+/// # Errors
+/// The first of them.
+pub(super) fn refuse(
+    upstreams: &[Upstream],
+    listeners: &[Address],
+    files: &[SocketFile],
+) -> Result<(), Error> {
+    for upstream in upstreams {
+        for address in &upstream.addresses {
+            let mut unix_files = files.iter();
+            let own = listeners.iter().find(|listener| match (listener, address) {
+                (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
+                (Address::Ip(_), Address::Unix(_)) => false,
+                (Address::Unix(_), server) => {
+                    let file = unix_files.next();
+                    matches!(server, Address::Unix(path) if file.is_some_and(|file| file.is_at(path)))
+                }
+            });
+            if let Some(listener) = own {
+                let name = &upstream.name;
+                let resolved = address.to_string();
+                let server = if *name == resolved { resolved } else { format!("{name} ({resolved})") };
+                return Err(Error::OwnListener { server, listener: listener.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does a connection to `server` arrive at `listener`?
+fn leads_to(server: SocketAddr, listener: SocketAddr) -> bool {
+    let ip = match server.ip().to_canonical() {
+        // connect(2) takes them for the host itself.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    server.port() == listener.port()
+        && if listener.ip().is_unspecified() {
+            ip.is_ipv4() == listener.is_ipv4() && is_of_this_host(ip, server)
+        } else {
+            ip == listener.ip()
+        }
+}
+
+/// The kernel talks to the host's own addresses from the same address. An interface of an IPv6 address is taken from
+/// `server`.
+fn is_of_this_host(ip: IpAddr, mut server: SocketAddr) -> bool {
+    if ip.is_loopback() {
+        return true;
+    }
+    server.set_ip(ip);
+    server.set_port(ANY_PORT);
+    let anywhere: IpAddr =
+        if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // Connecting a datagram socket sends nothing (connect(2)).
+    let source = UdpSocket::bind((anywhere, 0)).and_then(|socket| {
+        socket.connect(server)?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_stand_for_every_address_of_this_host_and_family() {
+        for (server, listener, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:81", "127.0.0.1:80", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+            ("127.0.0.2:80", "0.0.0.0:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "0.0.0.0:80", true),
+            ("[::1]:80", "[::]:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::1]:80", "0.0.0.0:80", false),
+            ("127.0.0.1:80", "[::]:80", false),
+            ("[::ffff:127.0.0.1]:80", "0.0.0.0:80", true),
+            ("192.0.2.1:80", "0.0.0.0:80", false),
+            ("192.0.2.1:80", "192.0.2.1:80", true),
+            ("[2001:db8::1]:80", "[::]:80", false),
+        ] {
+            let leads = leads_to(server.parse().expect("an address"), listener.parse().expect("an address"));
+            assert_eq!(leads, expected, "{server} to {listener}");
+        }
+    }
+}
