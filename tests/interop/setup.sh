@@ -1,13 +1,13 @@
 #!/bin/bash
 # setup.sh: install what the interop tests need: Debian packages (as root), and requests-ntlm in a
-# Python environment under cargo's target directory, with what tests/readers reads with. Starts and
-# enables no service. Safe to run again.
+# Python environment under cargo's target directory, with what tests/readers and tests/alike read with.
+# Starts and enables no service. Safe to run again.
 # setup.sh check: print what is missing, a line each; nothing when the tests can run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 packages=(apache2 libapache2-mod-auth-gssapi gss-ntlmssp curl krb5-kdc krb5-admin-server krb5-user
-          nginx openssl python3 python3-venv)
+          nginx openssl python3 python3-h11 python3-venv)
 target=${CARGO_TARGET_DIR:-$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')}
 venv=$target/interop-venv
 

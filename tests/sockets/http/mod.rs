@@ -1,6 +1,7 @@
 //! `--mode http`: requests and replies, as scripted peers see them.
 
 mod bodies;
+mod cases;
 mod chunks;
 mod connections;
 mod draining;
