@@ -1,6 +1,7 @@
 //! `iisplice proxy`.
 
 mod http;
+mod timeouts;
 mod tls;
 
 use std::ffi::OsString;

@@ -49,8 +49,10 @@ pub struct RequestRecord {
     pub id: (u64, u64),
     /// As the client sent them; nothing of a request that could not be read.
     pub request: Option<RequestWords>,
-    /// Of the reply; 0 when there was none.
+    /// Of the reply; 499 where the client left before it was through, 0 when there was none.
     pub status: u16,
+    /// How it ended.
+    pub end: End,
     /// Bytes that went upstream, head and body.
     pub request_bytes: u64,
     /// Bytes that went to the client, head and body.
@@ -95,7 +97,7 @@ pub enum End {
     ClientReset,
     /// The upstream's connection was reset or timed out.
     UpstreamReset,
-    /// The client left while an upstream was being connected to.
+    /// The client left while an upstream was being connected to, within its request, or before its reply was through.
     ClientLeft,
     /// No byte went either way for the idle time-out.
     Idle,
@@ -121,6 +123,20 @@ pub enum End {
     NoRoute,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
+    /// The upstream ended its stream within a reply, or lost the thread there.
+    UpstreamCut,
+    /// A request's head did not come within the head time-out.
+    HeadTimeout,
+    /// No request came within the keep-alive time-out.
+    KeepaliveTimeout,
+    /// A request's body stalled for the body time-out.
+    BodyTimeout,
+    /// The upstream did not reply within the reply time-out.
+    ReplyTimeout,
+    /// The client took nothing for the send time-out.
+    SendTimeout,
+    /// Of a request only: its reply is through.
+    Ok,
     /// HTTP mode: the proxy was stopping, and no request was under way.
     Drained,
     /// The proxy was stopping and the drain time-out was over.
@@ -129,7 +145,7 @@ pub enum End {
 
 impl End {
     /// All of them, in the order of their numbers (`as usize`).
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::ClientClose,
         Self::UpstreamClose,
         Self::ClientReset,
@@ -147,6 +163,13 @@ impl End {
         Self::HelloTimeout,
         Self::NoRoute,
         Self::LocalLimit,
+        Self::UpstreamCut,
+        Self::HeadTimeout,
+        Self::KeepaliveTimeout,
+        Self::BodyTimeout,
+        Self::ReplyTimeout,
+        Self::SendTimeout,
+        Self::Ok,
         Self::Drained,
         Self::Drain,
     ];
@@ -171,6 +194,13 @@ impl End {
             Self::HelloTimeout => "hello-timeout",
             Self::NoRoute => "no-route",
             Self::LocalLimit => "local-limit",
+            Self::UpstreamCut => "upstream-cut",
+            Self::HeadTimeout => "head-timeout",
+            Self::KeepaliveTimeout => "keepalive-timeout",
+            Self::BodyTimeout => "body-timeout",
+            Self::ReplyTimeout => "reply-timeout",
+            Self::SendTimeout => "send-timeout",
+            Self::Ok => "ok",
             Self::Drained => "drained",
             Self::Drain => "drain",
         }

@@ -42,7 +42,7 @@ impl Relay<'_> {
     /// Relays until both streams have ended, one breaks, or nothing moves for too long.
     pub(super) async fn run(&self) -> Outcome {
         // How long connecting took has nothing to do with how idle the session is.
-        self.meter.last_activity.set(self.ring.now());
+        self.meter.begin(self.ring.now());
         let first_end = Cell::new(None);
         let up = Direction { relay: self, from: Side::Client, to: Side::Upstream };
         let down = Direction { relay: self, from: Side::Upstream, to: Side::Client };
@@ -68,9 +68,9 @@ impl Relay<'_> {
 
     /// Completes when nothing has moved for the idle time-out. Looks only when the time could be over: activity
     /// costs a store, never a timer.
-    pub(super) async fn idle(&self) {
+    async fn idle(&self) {
         loop {
-            let quiet = self.ring.now().duration_since(self.meter.last_activity.get());
+            let quiet = self.ring.now().duration_since(self.meter.last_activity());
             match self.idle_timeout.checked_sub(quiet) {
                 None | Some(Duration::ZERO) => return,
                 Some(left) => self.ring.sleep(left).await,

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_lite::future::or;
 use rustls::ClientConfig;
@@ -52,7 +52,6 @@ pub(super) fn run(
         worker,
         listener,
         client_address,
-        accepted,
         meter: Meter::new(accepted),
         proxied: Cell::new(None),
         upstream: Cell::new(None),
@@ -74,7 +73,6 @@ pub(super) struct Session {
     worker: Rc<Worker>,
     listener: usize,
     client_address: Address,
-    accepted: Instant,
     meter: Meter,
     proxied: Cell<Option<Address>>,
     /// Index into `Settings::upstreams`; narrow, since every idle session carries it.
@@ -132,7 +130,8 @@ impl Session {
         }
     }
 
-    /// Connects to one of a group of upstreams and tells it who comes. `has_sent`: whether the client has sent anything.
+    /// Connects to one of a group of upstreams and tells it who comes. `has_sent`: whether the client has sent anything, so
+    /// that it may wait for an answer though it ends its stream.
     pub(super) async fn connect(
         &self,
         client: &Connection,
@@ -174,11 +173,21 @@ impl Session {
             };
             self.set_upstream(Some(candidate.index));
             let unfinished = Unfinished::new(&upstream);
-            if let Some(version) = self.worker.settings.send_proxy
-                && let Err(error) = Box::pin(self.greet(version, header, client, &upstream)).await
-            {
-                tracing::debug!(%error, "upstream connection broke");
-                return Err(End::UpstreamReset);
+            if let Some(version) = self.worker.settings.send_proxy {
+                let greeted = Box::pin(self.greet(version, header, client, &upstream));
+                match self.worker.ring.timeout(self.worker.settings.connect_timeout, greeted).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "upstream connection broke");
+                        return Err(End::UpstreamReset);
+                    }
+                    None => {
+                        self.set_upstream(None);
+                        upstream::note_failure(&self.worker, candidate);
+                        end = End::ConnectTimeout;
+                        continue;
+                    }
+                }
             }
             match &self.worker.upstream_tls {
                 Some(config) if !Box::pin(self.secure(config, candidate, &upstream)).await => {
@@ -272,7 +281,7 @@ impl Session {
     /// Index of the upstream that takes the connection, from now on.
     fn set_upstream(&self, index: Option<usize>) {
         self.upstream.set(index.map(|index| index as u32));
-        self.connect_time.set(index.map(|_taken| self.worker.ring.now().duration_since(self.accepted)));
+        self.connect_time.set(index.map(|_taken| self.worker.ring.now().duration_since(self.meter.accepted)));
     }
 
     /// Shakes hands with an upstream, as far as it proves who it is. False when there can be no TLS with it.
@@ -379,7 +388,7 @@ impl Drop for Session {
             return;
         }
         let Some(log) = &self.worker.log else { return };
-        let duration = self.worker.ring.now().duration_since(self.accepted);
+        let duration = self.worker.ring.now().duration_since(self.meter.accepted);
         log.send(Record {
             started: SystemTime::now() - duration,
             listener: self.listener,
@@ -387,7 +396,7 @@ impl Drop for Session {
             proxied: self.proxied.take(),
             upstream: self.upstream(),
             connect_time: self.connect_time.get(),
-            first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.accepted)),
+            first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),
             duration,
             upstream_bytes: self.meter.upstream_bytes.get(),
             client_bytes: self.meter.client_bytes.get(),

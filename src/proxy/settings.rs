@@ -55,13 +55,17 @@ pub enum Mode {
     /// Bytes.
     Stream,
     /// HTTP/1.1 requests and replies.
-    Http(Http),
+    Http(Box<Http>),
 }
 
 /// How requests and replies are passed on.
 #[allow(clippy::struct_excessive_bools, reason = "what an operator can switch, each by itself")]
 #[derive(Debug, Clone)]
 pub struct Http {
+    /// How long a session waits for what.
+    pub timeouts: Timeouts,
+    /// Whether a client that has ended its stream still gets its reply.
+    pub ignore_client_close: bool,
     /// Bytes that the head of a request or of a reply may have.
     pub head_bytes_max: usize,
     /// Whether upstreams are told of the client.
@@ -84,6 +88,34 @@ pub struct Http {
     pub log_user: bool,
     /// Whether a connection ends on which a second user logs in.
     pub close_on_identity_change: bool,
+}
+
+/// How long a session in HTTP mode waits for what. The idle time-out bounds all of them, and is the only one for what may
+/// rightly be silent for long: tunnels, RPC over HTTP, and replies that have begun.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the head of the first request, from accepting on, and for the rest of a later one that has begun.
+    pub head: Duration,
+    /// For the next request.
+    pub keepalive: Duration,
+    /// For the next bytes of a request's body.
+    pub body: Duration,
+    /// For the upstream to reply once it has the request, and to take more of a request.
+    pub reply: Duration,
+    /// For the client to take more of what it is sent.
+    pub send: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(60),
+            keepalive: Duration::from_secs(180),
+            body: Duration::from_secs(60),
+            reply: Duration::from_secs(20 * 60),
+            send: Duration::from_secs(60),
+        }
+    }
 }
 
 /// X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP.

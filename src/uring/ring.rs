@@ -16,6 +16,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_lite::future::or;
+
 use super::buffers::{Loans, Region};
 use super::deadline::{Deadlines, Sleep};
 use super::doubt::Doubts;
@@ -109,6 +111,15 @@ impl Ring {
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let now = self.now();
         self.sleep_until(now.checked_add(duration).unwrap_or(now + YEAR))
+    }
+
+    /// Completes with what `future` gives, or with nothing when that takes longer than `duration`.
+    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
+        let expired = async {
+            self.sleep(duration).await;
+            None
+        };
+        or(async { Some(future.await) }, expired).await
     }
 
     /// Completes when this direction may move its next share of bulk.

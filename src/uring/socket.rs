@@ -28,6 +28,8 @@ pub(super) struct Descriptor {
     pub(super) send: Cell<Option<Key>>,
     /// May a receive complete several times? Not on a Unix socket, whose end it may miss: see `doubt.rs`.
     pub(super) receives_several: bool,
+    /// Does something wait for room to send?
+    awaits_room: Cell<bool>,
 }
 
 impl Drop for Descriptor {
@@ -48,8 +50,8 @@ impl Descriptor {
     }
 
     fn with(ring: &Ring, fd: RawFd, receives_several: bool) -> Rc<Self> {
-        let (receive, send) = Default::default();
-        Rc::new(Self { ring: ring.clone(), fd, receive, send, receives_several })
+        let (receive, send, awaits_room) = Default::default();
+        Rc::new(Self { ring: ring.clone(), fd, receive, send, receives_several, awaits_room })
     }
 
     /// Waits until an attempt to connect has ended.
@@ -161,12 +163,19 @@ impl Socket {
         self.0.poll(libc::POLLIN | libc::POLLRDHUP).await.map(|_events| ())
     }
 
-    /// Waits until a send would not block, or fails.
+    /// Waits until a send would not block, or fails. Whatever waits for this needs a time-out: a peer may take nothing
+    /// for ever.
     ///
     /// # Errors
     /// As poll(2).
     pub async fn writable(&self) -> io::Result<()> {
+        let _until_dropped = AwaitsRoom::new(&self.0.awaits_room);
         self.0.poll(libc::POLLOUT).await.map(|_events| ())
+    }
+
+    /// Does something wait for this socket to be [`writable`](Self::writable) at this moment?
+    pub fn awaits_room(&self) -> bool {
+        self.0.awaits_room.get()
     }
 
     /// Waits until the peer has ended its stream, or the connection is dead.
@@ -228,6 +237,22 @@ impl Socket {
 
     pub(super) fn fd(&self) -> RawFd {
         self.0.fd
+    }
+}
+
+/// Says that room is awaited for as long as it lives.
+struct AwaitsRoom<'a>(&'a Cell<bool>);
+
+impl<'a> AwaitsRoom<'a> {
+    fn new(awaits_room: &'a Cell<bool>) -> Self {
+        awaits_room.set(true);
+        Self(awaits_room)
+    }
+}
+
+impl Drop for AwaitsRoom<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use super::super::Error;
 use super::super::address::network;
 use super::super::quantity::size;
+use super::timeouts::TimeoutArgs;
 use crate::protocol::http1::forward::Edits;
 use crate::protocol::http1::request::is_host;
 use crate::proxy::settings::{ForwardedFor, Http, Mode, Network};
@@ -19,6 +20,12 @@ pub(super) struct HttpArgs {
     /// What to take the connections for: bytes, or HTTP/1.1 with heads that are read and changed [nginx: stream, http]
     #[arg(long, value_name = "MODE", default_value = "stream", help_heading = "HTTP")]
     mode: ModeName,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
+    /// A client that ends its stream while its reply is awaited still gets it; otherwise it has left, and the server's
+    /// side is closed [default: off] [nginx: proxy_ignore_client_abort]
+    #[arg(long, help_heading = "HTTP")]
+    ignore_client_close: bool,
     /// Bytes that a head may have; 431 beyond [default: 64KiB] [nginx: large_client_header_buffers]
     #[arg(long, value_name = "SIZE", help_heading = "HTTP", value_parser = size(1024..=1024 * 1024))]
     head_limit: Option<u32>,
@@ -114,9 +121,10 @@ impl HttpArgs {
             ("--remove-reply-header", !self.remove_reply_header.is_empty()),
             ("--on-identity-change", self.on_identity_change.is_some()),
             ("--log-user", self.log_user),
+            ("--ignore-client-close", self.ignore_client_close),
         ];
         if self.mode == ModeName::Stream {
-            return match given.iter().find(|(_, given)| *given) {
+            return match given.iter().chain(&self.timeouts.given()).find(|(_, given)| *given) {
                 Some((flag, _)) => Err(Error::NeedsHttp(flag)),
                 None => Ok(Mode::Stream),
             };
@@ -129,7 +137,9 @@ impl HttpArgs {
         if !self.trust.is_empty() && forwarded != ForwardedFor::Append {
             return Err(Error::TrustWithoutAppend);
         }
-        Ok(Mode::Http(Http {
+        Ok(Mode::Http(Box::new(Http {
+            timeouts: self.timeouts.timeouts(),
+            ignore_client_close: self.ignore_client_close,
             head_bytes_max: self.head_limit.unwrap_or(HEAD_BYTES_MAX) as usize,
             forwarded,
             trust: self.trust,
@@ -141,7 +151,7 @@ impl HttpArgs {
             reply_edits: Edits { remove: self.remove_reply_header, set: self.set_reply_header },
             log_user: self.log_user,
             close_on_identity_change: self.on_identity_change == Some(OnIdentityChange::Close),
-        }))
+        })))
     }
 }
 

@@ -68,6 +68,8 @@ pub enum Side {
     Client,
     /// The upstream.
     Upstream,
+    /// The proxy itself: a time-out of its own, or the end of its service. Neither of the two is to blame.
+    Proxy,
 }
 
 /// What a request and its reply were to the login.
@@ -247,10 +249,12 @@ impl Follower {
 
     /// The connection ended, and `by` was the first to do so. Requests without a reply have got none.
     pub fn ended(self, by: Side) -> Option<Symptom> {
-        self.type3_due.map(|_| match by {
+        let symptom = match by {
             Side::Client => Symptom::ClosedByClient,
             Side::Upstream => Symptom::ClosedByUpstream,
-        })
+            Side::Proxy => return None,
+        };
+        self.type3_due.map(|_| symptom)
     }
 
     fn challenged(&mut self, challenge: Challenge, took: Duration) -> Exchange {

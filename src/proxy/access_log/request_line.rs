@@ -29,6 +29,7 @@ pub(super) struct RequestLine<'a> {
     request: String,
     step: &'static str,
     mechanism: Option<&'static str>,
+    end: &'static str,
 }
 
 impl<'a> RequestLine<'a> {
@@ -51,6 +52,7 @@ impl<'a> RequestLine<'a> {
             request: format!("{connection:016x}-{number}"),
             step: record.step.as_str(),
             mechanism: record.mechanism.map(Mechanism::as_str),
+            end: record.end.as_str(),
         }
     }
 }
@@ -69,7 +71,8 @@ impl Display for RequestLine<'_> {
         write!(f, " status={} request_bytes={}", self.status, self.request_bytes)?;
         write!(f, " reply_bytes={} total_ms={:.3}", self.reply_bytes, self.total_ms)?;
         write!(f, " upstream_ms={} upstream={}", Number(self.upstream_ms), word(self.upstream))?;
-        write!(f, " request={} step={} mechanism={}", self.request, self.step, word(self.mechanism))
+        write!(f, " request={} step={} mechanism={}", self.request, self.step, word(self.mechanism))?;
+        write!(f, " end={}", self.end)
     }
 }
 
@@ -143,7 +146,7 @@ mod tests {
     use super::*;
     use crate::protocol::login::Step;
     use crate::proxy::access_log::{Format, Names};
-    use crate::proxy::record::RequestWords;
+    use crate::proxy::record::{End, RequestWords};
 
     fn record() -> RequestRecord {
         RequestRecord {
@@ -160,6 +163,7 @@ mod tests {
                 user_agent: Some((*b"curl/8\n\x1b[2J").into()),
             }),
             status: 200,
+            end: End::Ok,
             request_bytes: 120,
             reply_bytes: 1200,
             reply_head_bytes: 200,
@@ -189,7 +193,7 @@ mod tests {
             line(&record(), Format::Text),
             "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 user=\"CORP\\\\alice\" \
              method=GET target=\"/a?b=\\\"c\\\"\" status=200 request_bytes=120 reply_bytes=1200 total_ms=1.500 \
-             upstream_ms=1.204 upstream=iis1:80 request=00000000000000ab-3 step=type3-ok mechanism=ntlm\n"
+             upstream_ms=1.204 upstream=iis1:80 request=00000000000000ab-3 step=type3-ok mechanism=ntlm end=ok\n"
         );
         let json: serde_json::Value = serde_json::from_str(&line(&record(), Format::Json)).expect("JSON");
         assert_eq!(json["target"], "/a?b=\"c\"");

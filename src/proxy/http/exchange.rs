@@ -16,23 +16,21 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_lite::future::or;
 
 use super::body::Passed;
+use super::clock::{Clock, Over, Phase};
 use super::log::Log;
 use super::refusal::Refusal;
 use super::reply::{Replies, Reply, Then};
 use super::request::{Exchange, Next, Request, Requests};
+use crate::protocol::login;
 use crate::proxy::direction::{Broken, Direction};
 use crate::proxy::meter::Side;
+use crate::proxy::record::End;
 use crate::proxy::relay::Relay;
 use crate::uring::Expect;
-
-/// Most replies take far less than this; until then nobody looks whether the client is still alive, which spares an
-/// operation a request.
-const UNWATCHED_WAIT: Duration = Duration::from_secs(1);
 
 /// How the exchanges of a session ended.
 pub(super) enum Finish {
@@ -52,8 +50,39 @@ pub(super) enum Finish {
     CutShort(Side),
     /// This side's connection failed.
     Broken(Side, io::Error),
-    /// Nothing moved for the idle time-out.
-    Idle,
+    /// The client ended its stream while its reply was awaited, or on its way.
+    ClientLeft,
+    /// Something took longer than a time-out allows, which is named by this word.
+    TimedOut(End),
+}
+
+impl Finish {
+    /// The word in the log, of the session and of a request that was not through.
+    pub(super) fn end(&self) -> End {
+        match self {
+            Self::ClientClosed | Self::Closing { by: Side::Client } => End::ClientClose,
+            Self::UpstreamClosed | Self::Closing { by: Side::Upstream } => End::UpstreamClose,
+            Self::Drained => End::Drained,
+            Self::Tunnel => End::Ok,
+            Self::Refused(refusal) => refusal.end(),
+            Self::CutShort(Side::Client) | Self::ClientLeft => End::ClientLeft,
+            Self::CutShort(Side::Upstream) => End::UpstreamCut,
+            Self::Broken(Side::Client, _) => End::ClientReset,
+            Self::Broken(Side::Upstream, _) => End::UpstreamReset,
+            Self::TimedOut(end) => *end,
+        }
+    }
+
+    /// Who ended it.
+    pub(super) fn by(&self) -> login::Side {
+        match self.end() {
+            End::ClientClose | End::ClientLeft | End::ClientReset => login::Side::Client,
+            End::UpstreamClose | End::UpstreamCut | End::UpstreamReset | End::BadReply | End::TlsUpstream => {
+                login::Side::Upstream
+            }
+            _ => login::Side::Proxy,
+        }
+    }
 }
 
 /// The two connections of a session in HTTP.
@@ -66,6 +95,11 @@ pub(super) struct Exchanges<'a> {
     current: RefCell<Option<Exchange>>,
     /// The client was told, by us, that its present request is the last.
     is_last: Cell<bool>,
+    /// An interim reply has gone to the client in part, at most.
+    is_within_interim: Cell<bool>,
+    /// Both change to another protocol as soon as the present request is through.
+    becomes_tunnel: Cell<bool>,
+    clock: Clock<'a>,
 }
 
 impl<'a> Exchanges<'a> {
@@ -75,19 +109,39 @@ impl<'a> Exchanges<'a> {
         replies: &'a Replies<'a>,
         log: &'a Log<'a>,
     ) -> Self {
-        Self { relay, requests, replies, log, current: RefCell::new(None), is_last: Cell::new(false) }
+        let clock = Clock::new(relay, requests.http.timeouts);
+        let (current, is_last, is_within_interim, becomes_tunnel) = Default::default();
+        Self { relay, requests, replies, log, current, is_last, is_within_interim, becomes_tunnel, clock }
     }
 
-    /// The request whose reply was not through when [`run`](Self::run) ended.
-    pub(super) fn into_unfinished(self) -> Option<Exchange> {
-        self.current.into_inner()
+    /// Passes `first` and all that follow it. Gives how it ended, and the request whose reply was not through then.
+    pub(super) async fn run(&self, first: Box<Request>) -> (Finish, Option<Exchange>) {
+        let finish = self.pass(first).await;
+        let unfinished = self.current.take();
+        let is_unanswered = !self.is_within_interim.get()
+            && unfinished.as_ref().is_some_and(|exchange| exchange.reply.is_none());
+        let finish = match finish {
+            Finish::Broken(Side::Upstream, error) if is_unanswered && is_of_tls(&error) => {
+                Finish::Refused(Refusal::UpstreamAlert(error.to_string()))
+            }
+            // As where it closes: a client cannot know that its first request was seen.
+            Finish::Broken(Side::Upstream, error) if is_unanswered && self.log.count() == 1 => {
+                Finish::Refused(Refusal::UpstreamReset(error.kind()))
+            }
+            finish => finish,
+        };
+        (finish, unfinished)
     }
 
-    /// Passes `first` and all that follow it.
-    pub(super) async fn run(&self, first: Box<Request>) -> Finish {
+    /// Some of the present request has not gone to the upstream.
+    pub(super) fn is_within_request(&self) -> bool {
+        matches!(self.clock.phase(), Phase::Body | Phase::Continue | Phase::Discarding)
+    }
+
+    async fn pass(&self, first: Box<Request>) -> Finish {
         let mut replies = pin!(self.pass_replies());
         let mut requests = pin!(self.pass_requests(first));
-        let mut idle = pin!(self.relay.idle());
+        let mut over = pin!(self.clock.over(|| self.has_replied()));
         poll_fn(|cx| {
             // Replies first: the request behind one that is through then goes out in the same turn.
             let ended = match replies.as_mut().poll(cx) {
@@ -97,10 +151,28 @@ impl<'a> Exchanges<'a> {
             match ended {
                 Poll::Ready(Ok(finish)) => Poll::Ready(finish),
                 Poll::Ready(Err((side, error))) => Poll::Ready(Finish::Broken(side, error)),
-                Poll::Pending => idle.as_mut().poll(cx).map(|()| Finish::Idle),
+                // Last, since it looks at what the others wait for.
+                Poll::Pending => over.as_mut().poll(cx).map(|over| self.timed_out(over)),
             }
         })
         .await
+    }
+
+    fn timed_out(&self, over: Over) -> Finish {
+        let timeouts = &self.requests.http.timeouts;
+        let is_unanswered = !self.has_replied();
+        match over {
+            Over::Body if is_unanswered => Finish::Refused(Refusal::BodyTimeout(timeouts.body)),
+            Over::Reply if is_unanswered => Finish::Refused(Refusal::ReplyTimeout(timeouts.reply)),
+            Over::Idle if is_unanswered && matches!(self.clock.phase(), Phase::Reply | Phase::Discarding) => {
+                Finish::Refused(Refusal::ReplyTimeout(self.relay.idle_timeout))
+            }
+            Over::Keepalive => Finish::TimedOut(End::KeepaliveTimeout),
+            Over::Body => Finish::TimedOut(End::BodyTimeout),
+            Over::Reply => Finish::TimedOut(End::ReplyTimeout),
+            Over::Send => Finish::TimedOut(End::SendTimeout),
+            Over::Idle => Finish::TimedOut(End::Idle),
+        }
     }
 
     async fn pass_requests(&self, first: Box<Request>) -> Result<Finish, Broken> {
@@ -109,7 +181,7 @@ impl<'a> Exchanges<'a> {
         let mut request = first;
         loop {
             let Request { mut head, mut body, exchange } = *request;
-            self.log.begin();
+            self.clock.begin_request(exchange.manner);
             self.current.replace(Some(exchange));
             let edits = &self.requests.http.request_edits;
             if let Err(error) = body.append_arrived(client, edits, &mut head) {
@@ -132,18 +204,27 @@ impl<'a> Exchanges<'a> {
                 }
                 Ok(Passed::Malformed(_) | Passed::CutShort) => return Ok(Finish::CutShort(Side::Client)),
                 // It may have answered before it was gone: who reads the replies sees.
-                Err((Side::Upstream, _)) if !upstream.socket().is_connected() => return pending().await,
+                Err((Side::Upstream, _))
+                    if !upstream.socket().is_connected() && !self.becomes_tunnel.get() =>
+                {
+                    self.clock.begin(Phase::Discarding);
+                    return self.discard().await;
+                }
                 Err(broken) => return Err(broken),
             }
-            self.reply_through().await?;
-            if self.is_last.get() {
-                return Ok(Finish::Drained);
+            self.clock.begin(Phase::Reply);
+            if let Some(finish) = self.reply_through().await? {
+                return Ok(finish);
             }
+            self.clock.begin(Phase::Request);
             request = match self.requests.next(self.drained()).await.map_err(|error| (Side::Client, error))? {
-                Next::Request(next) => match self.admit(next) {
-                    Ok(next) => next,
-                    Err(refusal) => return Ok(Finish::Refused(refusal)),
-                },
+                Next::Request(next) => {
+                    self.log.begin();
+                    match self.admit(next) {
+                        Ok(next) => next,
+                        Err(refusal) => return Ok(Finish::Refused(refusal)),
+                    }
+                }
                 Next::End => return Ok(Finish::ClientClosed),
                 Next::Stop => return Ok(Finish::Drained),
                 Next::Refused(refusal) => return Ok(Finish::Refused(refusal)),
@@ -157,7 +238,6 @@ impl<'a> Exchanges<'a> {
         let admitted =
             request.exchange.asked.as_ref().map_or(Ok(()), |asked| self.replies.watch.admit(asked));
         if let Err(refusal) = admitted {
-            self.log.begin();
             self.current.replace(Some(request.exchange));
             return Err(refusal);
         }
@@ -172,21 +252,55 @@ impl<'a> Exchanges<'a> {
         self.requests.worker.draining().await;
     }
 
-    /// Completes when no reply is due; fails when the client dies meanwhile.
-    async fn reply_through(&self) -> Result<(), Broken> {
-        // `run` polls this whenever it has polled `pass_replies`, which is who changes it.
-        let through =
-            poll_fn(|_cx| if self.current.borrow().is_none() { Poll::Ready(()) } else { Poll::Pending });
-        let through = async {
-            through.await;
-            Ok(())
-        };
-        or(through, async {
-            self.relay.ring.sleep(UNWATCHED_WAIT).await;
-            self.relay.client.socket().dead().await.map_err(|error| (Side::Client, error))?;
-            Err((Side::Client, io::ErrorKind::ConnectionReset.into()))
-        })
-        .await
+    /// Completes when no reply is due. Gives how the session ends where it ends with that, or since the client is gone.
+    async fn reply_through(&self) -> Result<Option<Finish>, Broken> {
+        // `pass` polls this whenever it has polled `pass_replies`, which is who changes it.
+        let through = poll_fn(|_cx| {
+            if self.current.borrow().is_some() {
+                return Poll::Pending;
+            }
+            Poll::Ready(if self.becomes_tunnel.get() {
+                Some(Finish::Tunnel)
+            } else {
+                self.is_last.get().then_some(Finish::Drained)
+            })
+        });
+        let through = async { Ok(through.await) };
+        or(through, async { self.client_gone().await.map(Some) }).await
+    }
+
+    /// Completes when the client is gone while its reply is awaited or on its way. One that has ended its stream is gone,
+    /// as with nginx, unless requests of it wait behind this one, or the operator has clients that go on listening.
+    async fn client_gone(&self) -> Result<Finish, Broken> {
+        self.clock.client_unwatched().await;
+        let client = self.relay.client;
+        let broken = |error| (Side::Client, error);
+        if !self.requests.http.ignore_client_close {
+            client.socket().peer_closed().await.map_err(broken)?;
+            // TLS's word for the end comes as bytes. Of a request that waits, at most a buffer is read ahead.
+            while client.unread().is_empty() {
+                if client.receive(Expect::Now).await.map_err(broken)?.is_none() {
+                    return Ok(Finish::ClientLeft);
+                }
+            }
+        }
+        client.socket().dead().await.map_err(broken)?;
+        Err(broken(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    /// Reads what the client still sends of a request that its upstream takes nothing of any more, so that the client can
+    /// come to read the reply.
+    async fn discard(&self) -> Result<Finish, Broken> {
+        let client = self.relay.client;
+        loop {
+            let unread = client.unread().len();
+            client.take(unread);
+            match client.receive(Expect::Now).await {
+                Ok(Some(_more)) => {}
+                Ok(None) => return pending().await,
+                Err(error) => return Err((Side::Client, error)),
+            }
+        }
     }
 
     async fn pass_replies(&self) -> Result<Finish, Broken> {
@@ -202,22 +316,31 @@ impl<'a> Exchanges<'a> {
             if let Err(error) = reply.body.append_arrived(upstream, edits, &mut reply.head) {
                 return Ok(Finish::Refused(Refusal::Reply(error.to_string())));
             }
+            self.is_within_interim.set(reply.is_interim);
             client.send_all(&reply.head).await.map_err(|error| (Side::Client, error))?;
+            self.is_within_interim.set(false);
             self.relay.meter.sent(Side::Client, reply.head.len(), self.relay.ring.now());
             if reply.is_interim {
+                if self.clock.phase() == Phase::Continue {
+                    self.clock.begin(Phase::Body);
+                }
                 continue;
             }
             if !reply.body.is_none() && Box::pin(reply.body.pass(direction, edits)).await? != Passed::Whole {
                 return Ok(Finish::CutShort(Side::Upstream));
             }
             if let Some(exchange) = self.current.take() {
-                self.log.end(exchange, self.replies.watch);
+                self.log.end(exchange, self.replies.watch, End::Ok);
             }
             match reply.then {
                 Then::Next => {}
                 // When its request is through as well.
                 Then::End => self.is_last.set(true),
-                Then::Tunnel => return Ok(Finish::Tunnel),
+                // Not before the request is through: its bytes go first.
+                Then::Tunnel => {
+                    self.becomes_tunnel.set(true);
+                    return pending().await;
+                }
                 Then::Close { by } => return Ok(Finish::Closing { by }),
             }
         }
@@ -266,8 +389,24 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    /// Has any of the present request's reply gone to the client? All of it has when nothing is awaited any more.
+    /// Is it too late for an answer of our own, since a reply to the present request is on its way to the client? All of it
+    /// has gone when none is awaited any more.
     fn has_replied(&self) -> bool {
-        self.current.borrow().as_ref().is_none_or(|exchange| exchange.reply.is_some())
+        self.is_within_interim.get()
+            || self.current.borrow().as_ref().is_none_or(|exchange| exchange.reply.is_some())
     }
+}
+
+/// A session that is dropped ends since the worker stops.
+impl Drop for Exchanges<'_> {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.current.take() {
+            self.log.end(exchange, self.replies.watch, End::Drain);
+        }
+    }
+}
+
+/// Is it something that TLS has to say, an alert of the far end say, rather than a failure of the connection?
+fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }

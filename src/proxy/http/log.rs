@@ -6,8 +6,11 @@ use std::time::SystemTime;
 use super::request::Exchange;
 use super::watch::{Seen, Watch};
 use crate::protocol::login::Step;
-use crate::proxy::record::RequestRecord;
+use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::session::Session;
+
+/// The status in the log where the client left before its reply was through, as in nginx's.
+const CLIENT_LEFT: u16 = 499;
 
 /// Counts the requests of a session, and writes their lines.
 pub(super) struct Log<'a> {
@@ -44,8 +47,13 @@ impl<'a> Log<'a> {
         Bytes { upstream: meter.upstream_bytes.get(), client: meter.client_bytes.get() }
     }
 
-    /// The present request is over, with whatever of its reply went to the client.
-    pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>) {
+    /// How the log names the present request.
+    pub(super) fn request_id(&self) -> String {
+        format!("{:016x}-{}", self.session.id(), self.count.get())
+    }
+
+    /// The present request is over in this way, with whatever of its reply went to the client.
+    pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>, end: End) {
         self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };
         let Exchange { began, words, reply, asked, .. } = exchange;
@@ -64,7 +72,12 @@ impl<'a> Log<'a> {
             upstream: self.session.upstream(),
             id: (self.session.id(), self.count.get()),
             request: words.map(|words| *words),
-            status: reply.as_ref().map_or(0, |reply| reply.status),
+            status: match (end, &reply) {
+                (End::ClientLeft | End::ClientReset, _) => CLIENT_LEFT,
+                (_, Some(reply)) => reply.status,
+                (_, None) => 0,
+            },
+            end,
             request_bytes: after.upstream - before.upstream,
             reply_bytes: after.client - before.client,
             reply_head_bytes: reply.as_ref().map_or(0, |reply| reply.head_bytes),
@@ -77,7 +90,7 @@ impl<'a> Log<'a> {
     }
 
     /// The present request was answered by us: `status`, in these words. `exchange` is what is known of it.
-    pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, reply: &str) {
+    pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
         self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };
         let now = self.session.worker().ring.now();
@@ -88,9 +101,10 @@ impl<'a> Log<'a> {
             listener: self.session.listener(),
             client: self.session.origin_address(),
             upstream: self.session.upstream(),
-            id: (self.session.id(), self.count.get().max(1)),
+            id: (self.session.id(), self.count.get()),
             request: words.map(|words| *words),
             status,
+            end,
             request_bytes: self.bytes().upstream - self.before.get().upstream,
             reply_bytes: reply.len() as u64,
             reply_head_bytes: reply.split_once("\r\n\r\n").map_or(0, |(head, _)| head.len() as u64 + 4),

@@ -7,10 +7,11 @@
 //!                       '--> a page that says why not
 //! ```
 //!
-//! `request.rs`, `reply.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends; `refusal.rs` is what we say
-//! ourselves; `watch.rs` looks at logins, which nothing depends on but `--on-identity-change`.
+//! `request.rs`, `reply.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends, `clock.rs` when it takes too
+//! long; `refusal.rs` is what we say ourselves; `watch.rs` looks at logins, which nothing depends on but `--on-identity-change`.
 
 mod body;
+mod clock;
 mod exchange;
 mod forwarded;
 mod log;
@@ -22,18 +23,15 @@ mod watch;
 use std::cell::Cell;
 use std::time::Duration;
 
-use futures_lite::future::or;
-
 use super::connection::Connection;
 use super::meter::Side;
 use super::record::End;
-use super::relay::{Outcome, Relay};
+use super::relay::Outcome;
 use super::routes::Group;
 use super::session::{Session, close};
 use super::settings::Http;
-use crate::protocol::login;
 use crate::protocol::proxy_protocol::Header;
-use crate::uring::Expect;
+use crate::uring::{Expect, Ring};
 use exchange::{Exchanges, Finish};
 use forwarded::ClientFacts;
 use log::Log;
@@ -42,10 +40,12 @@ use reply::Replies;
 use request::{Exchange, Next, Requests};
 use watch::Watch;
 
-/// How long, and for how many bytes, a client is heard out after the last reply: closing over unread bytes would
-/// reset the connection, and could take the reply with it.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// How long a client is heard out after the last reply, in all and between two receives: closing over unread bytes would
+/// reset the connection, and could take the reply with it (nginx: `lingering_time`, `lingering_timeout`).
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+const LINGER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same between two receives where the request had come whole: all that can come is another one.
+const LINGER_IDLE_TIMEOUT_AFTER_WHOLE: Duration = Duration::from_secs(1);
 
 /// How long a client that has not asked for anything may still do so when the worker drains: it has connected to a
 /// server that took it, and has no reason to try again elsewhere. A lost packet comes again in this time.
@@ -64,145 +64,180 @@ pub(super) async fn serve(
     let facts = ClientFacts::new(http, &session.origin_address(), client.has_tls());
     let requests = Requests::new(worker, client, http, facts);
     let log = Log::new(session);
+    let ends = Ends { session, http, client, log: &log, request_is_whole: Cell::new(false) };
     let stop = async {
         worker.draining().await;
         ring.sleep(FIRST_REQUEST_GRACE).await;
     };
-    let first = or(async { Some(requests.next(stop).await) }, async {
-        ring.sleep(worker.settings.idle_timeout).await;
-        None
-    });
-    let first = match first.await {
-        None => return End::Idle,
+    let patience = http.timeouts.head.min(worker.settings.idle_timeout);
+    let first = match ring.timeout(patience, requests.next(stop)).await {
+        None if patience < http.timeouts.head => return End::Idle,
+        None => return ends.refuse(&Refusal::HeadTimeout(patience), None).await,
         Some(Err(error)) => {
             tracing::debug!(%error, "client connection broke");
             return End::ClientReset;
         }
         Some(Ok(Next::End)) => return End::ClientClose,
         Some(Ok(Next::Stop)) => {
-            part(ring, client).await;
+            ends.part().await;
             return End::Drained;
         }
-        Some(Ok(Next::Refused(refusal))) => return refuse(session, client, &refusal, &log, None).await,
+        Some(Ok(Next::Refused(refusal))) => return ends.refuse(&refusal, None).await,
         Some(Ok(Next::Request(request))) => request,
     };
-    let upstream = match session.connect(client, group, header, true).await {
+    log.begin();
+    ends.request_is_whole.set(first.body.is_none());
+    let watch = Watch::new(session, http);
+    let may_stay = http.ignore_client_close || !client.unread().is_empty();
+    let upstream = match session.connect(client, group, header, may_stay).await {
         Ok(upstream) => upstream,
-        Err(End::ClientLeft) => return End::ClientLeft,
-        Err(end) => {
-            let refusal = Refusal::of_unconnected(end);
-            return refuse(session, client, &refusal, &log, Some(first.exchange)).await;
+        Err(End::ClientLeft) => {
+            log.end(first.exchange, &watch, End::ClientLeft);
+            client.reset_on_close();
+            return End::ClientLeft;
         }
+        Err(end) => return ends.refuse(&Refusal::of_unconnected(end), Some(first.exchange)).await,
     };
     let relay = session.relay(client, &upstream);
-    let watch = Watch::new(session, http);
     let replies = Replies { session, http, watch: &watch, has_dropped: Cell::new(false) };
     let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
-    let finish = exchanges.run(first).await;
-    let unfinished = exchanges.into_unfinished();
-    let unfinished = match (&finish, unfinished) {
-        (Finish::Refused(_), unfinished) => unfinished,
-        (_, Some(exchange)) => {
-            log.end(exchange, &watch);
-            None
+    let (finish, unfinished) = exchanges.run(first).await;
+    let is_within_request = exchanges.is_within_request();
+    drop(exchanges);
+    ends.request_is_whole.set(!is_within_request);
+    let by = finish.by();
+    let end = match finish {
+        Finish::Tunnel => close(client, &upstream, relay.run().await),
+        finish => {
+            if is_within_request {
+                // Whatever it has of the request is not the whole.
+                upstream.reset_on_close();
+            }
+            ends.end(finish, unfinished, upstream, &watch).await
         }
-        (_, None) => None,
     };
-    watch.ended(match &finish {
-        Finish::UpstreamClosed
-        | Finish::Closing { by: Side::Upstream }
-        | Finish::CutShort(Side::Upstream)
-        | Finish::Broken(Side::Upstream, _) => login::Side::Upstream,
-        _ => login::Side::Client,
-    });
-    finished(session, &relay, finish, &log, unfinished).await
+    watch.ended(by);
+    end
 }
 
-async fn finished(
-    session: &Session,
-    relay: &Relay<'_>,
-    finish: Finish,
-    log: &Log<'_>,
-    unfinished: Option<Exchange>,
-) -> End {
-    let Relay { client, upstream, .. } = *relay;
-    match finish {
-        Finish::Tunnel => close(client, upstream, relay.run().await),
-        Finish::Idle => close(client, upstream, Outcome::Idle),
-        Finish::Broken(side, error) => close(client, upstream, Outcome::Broken { side, error }),
-        Finish::CutShort(Side::Client) => {
-            tracing::debug!("the client ended its stream within a request");
+/// The end of a session, with what it needs.
+struct Ends<'a> {
+    session: &'a Session,
+    http: &'a Http,
+    client: &'a Connection,
+    log: &'a Log<'a>,
+    /// Nothing is to come of the last request that was read.
+    request_is_whole: Cell<bool>,
+}
+
+impl Ends<'_> {
+    /// Closes both connections in the way that what has happened demands; the client's last, since it may still have to
+    /// read its reply.
+    async fn end(
+        &self,
+        finish: Finish,
+        unfinished: Option<Exchange>,
+        upstream: Connection,
+        watch: &Watch<'_>,
+    ) -> End {
+        let end = finish.end();
+        if let Finish::Refused(refusal) = finish {
             upstream.reset_on_close();
-            End::ClientReset
+            drop(upstream);
+            return self.refuse(&refusal, unfinished).await;
         }
-        Finish::CutShort(Side::Upstream) => {
-            tracing::debug!("the upstream ended its stream within a reply");
-            client.reset_on_close();
-            End::UpstreamReset
-        }
-        Finish::ClientClosed => close(client, upstream, Outcome::Closed { first: Side::Client }),
-        Finish::UpstreamClosed => {
-            upstream.end();
-            part(relay.ring, client).await;
-            End::UpstreamClose
-        }
-        Finish::Closing { by } => {
-            upstream.end();
-            part(relay.ring, client).await;
-            match by {
-                Side::Client => End::ClientClose,
-                Side::Upstream => End::UpstreamClose,
+        if let Some(exchange) = unfinished {
+            if let Finish::Broken(side, error) = &finish {
+                tracing::debug!(?side, %error, "a connection broke");
+            }
+            self.tell_of_cut(&exchange, end);
+            self.log.end(exchange, watch, end);
+            if end != End::UpstreamClose {
+                // Whatever either has of this exchange is not the whole.
+                upstream.reset_on_close();
+                self.client.reset_on_close();
+                return end;
             }
         }
-        Finish::Drained => {
-            upstream.end();
-            part(relay.ring, client).await;
-            End::Drained
-        }
-        Finish::Refused(refusal) => {
-            // Whatever it has of the request is not the whole.
-            upstream.socket().reset_on_close();
-            refuse(session, client, &refusal, log, unfinished).await
-        }
-    }
-}
-
-/// Answers the present request ourselves, and ends the connection.
-async fn refuse(
-    session: &Session,
-    client: &Connection,
-    refusal: &Refusal,
-    log: &Log<'_>,
-    exchange: Option<Exchange>,
-) -> End {
-    let request_id = format!("{:016x}-{}", session.id(), log.count().max(1));
-    let (status, _reason) = refusal.status();
-    tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
-    let reply = refusal.reply(&request_id);
-    log.refused(exchange, status, &reply);
-    if client.send_all(reply.as_bytes()).await.is_ok() {
-        session.meter().sent(Side::Client, reply.len(), session.worker().ring.now());
-        part(&session.worker().ring, client).await;
-    }
-    refusal.end()
-}
-
-/// Ends our stream to a client and hears it out.
-async fn part(ring: &crate::uring::Ring, client: &Connection) {
-    if client.end_stream().await.is_err() {
-        return;
-    }
-    let heard_out = async {
-        let mut bytes = 0;
-        while bytes <= LINGER_BYTES_MAX {
-            let unread = client.unread().len();
-            client.take(unread);
-            bytes += unread;
-            match client.receive(Expect::Now).await {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return,
+        match finish {
+            Finish::ClientClosed => close(self.client, &upstream, Outcome::Closed { first: Side::Client }),
+            Finish::Broken(side, error) => close(self.client, &upstream, Outcome::Broken { side, error }),
+            Finish::CutShort(_) | Finish::ClientLeft | Finish::TimedOut(End::SendTimeout) => {
+                upstream.reset_on_close();
+                self.client.reset_on_close();
+                end
+            }
+            _ => {
+                upstream.end();
+                drop(upstream);
+                self.part().await;
+                end
             }
         }
-    };
-    or(heard_out, ring.sleep(LINGER_TIMEOUT)).await;
+    }
+
+    /// Says that a reply does not go on. A client that has left knows.
+    fn tell_of_cut(&self, exchange: &Exchange, end: End) {
+        if exchange.reply.is_none() || matches!(end, End::ClientLeft | End::ClientReset) {
+            return;
+        }
+        tracing::info!(
+            client = %self.session.client_address(),
+            request = self.log.request_id(),
+            end = end.as_str(),
+            "a reply was cut short; the client's connection is reset"
+        );
+    }
+
+    /// Answers a request ourselves, and ends the connection. `exchange` is what is known of it, if it has begun.
+    async fn refuse(&self, refusal: &Refusal, exchange: Option<Exchange>) -> End {
+        if exchange.is_none() {
+            // What could not be read may be of any length.
+            self.request_is_whole.set(false);
+            self.log.begin();
+        }
+        let Self { session, client, log, .. } = self;
+        let request_id = log.request_id();
+        let (status, _reason) = refusal.status();
+        tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
+        let reply = refusal.reply(&request_id);
+        log.refused(exchange, status, refusal.end(), &reply);
+        match self.ring().timeout(self.http.timeouts.send, client.send_all(reply.as_bytes())).await {
+            Some(Ok(())) => {
+                session.meter().sent(Side::Client, reply.len(), self.ring().now());
+                self.part().await;
+            }
+            // Half a page is no page.
+            Some(Err(_)) | None => client.reset_on_close(),
+        }
+        refusal.end()
+    }
+
+    /// Ends our stream to the client and hears it out.
+    async fn part(&self) {
+        let (ring, client) = (self.ring(), self.client);
+        match ring.timeout(self.http.timeouts.send, client.end_stream()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return,
+            None => return client.reset_on_close(),
+        }
+        let idle_timeout =
+            if self.request_is_whole.get() { LINGER_IDLE_TIMEOUT_AFTER_WHOLE } else { LINGER_IDLE_TIMEOUT };
+        let heard_out = async {
+            loop {
+                let unread = client.unread().len();
+                client.take(unread);
+                let received = ring.timeout(idle_timeout, client.receive(Expect::Now)).await;
+                if !matches!(received, Some(Ok(Some(_more)))) {
+                    return;
+                }
+            }
+        };
+        // It has had its time, where it goes on.
+        let _ = ring.timeout(LINGER_TIMEOUT, heard_out).await;
+    }
+
+    fn ring(&self) -> &Ring {
+        &self.session.worker().ring
+    }
 }

@@ -29,6 +29,14 @@ pub(super) enum Refusal {
     Reply(String),
     #[error("the upstream closed the connection without a reply")]
     NoReply,
+    #[error("the upstream's connection broke before the reply: {0}")]
+    UpstreamReset(std::io::ErrorKind),
+    #[error("the upstream ended TLS behind the handshake: {0}")]
+    UpstreamAlert(String),
+    #[error("the request's body stalled for {0:?}")]
+    BodyTimeout(std::time::Duration),
+    #[error("the upstream did not reply within {0:?}")]
+    ReplyTimeout(std::time::Duration),
     #[error(
         "it names {:?} on the client connection of {:?} (--on-identity-change close); the server has not seen it", .0.to, .0.from
     )]
@@ -57,19 +65,28 @@ impl Refusal {
             // Not 421, which asks for the same request again (RFC 9110 section 15.5.20): a proxy that shares connections between
             // users would send it over the next one that is somebody's already.
             Self::IdentityChange(_) => (403, "Forbidden"),
-            Self::HeadTimeout(_) => (408, "Request Timeout"),
-            Self::Unreachable | Self::UpstreamTls | Self::Reply(_) | Self::NoReply => (502, "Bad Gateway"),
+            Self::HeadTimeout(_) | Self::BodyTimeout(_) => (408, "Request Timeout"),
+            Self::Unreachable
+            | Self::UpstreamTls
+            | Self::Reply(_)
+            | Self::NoReply
+            | Self::UpstreamReset(_)
+            | Self::UpstreamAlert(_) => (502, "Bad Gateway"),
             Self::LocalLimit => (503, "Service Unavailable"),
-            Self::ConnectTimeout => (504, "Gateway Timeout"),
+            Self::ConnectTimeout | Self::ReplyTimeout(_) => (504, "Gateway Timeout"),
         }
     }
 
     /// How the session's record calls it.
     pub(super) fn end(&self) -> End {
         match self {
-            Self::Request(_) | Self::Target(_) | Self::Body(_) | Self::HeadTimeout(_) => End::BadRequest,
+            Self::Request(_) | Self::Target(_) | Self::Body(_) => End::BadRequest,
+            Self::HeadTimeout(_) => End::HeadTimeout,
+            Self::BodyTimeout(_) => End::BodyTimeout,
+            Self::ReplyTimeout(_) => End::ReplyTimeout,
             Self::Unreachable => End::Refused,
-            Self::UpstreamTls => End::TlsUpstream,
+            Self::UpstreamReset(_) => End::UpstreamReset,
+            Self::UpstreamTls | Self::UpstreamAlert(_) => End::TlsUpstream,
             Self::ConnectTimeout => End::ConnectTimeout,
             Self::LocalLimit => End::LocalLimit,
             Self::Reply(_) | Self::NoReply => End::BadReply,

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_lite::future::or;
 
@@ -24,8 +24,9 @@ use crate::proxy::settings::Http;
 use crate::proxy::worker::Worker;
 use crate::uring::Expect;
 
-/// How long a client may take for the rest of a head that it has begun (nginx: `client_header_timeout`).
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of the messages of RPC over HTTP (Outlook) and of the Remote Desktop Gateway one lasts as long as what it carries
+/// (MS-RPCH section 2.1.2, MS-TSGU section 3.1.3).
+const LONG_LIVED_METHODS: [&str; 4] = ["RPC_IN_DATA", "RPC_OUT_DATA", "RDG_IN_DATA", "RDG_OUT_DATA"];
 /// What a head may grow by while it is passed on, at a guess.
 const HEAD_GROWTH_BYTES: usize = 256;
 
@@ -45,6 +46,7 @@ pub(super) struct Exchange {
     pub(super) keep_alive: bool,
     /// What the client offers to change to, as far as the server has heard of it.
     pub(super) offer: Option<Box<Offer>>,
+    pub(super) manner: Manner,
     /// When its head was whole.
     pub(super) began: Instant,
     /// What it brings to the login; until the reply is there.
@@ -59,6 +61,29 @@ impl Exchange {
     /// Is a reply of 101 with these `Upgrade` values a change to what was offered?
     pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
+    }
+}
+
+/// How a request and its reply come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Without a stop.
+    Usual,
+    /// The client may wait for `100 Continue` before it sends the body.
+    Waiting,
+    /// With long stops either way: they stand for a connection of their own.
+    Long,
+}
+
+impl Manner {
+    fn of(request: &RequestHead<'_, '_>) -> Self {
+        if LONG_LIVED_METHODS.contains(&request.method) {
+            Self::Long
+        } else if request.values("expect").next().is_some() {
+            Self::Waiting
+        } else {
+            Self::Usual
+        }
     }
 }
 
@@ -126,15 +151,13 @@ impl<'a> Requests<'a> {
             if let Some(next) = self.parse(&mut scan) {
                 return Ok(next);
             }
-            let ring = &self.worker.ring;
-            let deadline = ring.now() + HEAD_TIMEOUT;
+            let timeout = self.http.timeouts.head;
             // On the heap: nearly all heads come in one piece.
-            let next = Box::pin(or(self.rest_of_head(scan), async {
-                ring.sleep_until(deadline).await;
-                Ok(Some(Next::Refused(Refusal::HeadTimeout(HEAD_TIMEOUT))))
-            }));
-            if let Some(next) = next.await? {
-                return Ok(next);
+            match Box::pin(self.worker.ring.timeout(timeout, self.rest_of_head(scan))).await {
+                None => return Ok(Next::Refused(Refusal::HeadTimeout(timeout))),
+                Some(Ok(None)) => {}
+                Some(Ok(Some(next))) => return Ok(next),
+                Some(Err(error)) => return Err(error),
             }
         }
     }
@@ -205,6 +228,7 @@ impl<'a> Requests<'a> {
             is_http11: request.is_http11,
             keep_alive: request.keep_alive,
             offer: offer.map(Box::new),
+            manner: Manner::of(&request),
             began: now,
             asked: Some(Asked::new(request.values("authorization"), now)),
             words: self.worker.log.is_some().then(|| Box::new(words(&request))),

@@ -215,6 +215,13 @@ impl Case<'_> {
             | End::BadRequest
             | End::BadReply
             | End::IdentityChange
+            | End::UpstreamCut
+            | End::HeadTimeout
+            | End::KeepaliveTimeout
+            | End::BodyTimeout
+            | End::ReplyTimeout
+            | End::SendTimeout
+            | End::Ok
             | End::Drained => false,
             End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
         };

@@ -101,7 +101,7 @@ fn an_idle_client_that_closes_takes_the_upstream_with_it() {
 #[test]
 fn a_client_that_has_ended_its_stream_still_gets_its_reply() {
     let server = Server::v4();
-    let proxy = proxy(&server, "");
+    let proxy = proxy(&server, "--ignore-client-close");
     let client = Peer::connect(proxy.address());
     client.send(GET);
     client.finish();

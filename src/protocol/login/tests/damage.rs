@@ -91,7 +91,7 @@ proptest! {
             ),
             0..12,
         ),
-        by in prop_oneof![Just(Side::Client), Just(Side::Upstream)],
+        by in prop_oneof![Just(Side::Client), Just(Side::Upstream), Just(Side::Proxy)],
     ) {
         let mut follower = Follower::new();
         for (asked, status, offered) in exchanges {

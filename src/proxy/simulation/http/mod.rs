@@ -25,7 +25,7 @@ use super::peer::{Acquaintance, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
 use super::seeds::for_each_seed;
 use crate::protocol::http1::forward::Edits;
-use crate::proxy::settings::{ForwardedFor, Http, Mode, Settings};
+use crate::proxy::settings::{ForwardedFor, Http, Mode, Settings, Timeouts};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
 use client::{Client, ClientNotes, Farewell, Hearing};
 use judge::Trial;
@@ -160,7 +160,10 @@ impl Servers for Farm {
 
 fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
     let mut settings = scenario::settings(dice);
-    settings.mode = Mode::Http(Http {
+    settings.mode = Mode::Http(Box::new(Http {
+        timeouts: Timeouts::default(),
+        // A client that ends its stream behind its last request has a reply to come in a calm run.
+        ignore_client_close: is_calm || dice.chance(500),
         head_bytes_max: 16 * 1024,
         forwarded: dice.one_of(&[ForwardedFor::Off, ForwardedFor::Replace]),
         trust: Vec::new(),
@@ -172,7 +175,7 @@ fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
         reply_edits: Edits::default(),
         log_user: false,
         close_on_identity_change: dice.chance(500),
-    });
+    }));
     settings.accept_proxy_timeout = None;
     settings.send_proxy = None;
     if is_calm {

@@ -1,0 +1,67 @@
+//! The time-outs of `iisplice proxy --mode http`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::super::quantity::duration;
+use super::{LONGEST, MILLISECOND};
+use crate::proxy::settings::Timeouts;
+
+/// See the module's head; the bracket at the end of each text is the nginx directive it stands for.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[allow(clippy::struct_field_names, reason = "the flags are called so")]
+#[derive(Debug, Args)]
+pub(super) struct TimeoutArgs {
+    /// With --mode http: how long the head of a request may take, the first from accepting on, a later one from its
+    /// first byte on; then 408 [default: 60s] [nginx: client_header_timeout]
+    #[arg(
+        long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
+    )]
+    head_timeout: Option<Duration>,
+    /// With --mode http: how long a client may take to ask again [default: 180s] [nginx: keepalive_timeout]
+    #[arg(
+        long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
+    )]
+    keepalive_timeout: Option<Duration>,
+    /// With --mode http: how long a request's body may stall; then 408 [default: 60s] [nginx: client_body_timeout]
+    #[arg(
+        long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
+    )]
+    body_timeout: Option<Duration>,
+    /// With --mode http: how long a server may take to reply once it has the request, or to take more of it; then 504
+    /// [default: 20m] [nginx: proxy_read_timeout]
+    #[arg(
+        long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
+    )]
+    reply_timeout: Option<Duration>,
+    /// With --mode http: how long a client may take nothing of what it is sent [default: 60s] [nginx: send_timeout]
+    #[arg(
+        long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
+    )]
+    send_timeout: Option<Duration>,
+}
+
+impl TimeoutArgs {
+    /// Each flag, and whether it was given.
+    pub(super) fn given(&self) -> [(&'static str, bool); 5] {
+        [
+            ("--head-timeout", self.head_timeout.is_some()),
+            ("--keepalive-timeout", self.keepalive_timeout.is_some()),
+            ("--body-timeout", self.body_timeout.is_some()),
+            ("--reply-timeout", self.reply_timeout.is_some()),
+            ("--send-timeout", self.send_timeout.is_some()),
+        ]
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        let default = Timeouts::default();
+        Timeouts {
+            head: self.head_timeout.unwrap_or(default.head),
+            keepalive: self.keepalive_timeout.unwrap_or(default.keepalive),
+            body: self.body_timeout.unwrap_or(default.body),
+            reply: self.reply_timeout.unwrap_or(default.reply),
+            send: self.send_timeout.unwrap_or(default.send),
+        }
+    }
+}
