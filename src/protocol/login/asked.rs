@@ -1,5 +1,6 @@
 //! What a request brings: its `Authorization`.
 
+use std::hash::BuildHasher;
 use std::time::Instant;
 
 use super::Mechanism;
@@ -15,6 +16,8 @@ pub struct Asked {
     pub(super) presented: Presented,
     /// Whom it names; see `name.rs`.
     pub(super) name: Option<Box<str>>,
+    /// What it asks for, as a number.
+    pub(super) place: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +39,7 @@ impl Asked {
             let (scheme, token) = token::split_scheme(value);
             if let Some(scheme) = Scheme::of_name(scheme) {
                 let (presented, name) = windows(scheme, token);
-                return Self { at: now, presented, name };
+                return Self { at: now, presented, name, place: 0 };
             }
             first = first.or(Some((scheme, token)));
         }
@@ -50,7 +53,22 @@ impl Asked {
             }
             Some(_) => (Presented::Other, None),
         };
-        Self { at: now, presented, name }
+        Self { at: now, presented, name, place: 0 }
+    }
+
+    /// The same, for what is at this host and target: a Type 3 belongs to a Type 1 that asked for the same.
+    ///
+    /// A site may need a login in one place and none in another, where a server answers 200 to a Type 3 that it does not look
+    /// at. What comes behind a question mark counts for nothing. `keys` are not to be known to clients, who could look for
+    /// two places of one number.
+    #[must_use]
+    pub fn for_place(self, keys: &impl BuildHasher, host: Option<&[u8]>, target: &[u8]) -> Self {
+        if !matches!(self.presented, Presented::Type1(_) | Presented::Type3(_)) {
+            return self;
+        }
+        let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+        // Half of it is enough, and leaves an exchange as small as it is.
+        Self { place: keys.hash_one((host, path)) as u32, ..self }
     }
 
     /// Whether it brings credentials that name nobody, or nobody that can be read: a Kerberos ticket is encrypted, a bearer's

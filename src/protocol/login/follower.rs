@@ -10,8 +10,8 @@ use super::{Leg, Mechanism, Step, Symptom};
 /// How far the logins of one connection are. It begins with the connection.
 #[derive(Debug, Default)]
 pub struct Follower {
-    /// The last reply was a Type 2 to a login of this mechanism.
-    type3_due: Option<Mechanism>,
+    /// The last reply was a Type 2.
+    type3_due: Option<Due>,
     /// A Type 2 has gone by, and no Type 3 since.
     is_type2_open: bool,
     /// A message of a login was the last reply, and the next one is the client's.
@@ -20,6 +20,14 @@ pub struct Follower {
     /// Who was named last and not refused.
     identity: Option<Box<str>>,
     login_of_identity: Covers,
+}
+
+/// What the Type 3 has to be like that answers a Type 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Due {
+    mechanism: Mechanism,
+    /// See [`Asked::for_place`].
+    place: u32,
 }
 
 /// Which requests run under an NTLM login of the identity that was named last.
@@ -143,7 +151,7 @@ impl Verdict {
 enum Follows {
     /// The Type 2 that it answers.
     Type2,
-    /// A Type 2 with another request in between, or under another scheme.
+    /// A Type 2 with another request in between, under another scheme, or for something else.
     Type2Before,
     /// No Type 2 that a Type 3 has not followed already.
     Nothing,
@@ -203,7 +211,7 @@ impl Follower {
         reply: Reply<'_, impl IntoIterator<Item = &'a [u8]>>,
         now: Instant,
     ) -> Exchange {
-        let Asked { at, presented, name } = asked;
+        let Asked { at, presented, name, place } = asked;
         let Reply { status, www_authenticate, persistent_auth, closes } = reply;
         let type3_due = self.type3_due.take();
         self.is_within_login = false;
@@ -223,10 +231,12 @@ impl Follower {
         let took = now.saturating_duration_since(at);
         match presented {
             Presented::Nothing => self.challenged(challenges.best(), took),
-            Presented::Type1(mechanism) => self.type1(mechanism, challenges.to(mechanism), closes, took),
+            Presented::Type1(mechanism) => {
+                self.type1(Due { mechanism, place }, challenges.to(mechanism), closes, took)
+            }
             Presented::Type3(mechanism) => {
                 let follows = match type3_due {
-                    Some(due) if due == mechanism => Follows::Type2,
+                    Some(due) if due == Due { mechanism, place } => Follows::Type2,
                     _ if was_type2_open => Follows::Type2Before,
                     _ => Follows::Nothing,
                 };
@@ -266,18 +276,13 @@ impl Follower {
         exchange.took(Leg::AnonymousTo401, took).symptom(forgotten)
     }
 
-    fn type1(
-        &mut self,
-        mechanism: Mechanism,
-        challenge: Challenge,
-        closes: bool,
-        took: Duration,
-    ) -> Exchange {
+    fn type1(&mut self, due: Due, challenge: Challenge, closes: bool, took: Duration) -> Exchange {
+        let mechanism = due.mechanism;
         if challenge != Challenge::Type2 {
             return Exchange::new(Step::Type1Unanswered).by(mechanism).symptom(Symptom::Type1WithoutType2);
         }
         // The end of the connection is known already, and is not to be told twice.
-        self.type3_due = (!closes).then_some(mechanism);
+        self.type3_due = (!closes).then_some(due);
         Exchange::new(Step::Type1)
             .by(mechanism)
             .took(Leg::Type1ToType2, took)

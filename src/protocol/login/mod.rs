@@ -26,7 +26,8 @@
 //!
 //! Who a request is for has two answers, which must not be mixed up:
 //! - For the log ([`Follower::ran_as`]) a name counts that a server has verified as far as can be seen from here: the user
-//!   of a Type 3 that came right behind its Type 2, under the same scheme, and was not refused. It is that request's, and
+//!   of a Type 3 that came right behind its Type 2, under the same scheme and for the same path as the Type 1, and was not
+//!   refused. It is that request's, and
 //!   that of those without `Authorization` behind it, which run under the connection's login. Whatever else happens ends
 //!   that: a 401, `Persistent-Auth: false`, and any other `Authorization`. Basic, Digest and Kerberos have no challenge
 //!   that is bound to the connection, and a page that needs no login answers 200 to whatever they bring: they name no one.

@@ -15,7 +15,7 @@ pub enum Step {
     Type3Ok,
     /// A Type 3 was answered 401.
     Type3Refused,
-    /// A Type 3 that answers no Type 2 of this connection was not refused: at a page that needs no login, mostly. It has
+    /// A Type 3 that does not answer the Type 2 before it was not refused: at a page that needs no login, mostly. It has
     /// logged nobody in.
     Type3WithoutType2,
     /// A Kerberos ticket was accepted.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::hash::RandomState;
 use std::io;
 use std::pin::pin;
 use std::time::Instant;
@@ -114,6 +115,7 @@ pub(super) struct Requests<'a> {
     facts: Option<ClientFacts>,
     /// The log has said that fields with underscores are dropped.
     has_told_of_underscores: Cell<bool>,
+    place_keys: RandomState,
 }
 
 impl<'a> Requests<'a> {
@@ -123,7 +125,8 @@ impl<'a> Requests<'a> {
         http: &'a Http,
         facts: Option<ClientFacts>,
     ) -> Self {
-        Self { worker, client, http, facts, has_told_of_underscores: Cell::new(false) }
+        let has_told_of_underscores = Cell::new(false);
+        Self { worker, client, http, facts, has_told_of_underscores, place_keys: RandomState::new() }
     }
 
     /// The next request, when its head is whole. What comes behind the head stays unread. `stop` completes when no more
@@ -230,12 +233,18 @@ impl<'a> Requests<'a> {
             offer: offer.map(Box::new),
             manner: Manner::of(&request),
             began: now,
-            asked: Some(Asked::new(request.values("authorization"), now)),
+            asked: Some(self.asked(&request, now)),
             words: self.worker.log.is_some().then(|| Box::new(words(&request))),
             reply: None,
         };
         let body = Rest::of_request(request.body);
         Ok(Some((Request { head, body, exchange }, request.length_bytes)))
+    }
+
+    fn asked(&self, request: &RequestHead<'_, '_>, now: Instant) -> Asked {
+        let host = request.values("host").next();
+        let asked = Asked::new(request.values("authorization"), now);
+        asked.for_place(&self.place_keys, host, request.target)
     }
 
     /// Says once a connection that fields were dropped: an operator would look for them in vain.

@@ -168,6 +168,37 @@ fn a_type_3_without_a_type_2_is_no_login() {
 }
 
 #[test]
+fn a_type_3_for_another_place_is_no_login() {
+    let [type1, type2, type3] = ntlm("CORP", "alice");
+    let keys = std::hash::RandomState::new();
+    for (host, target, step) in [
+        ("web", "/private?a", Step::Type3Ok),
+        ("web", "/private?b=/c", Step::Type3Ok),
+        ("web", "/public", Step::Type3WithoutType2),
+        ("web", "/public?/private", Step::Type3WithoutType2),
+        ("other", "/private", Step::Type3WithoutType2),
+    ] {
+        let mut follower = Follower::new();
+        let now = Instant::now();
+        let asked = |value: &str, host: &str, target: &str| {
+            Asked::new([value.as_bytes()], now).for_place(&keys, Some(host.as_bytes()), target.as_bytes())
+        };
+        let reply = |status, www_authenticate| Reply {
+            status,
+            www_authenticate,
+            persistent_auth: None,
+            closes: false,
+        };
+        follower.answered(asked(&type1, "web", "/private"), reply(401, Some(type2.as_bytes())), now);
+        let seen = follower.answered(asked(&type3, host, target), reply(200, None), now);
+        assert_eq!(seen.step, step, "{host} {target}");
+        assert_eq!(follower.ran_as().is_some(), step == Step::Type3Ok);
+        // A second user is told from it all the same.
+        assert_eq!(follower.identity(), Some("CORP\\alice"));
+    }
+}
+
+#[test]
 fn a_type_2_under_another_scheme_is_no_answer() {
     let [type1, type2, _] = ntlm("CORP", "alice");
     let other = type2.replace("NTLM", "Negotiate");
