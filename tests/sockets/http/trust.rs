@@ -136,6 +136,14 @@ fn the_host_that_is_served_is_the_one_that_upstreams_are_told_of() {
 }
 
 #[test]
+fn what_the_operator_sets_or_removes_is_not_there_twice() {
+    let server = Server::v4();
+    let proxy = launch(&server, "--set-header=X-Forwarded-Proto:https --remove-header X-Real-IP");
+    let told = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: web\r\nX-Forwarded-Proto: https\r\n";
+    expect_told(&server, &proxy, "", told);
+}
+
+#[test]
 fn connection_removes_nothing_that_is_for_the_server() {
     let server = Server::v4();
     let proxy = proxy(&server, "--set-header X-Remote-User:-");

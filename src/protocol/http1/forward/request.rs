@@ -72,7 +72,7 @@ pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>
         }
     }
     if let Some(forwarded) = changes.forwarded {
-        write_forwarded(request, changes.target.authority, forwarded, out);
+        write_forwarded(request, changes, forwarded, out);
     }
     changes.edits.write(out);
     match changes.offer {
@@ -94,30 +94,39 @@ fn goes_on(name: &str, believed: Believed) -> bool {
             && !WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(name)))
 }
 
+/// Ours, but for those that the operator sets or removes.
 fn write_forwarded(
     request: &RequestHead<'_, '_>,
-    authority: Option<&[u8]>,
+    changes: &RequestChanges<'_>,
     forwarded: Forwarded<'_>,
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    if forwarded.believed != Believed::Nothing {
-        for value in request.values("x-forwarded-for").filter(|value| !value.is_empty()) {
-            out.extend_from_slice(value);
-            out.extend_from_slice(b", ");
+    let is_ours = |name| !changes.edits.drops(name);
+    if is_ours("X-Forwarded-For") {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if forwarded.believed != Believed::Nothing {
+            for value in request.values("x-forwarded-for").filter(|value| !value.is_empty()) {
+                out.extend_from_slice(value);
+                out.extend_from_slice(b", ");
+            }
         }
+        out.extend_from_slice(forwarded.client.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(forwarded.client.as_bytes());
-    out.extend_from_slice(b"\r\n");
     let is_believed = forwarded.believed == Believed::Everything;
     let said = |name| request.values(name).next().filter(|value| is_believed && !value.is_empty());
-    line(out, "X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(forwarded.scheme.as_bytes()));
+    if is_ours("X-Forwarded-Proto") {
+        line(out, "X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(forwarded.scheme.as_bytes()));
+    }
     // The host that is served: that of an absolute target goes before `Host`.
-    let asked_for = authority.or_else(|| request.values("host").next()).filter(|host| !host.is_empty());
-    if let Some(host) = said("x-forwarded-host").or(asked_for) {
+    let asked_for =
+        changes.target.authority.or_else(|| request.values("host").next()).filter(|host| !host.is_empty());
+    if let Some(host) = said("x-forwarded-host").or(asked_for).filter(|_| is_ours("X-Forwarded-Host")) {
         line(out, "X-Forwarded-Host", host);
     }
-    line(out, "X-Real-IP", said("x-real-ip").unwrap_or(forwarded.client.as_bytes()));
+    if is_ours("X-Real-IP") {
+        line(out, "X-Real-IP", said("x-real-ip").unwrap_or(forwarded.client.as_bytes()));
+    }
 }
 
 /// The offer to change to another protocol. HTTP/2 over plain TCP (RFC 7540 section 3.2.1) comes with its settings.
@@ -262,6 +271,20 @@ mod tests {
             let line = out.lines().find_map(|line| line.strip_prefix("X-Forwarded-Host: "));
             assert_eq!(line, told, "{head:?}");
         }
+    }
+
+    #[test]
+    fn what_the_operator_sets_or_removes_goes_before_ours() {
+        let edits = Edits {
+            remove: vec!["X-Real-IP".into(), "x-forwarded-host".into()],
+            set: vec![("X-Forwarded-Proto".into(), "https".into())],
+        };
+        let head = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+        let http = Forwarded { scheme: "http", ..CLIENT };
+        let out = edited(head, &edits, |changes| changes.forwarded = Some(http));
+        let expected =
+            "GET / HTTP/1.1\r\nHost: web\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\r\n";
+        assert_eq!(out, expected);
     }
 
     #[test]
