@@ -78,11 +78,21 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         compare(terminated, &settings);
     }
 
+    let totals = || Totals {
+        counters: &counters,
+        has_requests: matches!(settings.mode, Mode::Http(_)),
+        times_full: shared.seats.times_full(),
+    };
     let mut asked = None;
+    let mut ended_before = String::new();
     let end = supervisor.wait(|command| match command {
         Command::Drain => {
             asked = Some(Instant::now());
             stops.iter().for_each(Stop::drain);
+        }
+        Command::End => {
+            ended_before = totals().to_string();
+            stops.iter().for_each(Stop::end);
         }
         Command::ReopenLog => {
             if let Some(log) = &log {
@@ -106,17 +116,13 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     if let Some(summary) = logins::summary(&counters) {
         tracing::info!("logins seen: {summary}");
     }
-    let totals = Totals {
-        counters: &counters,
-        has_requests: matches!(settings.mode, Mode::Http(_)),
-        times_full: shared.seats.times_full(),
-    };
+    let totals = totals();
     let drained_ms = asked.map_or(0, |asked| asked.elapsed().as_millis());
     match end? {
         End::Drained => {
             tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended; {totals}");
         }
-        End::AtOnce => tracing::info!(drained_ms, "stopped at once; ended before: {totals}"),
+        End::AtOnce => tracing::info!(drained_ms, "stopped at once; ended before: {ended_before}"),
     }
     Ok(())
 }

@@ -17,6 +17,10 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the end at once waits for workers, which take far less to close what they have.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the supervisor waits for.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub enum Command {
     ReopenLog,
     /// Certificates are to be read again.
     Reload,
+    /// Every worker is to end its sessions where they stand.
+    End,
 }
 
 /// How it ended without a failure.
@@ -59,7 +65,7 @@ pub enum Command {
 pub enum End {
     /// Asked to, and every worker has ended.
     Drained,
-    /// Asked to twice; workers may still run.
+    /// Asked to twice. A worker that has not ended a second later still runs.
     AtOnce,
 }
 
@@ -137,7 +143,11 @@ impl Supervisor {
         let mut running = self.workers;
         for event in &self.events {
             match event {
-                Event::Request(Request::Stop) if is_draining => return Ok(End::AtOnce),
+                Event::Request(Request::Stop) if is_draining => {
+                    carry_out(Command::End);
+                    self.wait_for_ends(running);
+                    return Ok(End::AtOnce);
+                }
                 Event::Request(Request::Stop) => {
                     is_draining = true;
                     carry_out(Command::Drain);
@@ -155,6 +165,18 @@ impl Supervisor {
             }
         }
         unreachable!("the supervisor holds a sender of its own events")
+    }
+
+    /// Waits until all have ended, but not for long: who ends with the process closes its connections as if they were whole.
+    fn wait_for_ends(&self, mut running: usize) {
+        let deadline = Instant::now() + END_PATIENCE;
+        while running > 0 {
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Ended { .. }) => running -= 1,
+                Ok(Event::Request(_)) => {}
+                Err(_) => return,
+            }
+        }
     }
 }
 
@@ -242,8 +264,9 @@ mod tests {
             events.send(Event::Request(Request::Stop)).expect("it listens");
         }
         let mut commands = Vec::new();
+        // The worker does not hear.
         assert_eq!(supervisor.wait(|command| commands.push(command)), Ok(End::AtOnce));
-        assert_eq!(commands, [Command::Drain]);
+        assert_eq!(commands, [Command::Drain, Command::End]);
     }
 
     #[test]

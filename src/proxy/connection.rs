@@ -255,9 +255,11 @@ impl Connection {
         self.socket.shutdown_write()
     }
 
-    /// Says goodbye before an orderly close, where the protocol has a word for it.
+    /// Says goodbye before an orderly close, where the protocol has a word for it; nothing before a reset.
     pub(super) fn end(&self) {
-        if let Some(tls) = self.tls() {
+        if let Some(tls) = self.tls()
+            && !self.socket.resets_on_close()
+        {
             tls.end();
             // One alert. Where there is no room for it, or nobody to read it, nobody waits for it.
             let _ = tls.flush(&self.socket);
@@ -267,5 +269,33 @@ impl Connection {
     /// Makes the coming close a reset: the peer learns that something was lost.
     pub(super) fn reset_on_close(&self) {
         self.socket.reset_on_close();
+    }
+
+    /// Is anything on its way that a close now would lose, from the peer or to it?
+    pub(super) fn has_undelivered(&self) -> bool {
+        !self.unread().is_empty() || self.tls().is_some_and(Tls::has_unsent) || self.socket.has_undelivered()
+    }
+}
+
+/// Ends the two connections of a session that neither peer has ended: by a reset where something is on its way between
+/// them, of which half would look whole, or where one is dead that nothing has told of yet; and else in order.
+pub(super) fn cut(client: &Connection, upstream: &Connection) {
+    let is_whole = |one: &Connection| !one.has_undelivered() && one.socket.is_connected();
+    if !is_whole(client) || !is_whole(upstream) {
+        client.reset_on_close();
+        upstream.reset_on_close();
+    } else {
+        client.end();
+        upstream.end();
+    }
+}
+
+/// The kernel resets a connection that is closed over bytes that were received and not read (RFC 2525 section 2.17). Those
+/// that were read here and not passed on are no different.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.unread().is_empty() || self.socket.holds_bytes() {
+            self.socket.reset_on_close();
+        }
     }
 }

@@ -145,7 +145,9 @@ impl Direction<'_> {
                 return Err((self.to, error));
             }
             buffer.park_when_scarce();
+            self.to().socket().set_held(true);
             self.to().socket().writable().await.map_err(|error| (self.to, error))?;
+            self.to().socket().set_held(false);
             self.send(buffer);
             unsent = self.to().socket().sent().await;
         }
@@ -203,6 +205,7 @@ impl Direction<'_> {
             match pipe.fill(from, share) {
                 Ok(Moved::Bytes(bytes)) => {
                     self.relay.meter.received(self.from, ring.now());
+                    self.to().socket().set_held(pipe.queued_bytes() > 0);
                     *left -= bytes as u64;
                     thin_turns = if bytes < THIN_BYTES { thin_turns + 1 } else { 0 };
                     is_readable = false;
@@ -255,6 +258,7 @@ impl Direction<'_> {
         match pipe.drain(to).map_err(|error| (self.to, error))? {
             Moved::Bytes(bytes) => {
                 self.relay.meter.sent(self.to, bytes, self.relay.ring.now());
+                self.to().socket().set_held(pipe.queued_bytes() > 0);
                 let spliced = &self.relay.meter.spliced_bytes;
                 spliced.set(spliced.get() + bytes as u64);
             }

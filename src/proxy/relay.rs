@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::connection::Connection;
+use super::connection::{Connection, cut};
 use super::direction::{Broken, Direction, TO_THE_END};
 use super::meter::{Meter, Side};
 use super::settings::Splice;
@@ -28,6 +28,18 @@ pub(super) enum Outcome {
     Idle,
 }
 
+/// What is reset of a session that is dropped where it stands: the drain time-out is over, or the process ends at once. It
+/// must not look as if it had been whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reset {
+    /// Nothing: it has come to an end that says itself how the connections are closed.
+    Nothing,
+    /// Both, if any bytes are on their way: nothing else is known of the streams.
+    WhatIsOnItsWay,
+    /// Both: a message is under way, even if all there is of it has arrived.
+    All,
+}
+
 /// A session's two connections and how to treat them.
 pub(super) struct Relay<'a> {
     pub(super) ring: &'a Ring,
@@ -36,11 +48,26 @@ pub(super) struct Relay<'a> {
     pub(super) meter: &'a Meter,
     pub(super) splice: Splice,
     pub(super) idle_timeout: Duration,
+    pub(super) reset: Cell<Reset>,
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        match self.reset.get() {
+            Reset::Nothing => {}
+            Reset::WhatIsOnItsWay => cut(self.client, self.upstream),
+            Reset::All => {
+                self.client.reset_on_close();
+                self.upstream.reset_on_close();
+            }
+        }
+    }
 }
 
 impl Relay<'_> {
     /// Relays until both streams have ended, one breaks, or nothing moves for too long.
     pub(super) async fn run(&self) -> Outcome {
+        self.reset.set(Reset::WhatIsOnItsWay);
         // How long connecting took has nothing to do with how idle the session is.
         self.meter.begin(self.ring.now());
         let first_end = Cell::new(None);
@@ -52,7 +79,7 @@ impl Relay<'_> {
         let mut down = pin!(down.carry_and_end(&first_end));
         let mut idle = pin!(self.idle());
         let mut parts = Parts::default();
-        poll_fn(move |cx| {
+        let outcome = poll_fn(move |cx| {
             let ended = match parts.poll(1, up.as_mut(), cx) {
                 Poll::Ready(ended) => Poll::Ready(ended),
                 Poll::Pending => parts.poll(2, down.as_mut(), cx),
@@ -63,7 +90,9 @@ impl Relay<'_> {
                 Poll::Pending => parts.poll(3, idle.as_mut(), cx).map(|()| Outcome::Idle),
             }
         })
-        .await
+        .await;
+        self.reset.set(Reset::Nothing);
+        outcome
     }
 
     /// Completes when nothing has moved for the idle time-out. Looks only when the time could be over: activity

@@ -18,13 +18,13 @@ use futures_lite::future::or;
 use rustls::ClientConfig;
 
 use super::client_header;
-use super::connection::Connection;
+use super::connection::{Connection, cut};
 use super::http;
 use super::meter::{Meter, Side};
 use super::networks;
 use super::opening;
 use super::record::{End, Record};
-use super::relay::{Outcome, Relay};
+use super::relay::{Outcome, Relay, Reset};
 use super::routes::Group;
 use super::settings::{Mode, Settings};
 use super::tls::handshake;
@@ -50,7 +50,7 @@ pub(super) fn run(
     let session = Session {
         id: worker.next_id(),
         worker,
-        listener,
+        listener: listener as u32,
         client_address,
         meter: Meter::new(accepted),
         proxied: Cell::new(None),
@@ -71,11 +71,12 @@ pub(super) fn run(
 pub(super) struct Session {
     id: u64,
     worker: Rc<Worker>,
-    listener: usize,
+    /// Index into `Settings::listeners`; narrow, since every idle session carries it.
+    listener: u32,
     client_address: Address,
     meter: Meter,
     proxied: Cell<Option<Address>>,
-    /// Index into `Settings::upstreams`; narrow, since every idle session carries it.
+    /// Index into `Settings::upstreams`; narrow for the same reason.
     upstream: Cell<Option<u32>>,
     connect_time: Cell<Option<Duration>>,
     /// Of a session that is dropped before its end it is true that the worker was stopping.
@@ -208,7 +209,8 @@ impl Session {
     /// The two connections, to be relayed between.
     pub(super) fn relay<'a>(&'a self, client: &'a Connection, upstream: &'a Connection) -> Relay<'a> {
         let Settings { splice, idle_timeout, .. } = *self.worker.settings;
-        Relay { ring: &self.worker.ring, client, upstream, meter: &self.meter, splice, idle_timeout }
+        let reset = Cell::new(Reset::Nothing);
+        Relay { ring: &self.worker.ring, client, upstream, meter: &self.meter, splice, idle_timeout, reset }
     }
 
     pub(super) fn worker(&self) -> &Worker {
@@ -221,7 +223,7 @@ impl Session {
 
     /// Index of the listener that accepted the client.
     pub(super) fn listener(&self) -> usize {
-        self.listener
+        self.listener as usize
     }
 
     /// Index of the upstream that took the connection.
@@ -348,8 +350,7 @@ pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome
             }
         }
         Outcome::Idle => {
-            client.end();
-            upstream.end();
+            cut(client, upstream);
             End::Idle
         }
         Outcome::Broken { side, error } => {
@@ -391,7 +392,7 @@ impl Drop for Session {
         let duration = self.worker.ring.now().duration_since(self.meter.accepted);
         log.send(Record {
             started: SystemTime::now() - duration,
-            listener: self.listener,
+            listener: self.listener(),
             client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
             proxied: self.proxied.take(),
             upstream: self.upstream(),

@@ -84,7 +84,8 @@ fn pin(cpu: usize) {
 /// Drains at the first word, ends at the second or when the time is over.
 async fn stop_when_told(worker: Rc<Worker>, stop: Stop) {
     stop.drain_requested(&worker.ring).await;
-    worker.drain_and_end().await;
+    or(worker.drain_and_end(), stop.end_requested(&worker.ring)).await;
+    worker.ring.end_tasks();
 }
 
 /// What the sessions and listeners of a worker share.
@@ -160,7 +161,7 @@ impl Worker {
     }
 
     /// Accepts whoever waits already, and nobody after that; ends everything when that is through, or when the time
-    /// for it is over.
+    /// for it is over. What of a session is on its way then is reset, see `relay.rs`.
     pub(super) async fn drain_and_end(&self) {
         self.drain.begin();
         or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;

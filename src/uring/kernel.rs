@@ -119,6 +119,9 @@ pub(crate) trait Kernel {
     /// send(2) with `MSG_DONTWAIT`: how many there was room for; `WouldBlock` when there was none.
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Bytes that were sent and are not known to have arrived (tcp(7), `SIOCOUTQ`).
+    fn unacknowledged_bytes(&mut self, fd: RawFd) -> usize;
+
     /// shutdown(2) with `SHUT_WR`.
     fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()>;
 

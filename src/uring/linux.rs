@@ -246,6 +246,13 @@ impl Kernel for Linux {
         Ok(nix::sys::socket::send(fd, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?)
     }
 
+    fn unacknowledged_bytes(&mut self, fd: RawFd) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: `SIOCOUTQ`, which has the number of `TIOCOUTQ`, writes an int.
+        let known = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) } == 0;
+        if known { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+    }
+
     fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
         Ok(nix::sys::socket::shutdown(fd, Shutdown::Write)?)
     }

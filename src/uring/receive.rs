@@ -121,6 +121,11 @@ impl Socket {
         self.0.receive.get().is_some()
     }
 
+    /// Has a receive brought bytes that were not taken?
+    pub fn holds_bytes(&self) -> bool {
+        matches!(self.has_received(), Ok(true))
+    }
+
     /// What a receive has brought that nobody has taken: bytes, or the error that ended it.
     pub(super) fn has_received(&self) -> io::Result<bool> {
         let Some(key) = self.0.receive.get() else { return Ok(false) };

@@ -30,6 +30,9 @@ pub(super) struct Descriptor {
     pub(super) receives_several: bool,
     /// Does something wait for room to send?
     awaits_room: Cell<bool>,
+    /// Are there bytes for the peer outside of the socket, and will its close be a reset?
+    has_held: Cell<bool>,
+    resets: Cell<bool>,
 }
 
 impl Drop for Descriptor {
@@ -50,8 +53,17 @@ impl Descriptor {
     }
 
     fn with(ring: &Ring, fd: RawFd, receives_several: bool) -> Rc<Self> {
-        let (receive, send, awaits_room) = Default::default();
-        Rc::new(Self { ring: ring.clone(), fd, receive, send, receives_several, awaits_room })
+        let (receive, send, awaits_room, has_held, resets) = Default::default();
+        Rc::new(Self {
+            ring: ring.clone(),
+            fd,
+            receive,
+            send,
+            receives_several,
+            awaits_room,
+            has_held,
+            resets,
+        })
     }
 
     /// Waits until an attempt to connect has ended.
@@ -212,6 +224,14 @@ impl Socket {
         self.0.ring.inner().kernel.borrow_mut().is_connected(self.0.fd)
     }
 
+    /// Is anything on its way: bytes that were received and not taken, or sent and are not known to have arrived?
+    pub fn has_undelivered(&self) -> bool {
+        self.unsent_bytes() > 0
+            || self.0.has_held.get()
+            || matches!(self.has_bytes(), Ok(true))
+            || self.0.ring.inner().kernel.borrow_mut().unacknowledged_bytes(self.0.fd) > 0
+    }
+
     /// Ends our stream to the peer; it may go on with its own.
     ///
     /// # Errors
@@ -221,8 +241,19 @@ impl Socket {
         self.0.ring.inner().kernel.borrow_mut().shutdown_write(self.0.fd)
     }
 
+    /// Says whether somebody holds bytes for the peer that the socket had no room for, in a pipe or a buffer.
+    pub fn set_held(&self, has_held: bool) {
+        self.0.has_held.set(has_held);
+    }
+
+    /// Will the close be a reset?
+    pub fn resets_on_close(&self) -> bool {
+        self.0.resets.get()
+    }
+
     /// Makes the coming close a reset instead of an orderly end: the peer learns that something was lost.
     pub fn reset_on_close(&self) {
+        self.0.resets.set(true);
         self.0.ring.inner().kernel.borrow_mut().reset_on_close(self.0.fd);
     }
 

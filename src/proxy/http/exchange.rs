@@ -29,7 +29,7 @@ use crate::protocol::login;
 use crate::proxy::direction::{Broken, Direction};
 use crate::proxy::meter::Side;
 use crate::proxy::record::End;
-use crate::proxy::relay::Relay;
+use crate::proxy::relay::{Relay, Reset};
 use crate::uring::Expect;
 
 /// How the exchanges of a session ended.
@@ -139,10 +139,11 @@ impl<'a> Exchanges<'a> {
     }
 
     async fn pass(&self, first: Box<Request>) -> Finish {
+        self.relay.reset.set(Reset::All);
         let mut replies = pin!(self.pass_replies());
         let mut requests = pin!(self.pass_requests(first));
         let mut over = pin!(self.clock.over(|| self.has_replied()));
-        poll_fn(|cx| {
+        let finish = poll_fn(|cx| {
             // Replies first: the request behind one that is through then goes out in the same turn.
             let ended = match replies.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(ended),
@@ -155,7 +156,9 @@ impl<'a> Exchanges<'a> {
                 Poll::Pending => over.as_mut().poll(cx).map(|over| self.timed_out(over)),
             }
         })
-        .await
+        .await;
+        self.relay.reset.set(Reset::Nothing);
+        finish
     }
 
     fn timed_out(&self, over: Over) -> Finish {

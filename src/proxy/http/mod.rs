@@ -109,6 +109,7 @@ pub(super) async fn serve(
     let end = match finish {
         Finish::Tunnel => close(client, &upstream, relay.run().await),
         finish => {
+            drop(relay);
             if is_within_request {
                 // Whatever it has of the request is not the whole.
                 upstream.reset_on_close();

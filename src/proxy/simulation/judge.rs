@@ -68,6 +68,7 @@ impl Case<'_> {
             (End::ClientClose | End::UpstreamClose, _) => self.all_was_delivered(server),
             (End::ClientReset, Some(server)) => self.breaks(self.notes, server),
             (End::UpstreamReset, Some(server)) => self.breaks(server, self.notes),
+            (End::Idle | End::Drain, Some(server)) => self.nothing_half_looks_whole(server),
             _ => {}
         }
     }
@@ -159,6 +160,30 @@ impl Case<'_> {
     fn breaks(&self, from: &Notes, to: &Notes) {
         let looks_ended = to.hears == Hears::End && !self.has_ended(from);
         assert!(!looks_ended, "{} was told that {} had ended, which was reset", to.number, from.number);
+    }
+
+    /// Whom the proxy told of an end has got all that was sent, although the proxy ended the session itself.
+    fn nothing_half_looks_whole(&self, server: &Notes) {
+        for (from, to) in [(self.notes, server), (server, self.notes)] {
+            if to.hears != Hears::End || self.is_faulted(to) || self.is_faulted(from) {
+                continue;
+            }
+            let connection = from.connection.map(|id| &self.world.connections[id]).expect("it was served");
+            let closed_at = connection.near_close.expect("all descriptors are closed").at;
+            // What comes between the last look and the close is lost, and its sender is told by a reset.
+            if connection.inward.last_put.is_some_and(|at| at + LATE_CLOSE >= closed_at) {
+                continue;
+            }
+            assert_eq!(
+                to.received_bytes,
+                from.sent_bytes,
+                "{} was told of an end behind so many bytes (left) of those that {} had sent: {:?}\n{connection:?}\n{:?}",
+                to.number,
+                from.number,
+                self.record.end,
+                to.connection.map(|id| &self.world.connections[id]),
+            );
+        }
     }
 
     fn has_ended(&self, notes: &Notes) -> bool {

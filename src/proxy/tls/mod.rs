@@ -99,6 +99,11 @@ impl Tls {
         Ok(true)
     }
 
+    /// Does something wait for room?
+    pub(super) fn has_unsent(&self) -> bool {
+        self.connection.borrow().wants_write()
+    }
+
     /// Says that nothing more will come (RFC 8446 section 6.1, `close_notify`).
     pub(super) fn end(&self) {
         self.connection.borrow_mut().send_close_notify();

@@ -33,6 +33,8 @@ pub(crate) struct Stream {
     pub(crate) readable_since: Option<Instant>,
     /// Since when there has been room.
     pub(crate) room_since: Option<Instant>,
+    /// When bytes last went in.
+    pub(crate) last_put: Option<Instant>,
     /// All bytes that ever went in.
     pub(crate) sent_bytes: u64,
     /// All bytes that ever came out.
@@ -48,6 +50,7 @@ impl Stream {
             ended: false,
             readable_since: None,
             room_since: Some(now),
+            last_put: None,
             sent_bytes: 0,
             received_bytes: 0,
         }
@@ -67,6 +70,7 @@ impl Stream {
         let count = bytes.len().min(self.room());
         self.queue.extend(&bytes[..count]);
         self.sent_bytes += count as u64;
+        self.last_put = Some(now);
         self.noted(now);
         count
     }
@@ -289,6 +293,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Bytes that were sent and that the far end has not read; none of those that `have_arrived`.
+    pub(super) fn near_unread_bytes(&self, have_arrived: bool) -> usize {
+        if have_arrived { 0 } else { self.outward.queue.len() }
+    }
+
     /// Has the near end ended its stream?
     pub(super) fn near_has_ended(&self) -> bool {
         self.outward.ended
@@ -334,8 +343,11 @@ impl Connection {
     fn reset_far(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
         self.dead_since = Some(now);
         self.far = FarEnd::Reset;
-        let kept = kept(self.outward.queue.len());
+        let sent = self.outward.queue.len();
+        let kept = kept(sent);
         self.outward.keep(kept, now);
+        // The end is behind all bytes.
+        self.outward.ended &= kept == sent;
     }
 
     /// poll(2), of a connected socket.

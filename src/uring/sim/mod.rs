@@ -223,6 +223,13 @@ impl Kernel for SimKernel {
         world.send(id, bytes).map_err(error)
     }
 
+    fn unacknowledged_bytes(&mut self, fd: RawFd) -> usize {
+        let world = &mut *self.world.borrow_mut();
+        // What has arrived may not be read yet.
+        let have_arrived = world.dice.chance(500);
+        world.connected(fd).map_or(0, |id| world.connections[id].near_unread_bytes(have_arrived))
+    }
+
     fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
         self.world.borrow_mut().shutdown_write(fd).map_err(error)
     }
