@@ -101,6 +101,23 @@ fn an_empty_line_behind_a_body_is_no_beginning_of_a_request() {
 }
 
 #[test]
+fn an_empty_line_and_silence_are_an_idle_connection() {
+    let server = Server::v4();
+    let proxy = proxy(&server, "--head-timeout 200ms --keepalive-timeout 1s");
+    let (client, upstream) = acquainted(&proxy, &server);
+    let post = b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nok";
+    client.send(&[&post[..], b"\r\n"].concat());
+    upstream.expect(post);
+    upstream.send(OK);
+    client.expect(OK);
+    // No 408, though the time for a head is over long before.
+    client.expect_end();
+    upstream.expect_close();
+    assert!(proxy.records(2).iter().all(|record| record.get("status") == "200"));
+    assert!(proxy.said("status=408").is_empty());
+}
+
+#[test]
 fn a_client_that_sends_nothing_but_empty_lines_is_refused() {
     let server = Server::v4();
     let proxy = proxy(&server, "");
