@@ -38,7 +38,6 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["--idle-timeout=5"], "give a duration like 250ms, 3s or 1h"),
         (&["--buffer-size=tiny"], "give a size like 16KiB or 1MiB"),
         (&["--tcp-fastopen=yes"], "give a whole number from 1 to 65535, or off"),
-        (&["--workers=2", "--max-connections=1"], "give at most as many workers"),
         (&["--steer=cpu", "--no-pin"], "leave out --no-pin or --steer"),
         (&["--log-level=loud"], "possible values: off, error, warn, info, debug, trace"),
     ] {
