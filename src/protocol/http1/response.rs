@@ -5,6 +5,8 @@
 
 mod lines;
 
+pub use lines::Scan;
+
 use super::body::{self, BodyError, BodyLength};
 use super::syntax::trim;
 
@@ -154,7 +156,20 @@ pub fn read_next_head<T>(
     answer_to: AnswerTo,
     see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
 ) -> Result<Option<T>, ResponseError> {
-    let Some(length_bytes) = lines::head_bytes(input).map_err(ResponseError::Head)? else { return Ok(None) };
+    resume_next_head(input, &mut Scan::default(), answer_to, see)
+}
+
+/// As [`read_next_head`], of input that was looked at as far as `scan` says.
+///
+/// # Errors
+/// As [`read_head`].
+pub fn resume_next_head<T>(
+    input: &[u8],
+    scan: &mut Scan,
+    answer_to: AnswerTo,
+    see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+) -> Result<Option<T>, ResponseError> {
+    let Some(length_bytes) = scan.advance(input).map_err(ResponseError::Head)? else { return Ok(None) };
     let unfolded = lines::unfold(&input[..length_bytes]).map_err(ResponseError::Head)?;
     let lines::Head { status, reason, is_http11, headers, dropped } =
         lines::read(&unfolded).map_err(ResponseError::Head)?;

@@ -6,7 +6,7 @@
 use super::super::connection::Connection;
 use super::super::direction::{Broken, Direction, TO_THE_END};
 use crate::protocol::http1::body::{self, BodyError, BodyLength};
-use crate::protocol::http1::forward::{Edits, write_trailers};
+use crate::protocol::http1::forward::{TrailerRules, write_trailers};
 use crate::protocol::http1::response;
 use crate::uring::Expect;
 
@@ -100,7 +100,12 @@ impl Rest {
 
     /// Appends to `out` what goes on otherwise than it came, and gives how many bytes, from the first unread one, are done
     /// with: the trailers when they are whole, or the content of chunks.
-    fn rewrite(&mut self, bytes: &[u8], edits: &Edits, out: &mut Vec<u8>) -> Result<usize, BodyError> {
+    fn rewrite(
+        &mut self,
+        bytes: &[u8],
+        trailers: TrailerRules<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, BodyError> {
         match self {
             Self::Sized(_) | Self::UntilClose => Ok(0),
             Self::Chunked { body, held_bytes } => {
@@ -111,31 +116,35 @@ impl Rest {
                 if !body.is_complete() {
                     return Ok(0);
                 }
-                write_trailers(&bytes[..*held_bytes], edits, out);
+                write_trailers(&bytes[..*held_bytes], trailers, out);
                 Ok(*held_bytes)
             }
             Self::Unchunked(body) => body.advance(bytes, |content| out.extend_from_slice(content)),
         }
     }
 
-    /// Moves what has arrived of it behind `head`, so that both go out at once. `edits` are the operator's, for trailers.
+    /// Moves what has arrived of it behind `head`, so that both go out at once. `trailers` says which of those go on.
     pub(super) fn append_arrived(
         &mut self,
         from: &Connection,
-        edits: &Edits,
+        trailers: TrailerRules<'_>,
         head: &mut Vec<u8>,
     ) -> Result<(), BodyError> {
         let unread = from.unread();
         let count = self.count(&unread)?;
         head.extend_from_slice(&unread[..count]);
-        let rewritten = self.rewrite(&unread[count..], edits, head)?;
+        let rewritten = self.rewrite(&unread[count..], trailers, head)?;
         drop(unread);
         from.take(count + rewritten);
         Ok(())
     }
 
     /// Passes on what is still to come.
-    pub(super) async fn pass(&mut self, direction: Direction<'_>, edits: &Edits) -> Result<Passed, Broken> {
+    pub(super) async fn pass(
+        &mut self,
+        direction: Direction<'_>,
+        trailers: TrailerRules<'_>,
+    ) -> Result<Passed, Broken> {
         match self {
             Self::Sized(left) => {
                 let missing = direction.carry(*left).await?;
@@ -145,11 +154,15 @@ impl Rest {
                 direction.carry(TO_THE_END).await?;
                 direction.ended_in_order().map(|()| Passed::Whole)
             }
-            Self::Chunked { .. } | Self::Unchunked(_) => self.pass_chunks(direction, edits).await,
+            Self::Chunked { .. } | Self::Unchunked(_) => self.pass_chunks(direction, trailers).await,
         }
     }
 
-    async fn pass_chunks(&mut self, direction: Direction<'_>, edits: &Edits) -> Result<Passed, Broken> {
+    async fn pass_chunks(
+        &mut self,
+        direction: Direction<'_>,
+        trailers: TrailerRules<'_>,
+    ) -> Result<Passed, Broken> {
         let from = direction.from();
         loop {
             let count = self.count(&from.unread());
@@ -159,7 +172,7 @@ impl Rest {
                 Err(error) => return Ok(Passed::Malformed(error)),
             }
             let mut rewritten = Vec::new();
-            let done_with = self.rewrite(&from.unread(), edits, &mut rewritten);
+            let done_with = self.rewrite(&from.unread(), trailers, &mut rewritten);
             match done_with {
                 Ok(done_with) => from.take(done_with),
                 Err(error) => return Ok(Passed::Malformed(error)),

@@ -25,12 +25,16 @@ use super::log::Log;
 use super::refusal::Refusal;
 use super::reply::{Replies, Reply, Then};
 use super::request::{Exchange, Next, Request, Requests};
+use crate::protocol::http1::forward::TrailerRules;
 use crate::protocol::login;
 use crate::proxy::direction::{Broken, Direction};
 use crate::proxy::meter::Side;
 use crate::proxy::record::End;
 use crate::proxy::relay::{Relay, Reset};
 use crate::uring::Expect;
+
+/// Line ends behind a reply that say nothing.
+const SPARE_BYTES_MAX: usize = 16;
 
 /// How the exchanges of a session ended.
 pub(super) enum Finish {
@@ -186,8 +190,9 @@ impl<'a> Exchanges<'a> {
             let Request { mut head, mut body, exchange } = *request;
             self.clock.begin_request(exchange.manner);
             self.current.replace(Some(exchange));
-            let edits = &self.requests.http.request_edits;
-            if let Err(error) = body.append_arrived(client, edits, &mut head) {
+            let http = self.requests.http;
+            let trailers = TrailerRules { underscores: http.underscores, edits: &http.request_edits };
+            if let Err(error) = body.append_arrived(client, trailers, &mut head) {
                 return Ok(Finish::Refused(error.into()));
             }
             let sent = upstream.send_all(&head).await;
@@ -196,7 +201,7 @@ impl<'a> Exchanges<'a> {
             }
             let passed = match sent {
                 Ok(()) if body.is_none() => Ok(Passed::Whole),
-                Ok(()) => Box::pin(body.pass(direction, edits)).await,
+                Ok(()) => Box::pin(body.pass(direction, trailers)).await,
                 Err(error) => Err((Side::Upstream, error)),
             };
             drop(head);
@@ -314,9 +319,9 @@ impl<'a> Exchanges<'a> {
                 Ok(reply) => reply,
                 Err(finish) => return Ok(finish),
             };
-            let edits = &self.replies.http.reply_edits;
+            let trailers = TrailerRules { underscores: true, edits: &self.replies.http.reply_edits };
             // Nothing of it has gone to the client.
-            if let Err(error) = reply.body.append_arrived(upstream, edits, &mut reply.head) {
+            if let Err(error) = reply.body.append_arrived(upstream, trailers, &mut reply.head) {
                 return Ok(Finish::Refused(Refusal::Reply(error.to_string())));
             }
             self.is_within_interim.set(reply.is_interim);
@@ -329,8 +334,15 @@ impl<'a> Exchanges<'a> {
                 }
                 continue;
             }
-            if !reply.body.is_none() && Box::pin(reply.body.pass(direction, edits)).await? != Passed::Whole {
-                return Ok(Finish::CutShort(Side::Upstream));
+            if !reply.body.is_none() {
+                match Box::pin(reply.body.pass(direction, trailers)).await? {
+                    Passed::Whole => {}
+                    Passed::CutShort => return Ok(Finish::CutShort(Side::Upstream)),
+                    Passed::Malformed(error) => {
+                        tracing::info!(request = self.log.request_id(), %error, "a reply is malformed; it goes no further");
+                        return Ok(Finish::CutShort(Side::Upstream));
+                    }
+                }
             }
             if let Some(exchange) = self.current.take() {
                 self.log.end(exchange, self.replies.watch, End::Ok);
@@ -352,11 +364,19 @@ impl<'a> Exchanges<'a> {
     /// The next reply, when its head is whole; or how it ends without one.
     async fn next_reply(&self) -> io::Result<Result<Reply, Finish>> {
         let upstream = self.relay.upstream;
+        let mut spare_bytes = 0;
         loop {
             if !upstream.unread().is_empty() {
                 let read = match &mut *self.current.borrow_mut() {
                     Some(exchange) if exchange.reply.is_none() => {
                         self.replies.read(&upstream.unread(), exchange)
+                    }
+                    // Applications that count wrongly send a line end behind their body.
+                    _ if is_line_ends(&upstream.unread()) && spare_bytes < SPARE_BYTES_MAX => {
+                        let spare = upstream.unread().len();
+                        spare_bytes += spare;
+                        upstream.take(spare);
+                        Ok(None)
                     }
                     _ => {
                         tracing::debug!("the upstream sent something that nobody had asked for");
@@ -407,6 +427,10 @@ impl Drop for Exchanges<'_> {
             self.log.end(exchange, self.replies.watch, End::Drain);
         }
     }
+}
+
+fn is_line_ends(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == b'\r' || byte == b'\n')
 }
 
 /// Is it something that TLS has to say, an alert of the far end say, rather than a failure of the connection?

@@ -99,7 +99,7 @@ pub(super) async fn serve(
         Err(end) => return ends.refuse(&Refusal::of_unconnected(end), Some(first.exchange)).await,
     };
     let relay = session.relay(client, &upstream);
-    let replies = Replies { session, http, watch: &watch, has_dropped: Cell::new(false) };
+    let replies = Replies::new(session, http, &watch);
     let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
     let (finish, unfinished) = exchanges.run(first).await;
     let is_within_request = exchanges.is_within_request();

@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::request::{Exchange, ReplyFacts};
 use super::watch::Watch;
 use crate::protocol::http1::forward::{self, ReplyChanges};
-use crate::protocol::http1::response::{Body, ResponseHead, read_next_head};
+use crate::protocol::http1::response::{Body, ResponseHead, Scan, resume_next_head};
 use crate::proxy::meter::Side;
 use crate::proxy::session::Session;
 use crate::proxy::settings::Http;
@@ -42,11 +42,17 @@ pub(super) struct Replies<'a> {
     pub(super) session: &'a Session,
     pub(super) http: &'a Http,
     pub(super) watch: &'a Watch<'a>,
+    /// How far the head that is coming was looked at.
+    scan: Cell<Scan>,
     /// A reply had a line that is no field.
-    pub(super) has_dropped: Cell<bool>,
+    has_dropped: Cell<bool>,
 }
 
-impl Replies<'_> {
+impl<'a> Replies<'a> {
+    pub(super) fn new(session: &'a Session, http: &'a Http, watch: &'a Watch<'a>) -> Self {
+        Self { session, http, watch, scan: Cell::default(), has_dropped: Cell::new(false) }
+    }
+
     /// From what has come of it; nothing when its head is not whole. Gives how many bytes the head took.
     pub(super) fn read(
         &self,
@@ -54,14 +60,18 @@ impl Replies<'_> {
         exchange: &mut Exchange,
     ) -> Result<Option<(Reply, usize)>, Refusal> {
         let limit_bytes = self.http.head_bytes_max;
-        let read = read_next_head(input, exchange.answer_to, |head| {
+        let mut scan = self.scan.take();
+        let read = resume_next_head(input, &mut scan, exchange.answer_to, |head| {
             if head.length_bytes > limit_bytes {
                 return Ok(None);
             }
             self.reply(head, exchange).map(|reply| Some((reply, head.length_bytes)))
         });
         let is_too_long = match read {
-            Ok(None) => input.len() > limit_bytes,
+            Ok(None) => {
+                self.scan.set(scan);
+                input.len() > limit_bytes
+            }
             Ok(Some(Ok(None))) => true,
             Ok(Some(reply)) => return reply,
             Err(error) => return Err(Refusal::Reply(error.to_string())),

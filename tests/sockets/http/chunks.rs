@@ -56,17 +56,17 @@ fn trailers_that_a_head_decides_by_are_left_out_both_ways() {
     let server = Server::v4();
     let proxy = proxy(
         &server,
-        "--remove-header X-Remote-User --remove-reply-header X-Secret --set-reply-header=X-Site:a",
+        "--underscore-headers pass --remove-header X-Remote-User --remove-reply-header X-Secret --set-reply-header=X-Site:a",
     );
     let client = Peer::connect(proxy.address());
     let sent = b"1\r\na\r\n0\r\nContent-Length: 5\r\nKept: 1\r\nTransfer-Encoding: chunked\r\nHost: b\r\n\
                  Authorization: Basic YTpi\r\nConnection: close\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Odd: a\r\n\
                  X_Forwarded_Proto: https\r\nX-Real-IP: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n\
-                 x-remote-user: root\r\nX-Remote_User: root\r\nKept:  2 \r\n\r\n";
+                 x-remote-user: root\r\nX-Remote_User: root\r\nX_Kept:  2 \r\n\r\n";
     client.send(&[POST, &sent[..]].concat());
     let upstream = server.accept();
     upstream.expect(POST);
-    upstream.expect(b"1\r\na\r\n0\r\nKept: 1\r\nKept: 2\r\n\r\n");
+    upstream.expect(b"1\r\na\r\n0\r\nKept: 1\r\nX_Kept: 2\r\n\r\n");
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Site: a\r\n\r\n";
     upstream.send(
         &[CHUNKED, b"1\r\na\r\n0\r\nX-Secret: 1\r\nX-Site: b\r\nSet-Cookie: a=b\r\nServer-Timing: a\r\n\r\n"]

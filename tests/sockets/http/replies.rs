@@ -173,3 +173,41 @@ fn a_reply_of_204_leaves_the_connection_for_the_next_one() {
         client.expect(OK);
     }
 }
+
+#[test]
+fn a_line_end_behind_a_reply_says_nothing_and_anything_else_ends_the_connection() {
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let (client, upstream) = acquainted(&proxy, &server);
+    for spare in [&b"\r\n"[..], b"\r\n\r\n", b"\n"] {
+        client.send(GET);
+        upstream.expect(GET);
+        upstream.send(&[OK, spare].concat());
+        client.expect(OK);
+        exchange(&client, &upstream);
+        // By itself, while nothing is asked.
+        upstream.send(spare);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        exchange(&client, &upstream);
+    }
+    upstream.send(OK);
+    client.expect_end();
+}
+
+#[test]
+fn a_malformed_chunk_is_named_in_the_log_and_the_request_was_cut() {
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let client = Peer::connect(proxy.address());
+    client.send(GET);
+    let upstream = server.accept();
+    upstream.expect(GET);
+    let begin = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    upstream.send(begin);
+    client.expect(begin);
+    upstream.send(b"no chunk\r\n");
+    client.expect_reset();
+    let line = proxy.wait_to_say("a reply is malformed");
+    assert!(line.contains("INFO") && line.contains("a chunk's size is not a hexadecimal number"), "{line}");
+    assert_eq!(proxy.record().get("end"), "upstream-cut");
+}

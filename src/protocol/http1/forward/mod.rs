@@ -18,5 +18,5 @@ pub use fields::Edits;
 pub use reply::{ReplyChanges, write_reply};
 pub use request::{Believed, Forwarded, RequestChanges, write_request};
 pub use target::{Target, TargetError, is_trace, target};
-pub use trailers::write_trailers;
+pub use trailers::{TrailerRules, write_trailers};
 pub use upgrade::Offer;

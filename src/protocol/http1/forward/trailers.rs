@@ -4,10 +4,10 @@
 //! head says about framing, routing, logins and trust is left out of them, in both directions, and so is whatever the
 //! operator sets or removes (RFC 9110 section 6.5.1).
 
-use super::fields::{Edits, line};
+use super::fields::{Edits, begins_with, is_same_name, line};
 use crate::protocol::http1::syntax::trim;
 
-/// Fields that no trailer may be. Names are compared with `_` as `-`, which many servers do not distinguish.
+/// Fields that no trailer may be, nor their twins.
 const DROPPED: [&str; 25] = [
     "content-length",
     "transfer-encoding",
@@ -38,18 +38,26 @@ const DROPPED: [&str; 25] = [
 /// What the names of whole families of them begin with.
 const DROPPED_PREFIX: &str = "x-forwarded-";
 
+/// Which trailers go on.
+#[derive(Debug, Clone, Copy)]
+pub struct TrailerRules<'a> {
+    /// Whether names with an underscore do.
+    pub underscores: bool,
+    /// The operator's: what these set or remove does not.
+    pub edits: &'a Edits,
+}
+
 /// Appends the trailers in `section`, which a [`Body`](crate::protocol::http1::body::Body) has taken from its first
 /// byte to the empty line, and that line.
-pub fn write_trailers(section: &[u8], edits: &Edits, out: &mut Vec<u8>) {
+pub fn write_trailers(section: &[u8], rules: TrailerRules<'_>, out: &mut Vec<u8>) {
     for trailer in section.split(|&byte| byte == b'\n') {
         let trailer = trailer.strip_suffix(b"\r").unwrap_or(trailer);
         let Some(colon) = trailer.iter().position(|&byte| byte == b':') else { continue };
         let Ok(name) = std::str::from_utf8(&trailer[..colon]) else { continue };
-        let plain = name.replace('_', "-").to_ascii_lowercase();
-        let is_dropped = DROPPED.contains(&plain.as_str())
-            || plain.starts_with(DROPPED_PREFIX)
-            || edits.drops(name)
-            || edits.drops(&plain);
+        let is_dropped = DROPPED.iter().any(|known| is_same_name(known, name))
+            || begins_with(name, DROPPED_PREFIX)
+            || (!rules.underscores && name.contains('_'))
+            || rules.edits.drops(name);
         if !is_dropped {
             line(out, name, trim(&trailer[colon + 1..]));
         }
@@ -69,10 +77,14 @@ mod tests {
                        X-Remote_User: a\r\nX_REMOTE_USER: a\r\nx-site: a\r\nForwarded: for=a\r\nX-Real_IP: a\r\n\
                        authorization: a\r\nSet-Cookie: a\r\nExpires_: 1 \r\nX:\r\n\r\n";
         let mut out = Vec::new();
-        write_trailers(section.as_bytes(), &edits, &mut out);
+        let rules = TrailerRules { underscores: true, edits: &edits };
+        write_trailers(section.as_bytes(), rules, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), "Server-Timing: a\r\nExpires_: 1\r\nX: \r\n\r\n");
         out.clear();
-        write_trailers(b"\r\n", &edits, &mut out);
+        write_trailers(section.as_bytes(), TrailerRules { underscores: false, ..rules }, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "Server-Timing: a\r\nX: \r\n\r\n");
+        out.clear();
+        write_trailers(b"\r\n", rules, &mut out);
         assert_eq!(out, b"\r\n");
     }
 }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use httparse::Header;
+use memchr::memchr;
 
 use super::HeadError;
 use crate::protocol::http1::syntax::{is_blank, is_text, is_token, trim};
@@ -25,29 +26,60 @@ pub(super) struct Head<'b> {
 /// Fields that replies have, about; IIS sends ten.
 const USUAL_FIELDS: usize = 16;
 
-/// How many bytes of `input` the head takes; nothing when its end is not there.
-///
-/// # Errors
-/// As soon as the beginning cannot be a head's.
-pub(super) fn head_bytes(input: &[u8]) -> Result<Option<usize>, HeadError> {
-    let start = status_line_start(input);
-    let begin = &input[start..];
-    let version = &begin[..begin.len().min(VERSION.len())];
-    if version != &VERSION[..version.len()] {
-        return Err(HeadError::StatusLine);
-    }
-    let mut line_start = start;
-    while let Some(line) = line_at(input, line_start) {
-        let end = line_start + line.len();
-        if without_end(line).is_empty() {
-            return Ok(Some(end));
+/// How far the head at the start of some input was looked at: each byte once, however it comes. It belongs to that input,
+/// which may only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Bytes that were looked at.
+    at: usize,
+    line_start: usize,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    EmptyLines,
+    StatusLine,
+    Fields,
+}
+
+impl Scan {
+    /// How many bytes of `input` the head takes; nothing when its end is not there.
+    ///
+    /// # Errors
+    /// As soon as the beginning cannot be a head's.
+    pub(super) fn advance(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
+        if self.stage == Stage::EmptyLines {
+            self.at += status_line_start(&input[self.at..]);
+            self.line_start = self.at;
+            if self.at == input.len() {
+                return Ok(None);
+            }
+            self.stage = Stage::StatusLine;
         }
-        if line_start == start {
-            status_line(without_end(line))?;
+        if self.stage == Stage::StatusLine {
+            let begin = &input[self.line_start..];
+            let version = &begin[..begin.len().min(VERSION.len())];
+            if version != &VERSION[..version.len()] {
+                return Err(HeadError::StatusLine);
+            }
         }
-        line_start = end;
+        while let Some(end) = memchr(b'\n', &input[self.at..]) {
+            self.at += end + 1;
+            let line = without_end(&input[self.line_start..self.at]);
+            if line.is_empty() {
+                return Ok(Some(self.at));
+            }
+            if self.stage == Stage::StatusLine {
+                status_line(line)?;
+                self.stage = Stage::Fields;
+            }
+            self.line_start = self.at;
+        }
+        self.at = input.len();
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// Folded lines as one: the fold becomes a blank (RFC 9112 section 5.2).
@@ -111,7 +143,7 @@ fn status_line_start(input: &[u8]) -> usize {
 /// The line that starts there, with its end.
 fn line_at(input: &[u8], start: usize) -> Option<&[u8]> {
     let rest = &input[start..];
-    rest.iter().position(|&byte| byte == b'\n').map(|end| &rest[..=end])
+    memchr(b'\n', rest).map(|end| &rest[..=end])
 }
 
 fn without_end(line: &[u8]) -> &[u8] {
@@ -175,6 +207,20 @@ mod tests {
             let words = [head.status.to_string(), text(head.reason)].into_iter().chain(fields).chain(dropped);
             words.collect::<Vec<_>>().join("|")
         })
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_looked_at_once() {
+        let head = b"\r\n\nHTTP/1.1 200 OK\r\nA: b\n c\r\nContent-Length: 0\r\n\r\n";
+        let mut scan = Scan::default();
+        for end in 0..head.len() {
+            assert_eq!(scan.advance(&head[..end]), Ok(None), "{end}");
+            assert_eq!(scan.at, end, "all of it was looked at");
+        }
+        assert_eq!(scan.advance(&[&head[..], b"HTTP/1.1 "].concat()), Ok(Some(head.len())));
+        let mut scan = Scan::default();
+        assert_eq!(scan.advance(b"HTTP/"), Ok(None));
+        assert_eq!(scan.advance(b"HTTP/2"), Err(HeadError::StatusLine));
     }
 
     #[test]
