@@ -32,7 +32,7 @@ use seeds::for_each_seed;
 const SEEDS: u64 = 25_000;
 
 /// More than a run writes.
-const LOG_LINES_MAX: usize = 100;
+const LOG_LINES_MAX: usize = 1000;
 
 #[test]
 fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {

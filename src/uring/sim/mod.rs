@@ -69,6 +69,7 @@ pub(crate) fn ring(world: &SharedWorld, supplies: Supplies) -> (Ring, Leftovers)
         operations: Rc::clone(&operations),
         idle_turns: 0,
         progress_seen: 0,
+        left_at: None,
     };
     let pipes = Pipes::on_demand(supplies.pipes, supplies.pipe_bytes);
     (Ring::new(Box::new(kernel), region, pipes), Leftovers(operations))
@@ -96,6 +97,8 @@ struct SimKernel {
     operations: Rc<RefCell<Operations>>,
     idle_turns: u32,
     progress_seen: u64,
+    /// When the worker last came back from the kernel.
+    left_at: Option<Instant>,
 }
 
 impl SimKernel {
@@ -135,6 +138,9 @@ impl Kernel for SimKernel {
         {
             let world = &mut *self.world.borrow_mut();
             let operations = &mut *self.operations.borrow_mut();
+            if let Some(left_at) = self.left_at {
+                world.longest_turn = world.longest_turn.max(world.now - left_at);
+            }
             operations.submit(world);
             let until = match wait {
                 Wait::No => Some(world.now),
@@ -164,6 +170,7 @@ impl Kernel for SimKernel {
                 world.run_events();
                 operations.advance(world);
             }
+            self.left_at = Some(world.now);
         }
         self.count_idle_turns(slept);
         Ok(())

@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) accepted: Vec<usize>,
     /// The last time that there was no free provided buffer.
     pub(crate) buffers_short_at: Option<Instant>,
+    /// What the worker took at most from one entry into the kernel to the next.
+    pub(crate) longest_turn: Duration,
     /// Counts whatever moves, so that a worker that turns without moving anything is noticed.
     pub(super) progress: u64,
     pub(super) dice: Dice,
@@ -112,6 +114,7 @@ impl World {
             connections: Vec::new(),
             accepted: Vec::new(),
             buffers_short_at: None,
+            longest_turn: Duration::ZERO,
             progress: 0,
             dice: Dice::new(seed),
             faults,

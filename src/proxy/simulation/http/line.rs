@@ -59,6 +59,7 @@ pub(super) struct LineNotes {
     pub(super) connection: Option<usize>,
     /// Before its time, and how.
     pub(super) left: Option<Leaving>,
+    pub(super) left_at: Option<Instant>,
     pub(super) hears: Hears,
     /// When it heard an end or a reset.
     pub(super) heard_at: Option<Instant>,
@@ -153,7 +154,9 @@ impl<P: Part> Peer for Line<P> {
         let begin = *self.begin.get_or_insert(far.now);
         self.notes.borrow_mut().connection = Some(far.id);
         if let Some(leaving) = pace::leave(self.pace.patience, begin, far) {
-            self.notes.borrow_mut().left = Some(leaving);
+            let notes = &mut *self.notes.borrow_mut();
+            notes.left = Some(leaving);
+            notes.left_at = Some(far.now);
             return Next::Done;
         }
         let mut steps = Steps::new(self.pace.patience, begin);

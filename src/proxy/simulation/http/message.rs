@@ -59,7 +59,7 @@ impl Body {
             return;
         }
         let chunk_bytes_max = if bytes < 20_000 { dice.one_of(&[bytes, bytes, 20]) } else { bytes };
-        let is_padded = dice.chance(300) && (chunk_bytes_max == bytes || bytes < 2000);
+        let is_padded = dice.chance(300);
         let mut at = 0;
         while at < bytes {
             let chunk = dice.number(1, (bytes - at).min(chunk_bytes_max) as usize) as u64;

@@ -10,6 +10,7 @@ mod line;
 mod login;
 mod message;
 mod server;
+mod storm;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -71,6 +72,8 @@ struct Visitor {
 #[derive(Clone, Copy)]
 struct Manners {
     is_calm: bool,
+    /// The proxy speaks HTTP: it helps those that know HTTP/1.0 alone, and those that know no pipelining.
+    is_http: bool,
     scale: usize,
 }
 
@@ -96,7 +99,7 @@ impl Manners {
     }
 
     fn client(self, dice: &mut Dice) -> client::Script {
-        let is_http10 = dice.chance(150);
+        let is_http10 = self.is_http && dice.chance(150);
         let scheme = dice.one_of(&[None, None, Some("NTLM"), Some("Negotiate")]);
         let tunnel_bytes = (!is_http10 && dice.chance(200)).then(|| self.tunnel_bytes(dice));
         // A client that has ended its stream has nothing to say in a login or a tunnel.
@@ -104,7 +107,11 @@ impl Manners {
         client::Script {
             wishes: dice.number(1, 6) as u64,
             body_bytes_max: self.body_bytes_max(dice),
-            hearing: dice.one_of(&[Hearing::Always, Hearing::Always, Hearing::Ahead]),
+            hearing: match dice.number(0, 5) {
+                0 => Hearing::Late,
+                1..=2 if self.is_http => Hearing::Ahead,
+                _ => Hearing::Always,
+            },
             farewell: match dice.number(0, 9) {
                 0..=2 => Farewell::Said,
                 3..=4 if may_end => Farewell::Early,
@@ -114,7 +121,7 @@ impl Manners {
             scheme,
             secret: if scheme.is_some() { dice.one_of(&[0, 300, 1000]) } else { 0 },
             logs_in: dice.one_of(&[0, 0, 200]),
-            changes_user: false,
+            changes_user: dice.chance(300),
             tunnel_bytes,
         }
     }
@@ -210,7 +217,7 @@ fn visitor(
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
     let is_calm = dice.chance(400);
-    let manners = Manners { is_calm, scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]) };
+    let manners = Manners { is_calm, is_http: true, scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]) };
     let settings = Arc::new(settings(is_calm, dice));
     let mut faults = scenario::faults(dice);
     if is_calm {
@@ -247,7 +254,10 @@ fn run(seed: u64) {
             } else {
                 stage.drain_after + settings.drain_timeout
             },
-        closes_on_identity_change: matches!(&settings.mode, Mode::Http(http) if http.close_on_identity_change),
+        http: match &settings.mode {
+            Mode::Http(http) => Some(http),
+            Mode::Stream => None,
+        },
         world: &world.borrow(),
         acquaintance: &acquaintance,
         ends: &ends.borrow(),

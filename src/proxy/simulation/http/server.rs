@@ -36,13 +36,19 @@ pub(super) struct ServerNotes {
     pub(super) number: u32,
     /// The stream ended within a request.
     pub(super) was_cut_short: bool,
-    /// How many bytes the body of each reply has.
-    pub(super) replies: Vec<u64>,
+    pub(super) replies: Vec<Sent>,
     pub(super) tunnel: Option<TunnelBytes>,
     /// It will never answer.
     pub(super) hangs: bool,
     /// Who has logged in.
     pub(super) identities: BTreeSet<String>,
+}
+
+/// The body of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) framing: Framing,
+    pub(super) bytes: u64,
 }
 
 /// A request whose head has come.
@@ -178,7 +184,7 @@ impl Server {
             let fields = format!("{echo}Upgrade: websocket\r\nConnection: Upgrade\r\n");
             out.extend(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n").bytes());
             Body::tunnel(number).write(Framing::Sized, bytes, dice, out);
-            notes.replies.push(0);
+            notes.replies.push(Sent { framing: Framing::None, bytes: 0 });
             notes.tunnel = Some(TunnelBytes { sent: bytes, received: 0 });
             self.tunnel = Some(Body::tunnel(client));
             return;
@@ -199,7 +205,8 @@ impl Server {
         let framing = match framing {
             // Closing at once may tear what nothing but the end would end.
             Framing::UntilClose if !is_last || self.script.parting == Parting::Close => Framing::Sized,
-            Framing::Chunked if request.is_http10 => Framing::Sized,
+            // For HTTP/1.0 the connection would end with them.
+            Framing::Chunked if request.is_http10 && !may_end => Framing::Sized,
             framing => framing,
         };
         let status = if request.challenge.is_some() { "401 Unauthorized" } else { "200 OK" };
@@ -219,12 +226,11 @@ impl Server {
             fields.push_str("Connection: keep-alive\r\n");
         }
         out.extend(format!("HTTP/1.1 {status}\r\n{echo}{fields}\r\n").bytes());
-        if framing == Framing::None {
-            notes.replies.push(0);
-        } else {
+        let bytes = if framing == Framing::None { 0 } else { bytes };
+        if framing != Framing::None {
             Body::new(number, exchange).write(framing, bytes, dice, out);
-            notes.replies.push(bytes);
         }
+        notes.replies.push(Sent { framing, bytes });
         self.has_closed = is_last;
     }
 }
@@ -274,9 +280,7 @@ impl Part for Server {
         if self.waits_for_body.is_none() {
             self.notes.borrow_mut().hangs = dice.chance(self.script.hangs);
         }
-        let waits = *self
-            .waits_for_body
-            .get_or_insert_with(|| request.then == Then::Tunnel || !dice.chance(self.script.early));
+        let waits = *self.waits_for_body.get_or_insert_with(|| !dice.chance(self.script.early));
         if waits && !request.is_whole || self.notes.borrow().hangs {
             return;
         }

@@ -1,0 +1,121 @@
+//! Storms: many clients that connect and reset in the same turns, while those that were there before go on.
+//!
+//! Afterwards nothing is left of them (`Stage::play` sees to that), no turn took longer than its shares, those that were
+//! there had their replies in time, and no connection to a server was left to a close that keeps its port in use.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::judge::Trial;
+use super::{Farm, Manners, Visitor, settings, visitor};
+use crate::proxy::settings::Mode;
+use crate::proxy::simulation::Stage;
+use crate::proxy::simulation::peer::Acquaintance;
+use crate::proxy::simulation::scenario::{AFTERMATH, LATE_DRAIN, source, supplies};
+use crate::proxy::simulation::seeds::for_each_seed;
+use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
+
+/// Runs in one go of the test command.
+const SEEDS: u64 = 300;
+/// Numbers from here on are those of clients that leave.
+const QUITTER_NUMBER_MIN: u32 = 5000;
+/// By then whoever was there before the storm has all its replies, which without one takes a tenth of that.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn established_clients_go_on_while_others_connect_and_reset() {
+    for_each_seed(SEEDS, run);
+}
+
+/// A client that is gone before it gets anything.
+struct Quitter {
+    says: String,
+    stays: Duration,
+    leaves_at: Option<Instant>,
+}
+
+impl Peer for Quitter {
+    fn turn(&mut self, far: &mut Far<'_>) -> Next {
+        let leaves_at = *self.leaves_at.get_or_insert_with(|| {
+            far.send(self.says.as_bytes());
+            far.now + self.stays
+        });
+        if leaves_at <= far.now {
+            far.reset();
+            return Next::Done;
+        }
+        Next::After(leaves_at - far.now)
+    }
+}
+
+fn quitter(number: u32, longest: Duration, listeners: usize, dice: &mut Dice) -> (Duration, Arrival) {
+    let request = format!("GET /{}/0 HTTP/1.1\r\nHost: web\r\n\r\n", QUITTER_NUMBER_MIN + number);
+    let says = request[..dice.one_of(&[0, 0, 10, request.len()])].to_owned();
+    let arrival = Arrival {
+        listener: dice.number(0, listeners - 1),
+        address: source(20_000 + number, dice).into(),
+        peer: Box::new(Quitter { says, stays: dice.time(Duration::from_millis(3)), leaves_at: None }),
+        socket_bytes: (100, 100),
+    };
+    (dice.time(longest), arrival)
+}
+
+/// One run, to its end, with all that is left behind.
+fn run(seed: u64) {
+    let dice = &mut Dice::new(seed);
+    let is_http = dice.chance(600);
+    let manners = Manners { is_calm: true, is_http, scale: dice.one_of(&[16, 64, 256]) };
+    let mut settings = settings(true, dice);
+    if !is_http {
+        settings.mode = Mode::Stream;
+    }
+    let settings = Arc::new(settings);
+    let listeners = settings.listeners.len();
+    let acquaintance = Rc::new(Acquaintance::default());
+    let ends = Rc::new(RefCell::default());
+    let farm = Farm { manners, ends: Rc::clone(&ends), acquaintance: Rc::clone(&acquaintance) };
+    let (visitors, mut arrivals): (Vec<Visitor>, Vec<_>) = (0..dice.number(1, 3))
+        .map(|number| {
+            let (visitor, arrival) = visitor(number as u32, manners, listeners, &acquaintance, dice);
+            (visitor, (Duration::ZERO, arrival))
+        })
+        .unzip();
+    let quitters = dice.one_of(&[20, 100, 300]);
+    let longest = dice.one_of(&[Duration::from_millis(1), Duration::from_millis(30)]);
+    arrivals.extend((0..quitters).map(|number| quitter(number, longest, listeners, dice)));
+    let stage = Stage {
+        drain_after: LATE_DRAIN,
+        supplies: supplies(dice, manners.scale),
+        sessions_max: dice.one_of(&[visitors.len(), 8, 1000]).max(visitors.len()),
+        // Late: connects may have to look for a port.
+        faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
+        descriptors_max: 3000,
+        settings: Arc::clone(&settings),
+    };
+    tracing::debug!(quitters, ?longest, ?settings, "replay");
+    let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, LATE_DRAIN + AFTERMATH);
+    let world = world.borrow();
+    let longest = world.longest_turn;
+    assert!(longest <= SETTING_UP_TURN_MAX, "a turn of {longest:?}: everybody else waited");
+    let trial = Trial {
+        is_calm: is_http,
+        is_orderly: true,
+        ends_from: begin + stage.drain_after,
+        http: match &settings.mode {
+            Mode::Http(http) => Some(http),
+            Mode::Stream => None,
+        },
+        world: &world,
+        acquaintance: &acquaintance,
+        ends: &ends.borrow(),
+        entries: &entries,
+    };
+    for visitor in &visitors {
+        trial.judge(visitor);
+        let heard_at = visitor.left.line.borrow().heard_at;
+        let in_time = heard_at.is_some_and(|at| at < begin + PATIENCE);
+        assert!(in_time, "{} waited in the storm: {:?}", visitor.address, visitor.left.notes.borrow());
+    }
+}
