@@ -109,7 +109,7 @@ impl Names {
         // Writing to a String does not fail, nor does serialising numbers and strings.
         match format {
             Format::Text | Format::Combined => drop(write!(lines, "{line}")),
-            Format::Json => lines.push_str(&serde_json::to_string(&line).unwrap_or_default()),
+            Format::Json => append_json(&line, lines),
         }
         lines.push('\n');
     }
@@ -119,7 +119,7 @@ impl Names {
         let line = RequestLine::new(&self.listeners, &self.upstreams, record);
         match format {
             Format::Text => drop(write!(lines, "{line}")),
-            Format::Json => lines.push_str(&serde_json::to_string(&line).unwrap_or_default()),
+            Format::Json => append_json(&line, lines),
             Format::Combined => request_line::append_combined(record, lines),
         }
         lines.push('\n');
@@ -183,6 +183,54 @@ impl Display for Line<'_> {
     }
 }
 
+/// Appends a line as JSON. What serde leaves as it is, though a terminal or a reader of lines does not, is escaped too.
+fn append_json(line: &impl Serialize, lines: &mut String) {
+    // Serialising numbers and strings does not fail.
+    let json = serde_json::to_string(line).unwrap_or_default();
+    if json.chars().all(is_visible) {
+        lines.push_str(&json);
+        return;
+    }
+    for c in json.chars() {
+        if is_visible(c) {
+            lines.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String does not fail.
+                let _ = write!(lines, "\\u{unit:04x}");
+            }
+        }
+    }
+}
+
+/// Does a character stand for itself wherever a log is read? Not one that controls the terminal, ends a line for some
+/// reader (U+0085, U+2028, U+2029), or is seen only by what it does to those around it: a bidirectional control shows text
+/// in another order than it has (UAX 9), and what has no width shows two names as one.
+fn is_visible(c: char) -> bool {
+    let acts = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    !c.is_control() && !acts
+}
+
+/// Text with `\u{...}` for what is not visible, and a backslash before what could end it.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' | '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default())?,
+                c if is_visible(c) => f.write_char(c)?,
+                c => write!(f, "{}", c.escape_unicode())?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A number of milliseconds, `-` for none.
 struct Number(Option<f64>);
 
@@ -200,11 +248,11 @@ struct Value<'a>(&'a str);
 
 impl Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_word = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=' | '\\');
+        let is_word = |c: char| !c.is_whitespace() && is_visible(c) && !matches!(c, '"' | '=' | '\\');
         if !self.0.is_empty() && self.0.chars().all(is_word) {
             f.write_str(self.0)
         } else {
-            write!(f, "{:?}", self.0)
+            write!(f, "\"{}\"", Escaped(self.0))
         }
     }
 }
@@ -305,6 +353,21 @@ mod tests {
             assert_eq!(line.chars().filter(|c| c.is_control()).collect::<String>(), "\n", "{line:?}");
         }
         assert!(line(&record, Format::Text).contains("client=\"unix:/tmp/x\\ntime=now end=\\\"\\u{1b}[2J\""));
+    }
+
+    #[test]
+    fn what_is_not_seen_or_ends_a_line_for_some_reader_is_escaped_in_both_formats() {
+        for c in "\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0001}".chars() {
+            let client = Address::Unix(format!("/tmp/a{c}é𝔸b").into());
+            let record = Record { client: client.clone(), ..record() };
+            for format in [Format::Text, Format::Json] {
+                assert!(!line(&record, format).contains(c), "{c:?} in {format:?}");
+            }
+            let text = format!("client=\"unix:/tmp/a{}é𝔸b\"", c.escape_unicode());
+            assert!(line(&record, Format::Text).contains(&text), "{}", line(&record, Format::Text));
+            let json: serde_json::Value = serde_json::from_str(&line(&record, Format::Json)).expect("JSON");
+            assert_eq!(json["client"], client.to_string());
+        }
     }
 
     #[test]

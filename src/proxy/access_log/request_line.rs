@@ -85,9 +85,12 @@ pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
         Address::Unix(_) => "unix:".to_owned(),
     };
     let body_bytes = record.reply_bytes.saturating_sub(record.reply_head_bytes);
-    let user = Quoted(record.user.as_deref().unwrap_or("-").as_bytes());
+    let user = record.user.as_deref().unwrap_or("-");
+    // One of several words would be several fields.
+    let mark = if user.contains(' ') { "\"" } else { "" };
+    let user = Quoted(user.as_bytes());
     // Writing to a String does not fail.
-    let _ = write!(lines, "{client} - {user} [{}] \"", clf_time(record.started));
+    let _ = write!(lines, "{client} - {mark}{user}{mark} [{}] \"", clf_time(record.started));
     let words = record.request.as_ref();
     if let Some(request) = words {
         let version = if request.is_http11 { "HTTP/1.1" } else { "HTTP/1.0" };
@@ -218,6 +221,13 @@ mod tests {
         assert_eq!(json["target"], "/M\\xFCller?\u{fc}");
         let combined = line(&record, Format::Combined);
         assert!(combined.contains("\"GET /M\\xFCller?\\xC3\\xBC HTTP/1.1\""), "{combined}");
+    }
+
+    #[test]
+    fn a_user_of_several_words_is_one_field() {
+        let record = RequestRecord { user: Some("CORP\\anna \"b\" c".into()), ..record() };
+        let combined = line(&record, Format::Combined);
+        assert!(combined.starts_with("192.0.2.7 - \"CORP\\x5Canna \\x22b\\x22 c\" [14/"), "{combined}");
     }
 
     #[test]
