@@ -1,0 +1,92 @@
+//! `--mode http` with TLS on either side: what becomes of a request where TLS ends it.
+
+use std::thread;
+use std::time::Duration;
+
+use super::Bed;
+use crate::support::{Launch, Peer, Proxy, TlsPeer};
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: web\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn start(launch: Launch) -> Proxy {
+    launch.flags("--mode http --forwarded off --log-level debug").start()
+}
+
+#[test]
+fn an_alert_of_the_server_behind_the_handshake_is_named_and_a_502() {
+    let bed = Bed::new();
+    let proxy = start(bed.with_back(Launch::to(bed.server.address())));
+    let client = Peer::connect(proxy.address());
+    client.send(GET);
+    // It demands a certificate, and hears that there is none when the client takes the handshake for done (TLS 1.3).
+    let server = TlsPeer::serve(bed.server.accept(), &bed.back.server(Some(&bed.front)));
+    client.expect(b"HTTP/1.1 502 Bad Gateway\r\n");
+    client.expect_close();
+    drop(client);
+    server.failure();
+    let line = proxy.record();
+    assert_eq!((line.get("status"), line.get("end")), ("502", "tls-upstream"));
+    let said = proxy.wait_to_say("request refused");
+    assert!(said.contains("CertificateRequired"), "{said}");
+}
+
+#[test]
+fn a_client_that_sends_slowly_over_tls_reads_an_early_reply() {
+    let bed = Bed::new();
+    let proxy = start(bed.with_back(bed.terminated()));
+    let client = bed.connect(&proxy);
+    let head = b"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 5000000\r\n\r\n";
+    client.plain.send(head);
+    let upstream = accept_request(&bed);
+    upstream.plain.expect(head);
+    upstream.plain.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!");
+    drop(upstream);
+    let piece = vec![b'x'; 250_000];
+    for _ in 0..20 {
+        client.plain.send(&piece);
+        thread::sleep(Duration::from_millis(200));
+    }
+    client.plain.expect(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!");
+    client.plain.expect_close();
+    proxy.record().expect_end("ok");
+}
+
+#[test]
+fn a_client_that_ends_tls_while_its_reply_is_awaited_has_left() {
+    let bed = Bed::new();
+    let proxy = start(bed.with_back(bed.terminated()));
+    let client = bed.connect(&proxy);
+    client.plain.send(GET);
+    let upstream = accept_request(&bed);
+    upstream.plain.expect(GET);
+    client.plain.finish();
+    upstream.plain.expect_close();
+    let line = proxy.record();
+    assert_eq!((line.get("status"), line.get("end")), ("499", "client-left"));
+}
+
+#[test]
+fn a_client_that_asks_ahead_over_tls_has_not_left() {
+    let bed = Bed::new();
+    let proxy = start(bed.with_back(bed.terminated()));
+    let client = bed.connect(&proxy);
+    client.plain.send(&[GET, GET].concat());
+    let upstream = accept_request(&bed);
+    upstream.plain.expect(GET);
+    client.plain.finish();
+    thread::sleep(Duration::from_millis(700));
+    upstream.plain.send(OK);
+    client.plain.expect(OK);
+    upstream.plain.expect(GET);
+}
+
+/// The next connection with TLS that a request comes over; the look at the certificate at start is none.
+fn accept_request(bed: &Bed) -> TlsPeer {
+    loop {
+        let upstream = bed.accept_tls();
+        if upstream.plain.socket().peek(&mut [std::mem::MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0) {
+            return upstream;
+        }
+    }
+}
