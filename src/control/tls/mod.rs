@@ -5,6 +5,7 @@
 mod comparison;
 mod termination;
 mod trust;
+mod verifiers;
 
 use std::path::PathBuf;
 

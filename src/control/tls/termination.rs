@@ -101,18 +101,40 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
         .map_err(|error| wrong_chain(error.to_string()))?;
     let leaf = chain.first().ok_or_else(|| wrong_chain("no certificate in it".to_owned()))?;
     if let Err(error) = ParsedCertificate::try_from(leaf) {
-        return Err(wrong_chain(error.to_string()));
+        return Err(wrong_chain(own_words(leaf, &error)));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
         pem::Error::NoItemsFound => wrong_key("no private key in it".to_owned()),
         other => wrong_key(other.to_string()),
     })?;
+    let leaf = leaf.clone();
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             Error::Mismatch { certificate: files.chain.clone(), key: files.key.clone() }
         }
+        error @ rustls::Error::InvalidCertificate(_) => wrong_chain(own_words(&leaf, &error)),
         other => wrong_key(other.to_string()),
     })
+}
+
+/// What is wrong with a certificate of our own: rustls speaks of a peer's.
+fn own_words(certificate: &CertificateDer<'_>, error: &rustls::Error) -> String {
+    use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
+    if let Ok((_, parsed)) = X509Certificate::from_der(certificate)
+        && parsed.version() != X509Version::V3
+    {
+        let version = parsed.version().0 + 1;
+        return format!(
+            "the proxy's own certificate is of X.509 version {version}, which TLS clients do not take; make one of \
+             version 3 with the host's names (subjectAltName)"
+        );
+    }
+    match error {
+        rustls::Error::InvalidCertificate(error) => {
+            format!("the proxy's own certificate cannot be used: {error}")
+        }
+        other => format!("the proxy's own certificate cannot be used: {other}"),
+    }
 }
 
 /// The last date that humantime writes is in the year 9999.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, InvalidMessage, ServerConfig};
+use rustls::{CertificateError, ClientConfig, InvalidMessage, OtherError, ServerConfig};
 
 use super::Tls;
 use crate::proxy::connection::Connection;
@@ -31,6 +31,9 @@ pub(in crate::proxy) enum Error {
     /// As rustls puts it: an alert of the peer, or what is wrong with what it sent.
     #[error("{0}")]
     Refused(io::Error),
+    /// The same, and what it means.
+    #[error("{0}: {1}")]
+    Explained(io::Error, &'static str),
     #[error("the connection failed: {0}")]
     Failed(#[source] io::Error),
 }
@@ -38,13 +41,12 @@ pub(in crate::proxy) enum Error {
 impl Error {
     /// A word for it.
     pub(in crate::proxy) fn cause(&self) -> &'static str {
-        let Self::Refused(error) = self else {
-            return match self {
-                Self::Left | Self::Ended => "ended",
-                Self::TimedOut(_) => "timed-out",
-                Self::NotTls => "not-tls",
-                Self::Refused(_) | Self::Failed(_) => "failed",
-            };
+        let error = match self {
+            Self::Left | Self::Ended => return "ended",
+            Self::TimedOut(_) => return "timed-out",
+            Self::NotTls => return "not-tls",
+            Self::Failed(_) => return "failed",
+            Self::Refused(error) | Self::Explained(error, _) => error,
         };
         match error.get_ref().and_then(|error| error.downcast_ref()) {
             Some(rustls::Error::AlertReceived(_)) => "alert",
@@ -72,6 +74,8 @@ pub(in crate::proxy) async fn accept(
         shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
     };
     let shaken = or(shaken, expired(ring, timeout)).await;
+    let shaken =
+        shaken.map_err(|error| explained(error, "the client does not take the proxy's own certificate"));
     have_the_last_word(ring, client, shaken).await
 }
 
@@ -87,6 +91,8 @@ pub(in crate::proxy) async fn connect(
     ring.set_up_turn().await;
     let tls = Tls::client(config, name).map_err(refused)?;
     let shaken = or(shake_hands(ring, upstream, tls), expired(ring, timeout)).await;
+    let shaken = shaken
+        .map_err(|error| explained(error, "the server demands a certificate of the proxy, which shows none"));
     have_the_last_word(ring, upstream, shaken).await
 }
 
@@ -101,7 +107,7 @@ async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Err
 
 /// Has a peer that was sent an alert read it, by reading what it still sends.
 async fn have_the_last_word(ring: &Ring, peer: &Connection, shaken: Result<(), Error>) -> Result<(), Error> {
-    if let Err(Error::Refused(_) | Error::NotTls) = shaken {
+    if let Err(Error::Refused(_) | Error::Explained(..) | Error::NotTls) = shaken {
         let socket = peer.socket();
         let read_on = async {
             if socket.shutdown_write().is_ok() {
@@ -122,6 +128,37 @@ fn refused(error: io::Error) -> Error {
     let inner = error.get_ref().and_then(|error| error.downcast_ref());
     match inner {
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Error::NotTls,
+        _ => Error::Refused(error),
+    }
+}
+
+/// Says what is meant where that is not plain. An alert that is about a certificate is about the proxy's own, and means
+/// `alert`.
+fn explained(error: Error, alert: &'static str) -> Error {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, UnknownCA, UnsupportedCertificate,
+    };
+    let Error::Refused(error) = error else { return error };
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(
+            BadCertificate
+            | UnsupportedCertificate
+            | CertificateRevoked
+            | CertificateExpired
+            | CertificateUnknown
+            | CertificateRequired
+            | UnknownCA
+            | AccessDenied,
+        )) => Error::Explained(error, alert),
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(reason))))
+            if matches!(reason.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+        {
+            Error::Explained(
+                error,
+                "the server shows a certificate of an authority; give that very certificate with --upstream-ca",
+            )
+        }
         _ => Error::Refused(error),
     }
 }

@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair, SigningKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
 use socket2::{SockRef, Socket};
 
@@ -57,6 +58,27 @@ impl Identity {
         }
     }
 
+    /// The same certificate, but of X.509 version 1: without extensions, and with that without names but the common one,
+    /// which is `{file}`.
+    pub(crate) fn version_1(directory: &Path, file: &str) -> Self {
+        let mut made = Self::make(directory, file, &[]);
+        let pair = KeyPair::try_from(&made.private).expect("a key of our own");
+        let [certificate] = &der_parts(&made.der)[..] else { panic!("one certificate") };
+        let [to_be_signed, algorithm, _signature] = &der_parts(der_content(certificate))[..] else {
+            panic!("its three parts")
+        };
+        // Without the version ([0]), which is 1 then, and the extensions ([3]).
+        let parts = der_parts(der_content(to_be_signed));
+        let kept: Vec<u8> =
+            parts.iter().filter(|part| part[0] & 0xe0 != 0xa0).copied().flatten().copied().collect();
+        let to_be_signed = der(0x30, &kept);
+        let signature = pair.sign(&to_be_signed).expect("a key that signs");
+        let signature = der(0x03, &[&[0], &signature[..]].concat());
+        made.der = der(0x30, &[&to_be_signed, *algorithm, &signature].concat()).into();
+        fs::write(&made.certificate, pem(&made.der)).expect("written");
+        made
+    }
+
     /// The flags that have the proxy show it.
     pub(crate) fn flags(&self) -> String {
         format!("--tls-cert {} --tls-key {}", self.certificate.display(), self.key.display())
@@ -64,8 +86,26 @@ impl Identity {
 
     /// A server that shows it, to clients with a certificate of `client` if one is demanded.
     pub(crate) fn server(&self, client: Option<&Identity>) -> Arc<ServerConfig> {
+        self.server_of(rustls::DEFAULT_VERSIONS, &self.private, client)
+    }
+
+    /// A server that shows it and speaks these versions only, with a key of `private`, which need not be its own.
+    pub(crate) fn server_with(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        private: &Identity,
+    ) -> Arc<ServerConfig> {
+        self.server_of(versions, &private.private, None)
+    }
+
+    fn server_of(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        private: &PrivateKeyDer<'static>,
+        client: Option<&Identity>,
+    ) -> Arc<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("known versions");
         let builder = match client {
             None => builder.with_no_client_auth(),
@@ -74,8 +114,10 @@ impl Identity {
                 builder.with_client_cert_verifier(verifier.build().expect("an authority"))
             }
         };
-        let config = builder.with_single_cert(vec![self.der.clone()], self.private.clone_key());
-        Arc::new(config.expect("a key that fits"))
+        let key = provider().key_provider.load_private_key(private.clone_key()).expect("a sound key");
+        // Whatever is wrong with it is to be found by clients.
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![self.der.clone()], key));
+        Arc::new(builder.with_cert_resolver(Arc::new(shown)))
     }
 
     /// A client that trusts it, and shows the certificate of `own`.
@@ -106,6 +148,49 @@ impl Identity {
         roots.add(self.der.clone()).expect("a sound certificate");
         Arc::new(roots)
     }
+}
+
+/// The elements of DER that stand behind each other.
+fn der_parts(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        let (header, length) = der_header(bytes);
+        let (part, rest) = bytes.split_at(header + length);
+        parts.push(part);
+        bytes = rest;
+    }
+    parts
+}
+
+fn der_content(element: &[u8]) -> &[u8] {
+    &element[der_header(element).0..]
+}
+
+/// Bytes of an element's header and of its content.
+fn der_header(element: &[u8]) -> (usize, usize) {
+    match element[1] {
+        short @ 0..0x80 => (2, short.into()),
+        long => {
+            let bytes = usize::from(long & 0x7f);
+            let length =
+                element[2..2 + bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            (2 + bytes, length)
+        }
+    }
+}
+
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let header = match length {
+        0..0x80 => vec![tag, length as u8],
+        _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+    };
+    [&header, content].concat()
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate);
+    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -251,6 +251,7 @@ fn the_name_chooses_the_certificate_and_the_server() {
     assert!(other.failure().contains("not valid for name"), "the default certificate is shown");
     let said = proxy.wait_to_say("no TLS with a client");
     assert!(said.contains("received fatal alert"), "{said}");
+    assert!(said.contains("the client does not take the proxy's own certificate"), "{said}");
 }
 
 #[test]
@@ -445,12 +446,14 @@ fn files_that_cannot_be_used_are_one_line() {
     let expired = Identity::with(bed.directory.path(), "expired", &["front.test"], |parameters| {
         parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
     });
+    let old = Identity::version_1(bed.directory.path(), "old");
     let (front, back) = (bed.front.certificate.display(), bed.back.key.display());
     for (flags, parts) in [
         (format!("--tls-cert {}", path("missing")), ["--tls-cert", "No such file"]),
         (format!("--tls-cert {}", path("empty")), ["--tls-cert", "no certificate in it"]),
         (format!("--tls-cert {front}"), ["--tls-key", "no private key in it"]),
         (format!("--tls-cert {front} --tls-key {back}"), ["--tls-key", "does not belong to --tls-cert"]),
+        (old.flags(), ["--tls-cert", "the proxy's own certificate is of X.509 version 1"]),
         (
             format!("{} --tls-client-ca {}", bed.front.flags(), path("empty")),
             ["--tls-client-ca", "no certificate"],

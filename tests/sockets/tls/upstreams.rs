@@ -1,9 +1,11 @@
 //! Handshakes with upstreams: which servers are taken, and what becomes of a client whose server is not.
 
-use rustls::HandshakeKind;
+use rcgen::{BasicConstraints, CertificateParams, IsCa};
+use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, SupportedProtocolVersion};
 
 use super::Bed;
-use crate::support::{Launch, Peer, Server, TlsPeer, exchange, refusing};
+use crate::support::{Identity, Launch, Peer, Server, TlsPeer, exchange, refusing};
 
 #[test]
 fn an_upstream_without_a_sound_handshake_is_told_why_not() {
@@ -133,6 +135,89 @@ fn any_certificate_is_taken_where_that_is_wanted() {
     let client = Peer::connect(proxy.address());
     exchange(&client, &bed.accept_tls().plain);
     proxy.wait_to_say("--upstream-insecure");
+}
+
+/// Connects a client by `--upstream-ca` to a server with a certificate, and says what is wrong with that.
+fn through_pin(
+    bed: &Bed,
+    pin: &Identity,
+    shown: &Identity,
+    version: &'static SupportedProtocolVersion,
+) -> Option<String> {
+    let flags =
+        format!("--upstream-tls --upstream-name back.test --upstream-ca {}", pin.certificate.display());
+    let proxy = Launch::to(bed.server.address()).flags(&flags).start();
+    let client = Peer::connect(proxy.address());
+    let server = TlsPeer::serve(bed.server.accept(), &shown.server_with(&[version], shown));
+    client.send(b"ask");
+    let mut answer = [0; 3];
+    if server.plain.receive(&mut answer).is_ok_and(|bytes| bytes > 0) {
+        server.plain.send(b"answer");
+        client.expect(b"answer");
+        return None;
+    }
+    client.expect_close();
+    Some(proxy.wait_to_say("no TLS with an upstream"))
+}
+
+#[test]
+fn a_servers_own_certificate_is_a_pin() {
+    let bed = Bed::new();
+    let directory = bed.directory.path();
+    let authority = |parameters: &mut CertificateParams| {
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    };
+    let pin = Identity::with(directory, "pin", &["back.test"], authority);
+    let common_name = Identity::with(directory, "back.test", &[], authority);
+    let another = Identity::with(directory, "another", &["back.test"], authority);
+    let other_name = Identity::with(directory, "other", &["other.test"], authority);
+    let other_common_name = Identity::with(directory, "other.test", &[], authority);
+    let expired = Identity::with(directory, "expired", &["back.test"], |parameters| {
+        authority(parameters);
+        parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    for version in [&TLS12, &TLS13] {
+        for sound in [&pin, &common_name] {
+            assert_eq!(through_pin(&bed, sound, sound, version), None);
+        }
+    }
+    for (pinned, shown, reason) in [
+        (&pin, &another, "give that very certificate with --upstream-ca"),
+        (&pin, &bed.back, "UnknownIssuer"),
+        (&other_name, &other_name, "not valid for name"),
+        (&other_common_name, &other_common_name, "not valid for name"),
+        (&expired, &expired, "expired"),
+    ] {
+        let said = through_pin(&bed, pinned, shown, &TLS13).expect("it is refused");
+        assert!(said.contains(reason), "expected {reason:?} in: {said}");
+    }
+    // In a certificate of version 1 the common name is all there is.
+    std::fs::create_dir(directory.join("old")).expect("the directory is ours");
+    let old = Identity::version_1(&directory.join("old"), "back.test");
+    for version in [&TLS12, &TLS13] {
+        assert_eq!(through_pin(&bed, &old, &old, version), None);
+    }
+}
+
+#[test]
+fn certificates_of_version_1_are_taken_where_any_is() {
+    let bed = Bed::new();
+    let old = Identity::version_1(bed.directory.path(), "old");
+    for version in [&TLS12, &TLS13] {
+        let proxy = Launch::to(bed.server.address()).flags("--upstream-tls --upstream-insecure").start();
+        let client = Peer::connect(proxy.address());
+        let server = TlsPeer::serve(bed.server.accept(), &old.server_with(&[version], &old));
+        exchange(&client, &server.plain);
+        drop((client, server));
+
+        // It is still held to the key of the certificate that it shows.
+        for shown in [&old, &bed.back] {
+            let client = Peer::connect(proxy.address());
+            let _server = TlsPeer::serve(bed.server.accept(), &shown.server_with(&[version], &bed.front));
+            client.expect_close();
+        }
+        proxy.wait_to_say_times("BadSignature", 2);
+    }
 }
 
 #[test]
