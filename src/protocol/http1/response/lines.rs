@@ -165,9 +165,10 @@ fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), HeadError> {
     };
     let status = [a, b, c].iter().fold(0, |sum, &&digit| sum * 10 + u16::from(digit - b'0'));
     // IIS has substatuses, and some of its applications send them.
+    let is_substatus = |byte: u8| byte.is_ascii_digit() || byte == b'.';
     let rest = rest
         .strip_prefix(b".")
-        .map_or(rest, |sub| &sub[sub.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(sub.len())..]);
+        .map_or(rest, |sub| &sub[sub.iter().position(|&byte| !is_substatus(byte)).unwrap_or(sub.len())..]);
     let reason = match rest {
         [] => rest,
         [b' ', reason @ ..] => trim(reason),
@@ -229,6 +230,7 @@ mod tests {
         for (input, expected) in [
             (status(b"HTTP/1.1 403.1 Forbidden"), "403|Forbidden|A=b"),
             (status(b"HTTP/1.1 403.18"), "403||A=b"),
+            (status(b"HTTP/1.1 500.19.2 Odd"), "500|Odd|A=b"),
             (status(b"HTTP/1.1  200  OK "), "200|OK|A=b"),
             (status(b"HTTP/1.1 200"), "200||A=b"),
             (status(b"HTTP/1.1 200 "), "200||A=b"),
