@@ -41,6 +41,8 @@ const REQUESTS_PER_LOGIN: u64 = 10;
 const WARMUP_PART: u32 = 10;
 /// For each of mock, proxy and load: more are not needed to show something.
 const THREADS_MAX: usize = 4;
+/// Beyond what the load of a demo leaves unfinished.
+const PEEK_BYTES: usize = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Of each worker; replies are small, so that few are lent.
 const PIPES: u16 = 8;
@@ -191,6 +193,7 @@ fn proxy_settings(site: SocketAddr) -> Settings {
         }],
         routes: Routes::all(1),
         peek_timeout: TIMEOUT,
+        peek_bytes_max: PEEK_BYTES,
         client_tls: None,
         upstream_tls: None,
         connect_timeout: TIMEOUT,

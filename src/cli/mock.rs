@@ -299,7 +299,7 @@ mod tests {
     use crate::cli::{Cli, Command, one_line};
 
     fn settings(arguments: &[&str]) -> Result<Settings, String> {
-        let host = Host { cpus: vec![0, 1], descriptors_max: 1024 };
+        let host = Host { cpus: vec![0, 1], descriptors_max: 1024, memory_bytes: None };
         let arguments = ["iisplice", "mock"].iter().chain(arguments);
         let cli = Cli::try_parse_from(arguments).map_err(|error| one_line(&error))?;
         let Command::Mock(arguments) = cli.command else { return Err("another command".to_owned()) };

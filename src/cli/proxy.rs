@@ -36,6 +36,12 @@ const UNIX_MODE: u32 = 0o660;
 /// Where a host hands out descriptors by the billion, this many connections is the default all the same.
 const SESSIONS_MAX: u32 = 1_000_000;
 
+/// Of the memory that the process can have, what unfinished heads, hellos and handshakes may take.
+const PEEK_MEMORY_SHARE: u64 = 16;
+const PEEK_BYTES_DEFAULT_MAX: u64 = 1024 * 1024 * 1024;
+/// A TLS hello may have 64 KiB, as an HTTP head may by default.
+const PEEK_BYTES_A_WORKER_MIN: usize = 256 * 1024;
+
 /// Descriptors that are neither sockets of sessions nor counted below: standard streams, logs, the resolver's, spare.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
@@ -158,6 +164,11 @@ pub struct ProxyArgs {
     )]
     pipes: u32,
 
+    /// Bytes of all heads, hellos and handshakes that clients have not finished, over all workers; beyond it the
+    /// oldest are closed [default: a sixteenth of the memory of the host or the control group, at most 1GiB] [nginx: -]
+    #[arg(long, value_name = "SIZE", help_heading = "Relay", value_parser = size(1024 * 1024..=2048 * 1024 * 1024))]
+    peek_memory: Option<u32>,
+
     #[command(flatten)]
     http: HttpArgs,
 
@@ -252,11 +263,23 @@ impl ProxyArgs {
         if is_combined && matches!(mode, Mode::Stream) {
             return Err(Error::NeedsHttp("--log-format combined"));
         }
+        let reads_first = matches!(mode, Mode::Http(_))
+            || self.accept_proxy
+            || client_tls.is_some()
+            || routes.depend_on_hello();
+        if self.peek_memory.is_some() && !reads_first {
+            return Err(Error::Usage(
+                "--peek-memory is about what clients say before they are served; add --mode http, --accept-proxy, \
+                 --tls-cert or a route, or leave it out"
+                    .to_owned(),
+            ));
+        }
         let settings = Settings {
             listeners,
             upstreams,
             routes,
             peek_timeout: self.tls.peek_timeout(),
+            peek_bytes_max: peek_bytes_max(self.peek_memory, host, workers.len(), &mode)?,
             client_tls,
             upstream_tls: self.tls.upstream_tls()?,
             connect_timeout: self.connect_timeout,
@@ -342,6 +365,30 @@ fn mode(text: &str) -> Result<u32, String> {
     let mode = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| u32::from_str_radix(digits, 8).ok());
     let wanted = || "give permissions as an octal number from 0 to 0777, like 0660".to_owned();
     mode.flatten().filter(|mode| *mode <= 0o777).ok_or_else(wanted)
+}
+
+/// Bytes that unfinished talk may take in one worker: enough for a few of the longest.
+fn peek_bytes_max(asked: Option<u32>, host: &Host, workers: usize, mode: &Mode) -> Result<usize, Error> {
+    let head_bytes_max = match mode {
+        Mode::Stream => 0,
+        Mode::Http(http) => http.head_bytes_max,
+    };
+    let least = PEEK_BYTES_A_WORKER_MIN.max(4 * head_bytes_max) * workers;
+    let bytes = match asked {
+        Some(bytes) if (bytes as usize) < least => {
+            return Err(Error::Usage(format!(
+                "--peek-memory {}KiB is too little for {workers} workers; give at least {}KiB",
+                bytes / 1024,
+                least / 1024,
+            )));
+        }
+        Some(bytes) => bytes as usize,
+        None => {
+            let share = host.memory_bytes.map_or(0, |bytes| bytes / PEEK_MEMORY_SHARE);
+            (share.min(PEEK_BYTES_DEFAULT_MAX) as usize).max(least)
+        }
+    };
+    Ok(bytes / workers)
 }
 
 /// The parser of an address to connect to.

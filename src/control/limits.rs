@@ -5,6 +5,8 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
+use super::memory::memory_bytes;
+
 /// What the plan of the workers depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -12,6 +14,8 @@ pub struct Host {
     pub cpus: Vec<usize>,
     /// Descriptors that this process may have open.
     pub descriptors_max: u64,
+    /// Memory that it can have, as far as that can be told.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Host {
@@ -21,7 +25,7 @@ impl Host {
     /// Whatever getrlimit(2), setrlimit(2) or `sched_getaffinity`(2) say; with valid arguments only a security
     /// module that forbids them.
     pub fn prepare() -> Result<Self, Errno> {
-        Ok(Self { cpus: cpus()?, descriptors_max: raise_descriptors()? })
+        Ok(Self { cpus: cpus()?, descriptors_max: raise_descriptors()?, memory_bytes: memory_bytes() })
     }
 }
 

@@ -28,6 +28,7 @@ mod log_limit;
 pub mod log_writer;
 pub mod logging;
 mod logins;
+mod memory;
 mod own_listener;
 mod serve;
 pub mod signals;

@@ -40,6 +40,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         descriptors_max,
         descriptors_reserved,
     } = plan;
+    uring::return_large_allocations();
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
     let Bound { addresses, sockets, files } =

@@ -10,7 +10,11 @@
 
 use std::cell::{OnceCell, Ref, RefCell};
 use std::io;
+use std::rc::Rc;
 
+use futures_lite::future::or;
+
+use super::peek_memory::{Exceeded, PeekMemory, Unfinished, append_tightly, memory_bytes};
 use super::tls::Tls;
 use crate::uring::{Buffer, Expect, Received, Ring, Socket};
 
@@ -19,7 +23,12 @@ pub(super) struct Connection {
     socket: Socket,
     unread: RefCell<Unread>,
     tls: OnceCell<Box<Tls>>,
+    /// Where unread bytes count that more is waited for behind; of a client.
+    memory: Option<Rc<PeekMemory>>,
 }
+
+/// What the TLS of a connection takes while it shakes hands, beside what has arrived: keys, hashes, records to send.
+const HANDSHAKE_BYTES: usize = 8 * 1024;
 
 /// Bytes that have arrived and were not taken.
 enum Unread {
@@ -28,6 +37,8 @@ enum Unread {
     Buffer(Buffer),
     /// Put together from several receives, or decrypted. Boxed, since most connections never have any.
     Pieces(Box<Pieces>),
+    /// None any more: they took too much memory, and the connection is to close.
+    Exceeded,
 }
 
 #[derive(Default)]
@@ -35,37 +46,49 @@ struct Pieces {
     bytes: Vec<u8>,
     /// How many of them are taken.
     taken: usize,
+    /// While more is waited for behind them.
+    unfinished: Option<Unfinished>,
 }
 
 impl Unread {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::None => &[],
+            Self::None | Self::Exceeded => &[],
             Self::Buffer(buffer) => buffer,
             Self::Pieces(pieces) => &pieces.bytes[pieces.taken..],
         }
     }
 
     /// As a vector that more can be appended to.
-    fn pieces(&mut self) -> &mut Vec<u8> {
+    fn pieces(&mut self) -> &mut Pieces {
         let mut pieces = match std::mem::replace(self, Self::None) {
-            Self::None => Box::default(),
-            Self::Buffer(buffer) => Box::new(Pieces { bytes: buffer.to_vec(), taken: 0 }),
+            Self::None | Self::Exceeded => Box::default(),
+            Self::Buffer(buffer) => {
+                let mut pieces = Box::<Pieces>::default();
+                append_tightly(&mut pieces.bytes, &buffer);
+                pieces
+            }
             Self::Pieces(pieces) => pieces,
         };
         pieces.bytes.drain(..std::mem::take(&mut pieces.taken));
         *self = Self::Pieces(pieces);
         match self {
-            Self::Pieces(pieces) => &mut pieces.bytes,
-            Self::None | Self::Buffer(_) => unreachable!("set above"),
+            Self::Pieces(pieces) => pieces,
+            Self::None | Self::Buffer(_) | Self::Exceeded => unreachable!("set above"),
         }
     }
 
     fn take(&mut self, count: usize) {
         match self {
-            Self::None => {}
+            Self::None | Self::Exceeded => return,
             Self::Buffer(buffer) => buffer.advance(count),
-            Self::Pieces(pieces) => pieces.taken += count,
+            Self::Pieces(pieces) => {
+                pieces.taken += count;
+                // What was waited for has come.
+                if count > 0 {
+                    pieces.unfinished = None;
+                }
+            }
         }
         if self.bytes().is_empty() {
             // An idle connection holds no memory for bytes.
@@ -82,9 +105,23 @@ pub(super) struct Arrived {
 }
 
 impl Connection {
-    /// A connection without TLS, for now.
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, unread: RefCell::new(Unread::None), tls: OnceCell::new() }
+    /// A connection to a server, without TLS for now.
+    pub(super) fn to_server(socket: Socket) -> Self {
+        Self::new(socket, None)
+    }
+
+    /// A connection of a client, without TLS for now. What it does not finish to say counts in `memory`.
+    pub(super) fn of_client(socket: Socket, memory: &Rc<PeekMemory>) -> Self {
+        Self::new(socket, Some(Rc::clone(memory)))
+    }
+
+    fn new(socket: Socket, memory: Option<Rc<PeekMemory>>) -> Self {
+        Self { socket, unread: RefCell::new(Unread::None), tls: OnceCell::new(), memory }
+    }
+
+    /// Was it to close since unfinished talk took too much memory? A receive has failed then.
+    pub(super) fn has_exceeded_memory(&self) -> bool {
+        matches!(*self.unread.borrow(), Unread::Exceeded)
     }
 
     /// Has TLS from here on, and shakes hands. What has arrived already is its beginning; what comes behind the
@@ -96,6 +133,8 @@ impl Connection {
     pub(super) async fn shake_hands(&self, ring: &Ring, tls: Tls) -> io::Result<bool> {
         let tls = self.tls.get_or_init(|| Box::new(tls));
         let mut plaintext = Vec::new();
+        let unfinished = self.memory.as_ref().map(PeekMemory::begin);
+        let mut bytes = HANDSHAKE_BYTES + self.unread().len();
         if !self.unread().is_empty() {
             self.turn_to_shake_hands(ring).await?;
             let begun = self.unread.replace(Unread::None);
@@ -107,16 +146,21 @@ impl Connection {
             if !tls.is_handshaking() {
                 break;
             }
-            let Some(Received { mut buffer, more }) = self.socket.receive(expect).await? else {
+            if let Some(unfinished) = &unfinished {
+                unfinished.holds(bytes);
+            }
+            let exceeded = unfinished.as_ref().map(Unfinished::exceeded);
+            let Some(Received { mut buffer, more }) = self.receive_unless(exceeded, expect).await? else {
                 return Ok(false);
             };
+            bytes += buffer.len();
             buffer.park_when_scarce();
             self.turn_to_shake_hands(ring).await?;
             tls.decrypt(&self.socket, &buffer, &mut plaintext)?;
             expect = if more { Expect::Now } else { Expect::Later };
         }
         if !plaintext.is_empty() {
-            self.unread.replace(Unread::Pieces(Box::new(Pieces { bytes: plaintext, taken: 0 })));
+            self.unread.replace(Unread::Pieces(Box::new(Pieces { bytes: plaintext, ..Pieces::default() })));
         }
         Ok(true)
     }
@@ -178,31 +222,63 @@ impl Connection {
             if self.says_it_has_ended() {
                 return Ok(None);
             }
-            // Whoever waits holds no buffer: peers that send half a head and no more could take them all.
-            if !self.unread().is_empty() {
-                self.unread.borrow_mut().pieces();
-            }
-            let Some(Received { mut buffer, more }) = self.socket.receive(expect).await? else {
-                return Ok(None);
+            let received = if self.unread().is_empty() {
+                self.socket.receive(expect).await?
+            } else {
+                // On the heap: nearly all that is said comes in one piece.
+                Box::pin(self.receive_behind_unread(expect)).await?
             };
+            let Some(Received { mut buffer, more }) = received else { return Ok(None) };
             let mut unread = self.unread.borrow_mut();
             let Some(tls) = self.tls() else {
                 if unread.bytes().is_empty() {
                     buffer.park_when_scarce();
                     *unread = Unread::Buffer(buffer);
                 } else {
-                    unread.pieces().extend_from_slice(&buffer);
+                    append_tightly(&mut unread.pieces().bytes, &buffer);
                 }
                 return Ok(Some(Arrived { more }));
             };
             let before = unread.bytes().len();
-            tls.decrypt(&self.socket, &buffer, unread.pieces())?;
+            tls.decrypt(&self.socket, &buffer, &mut unread.pieces().bytes)?;
             if unread.bytes().len() > before {
                 return Ok(Some(Arrived { more }));
             }
             unread.take(0);
             expect = if more { Expect::Now } else { Expect::Later };
         }
+    }
+
+    /// Receives while something is unread that more is to come behind.
+    async fn receive_behind_unread(&self, expect: Expect) -> io::Result<Option<Received>> {
+        let exceeded = {
+            let mut unread = self.unread.borrow_mut();
+            // Whoever waits holds no buffer: peers that send half a head and no more could take them all.
+            let Pieces { bytes, unfinished, .. } = unread.pieces();
+            if let (None, Some(memory)) = (&unfinished, &self.memory) {
+                *unfinished = Some(memory.begin());
+            }
+            unfinished.as_ref().map(|unfinished| {
+                unfinished.holds(memory_bytes(bytes.len()));
+                unfinished.exceeded()
+            })
+        };
+        self.receive_unless(exceeded, expect).await
+    }
+
+    /// Receives, as long as memory for that is not used up.
+    async fn receive_unless(
+        &self,
+        exceeded: Option<impl Future<Output = Exceeded>>,
+        expect: Expect,
+    ) -> io::Result<Option<Received>> {
+        let Some(exceeded) = exceeded else { return self.socket.receive(expect).await };
+        let closing = async {
+            let exceeded = exceeded.await;
+            self.unread.replace(Unread::Exceeded);
+            Err(exceeded.into())
+        };
+        or(closing, self.socket.receive(expect)).await
     }
 
     /// Sends what there is room for; 0 when there is none. With TLS some of what was taken may still wait for room:

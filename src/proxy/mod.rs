@@ -28,6 +28,7 @@ pub mod names;
 mod networks;
 mod opening;
 pub mod outage;
+mod peek_memory;
 pub mod record;
 mod relay;
 pub mod routes;

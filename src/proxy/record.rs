@@ -121,6 +121,8 @@ pub enum End {
     HelloTimeout,
     /// No route takes what the client asks for, and there is no default.
     NoRoute,
+    /// The oldest of the unfinished heads, hellos and handshakes when those took all the memory that they may.
+    PeekMemory,
     /// A local limit: no descriptor or port for the upstream's side.
     LocalLimit,
     /// The upstream ended its stream within a reply, or lost the thread there.
@@ -145,7 +147,7 @@ pub enum End {
 
 impl End {
     /// All of them, in the order of their numbers (`as usize`).
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ClientClose,
         Self::UpstreamClose,
         Self::ClientReset,
@@ -162,6 +164,7 @@ impl End {
         Self::TlsUpstream,
         Self::HelloTimeout,
         Self::NoRoute,
+        Self::PeekMemory,
         Self::LocalLimit,
         Self::UpstreamCut,
         Self::HeadTimeout,
@@ -193,6 +196,7 @@ impl End {
             Self::TlsUpstream => "tls-upstream",
             Self::HelloTimeout => "hello-timeout",
             Self::NoRoute => "no-route",
+            Self::PeekMemory => "peek-memory",
             Self::LocalLimit => "local-limit",
             Self::UpstreamCut => "upstream-cut",
             Self::HeadTimeout => "head-timeout",

@@ -59,8 +59,9 @@ pub(super) fn run(
         end: Cell::new(End::Drain),
     };
     async move {
-        let client = Connection::new(client);
-        session.end.set(session.serve(&client).await);
+        let client = Connection::of_client(client, &session.worker.peek_memory);
+        let end = session.serve(&client).await;
+        session.end.set(end_within_memory(&client, end));
         drop(client);
         drop(session);
         drop(seat);
@@ -75,8 +76,9 @@ pub(super) struct Session {
     listener: u32,
     client_address: Address,
     meter: Meter,
-    proxied: Cell<Option<Address>>,
-    /// Index into `Settings::upstreams`; narrow for the same reason.
+    /// On the heap: most sessions have none.
+    proxied: Cell<Option<Box<Address>>>,
+    /// Index into `Settings::upstreams`; narrow for the same reason as the listener.
     upstream: Cell<Option<u32>>,
     connect_time: Cell<Option<Duration>>,
     /// Of a session that is dropped before its end it is true that the worker was stopping.
@@ -100,7 +102,7 @@ impl Session {
                 }
             },
         };
-        self.proxied.set(header.as_deref().and_then(client_header::source));
+        self.proxied.set(header.as_deref().and_then(client_header::source).map(Box::new));
 
         let header = header.as_deref();
         let group = match settings.routes.default {
@@ -166,7 +168,7 @@ impl Session {
                 return Err(End::ClientLeft);
             }
             let upstream = match upstream::connect(&self.worker, candidate).await {
-                Ok(socket) => Connection::new(socket),
+                Ok(socket) => Connection::to_server(socket),
                 Err(why) => {
                     end = why;
                     continue;
@@ -252,7 +254,7 @@ impl Session {
     pub(super) fn origin_address(&self) -> Address {
         let proxied = self.proxied.take();
         self.proxied.set(proxied.clone());
-        proxied.unwrap_or_else(|| self.client_address.clone())
+        proxied.map_or_else(|| self.client_address.clone(), |proxied| *proxied)
     }
 
     /// Completes when the client is gone while nobody reads from it. One that has sent something and then ended
@@ -306,6 +308,15 @@ impl Session {
         }
         secured.is_ok()
     }
+}
+
+/// How a session ends whose client may have been closed for want of memory, which is a failure to all who read from it.
+fn end_within_memory(client: &Connection, end: End) -> End {
+    if !client.has_exceeded_memory() {
+        return end;
+    }
+    client.reset_on_close();
+    End::PeekMemory
 }
 
 /// Is a client gone that nobody reads from? See [`Session::client_left`].
@@ -394,7 +405,7 @@ impl Drop for Session {
             started: SystemTime::now() - duration,
             listener: self.listener(),
             client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
-            proxied: self.proxied.take(),
+            proxied: self.proxied.take().map(|proxied| *proxied),
             upstream: self.upstream(),
             connect_time: self.connect_time.get(),
             first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),

@@ -25,6 +25,8 @@ pub struct Settings {
     pub routes: Routes,
     /// How long a client may take to send its TLS hello, where routes depend on it.
     pub peek_timeout: Duration,
+    /// Bytes that heads, hellos and handshakes which clients have not finished may take in one worker.
+    pub peek_bytes_max: usize,
     /// TLS that ends here, if it does.
     pub client_tls: Option<ClientTls>,
     /// TLS with every upstream: each has a name to prove then.

@@ -16,6 +16,7 @@ use super::access_log::LogSender;
 use super::counters::Counters;
 use super::drain::{Begun, Drain};
 use super::listener;
+use super::peek_memory::PeekMemory;
 use super::settings::{Settings, WorkerSettings};
 use super::shared::Shared;
 use super::stop::Stop;
@@ -97,6 +98,7 @@ pub(super) struct Worker {
     pub(super) upstream_tls: Option<Arc<ClientConfig>>,
     pub(super) log: Option<LogSender>,
     pub(super) counters: Arc<Counters>,
+    pub(super) peek_memory: Rc<PeekMemory>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
     pub(super) shared: Arc<Shared>,
@@ -128,6 +130,7 @@ impl Worker {
                 user_timeout: settings.tcp.user_timeout,
             },
             upstream_tls: settings.upstream_tls.as_ref().map(|tls| with_own_sessions(&tls.config)),
+            peek_memory: PeekMemory::new(settings.peek_bytes_max),
             settings,
             log,
             counters,

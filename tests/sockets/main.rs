@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod log_lines;
 mod many;
+mod peek_memory;
 mod proxy_header;
 mod relay;
 mod shortage;

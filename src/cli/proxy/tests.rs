@@ -8,7 +8,7 @@ use crate::uring::Address;
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
 
 fn host() -> Host {
-    Host { cpus: vec![1, 2, 5], descriptors_max: 20_000 }
+    Host { cpus: vec![1, 2, 5], descriptors_max: 20_000, memory_bytes: Some(3 << 30) }
 }
 
 fn plan_on(host: &Host, flags: &[&str]) -> Result<Plan, Error> {
@@ -131,13 +131,13 @@ fn without_a_number_the_descriptors_say_how_many_connections_fit() {
     // 20,000 less 32, less 1 listener + 8 + 2 * 64 for each of 3 workers, halved.
     assert_eq!(sessions(&[]), (20_000 - 32 - 3 * (1 + 8 + 128)) / 2);
     assert_eq!(sessions(&["--splice=never", "--workers=1"]), (20_000 - 32 - (1 + 8)) / 2);
-    let huge = Host { cpus: vec![0], descriptors_max: u64::MAX };
+    let huge = Host { descriptors_max: u64::MAX, ..host() };
     assert_eq!(plan_on(&huge, &[]).expect("a plan").sessions_max, 1_000_000);
 }
 
 #[test]
 fn a_limit_that_leaves_no_room_is_told_with_its_mend() {
-    let small = Host { cpus: vec![0, 1], descriptors_max: 256 };
+    let small = Host { cpus: vec![0, 1], descriptors_max: 256, ..host() };
     let error = plan_on(&small, &[]).expect_err("no room");
     assert_eq!(
         error.to_string(),
@@ -311,4 +311,22 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
         let line = refused(flags);
         assert!(line.contains(expected), "{flags:?}: {line}");
     }
+}
+
+#[test]
+fn unfinished_talk_gets_a_share_of_the_memory() {
+    let bytes = |host: &Host, flags: &[&str]| plan_on(host, flags).map(|plan| plan.settings.peek_bytes_max);
+    let with_memory = |memory_bytes| Host { memory_bytes, ..host() };
+    let http = &["--mode=http", "--workers=2"];
+    assert_eq!(bytes(&with_memory(Some(4 << 30)), http).expect("a plan"), 128 << 20);
+    assert_eq!(bytes(&with_memory(Some(1 << 40)), http).expect("a plan"), 512 << 20, "1GiB at most");
+    assert_eq!(bytes(&with_memory(Some(1 << 20)), http).expect("a plan"), 256 << 10, "a few heads");
+    assert_eq!(bytes(&with_memory(None), http).expect("a plan"), 256 << 10);
+    let asked = |flags: &[&str]| bytes(&host(), &[http, flags].concat());
+    assert_eq!(asked(&["--peek-memory=16MiB"]).expect("a plan"), 8 << 20);
+    let error = asked(&["--peek-memory=1MiB", "--head-limit=1MiB"]).expect_err("too little").to_string();
+    assert_eq!(error, "--peek-memory 1024KiB is too little for 2 workers; give at least 8192KiB");
+    let error = bytes(&host(), &["--peek-memory=1MiB"]).expect_err("nothing to limit").to_string();
+    assert!(error.starts_with("--peek-memory is about what clients say before they are served"), "{error}");
+    assert!(bytes(&host(), &["--peek-memory=1MiB", "--accept-proxy"]).is_ok());
 }

@@ -236,6 +236,7 @@ impl Case<'_> {
             End::TlsClient
             | End::TlsUpstream
             | End::HelloTimeout
+            | End::PeekMemory
             | End::NoRoute
             | End::BadRequest
             | End::BadReply

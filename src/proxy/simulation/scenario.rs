@@ -194,6 +194,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         listeners: (0..dice.number(1, 2)).map(listen).collect(),
         routes: Routes::all(upstreams),
         peek_timeout: Duration::from_secs(3),
+        peek_bytes_max: 1 << 20,
         client_tls: None,
         upstream_tls: None,
         upstreams: (0..upstreams).map(|number| upstream(number, dice.one_of(&[1, 1, 1, 2]))).collect(),

@@ -1,0 +1,214 @@
+//! The memory that unfinished talk of clients takes: heads of requests, TLS hellos and handshakes, PROXY headers of which
+//! more is to come.
+//!
+//! It has a limit. Beyond it the oldest of them are closed: those that began last are most likely to be through soon.
+//! Whoever has said all it has to say before it is served, and whoever is served, has no part in it.
+//!
+//! ```text
+//!   begin -> holds so many bytes, more ... -> dropped: finished, or the connection is
+//!                      '--beyond the limit--> the oldest ones: closing
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::uring::LARGE_BYTES;
+
+/// See the module's head. One for each worker.
+pub(super) struct PeekMemory {
+    bytes_max: usize,
+    /// Of those in the table.
+    bytes: Cell<usize>,
+    /// By when they began. Those that are to close are not in here any more.
+    talks: RefCell<BTreeMap<u64, Talk>>,
+    next_number: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Talk {
+    bytes: usize,
+    waker: Option<Waker>,
+}
+
+/// The reason of an unfinished talk's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unfinished heads, hellos and handshakes take all the memory that they may (--peek-memory)")]
+pub(super) struct Exceeded;
+
+impl From<Exceeded> for io::Error {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::new(io::ErrorKind::OutOfMemory, exceeded)
+    }
+}
+
+impl PeekMemory {
+    pub(super) fn new(bytes_max: usize) -> Rc<Self> {
+        Rc::new(Self { bytes_max, bytes: Cell::new(0), talks: RefCell::default(), next_number: Cell::new(0) })
+    }
+
+    /// A talk begins, with nothing yet.
+    pub(super) fn begin(self: &Rc<Self>) -> Unfinished {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        self.talks.borrow_mut().insert(number, Talk::default());
+        Unfinished { memory: Rc::clone(self), number }
+    }
+
+    fn close_oldest(&self) {
+        while self.bytes.get() > self.bytes_max {
+            let Some((_number, Talk { bytes, waker })) = self.talks.borrow_mut().pop_first() else { return };
+            self.bytes.set(self.bytes.get() - bytes);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            tracing::warn!(
+                bytes_max = self.bytes_max,
+                "unfinished heads, hellos and handshakes take all of the worker's --peek-memory; closing the oldest"
+            );
+        }
+    }
+}
+
+/// An unfinished talk, until it is dropped.
+pub(super) struct Unfinished {
+    memory: Rc<PeekMemory>,
+    number: u64,
+}
+
+impl Unfinished {
+    /// It takes so many bytes from now on. This may be what closes another one, or itself.
+    pub(super) fn holds(&self, bytes: usize) {
+        let memory = &self.memory;
+        if let Some(talk) = memory.talks.borrow_mut().get_mut(&self.number) {
+            memory.bytes.set(memory.bytes.get() - talk.bytes + bytes);
+            talk.bytes = bytes;
+        }
+        memory.close_oldest();
+    }
+
+    /// Completes when it is to close. Independent of this value, which may be dropped before.
+    pub(super) fn exceeded(&self) -> impl Future<Output = Exceeded> + use<> {
+        Closing { memory: Rc::clone(&self.memory), number: self.number }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(Talk { bytes, .. }) = self.memory.talks.borrow_mut().remove(&self.number) {
+            self.memory.bytes.set(self.memory.bytes.get() - bytes);
+        }
+    }
+}
+
+struct Closing {
+    memory: Rc<PeekMemory>,
+    number: u64,
+}
+
+impl Future for Closing {
+    type Output = Exceeded;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exceeded> {
+        match self.memory.talks.borrow_mut().get_mut(&self.number) {
+            None => Poll::Ready(Exceeded),
+            Some(talk) => {
+                talk.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Bytes to spare at least, so that a head that arrives byte by byte is not moved each time.
+const SPARE_BYTES_MIN: usize = 1024;
+/// From here on what is held gets pages of its own.
+const LONG_BYTES: usize = 8 * 1024;
+
+/// Appends to what is held, with little memory to spare: what is held may be held for long, and by many. What is long
+/// gets an allocation that goes back to the kernel afterwards, and of which only pages that were written to take memory.
+pub(super) fn append_tightly(held: &mut Vec<u8>, more: &[u8]) {
+    let needed = held.len() + more.len();
+    if needed > held.capacity() {
+        let roomy = needed + spare_bytes(needed);
+        let roomy = if needed > LONG_BYTES { roomy.max(LARGE_BYTES) } else { roomy };
+        held.reserve_exact(roomy - held.len());
+    }
+    held.extend_from_slice(more);
+}
+
+/// What holding so many bytes takes at most.
+pub(super) fn memory_bytes(held: usize) -> usize {
+    held + spare_bytes(held).max(PAGE_BYTES)
+}
+
+fn spare_bytes(held: usize) -> usize {
+    (held / 8).max(SPARE_BYTES_MIN)
+}
+
+const PAGE_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    fn is_to_close(talk: &Unfinished) -> bool {
+        pin!(talk.exceeded()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn beyond_the_limit_the_oldest_are_to_close() {
+        let memory = PeekMemory::new(100);
+        let [first, second, third] = [40, 40, 20].map(|bytes| {
+            let talk = memory.begin();
+            talk.holds(bytes);
+            talk
+        });
+        let closing = || [&first, &second, &third].map(is_to_close);
+        assert_eq!(closing(), [false; 3], "at the limit");
+        third.holds(30);
+        assert_eq!(closing(), [true, false, false], "beyond it");
+        // One that is to close has no part in it any more, whatever it holds until it does.
+        first.holds(1000);
+        assert_eq!(memory.bytes.get(), 70);
+        third.holds(100);
+        assert_eq!(closing(), [true, true, false]);
+        third.holds(101);
+        assert_eq!(closing(), [true; 3], "one alone may be too much");
+        assert_eq!(memory.bytes.get(), 0);
+    }
+
+    #[test]
+    fn what_is_finished_makes_room() {
+        let memory = PeekMemory::new(100);
+        let first = memory.begin();
+        first.holds(10);
+        for _ in 0..10 {
+            memory.begin().holds(90);
+        }
+        assert!(!is_to_close(&first));
+        assert_eq!((memory.bytes.get(), memory.talks.borrow().len()), (10, 1));
+        drop(first);
+        assert_eq!((memory.bytes.get(), memory.talks.borrow().len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_held_has_little_room_to_spare() {
+        let mut held = Vec::new();
+        for _ in 0..64_000 {
+            append_tightly(&mut held, b"x");
+        }
+        assert!(held.capacity() <= memory_bytes(64_000), "{} bytes", held.capacity());
+        append_tightly(&mut held, &[0; 10_000]);
+        assert_eq!(held.len(), 74_000);
+        let mut long = Vec::new();
+        append_tightly(&mut long, &[0; 10_000]);
+        assert!(long.capacity() >= LARGE_BYTES, "it goes back to the kernel");
+    }
+}
