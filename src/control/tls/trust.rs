@@ -9,7 +9,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::verifiers::{Pinning, TrustEverybody};
+use super::verifiers::{Pinning, TrustEverybody, is_certificate};
 use super::{ALPN, Error};
 
 /// Who vouches for servers, and the flags that say so.
@@ -38,9 +38,14 @@ pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, Error> {
         builder.dangerous().with_custom_certificate_verifier(everybody).with_no_client_auth()
     } else if let Some(path) = trust.ca {
         let given = certificates(trust.ca_flag, path)?;
-        let roots = Arc::new(as_authorities(trust.ca_flag, path, given.clone())?);
-        let authorities = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-        let authorities = authorities.map_err(|error| wrong_file(trust.ca_flag, path, error.to_string()))?;
+        let mut roots = RootCertStore::empty();
+        if roots.add_parsable_certificates(given.iter().cloned()).0 == 0 && !given.iter().any(is_certificate)
+        {
+            return Err(wrong_file(trust.ca_flag, path, "no certificate in it".to_owned()));
+        }
+        // It fails without any.
+        let authorities =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().ok();
         let pinning = Arc::new(Pinning { authorities, given, provider });
         builder.dangerous().with_custom_certificate_verifier(pinning).with_no_client_auth()
     } else {
@@ -62,25 +67,17 @@ fn roots_of_this_host(trust: Trust<'_>) -> Result<RootCertStore, Error> {
 
 /// The certificates in a file, as authorities.
 pub(super) fn authorities(flag: &'static str, path: &Path) -> Result<RootCertStore, Error> {
-    as_authorities(flag, path, certificates(flag, path)?)
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(certificates(flag, path)?).0 == 0 {
+        return Err(wrong_file(flag, path, "no certificate in it".to_owned()));
+    }
+    Ok(roots)
 }
 
 fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong_file(flag, path, error.to_string()))
-}
-
-fn as_authorities(
-    flag: &'static str,
-    path: &Path,
-    certificates: Vec<CertificateDer<'static>>,
-) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    if roots.add_parsable_certificates(certificates).0 == 0 {
-        return Err(wrong_file(flag, path, "no certificate in it".to_owned()));
-    }
-    Ok(roots)
 }
 
 fn wrong_file(flag: &'static str, path: &Path, reason: String) -> Error {

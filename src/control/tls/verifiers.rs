@@ -22,6 +22,11 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Signatures that cannot be verified here, of servers whose certificates prove nothing anyway.
 const UNVERIFIED: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448];
 
+/// Can it be a pin?
+pub(super) fn is_certificate(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der).is_ok()
+}
+
 /// What a signature of a handshake turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 enum Signature {
@@ -127,7 +132,8 @@ impl ServerCertVerifier for TrustEverybody {
 /// to its dates and names like any other; where it has no alternative names, its common name counts.
 #[derive(Debug)]
 pub(super) struct Pinning {
-    pub(super) authorities: Arc<WebPkiServerVerifier>,
+    /// None where no given certificate can be one.
+    pub(super) authorities: Option<Arc<WebPkiServerVerifier>>,
     pub(super) given: Vec<CertificateDer<'static>>,
     pub(super) provider: Arc<CryptoProvider>,
 }
@@ -161,8 +167,12 @@ impl ServerCertVerifier for Pinning {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.authorities.verify_server_cert(certificate, intermediates, name, ocsp_response, now);
+        let verified = match &self.authorities {
+            Some(authorities) => {
+                authorities.verify_server_cert(certificate, intermediates, name, ocsp_response, now)
+            }
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
         match verified {
             Err(error) if self.given.iter().any(|given| given == certificate) => {
                 verify_pin(certificate, name, now, error)
@@ -177,7 +187,8 @@ impl ServerCertVerifier for Pinning {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = self.authorities.verify_tls12_signature(message, certificate, signed);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let verified = verify_tls12_signature(message, certificate, signed, algorithms);
         self.judge(verified, message, certificate, signed)
     }
 
@@ -187,12 +198,13 @@ impl ServerCertVerifier for Pinning {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = self.authorities.verify_tls13_signature(message, certificate, signed);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let verified = verify_tls13_signature(message, certificate, signed, algorithms);
         self.judge(verified, message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.authorities.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
