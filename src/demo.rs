@@ -196,6 +196,7 @@ fn proxy_settings(site: SocketAddr) -> Settings {
         peek_bytes_max: PEEK_BYTES,
         client_tls: None,
         upstream_tls: None,
+        accepts_missing_close_notify: false,
         connect_timeout: TIMEOUT,
         idle_timeout: TIMEOUT,
         send_proxy: None,

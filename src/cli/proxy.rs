@@ -282,6 +282,7 @@ impl ProxyArgs {
             peek_bytes_max: peek_bytes_max(self.peek_memory, host, workers.len(), &mode)?,
             client_tls,
             upstream_tls: self.tls.upstream_tls()?,
+            accepts_missing_close_notify: self.tls.accepts_missing_close_notify(),
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
             send_proxy: match self.send_proxy {

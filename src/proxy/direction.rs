@@ -104,13 +104,26 @@ impl Direction<'_> {
     }
 
     /// Was it the sender who ended the stream that is over now? A reset of which the other direction was told looks like
-    /// an end, and must not be passed on as one.
+    /// an end, and must not be passed on as one; nor may the end of a TLS connection that TLS says nothing of.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` for the latter.
     pub(super) fn ended_in_order(&self) -> Result<(), Broken> {
-        if self.from().says_it_has_ended() || self.from().socket().is_connected() {
+        if self.is_truncated() {
+            let error = io::Error::new(io::ErrorKind::UnexpectedEof, "TLS ended without close_notify");
+            Err((self.from, error))
+        } else if self.from().says_it_has_ended() || self.from().socket().is_connected() {
             Ok(())
         } else {
             Err((self.from, io::ErrorKind::ConnectionReset.into()))
         }
+    }
+
+    /// Has the stream that is over now ended without `close_notify`, which anybody on the way can bring about (RFC 8446
+    /// section 6.1), and does that matter to the operator?
+    pub(super) fn is_truncated(&self) -> bool {
+        let from = self.from();
+        from.has_tls() && !from.says_it_has_ended() && !self.relay.accepts_missing_close_notify
     }
 
     /// Receives the next bytes while the last ones are being sent; nothing when of those some are left over.

@@ -48,6 +48,7 @@ pub(super) struct Relay<'a> {
     pub(super) meter: &'a Meter,
     pub(super) splice: Splice,
     pub(super) idle_timeout: Duration,
+    pub(super) accepts_missing_close_notify: bool,
     pub(super) reset: Cell<Reset>,
 }
 
@@ -121,6 +122,13 @@ impl Direction<'_> {
     async fn carry_and_end(&self, first_end: &Cell<Option<Side>>) -> Result<Side, Broken> {
         self.carry(TO_THE_END).await?;
         if let Some(first) = first_end.get() {
+            if self.is_truncated() {
+                self.to().reset_on_close();
+            } else if self.to().has_tls() {
+                // Without it all that was sent would look cut: it waits for room, unless the peer is gone.
+                self.to().end();
+                let _ = Box::pin(self.to().flush()).await;
+            }
             return Ok(first);
         }
         self.ended_in_order()?;

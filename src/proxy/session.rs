@@ -210,9 +210,18 @@ impl Session {
 
     /// The two connections, to be relayed between.
     pub(super) fn relay<'a>(&'a self, client: &'a Connection, upstream: &'a Connection) -> Relay<'a> {
-        let Settings { splice, idle_timeout, .. } = *self.worker.settings;
+        let Settings { splice, idle_timeout, accepts_missing_close_notify, .. } = *self.worker.settings;
         let reset = Cell::new(Reset::Nothing);
-        Relay { ring: &self.worker.ring, client, upstream, meter: &self.meter, splice, idle_timeout, reset }
+        Relay {
+            ring: &self.worker.ring,
+            client,
+            upstream,
+            meter: &self.meter,
+            splice,
+            idle_timeout,
+            accepts_missing_close_notify,
+            reset,
+        }
     }
 
     pub(super) fn worker(&self) -> &Worker {

@@ -31,6 +31,8 @@ pub struct Settings {
     pub client_tls: Option<ClientTls>,
     /// TLS with every upstream: each has a name to prove then.
     pub upstream_tls: Option<UpstreamTls>,
+    /// Is the end of a TLS connection without `close_notify` the end of its stream, and not a cut?
+    pub accepts_missing_close_notify: bool,
     /// How long one upstream may take to accept a connection.
     pub connect_timeout: Duration,
     /// How long a session may go without a byte in either direction.

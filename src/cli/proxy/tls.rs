@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
 use super::{HOUR, MILLISECOND, connectable};
@@ -75,6 +75,16 @@ pub(super) struct TlsArgs {
     /// Take any certificate from servers: for trying things out [default: off] [nginx: proxy_ssl_verify off]
     #[arg(long, requires = "upstream_tls", help_heading = "TLS")]
     upstream_insecure: bool,
+    /// A TLS connection ends without TLS's word for that, where nothing else says that all has arrived: reset the other
+    /// side, or take it for an end [default: reset] [nginx: -]
+    #[arg(long, value_name = "WHAT", help_heading = "TLS")]
+    tls_missing_close_notify: Option<MissingCloseNotify>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MissingCloseNotify {
+    Reset,
+    Accept,
 }
 
 impl TlsArgs {
@@ -92,6 +102,13 @@ impl TlsArgs {
             return Err(Error::Usage(
                 "--upstream-tls would put the clients' own TLS, which --sni-route and --alpn-route pass through, into \
                  another; leave it out, or add --tls-cert to end the clients' TLS here"
+                    .to_owned(),
+            ));
+        }
+        if self.tls_missing_close_notify.is_some() && self.tls_cert.is_empty() && !self.upstream_tls {
+            return Err(Error::Usage(
+                "--tls-missing-close-notify is about TLS that ends or begins here; add --tls-cert or --upstream-tls, or \
+                 leave it out"
                     .to_owned(),
             ));
         }
@@ -130,6 +147,10 @@ impl TlsArgs {
             }
         }
         Ok((servers.upstreams, routes))
+    }
+
+    pub(super) fn accepts_missing_close_notify(&self) -> bool {
+        self.tls_missing_close_notify == Some(MissingCloseNotify::Accept)
     }
 
     pub(super) fn peek_timeout(&self) -> Duration {

@@ -3,6 +3,8 @@
 //! Chunks pass as they are framed. The trailers behind them are held until they are whole and written anew, since some
 //! of them must not pass. A client of HTTP/1.0 gets the content without chunks.
 
+use std::io;
+
 use super::super::connection::Connection;
 use super::super::direction::{Broken, Direction, TO_THE_END};
 use crate::protocol::http1::body::{self, BodyError, BodyLength};
@@ -152,7 +154,11 @@ impl Rest {
             }
             Self::UntilClose => {
                 direction.carry(TO_THE_END).await?;
-                direction.ended_in_order().map(|()| Passed::Whole)
+                match direction.ended_in_order() {
+                    Ok(()) => Ok(Passed::Whole),
+                    Err((_, error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Passed::CutShort),
+                    Err(broken) => Err(broken),
+                }
             }
             Self::Chunked { .. } | Self::Unchunked(_) => self.pass_chunks(direction, trailers).await,
         }

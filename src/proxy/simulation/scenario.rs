@@ -197,6 +197,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         peek_bytes_max: 1 << 20,
         client_tls: None,
         upstream_tls: None,
+        accepts_missing_close_notify: false,
         upstreams: (0..upstreams).map(|number| upstream(number, dice.one_of(&[1, 1, 1, 2]))).collect(),
         connect_timeout: milliseconds(dice, &[5, 100, 3000]),
         idle_timeout: milliseconds(dice, &[50, 2000, 20_000]),

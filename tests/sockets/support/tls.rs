@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -212,6 +213,18 @@ pub(crate) struct Facts {
 pub(crate) struct TlsPeer {
     pub(crate) plain: Peer,
     facts: Receiver<Result<Facts, String>>,
+    wire_end: Receiver<WireEnd>,
+    is_silent: Arc<AtomicBool>,
+}
+
+/// How the other end's stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WireEnd {
+    /// By TLS's word for that.
+    CloseNotify,
+    /// By TCP's alone.
+    Fin,
+    Reset,
 }
 
 impl TlsPeer {
@@ -235,15 +248,39 @@ impl TlsPeer {
     fn with(peer: Peer, tls: rustls::Connection) -> Self {
         let (plain, inner) = UnixStream::pair().expect("descriptors");
         let (sender, facts) = channel();
+        let (wire_end_sender, wire_end) = channel();
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let ends_silently = Arc::clone(&is_silent);
         thread::spawn(move || {
             let wire = peer.into_socket();
-            let mut pump = Pump { tls, wire, plain: inner, decrypted: Vec::new(), ends: Ends::default() };
+            let mut pump = Pump {
+                tls,
+                wire,
+                plain: inner,
+                decrypted: Vec::new(),
+                ends: Ends::default(),
+                wire_end: wire_end_sender,
+                ends_silently,
+            };
             if let Err(error) = pump.run(&sender) {
                 // Whoever wanted to know has heard of the handshake already.
                 let _ = sender.send(Err(error.to_string()));
             }
         });
-        Self { plain: Peer::new(Socket::from(std::os::fd::OwnedFd::from(plain))), facts }
+        let plain = Peer::new(Socket::from(std::os::fd::OwnedFd::from(plain)));
+        Self { plain, facts, wire_end, is_silent }
+    }
+
+    /// Ends this end's stream without `close_notify`.
+    pub(crate) fn finish_silently(&self) {
+        self.is_silent.store(true, Ordering::Release);
+        self.plain.finish();
+    }
+
+    /// Waits for the end of the other end's stream, behind bytes that need not be received.
+    pub(crate) fn expect_wire_end(&self, expected: WireEnd) {
+        let ended = self.wire_end.recv_timeout(PATIENCE).expect("the stream comes to an end");
+        assert_eq!(ended, expected, "how the stream ended (left)");
     }
 
     /// Waits for the handshake.
@@ -273,6 +310,8 @@ struct Pump {
     plain: UnixStream,
     decrypted: Vec<u8>,
     ends: Ends,
+    wire_end: Sender<WireEnd>,
+    ends_silently: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -366,7 +405,10 @@ impl Pump {
             return Ok(());
         }
         match self.tls.read_tls(&mut self.wire) {
-            Ok(0) => self.ends.wire = true,
+            Ok(0) => {
+                self.ends.wire = true;
+                self.tell(WireEnd::Fin);
+            }
             Ok(_) => {
                 let state = self.tls.process_new_packets();
                 // The alert, if there is one to send.
@@ -375,14 +417,27 @@ impl Pump {
                 self.decrypted.resize(state.plaintext_bytes_to_read(), 0);
                 self.tls.reader().read_exact(&mut self.decrypted)?;
                 self.ends.wire = state.peer_has_closed();
+                if self.ends.wire {
+                    self.tell(WireEnd::CloseNotify);
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind() == ErrorKind::ConnectionReset {
+                    self.tell(WireEnd::Reset);
+                }
+                return Err(error);
+            }
         }
         if self.ends.wire && self.tls.is_handshaking() {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(())
+    }
+
+    /// A test need not want to know.
+    fn tell(&self, end: WireEnd) {
+        let _ = self.wire_end.send(end);
     }
 
     fn hand_over(&mut self) -> std::io::Result<()> {
@@ -405,7 +460,9 @@ impl Pump {
         match self.plain.read(&mut bytes) {
             Ok(0) => {
                 self.ends.plain = true;
-                self.tls.send_close_notify();
+                if !self.ends_silently.load(Ordering::Acquire) {
+                    self.tls.send_close_notify();
+                }
             }
             Ok(count) => self.tls.writer().write_all(&bytes[..count])?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -1,6 +1,7 @@
 //! TLS that ends at the proxy, that begins there, and both.
 
 mod requests;
+mod truncation;
 mod upstreams;
 
 use std::fs;
@@ -138,9 +139,9 @@ fn half_closed_connections_go_on() {
 }
 
 #[test]
-fn an_end_without_a_goodbye_is_an_end() {
+fn an_end_without_a_goodbye_is_an_end_where_that_is_accepted() {
     let bed = Bed::new();
-    let proxy = bed.terminated().start();
+    let proxy = bed.terminated().flags("--tls-missing-close-notify accept").start();
     let wire = Peer::connect(proxy.address());
     let socket = wire.socket().try_clone().expect("a descriptor");
     let client = TlsPeer::over(wire, &bed.client(), "front.test");
