@@ -41,8 +41,12 @@ fn clients_that_are_refused_are_summed_up() {
     let began = Instant::now();
     for nth in 0..CLIENTS {
         let client = Peer::connect(proxy.address());
-        client.send(if nth == CLIENTS / 2 { b"PROXY TCP4 19" } else { b"GET / HTTP/1.1\r\n\r\n" });
-        client.finish();
+        if nth == CLIENTS / 2 {
+            client.send(b"PROXY TCP4 19");
+            client.finish();
+        } else {
+            client.send(b"GET / HTTP/1.1\r\n\r\n");
+        }
         client.expect_close();
     }
     stop(&mut proxy);
