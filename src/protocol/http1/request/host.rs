@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 /// Whether this is `host` or `host:port`, without user information.
 ///
 /// A name has letters, digits, `-._~`, the underscores of Active Directory, the other signs that RFC 3986 allows, and
-/// percent-encoded bytes of names that are not ASCII. A comma, which joins two fields into one, and percent-encoded ASCII,
-/// which some servers decode and some do not, are refused.
+/// percent-encoded bytes of names that are not ASCII. A comma, which joins two fields into one, a semicolon, which Apache
+/// does not take, and percent-encoded ASCII, which some servers decode and some do not, are refused.
 pub fn is_host(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
@@ -23,7 +23,7 @@ fn is_name(mut name: &[u8]) -> bool {
             (b'%', [b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', low, rest @ ..]) if low.is_ascii_hexdigit() => {
                 rest
             }
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte) => rest,
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+=".contains(&byte) => rest,
             _ => return false,
         };
     }
@@ -62,7 +62,7 @@ mod tests {
             "[2001:db8::192.0.2.1]:443",
             "xn--bcher-kva.example",
             "b%C3%BCcher",
-            "a!$&'()*+;=~b",
+            "a!$&'()*+=~b",
         ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
@@ -78,6 +78,7 @@ mod tests {
             b"a/",
             b"a, b",
             b"a,b",
+            b"a;b",
             b"http://a",
             b"a:b",
             b"a:80b",
