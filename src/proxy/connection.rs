@@ -281,6 +281,20 @@ impl Connection {
         or(closing, self.socket.receive(expect)).await
     }
 
+    /// Receives what comes and drops it, until the peer has ended its stream.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub(super) async fn discard(&self) -> io::Result<()> {
+        loop {
+            let unread = self.unread().len();
+            self.take(unread);
+            if self.receive(Expect::Now).await?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Sends what there is room for; 0 when there is none. With TLS some of what was taken may still wait for room:
     /// see [`flush`](Self::flush).
     ///

@@ -246,6 +246,8 @@ impl<'a> Exchanges<'a> {
         let admitted =
             request.exchange.asked.as_ref().map_or(Ok(()), |asked| self.replies.watch.admit(asked));
         if let Err(refusal) = admitted {
+            // Its body is not read.
+            self.clock.begin(Phase::Discarding);
             self.current.replace(Some(request.exchange));
             return Err(refusal);
         }
@@ -299,16 +301,8 @@ impl<'a> Exchanges<'a> {
     /// Reads what the client still sends of a request that its upstream takes nothing of any more, so that the client can
     /// come to read the reply.
     async fn discard(&self) -> Result<Finish, Broken> {
-        let client = self.relay.client;
-        loop {
-            let unread = client.unread().len();
-            client.take(unread);
-            match client.receive(Expect::Now).await {
-                Ok(Some(_more)) => {}
-                Ok(None) => return pending().await,
-                Err(error) => return Err((Side::Client, error)),
-            }
-        }
+        self.relay.client.discard().await.map_err(|error| (Side::Client, error))?;
+        pending().await
     }
 
     async fn pass_replies(&self) -> Result<Finish, Broken> {

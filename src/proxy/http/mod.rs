@@ -21,7 +21,10 @@ mod request;
 mod watch;
 
 use std::cell::Cell;
+use std::future::pending;
 use std::time::Duration;
+
+use futures_lite::future::or;
 
 use super::connection::Connection;
 use super::meter::Side;
@@ -203,7 +206,12 @@ impl Ends<'_> {
         tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
         let reply = refusal.reply(&request_id);
         log.refused(exchange, status, refusal.end(), &reply);
-        match self.ring().timeout(self.http.timeouts.send, client.send_all(reply.as_bytes())).await {
+        // Meanwhile the rest of the request is read: its client may take nothing before all of it is sent.
+        let sent = or(client.send_all(reply.as_bytes()), async {
+            let _ = client.discard().await;
+            pending().await
+        });
+        match self.ring().timeout(self.http.timeouts.send, sent).await {
             Some(Ok(())) => {
                 session.meter().sent(Side::Client, reply.len(), self.ring().now());
                 self.part().await;

@@ -165,10 +165,23 @@ impl Servers for Farm {
     }
 }
 
+/// Of each wait long, or so short that it ends sessions now and then.
+fn timeouts(dice: &mut Dice) -> Timeouts {
+    let default = Timeouts::default();
+    let mut timeout = |long| if dice.chance(200) { dice.time(Duration::from_millis(200)) } else { long };
+    Timeouts {
+        head: timeout(default.head),
+        keepalive: timeout(default.keepalive),
+        body: timeout(default.body),
+        reply: timeout(default.reply),
+        send: timeout(default.send),
+    }
+}
+
 fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
     let mut settings = scenario::settings(dice);
     settings.mode = Mode::Http(Box::new(Http {
-        timeouts: Timeouts::default(),
+        timeouts: if is_calm { Timeouts::default() } else { timeouts(dice) },
         // A client that ends its stream behind its last request has a reply to come in a calm run.
         ignore_client_close: is_calm || dice.chance(500),
         head_bytes_max: 16 * 1024,
