@@ -75,7 +75,7 @@ fn odd_replies_pass_and_come_out_clean() {
     }
     exchange(&client, &upstream);
     // An application that sends a line that is no field does so every time.
-    assert_eq!(proxy.said("a line that is no field").len(), 1);
+    assert_eq!(proxy.wait_to_say_times("a line that is no field", 1).len(), 1);
 }
 
 #[test]
