@@ -142,7 +142,7 @@ fn say_what_is_risky(settings: &Settings) {
     }
     if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
         tracing::warn!(
-            "--upstream-insecure is set: whoever sits between here and the servers can read logins along"
+            "--upstream-insecure is set: anything between this host and the servers can read logins"
         );
     }
 }

@@ -253,7 +253,7 @@ impl Connection {
     async fn receive_behind_unread(&self, expect: Expect) -> io::Result<Option<Received>> {
         let exceeded = {
             let mut unread = self.unread.borrow_mut();
-            // Whoever waits holds no buffer: peers that send half a head and no more could take them all.
+            // A connection that waits holds no buffer: peers that send half a head and no more could take them all.
             let Pieces { bytes, unfinished, .. } = unread.pieces();
             if let (None, Some(memory)) = (&unfinished, &self.memory) {
                 *unfinished = Some(memory.begin());

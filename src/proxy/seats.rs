@@ -101,7 +101,7 @@ impl Seats {
         if !desk.waits.swap(true, Ordering::SeqCst) {
             self.waiting.fetch_add(1, Ordering::SeqCst);
         }
-        // A seat that was given back before it stood in line has called nobody.
+        // A seat that was given back before it stood in line has called no worker.
         if self.is_free() {
             self.call_next(worker);
         }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Small directions are woken by completions and run first. Bulk directions wait in a queue of their own
-//! ([`Ring::bulk_turn`]) and get a bounded share each turn: whoever is fast at bulk would starve the rest. So do new
+//! ([`Ring::bulk_turn`]) and get a bounded share each turn: a fast bulk direction would starve the rest. So do new
 //! connections ([`Ring::set_up_turn`]): what they cost depends on the kernel and on their peers, so their share is
 //! measured in time.
 

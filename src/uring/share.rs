@@ -42,7 +42,7 @@ impl Share {
         .await;
     }
 
-    /// Lets the first go on, and runs it and whoever it wakes. False when nothing waits.
+    /// Lets the first go on, and runs it and the tasks that it wakes. False when nothing waits.
     pub(super) fn grant(&self, tasks: &Tasks) -> bool {
         let Some((ticket, waker)) = self.queue.borrow_mut().pop_front() else { return false };
         self.granted.set(Some(ticket));

@@ -82,7 +82,7 @@ pub(in crate::cli) struct Outcome {
     fail_on_errors: bool,
 }
 
-/// What the summary means to whoever called: the gravest comes first.
+/// What the summary means to the caller: the gravest comes first.
 pub(in crate::cli) fn exit_code(summary: &Summary, outcome: Outcome) -> ExitCode {
     let named_nobody = summary.identities.as_ref().is_some_and(|found| found.right == 0);
     let errors = summary.counts.errors_total() + summary.prepared.counts.errors_total();

@@ -35,7 +35,7 @@ pub(super) struct HttpArgs {
     #[arg(long, value_name = "HOW", help_heading = "HTTP")]
     forwarded: Option<ForwardedName>,
     /// With --forwarded append: clients whose own fields of this kind go on, others' are all replaced; what counts is the
-    /// address in a PROXY header, if there is one; repeat it for more; unix: for Unix sockets [default: nobody] [nginx:
+    /// address in a PROXY header, if there is one; repeat it for more; unix: for Unix sockets [default: none] [nginx:
     /// set_real_ip_from]
     #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
     trust: Vec<Network>,

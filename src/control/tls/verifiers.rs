@@ -128,7 +128,7 @@ impl ServerCertVerifier for TrustEverybody {
     }
 }
 
-/// Takes certificates of authorities, and those that were given themselves, whoever has signed them: pins. A pin is held
+/// Takes certificates of authorities, and those that were given themselves, whatever signed them: pins. A pin is held
 /// to its dates and names like any other; where it has no alternative names, its common name counts.
 #[derive(Debug)]
 pub(super) struct Pinning {

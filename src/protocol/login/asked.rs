@@ -71,8 +71,8 @@ impl Asked {
         Self { place: keys.hash_one((host, path)) as u32, ..self }
     }
 
-    /// Whether it brings credentials that name nobody, or nobody that can be read: a Kerberos ticket is encrypted, a bearer's
-    /// token is its server's.
+    /// Whether it brings credentials without a name that can be read: a Kerberos ticket is encrypted, a bearer's token is its
+    /// server's.
     pub fn is_unnamed(&self) -> bool {
         self.name.is_none() && !matches!(self.presented, Presented::Nothing | Presented::Type1(_))
     }

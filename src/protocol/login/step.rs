@@ -16,7 +16,7 @@ pub enum Step {
     /// A Type 3 was answered 401.
     Type3Refused,
     /// A Type 3 that does not answer the Type 2 before it was not refused: at a page that needs no login, mostly. It has
-    /// logged nobody in.
+    /// was no login.
     Type3WithoutType2,
     /// A Kerberos ticket was accepted.
     KerberosOk,

@@ -8,7 +8,7 @@ const HOP_BY_HOP: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"];
 /// Fields that say how the next one reads the message.
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
-/// Fields that `Connection` cannot remove, although a client may name them: they are for whoever reads the message at the
+/// Fields that `Connection` cannot remove, although a client may name them: they are for the reader of the message at the
 /// end, and without them it would be another message, another user's or another client's.
 const END_TO_END: [&str; 18] = [
     "host",
