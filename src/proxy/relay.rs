@@ -129,6 +129,10 @@ impl Direction<'_> {
                 self.to().end();
                 let _ = Box::pin(self.to().flush()).await;
             }
+            if self.from().has_tls() {
+                // The end of the other direction's stream may still wait for room.
+                let _ = Box::pin(self.from().flush()).await;
+            }
             return Ok(first);
         }
         self.ended_in_order()?;

@@ -19,6 +19,7 @@ pub(super) struct Script {
     pub(super) body_bytes_max: u64,
     pub(super) hearing: Hearing,
     pub(super) farewell: Farewell,
+    pub(super) parting: Parting,
     pub(super) is_http10: bool,
     /// How it logs in, where it has to.
     pub(super) scheme: Option<&'static str>,
@@ -414,6 +415,6 @@ impl Part for Client {
     }
 
     fn parting(&self) -> Parting {
-        Parting::Orderly
+        self.script.parting
     }
 }

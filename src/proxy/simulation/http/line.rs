@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::wire::Wire;
 use crate::proxy::simulation::pace::{self, Leaving, Patience, Steps};
 use crate::proxy::simulation::peer::Hears;
 use crate::uring::sim::{Dice, Far, Heard, Next, Peer};
@@ -37,6 +38,8 @@ pub(super) trait Part {
 pub(super) enum Parting {
     /// It ends its stream and hears the other one out.
     Orderly,
+    /// The same, without TLS's word for the end.
+    Bare,
     /// It closes at once.
     Close,
     Reset,
@@ -63,8 +66,12 @@ pub(super) struct LineNotes {
     pub(super) hears: Hears,
     /// When it heard an end or a reset.
     pub(super) heard_at: Option<Instant>,
+    /// It has said that nothing more will come, or is about to.
+    pub(super) says_end: bool,
     /// How it ended its stream by itself.
     pub(super) parted: Option<Parting>,
+    /// And had not heard that the other one ended.
+    pub(super) parted_unasked: bool,
 }
 
 /// See the module's head.
@@ -72,6 +79,7 @@ pub(super) struct Line<P> {
     part: P,
     pace: Pace,
     notes: Rc<RefCell<LineNotes>>,
+    wire: Wire,
     unread: Vec<u8>,
     out: VecDeque<u8>,
     single_bytes_left: usize,
@@ -81,11 +89,12 @@ pub(super) struct Line<P> {
 }
 
 impl<P: Part> Line<P> {
-    pub(super) fn new(part: P, pace: Pace, notes: Rc<RefCell<LineNotes>>) -> Self {
+    pub(super) fn new(part: P, pace: Pace, notes: Rc<RefCell<LineNotes>>, wire: Wire) -> Self {
         Self {
             part,
             pace,
             notes,
+            wire,
             unread: Vec::new(),
             out: VecDeque::new(),
             single_bytes_left: 0,
@@ -102,10 +111,12 @@ impl<P: Part> Line<P> {
     /// Receives a piece. False when there is none now.
     fn receive(&mut self, far: &mut Far<'_>) -> bool {
         let wanted = far.dice.number(1, self.pace.piece_bytes_max);
-        match far.receive(&mut self.unread, wanted) {
+        match self.wire.receive(&mut self.unread, wanted, far) {
             Heard::Nothing => return false,
             Heard::Bytes(_) => self.part.read(&mut self.unread),
             Heard::End => {
+                // TLS may say it right behind the last bytes.
+                self.part.read(&mut self.unread);
                 self.part.ended(&self.unread);
                 self.heard(Hears::End, far);
             }
@@ -124,28 +135,37 @@ impl<P: Part> Line<P> {
     fn send(&mut self, far: &mut Far<'_>) -> bool {
         let is_single = self.single_bytes_left > 0;
         let wanted = if is_single { 1 } else { far.dice.number(1, self.pace.piece_bytes_max) };
-        let piece: Vec<u8> = self.out.iter().copied().take(wanted).collect();
-        match far.send(&piece) {
+        match self.wire.send(&mut self.out, wanted, far) {
             None => self.heard(Hears::Reset, far),
             Some(0) => return false,
-            Some(sent) => {
-                self.out.drain(..sent);
-                self.single_bytes_left -= usize::from(is_single);
-            }
+            Some(_sent) => self.single_bytes_left -= usize::from(is_single),
         }
         true
     }
 
+    /// Is all sent that was said?
+    fn has_sent_all(&self) -> bool {
+        self.out.is_empty() && !self.wire.has_unsent()
+    }
+
     /// All is said. True if it is gone then.
-    fn part(&self, far: &mut Far<'_>) -> bool {
+    fn part(&mut self, far: &mut Far<'_>) -> bool {
         let parting = self.part.parting();
-        self.notes.borrow_mut().parted = Some(parting);
+        if parting == Parting::Orderly && !std::mem::replace(&mut self.notes.borrow_mut().says_end, true) {
+            self.wire.end();
+        }
+        if !self.has_sent_all() {
+            return false;
+        }
+        let notes = &mut *self.notes.borrow_mut();
+        notes.parted = Some(parting);
+        notes.parted_unasked = notes.hears == Hears::More;
         match parting {
-            Parting::Orderly => far.shutdown_write(),
+            Parting::Orderly | Parting::Bare => far.shutdown_write(),
             Parting::Close => far.close(),
             Parting::Reset => far.reset(),
         }
-        parting != Parting::Orderly
+        matches!(parting, Parting::Close | Parting::Reset)
     }
 }
 
@@ -161,28 +181,31 @@ impl<P: Part> Peer for Line<P> {
         }
         let mut steps = Steps::new(self.pace.patience, begin);
         let mut receive_at = *self.receive_at.get_or_insert(begin);
-        if self.hears() == Hears::More && self.part.listens(&self.out) {
+        if self.hears() == Hears::More && (self.wire.is_handshaking() || self.part.listens(&self.out)) {
             steps.take(&mut receive_at, self.pace.pause_max, far, |far| self.receive(far));
             self.receive_at = Some(receive_at);
         }
-        if self.out.is_empty() {
+        if self.hears() == Hears::Reset {
+            return Next::Done;
+        }
+        if self.has_sent_all() {
             self.single_bytes_left = self.pace.single_bytes;
         }
         self.part.write(&mut self.out, far.dice);
         if self.part.gives_up() {
             self.out.clear();
         }
+        let has_parted = self.notes.borrow().parted.is_some();
+        if self.has_sent_all() && self.part.is_through() && !has_parted && self.part(far) {
+            return Next::Done;
+        }
         let mut send_at = *self.send_at.get_or_insert(begin);
-        if !self.out.is_empty() {
+        if !self.has_sent_all() {
             steps.take(&mut send_at, self.pace.pause_max, far, |far| self.send(far));
             self.send_at = Some(send_at);
         }
 
         if self.hears() == Hears::Reset {
-            return Next::Done;
-        }
-        let has_parted = self.notes.borrow().parted.is_some();
-        if self.out.is_empty() && self.part.is_through() && !has_parted && self.part(far) {
             return Next::Done;
         }
         if self.hears() == Hears::End && self.notes.borrow().parted.is_some() {

@@ -11,6 +11,7 @@ mod login;
 mod message;
 mod server;
 mod storm;
+mod wire;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::SockAddr;
 
 use super::Stage;
@@ -26,21 +28,29 @@ use super::peer::{Acquaintance, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
 use super::seeds::for_each_seed;
 use crate::protocol::http1::forward::Edits;
-use crate::proxy::settings::{ForwardedFor, Http, Mode, Settings, Timeouts};
+use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Settings, Timeouts, UpstreamTls};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
 use client::{Client, ClientNotes, Farewell, Hearing};
 use judge::Trial;
 use line::{Line, LineNotes, Pace, Parting};
 use server::{Server, ServerNotes};
+use wire::{TlsConfigs, Wire};
 
 /// Runs in one go of the test command.
 const SEEDS: u64 = 10_000;
+/// Handshakes take their time.
+const TLS_SEEDS: u64 = 500;
 /// One that no session of a run reaches.
 const IDLE_TIMEOUT_LONG: Duration = Duration::from_secs(20);
 
 #[test]
 fn replies_belong_to_their_requests_whatever_the_kernel_and_the_peers_do() {
     for_each_seed(SEEDS, run);
+}
+
+#[test]
+fn what_tls_did_not_end_does_not_look_whole() {
+    for_each_seed(TLS_SEEDS, run_with_tls);
 }
 
 /// What a peer left behind.
@@ -65,6 +75,7 @@ impl<N> Clone for Left<N> {
 struct Visitor {
     address: SocketAddr,
     changes_user: bool,
+    pipelines: bool,
     left: Left<ClientNotes>,
 }
 
@@ -75,6 +86,14 @@ struct Manners {
     /// The proxy speaks HTTP: it helps those that know HTTP/1.0 alone, and those that know no pipelining.
     is_http: bool,
     scale: usize,
+    tls: Sides,
+}
+
+/// Which side of the proxy speaks TLS.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sides {
+    client: bool,
+    server: bool,
 }
 
 impl Manners {
@@ -104,6 +123,14 @@ impl Manners {
         let tunnel_bytes = (!is_http10 && dice.chance(200)).then(|| self.tunnel_bytes(dice));
         // A client that has ended its stream has nothing to say in a login or a tunnel.
         let may_end = scheme.is_none() && tunnel_bytes.is_none();
+        let farewell = match dice.number(0, 9) {
+            0..=2 => Farewell::Said,
+            3..=4 if may_end => Farewell::Early,
+            _ => Farewell::None,
+        };
+        // In a calm run it matters to none but the proxy.
+        let may_be_bare =
+            self.tls.client && (!self.is_calm || tunnel_bytes.is_none() && farewell != Farewell::Early);
         client::Script {
             wishes: dice.number(1, 6) as u64,
             body_bytes_max: self.body_bytes_max(dice),
@@ -112,11 +139,8 @@ impl Manners {
                 1..=2 if self.is_http => Hearing::Ahead,
                 _ => Hearing::Always,
             },
-            farewell: match dice.number(0, 9) {
-                0..=2 => Farewell::Said,
-                3..=4 if may_end => Farewell::Early,
-                _ => Farewell::None,
-            },
+            farewell,
+            parting: if may_be_bare && dice.chance(300) { Parting::Bare } else { Parting::Orderly },
             is_http10,
             scheme,
             secret: if scheme.is_some() { dice.one_of(&[0, 300, 1000]) } else { 0 },
@@ -127,13 +151,20 @@ impl Manners {
     }
 
     fn server(self, dice: &mut Dice) -> server::Script {
-        let partings = [Parting::Orderly, Parting::Close, Parting::Reset];
+        let parting = match dice.number(0, 3) {
+            0 => Parting::Close,
+            1 if !self.is_calm => Parting::Reset,
+            2 if self.tls.server => Parting::Bare,
+            _ => Parting::Orderly,
+        };
         server::Script {
             body_bytes_max: self.body_bytes_max(dice),
             early: dice.one_of(&[0, 0, 300]),
             last: dice.one_of(&[0, 0, 100]),
             hangs: if self.is_calm { 0 } else { dice.one_of(&[0, 0, 100]) },
-            parting: dice.one_of(if self.is_calm { &partings[..2] } else { &partings[..] }),
+            parting,
+            // In a calm run all replies are whole.
+            ends_replies: parting == Parting::Orderly || !self.is_calm,
             tunnel_bytes: dice.chance(800).then(|| self.tunnel_bytes(dice)),
             scheme: dice.one_of(&["NTLM", "Negotiate"]),
         }
@@ -160,7 +191,9 @@ impl Servers for Farm {
         ends.push(left.clone());
         let script = self.manners.server(dice);
         let server = Server::new(script, left.notes, &self.acquaintance);
-        let peer = Box::new(Line::new(server, self.manners.pace(dice), left.line));
+        let wire =
+            if self.manners.tls.server { Wire::tls_server(TlsConfigs::get().server) } else { Wire::plain() };
+        let peer = Box::new(Line::new(server, self.manners.pace(dice), left.line, wire));
         Accepted { peer, socket_bytes: socket_bytes(dice, self.manners.scale) }
     }
 }
@@ -215,23 +248,74 @@ fn visitor(
     let address = source(10_000 + number, dice);
     let script = manners.client(dice);
     let left = Left::default();
-    let visitor = Visitor { address, changes_user: script.changes_user, left: left.clone() };
+    let visitor = Visitor {
+        address,
+        changes_user: script.changes_user,
+        pipelines: script.hearing == Hearing::Ahead,
+        left: left.clone(),
+    };
     let client = Client::new(number, script, left.notes, acquaintance);
+    let wire = if manners.tls.client { Wire::tls_client(TlsConfigs::get().client) } else { Wire::plain() };
     let arrival = Arrival {
         listener: dice.number(0, listeners - 1),
         address: address.into(),
-        peer: Box::new(Line::new(client, manners.pace(dice), left.line)),
+        peer: Box::new(Line::new(client, manners.pace(dice), left.line, wire)),
         socket_bytes: socket_bytes(dice, manners.scale),
     };
     (visitor, arrival)
 }
 
-/// One run, to its end, with all that is left behind.
+/// TLS that ends, and begins, at the proxy.
+fn set_tls(sides: Sides, settings: &mut Settings) {
+    let TlsConfigs { client, server } = TlsConfigs::get();
+    if sides.client {
+        let (config, handshake_timeout) = (Arc::new(ArcSwap::new(server)), Duration::from_secs(10));
+        settings.client_tls = Some(ClientTls { config, handshake_timeout });
+    }
+    if sides.server {
+        settings.upstream_tls = Some(UpstreamTls { config: client, trusts_everybody: false });
+        for upstream in &mut settings.upstreams {
+            upstream.tls_name = Some(wire::NAME.try_into().expect("a name"));
+        }
+    }
+}
+
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
-    let is_calm = dice.chance(400);
-    let manners = Manners { is_calm, is_http: true, scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]) };
-    let settings = Arc::new(settings(is_calm, dice));
+    let manners = Manners {
+        is_calm: dice.chance(400),
+        is_http: true,
+        scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]),
+        tls: Sides::default(),
+    };
+    play(seed, manners, dice);
+}
+
+fn run_with_tls(seed: u64) {
+    let dice = &mut Dice::new(seed);
+    let is_http = dice.chance(600);
+    let manners = Manners {
+        is_calm: is_http && dice.chance(400),
+        is_http,
+        scale: dice.one_of(&[16, 64, 256, 4096]),
+        tls: dice.one_of(&[
+            Sides { client: true, server: false },
+            Sides { client: false, server: true },
+            Sides { client: true, server: true },
+        ]),
+    };
+    play(seed, manners, dice);
+}
+
+/// One run, to its end, with all that is left behind.
+fn play(seed: u64, manners: Manners, dice: &mut Dice) {
+    let is_calm = manners.is_calm;
+    let mut settings = settings(is_calm, dice);
+    set_tls(manners.tls, &mut settings);
+    if !manners.is_http {
+        settings.mode = Mode::Stream;
+    }
+    let settings = Arc::new(settings);
     let mut faults = scenario::faults(dice);
     if is_calm {
         faults = Faults { error: 0, descriptor: 0, ..faults };
@@ -254,7 +338,7 @@ fn run(seed: u64) {
             (visitor, (dice.time(Duration::from_millis(100)), arrival))
         })
         .unzip();
-    tracing::debug!(is_calm, manners.scale, ?settings, ?faults, "replay");
+    tracing::debug!(is_calm, manners.scale, ?manners.tls, ?settings, ?faults, "replay");
     let longest =
         stage.drain_after + if drains { settings.drain_timeout } else { Duration::ZERO } + AFTERMATH;
     let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, longest);
@@ -267,6 +351,7 @@ fn run(seed: u64) {
             } else {
                 stage.drain_after + settings.drain_timeout
             },
+        tls: manners.tls,
         http: match &settings.mode {
             Mode::Http(http) => Some(http),
             Mode::Stream => None,

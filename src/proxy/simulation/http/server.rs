@@ -24,6 +24,8 @@ pub(super) struct Script {
     pub(super) hangs: u32,
     /// What it does behind its last reply.
     pub(super) parting: Parting,
+    /// A reply may end with the stream.
+    pub(super) ends_replies: bool,
     /// Bytes that it sends through a tunnel. Without, it stays with HTTP.
     pub(super) tunnel_bytes: Option<u64>,
     /// What it offers to whoever has to log in.
@@ -203,8 +205,7 @@ impl Server {
             && (framing == Framing::UntilClose && dice.chance(300) || dice.chance(self.script.last))
             || request.then == Then::Nothing;
         let framing = match framing {
-            // Closing at once may tear what nothing but the end would end.
-            Framing::UntilClose if !is_last || self.script.parting == Parting::Close => Framing::Sized,
+            Framing::UntilClose if !is_last || !self.script.ends_replies => Framing::Sized,
             // For HTTP/1.0 the connection would end with them.
             Framing::Chunked if request.is_http10 && !may_end => Framing::Sized,
             framing => framing,

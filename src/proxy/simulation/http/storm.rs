@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::judge::Trial;
-use super::{Farm, Manners, Visitor, settings, visitor};
+use super::{Farm, Manners, Sides, Visitor, settings, visitor};
 use crate::proxy::settings::Mode;
 use crate::proxy::simulation::Stage;
 use crate::proxy::simulation::peer::Acquaintance;
@@ -18,7 +18,7 @@ use crate::proxy::simulation::seeds::for_each_seed;
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
 
 /// Runs in one go of the test command.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 100;
 /// Numbers from here on are those of clients that leave.
 const QUITTER_NUMBER_MIN: u32 = 5000;
 /// By then whoever was there before the storm has all its replies, which without one takes a tenth of that.
@@ -66,7 +66,8 @@ fn quitter(number: u32, longest: Duration, listeners: usize, dice: &mut Dice) ->
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
     let is_http = dice.chance(600);
-    let manners = Manners { is_calm: true, is_http, scale: dice.one_of(&[16, 64, 256]) };
+    let manners =
+        Manners { is_calm: true, is_http, scale: dice.one_of(&[16, 64, 256]), tls: Sides::default() };
     let mut settings = settings(true, dice);
     if !is_http {
         settings.mode = Mode::Stream;
@@ -103,6 +104,7 @@ fn run(seed: u64) {
         is_calm: is_http,
         is_orderly: true,
         ends_from: begin + stage.drain_after,
+        tls: manners.tls,
         http: match &settings.mode {
             Mode::Http(http) => Some(http),
             Mode::Stream => None,
