@@ -56,8 +56,14 @@ impl Bench {
 
 /// Runs to a good end.
 pub(crate) fn run(command: &mut Command) {
+    run_to(command, 0);
+}
+
+/// Runs to this exit code.
+pub(crate) fn run_to(command: &mut Command, code: i32) {
     let output = command.output().expect("it can be run");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {complaint}");
 }
 
 pub(crate) fn read_json(path: &Path) -> Value {

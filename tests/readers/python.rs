@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::files::{Bench, folder, read_json, run};
+use crate::files::{Bench, folder, read_json, run, run_to};
 
 fn python() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop-venv").join("bin/python")
@@ -55,12 +55,15 @@ pub(crate) fn schema() {
     run(bench
         .load("-n50 -c2 --verify-identity --auth ntlm --user CORP\\alice:secret --scenario login --json")
         .arg(bench.path("login.json")));
-    // Without a login the mock answers 401: errors by class.
-    run(bench.load("-n50 -c2 --json").arg(bench.path("errors.json")));
+    // Without a login the mock answers 401: errors by class, and nothing else.
+    run_to(bench.load("-n50 -c2 --json").arg(bench.path("errors.json")), 1);
+    // No server answers within a microsecond: a search that ends with its first rate.
+    let search = "-c2 -d300ms --warmup 0s --find-rate --objective p99<1us --auth ntlm --user CORP\\alice:secret --json";
+    run_to(bench.load(search).arg(bench.path("search.json")), 4);
     let mut merge = Command::new(env!("CARGO_BIN_EXE_iisplice"));
     merge.arg("report").args(["run.json", "login.json", "errors.json"].map(|name| bench.path(name)));
     run(merge.arg("--merge").arg(bench.path("merged.json")));
-    for name in ["run.json", "login.json", "errors.json", "merged.json"] {
+    for name in ["run.json", "login.json", "errors.json", "search.json", "merged.json"] {
         let path = bench.path(name);
         let output = check(&path);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
