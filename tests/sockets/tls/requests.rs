@@ -1,5 +1,6 @@
 //! `--mode http` with TLS on either side: what becomes of a request where TLS ends it.
 
+use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -50,6 +51,32 @@ fn a_client_that_sends_slowly_over_tls_reads_an_early_reply() {
     client.plain.expect(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!");
     client.plain.expect_close();
     proxy.record().expect_end("ok");
+}
+
+/// The proxy has more of the request to send when it meets the reset, and the reply to read.
+#[test]
+fn a_reply_of_a_tls_server_that_reads_no_further_and_closes_comes_through() {
+    let bed = Bed::new();
+    let proxy = start(bed.with_back(Launch::to(bed.server.address())));
+    let client = Peer::connect(proxy.address());
+    client.send(b"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 20000000\r\n\r\n");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let upstream = bed.server.accept();
+            let tls = rustls::ServerConnection::new(bed.back.server(None)).expect("a server");
+            let mut wire = upstream.socket();
+            let mut tls = rustls::StreamOwned::new(tls, &mut wire);
+            let mut first = [0];
+            tls.read_exact(&mut first).expect("the request's first byte");
+            // By then neither side has room for more of the request.
+            thread::sleep(Duration::from_millis(500));
+            tls.write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!")
+                .expect("room for a reply");
+        });
+        client.socket().write_all(&vec![b'x'; 20_000_000]).expect("the proxy hears the client out");
+    });
+    client.expect(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!");
+    client.expect_close();
 }
 
 #[test]
