@@ -112,7 +112,7 @@ impl Socket {
     /// Receives what is there, at most a buffer; nothing at the end of the stream. When the worker has no
     /// buffer left it waits for one, first come first served. On an error, as recv(2).
     pub fn receive(&self, expect: Expect) -> Receiving<'_> {
-        Receiving { socket: self, poll_first: expect == Expect::Later, short: None }
+        Receiving { socket: self, poll_first: expect == Expect::Later, waits: false, short: None }
     }
 
     /// Does the kernel receive for this socket, or is there something that it has received? Nothing else may take
@@ -179,6 +179,20 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Nobody takes what the receive brings, for now.
+    fn stop_waiting(&self) {
+        let Some(key) = self.0.receive.get() else { return };
+        let mut ops = self.0.ring.inner().ops.borrow_mut();
+        if let Slot::Receiving(receive) = &mut ops.entry(key).slot {
+            receive.waker = None;
+            if let Some(arrived) = &mut receive.arrived {
+                arrived.buffer.park_when_scarce();
+            }
+        }
+    }
+}
+
 /// Says a result of the worker's ring, and nothing of the connection?
 fn is_to_be_repeated(result: i32) -> bool {
     // Cancelled it was since it had missed that its connection is dead.
@@ -190,6 +204,8 @@ fn is_to_be_repeated(result: i32) -> bool {
 pub struct Receiving<'a> {
     socket: &'a Socket,
     poll_first: bool,
+    /// A completion wakes it.
+    waits: bool,
     /// Short of buffers; on the heap, since that is rare and idle connections carry this.
     short: Option<Box<BufferReturned>>,
 }
@@ -205,7 +221,9 @@ impl Future for Receiving<'_> {
                 this.short = None;
                 this.poll_first = false;
             }
-            match ready!(this.socket.poll_receive(cx, this.poll_first)) {
+            let news = this.socket.poll_receive(cx, this.poll_first);
+            this.waits = news.is_pending();
+            match ready!(news) {
                 News::Bytes(received) => return Poll::Ready(Ok(Some(received))),
                 News::NoBytes(result) if !is_to_be_repeated(result) => {
                     return Poll::Ready(errno(result).map(|_zero| None));
@@ -222,6 +240,15 @@ impl Future for Receiving<'_> {
                     this.short = Some(Box::new(BufferReturned::new(ring)));
                 }
             }
+        }
+    }
+}
+
+/// Where the task goes on with something else, what arrives is not to wait for it in a buffer of the worker's.
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.socket.stop_waiting();
         }
     }
 }
@@ -342,6 +369,28 @@ mod tests {
             assert!(held.iter().all(|buffer| **buffer == *b"held"));
             held[0].advance(2);
             assert_eq!(&*held[0], b"ld");
+        });
+    }
+
+    #[test]
+    fn bytes_for_a_receive_that_was_dropped_are_parked_when_buffers_are_scarce() {
+        with_peer(|ring, socket, mut peer| async move {
+            let mut held = Vec::new();
+            for _ in 1..BUFFERS {
+                send_pieces(&ring, &mut peer, &[b"held"]).await;
+                let received = socket.receive(Expect::Now).await.expect("alive").expect("not ended");
+                held.push(received.buffer);
+            }
+            let dropped = async { socket.receive(Expect::Later).await.is_ok() };
+            let waited = async {
+                a_while(&ring).await;
+                false
+            };
+            assert!(!or(dropped, waited).await, "there was nothing to receive");
+            send_pieces(&ring, &mut peer, &[b"late"]).await;
+            assert_eq!(ring.outstanding().buffers, usize::from(BUFFERS) - 1, "buffers that are lent (left)");
+            peer.shutdown(Shutdown::Write).expect("connected");
+            assert_eq!(receive_all(&socket).await, b"late");
         });
     }
 
