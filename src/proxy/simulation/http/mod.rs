@@ -37,9 +37,9 @@ use server::{Server, ServerNotes};
 use wire::{TlsConfigs, Wire};
 
 /// Runs in one go of the test command.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 5000;
 /// Handshakes take their time.
-const TLS_SEEDS: u64 = 500;
+const TLS_SEEDS: u64 = 1000;
 /// One that no session of a run reaches.
 const IDLE_TIMEOUT_LONG: Duration = Duration::from_secs(20);
 
@@ -83,6 +83,8 @@ struct Visitor {
 #[derive(Clone, Copy)]
 struct Manners {
     is_calm: bool,
+    /// They lose no time.
+    hurries: bool,
     /// The proxy speaks HTTP: it helps those that know HTTP/1.0 alone, and those that know no pipelining.
     is_http: bool,
     scale: usize,
@@ -102,7 +104,7 @@ impl Manners {
         let patience = dice.time(Duration::from_millis(200));
         Pace {
             piece_bytes_max: self.scale * dice.one_of(&[1, 4, 16, 64]),
-            pause_max: milliseconds(dice, &[0, 1, 20]),
+            pause_max: milliseconds(dice, if self.hurries { &[0, 1] } else { &[0, 1, 20] }),
             patience: leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset]))),
             single_bytes: if dice.chance(200) { dice.number(1, 400) } else { 0 },
         }
@@ -163,8 +165,8 @@ impl Manners {
             last: dice.one_of(&[0, 0, 100]),
             hangs: if self.is_calm { 0 } else { dice.one_of(&[0, 0, 100]) },
             parting,
-            // In a calm run all replies are whole.
-            ends_replies: parting == Parting::Orderly || !self.is_calm,
+            // Closing at once may tear what nothing but the end would end; in a calm run nothing is torn.
+            ends_replies: parting == Parting::Orderly || !self.is_calm && parting != Parting::Close,
             tunnel_bytes: dice.chance(800).then(|| self.tunnel_bytes(dice)),
             scheme: dice.one_of(&["NTLM", "Negotiate"]),
         }
@@ -209,6 +211,18 @@ fn timeouts(dice: &mut Dice) -> Timeouts {
         reply: timeout(default.reply),
         send: timeout(default.send),
     }
+}
+
+fn has_short_timeouts(settings: &Settings) -> bool {
+    let is_short = |timeout| timeout < IDLE_TIMEOUT_LONG;
+    let of_http = match &settings.mode {
+        Mode::Http(http) => {
+            let Timeouts { head, keepalive, body, reply, send } = http.timeouts;
+            [head, keepalive, body, reply, send].into_iter().any(is_short)
+        }
+        Mode::Stream => false,
+    };
+    of_http || is_short(settings.idle_timeout)
 }
 
 fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
@@ -284,6 +298,7 @@ fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
     let manners = Manners {
         is_calm: dice.chance(400),
+        hurries: false,
         is_http: true,
         scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]),
         tls: Sides::default(),
@@ -296,6 +311,7 @@ fn run_with_tls(seed: u64) {
     let is_http = dice.chance(600);
     let manners = Manners {
         is_calm: is_http && dice.chance(400),
+        hurries: false,
         is_http,
         scale: dice.one_of(&[16, 64, 256, 4096]),
         tls: dice.one_of(&[
@@ -346,7 +362,7 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
         is_calm,
         is_orderly: !drains && settings.idle_timeout >= IDLE_TIMEOUT_LONG,
         ends_from: begin
-            + if settings.idle_timeout < IDLE_TIMEOUT_LONG {
+            + if has_short_timeouts(&settings) {
                 Duration::ZERO
             } else {
                 stage.drain_after + settings.drain_timeout

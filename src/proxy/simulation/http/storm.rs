@@ -18,7 +18,7 @@ use crate::proxy::simulation::seeds::for_each_seed;
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
 
 /// Runs in one go of the test command.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
 /// Numbers from here on are those of clients that leave.
 const QUITTER_NUMBER_MIN: u32 = 5000;
 /// By then whoever was there before the storm has all its replies, which without one takes a tenth of that.
@@ -66,8 +66,13 @@ fn quitter(number: u32, longest: Duration, listeners: usize, dice: &mut Dice) ->
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
     let is_http = dice.chance(600);
-    let manners =
-        Manners { is_calm: true, is_http, scale: dice.one_of(&[16, 64, 256]), tls: Sides::default() };
+    let manners = Manners {
+        is_calm: true,
+        hurries: true,
+        is_http,
+        scale: dice.one_of(&[16, 64, 256]),
+        tls: Sides::default(),
+    };
     let mut settings = settings(true, dice);
     if !is_http {
         settings.mode = Mode::Stream;
