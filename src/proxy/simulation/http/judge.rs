@@ -59,7 +59,7 @@ impl Trial<'_> {
         if self.is_orderly {
             self.judge_orderly(&case);
         }
-        if self.http.is_none() {
+        if self.http.is_none() && self.is_orderly {
             judge_truncation(&case);
         }
         self.judge_login(&case);
