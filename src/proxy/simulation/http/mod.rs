@@ -37,7 +37,7 @@ use server::{Server, ServerNotes};
 use wire::{TlsConfigs, Wire};
 
 /// Runs in one go of the test command.
-const SEEDS: u64 = 5000;
+const SEEDS: u64 = 10_000;
 /// Handshakes take their time.
 const TLS_SEEDS: u64 = 1000;
 /// One that no session of a run reaches.
