@@ -125,11 +125,13 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
     let [here, there, ..] = cpus[..] else { panic!("this test takes two CPUs, and here is one") };
     let server = Server::v4();
     let proxy = Launch::to(server.address()).flags("--workers 2 --steer cpu").start();
-    // What each worker has slept before and after it served ten clients that came from one CPU.
+    const CLIENTS: u64 = 40;
+    // How often each worker slept while clients came from one CPU: more than once for each that it serves. One that serves
+    // none may still wake, for what it has left to do of before.
     let served_from = |cpu| {
         run_on(cpu);
         let before = sleeps(&proxy);
-        for _ in 0..10 {
+        for _ in 0..CLIENTS {
             drop(pair(&proxy, &server));
         }
         proxy.wait_until_idle();
@@ -137,6 +139,6 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
     };
     for (cpu, (serves, sleeps_on)) in [(here, (0, 1)), (there, (1, 0))] {
         let slept = served_from(cpu);
-        assert!(slept[serves] > 0 && slept[sleeps_on] == 0, "from CPU {cpu}: {slept:?}");
+        assert!(slept[serves] >= CLIENTS && slept[sleeps_on] < CLIENTS / 8, "from CPU {cpu}: {slept:?}");
     }
 }
