@@ -120,12 +120,12 @@ fn run_on(cpu: usize) {
 
 #[test]
 fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
+    const CLIENTS: u64 = 40;
     let own = sched_getaffinity(Pid::from_raw(0)).expect("our own");
     let cpus: Vec<_> = (0..CpuSet::count()).filter(|cpu| own.is_set(*cpu).unwrap_or(false)).collect();
     let [here, there, ..] = cpus[..] else { panic!("this test takes two CPUs, and here is one") };
     let server = Server::v4();
     let proxy = Launch::to(server.address()).flags("--workers 2 --steer cpu").start();
-    const CLIENTS: u64 = 40;
     // How often each worker slept while clients came from one CPU: more than once for each that it serves. One that serves
     // none may still wake, for what it has left to do of before.
     let served_from = |cpu| {
