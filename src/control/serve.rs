@@ -211,7 +211,7 @@ fn compare(terminated: &Terminated, settings: &Settings) {
 }
 
 /// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on, `sessions_max` clients at
-/// once. Whoever waits for the
+/// once. The caller that waits for the
 /// supervisor drains them by their stops.
 ///
 /// # Errors

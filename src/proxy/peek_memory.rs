@@ -2,7 +2,7 @@
 //! more is to come.
 //!
 //! It has a limit. Beyond it the oldest of them are closed: those that began last are most likely to be through soon.
-//! Whoever has said all it has to say before it is served, and whoever is served, has no part in it.
+//! A client that has said all it has to say before it is served, or that is being served, has no part in it.
 //!
 //! ```text
 //!   begin -> holds so many bytes, more ... -> dropped: finished, or the connection is

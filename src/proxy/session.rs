@@ -328,7 +328,7 @@ fn end_within_memory(client: &Connection, end: End) -> End {
     End::PeekMemory
 }
 
-/// Is a client gone that nobody reads from? See [`Session::client_left`].
+/// Whether a client is gone while nothing reads from it. See [`Session::client_left`].
 fn has_left(client: &Connection, has_sent: bool) -> bool {
     let client = client.socket();
     match client.has_bytes() {

@@ -180,7 +180,7 @@ impl Socket {
 }
 
 impl Socket {
-    /// Nobody takes what the receive brings, for now.
+    /// No task takes what the receive brings, for now.
     fn stop_waiting(&self) {
         let Some(key) = self.0.receive.get() else { return };
         let mut ops = self.0.ring.inner().ops.borrow_mut();

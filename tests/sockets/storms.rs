@@ -27,7 +27,7 @@ fn clients_that_have_left_before_their_turn_cost_no_connect() {
         }
         connects += 1;
     };
-    // Those that are accepted in the first turn are connected: nobody has to wait yet.
+    // Those that are accepted in the first turn are connected: none has to wait yet.
     assert!(connects < CROWD / 2, "{connects} of {CROWD} clients that had left cost a connect");
     exchange(&last, &last_upstream);
     exchange(&client, &upstream);

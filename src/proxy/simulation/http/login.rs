@@ -1,4 +1,4 @@
-//! Logins with the real messages of NTLM: whoever gets a reply to another one's challenge notices.
+//! Logins with the real messages of NTLM: a client that gets a reply to another one's challenge notices.
 
 use std::time::SystemTime;
 

@@ -28,7 +28,7 @@ pub(super) struct Script {
     pub(super) ends_replies: bool,
     /// Bytes that it sends through a tunnel. Without, it stays with HTTP.
     pub(super) tunnel_bytes: Option<u64>,
-    /// What it offers to whoever has to log in.
+    /// What it offers to a client that has to log in.
     pub(super) scheme: &'static str,
 }
 

@@ -21,7 +21,7 @@ use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_
 const SEEDS: u64 = 300;
 /// Numbers from here on are those of clients that leave.
 const QUITTER_NUMBER_MIN: u32 = 5000;
-/// By then whoever was there before the storm has all its replies, which without one takes a tenth of that.
+/// By then each client that was there before the storm has all its replies, which takes a tenth of that without one.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
