@@ -126,8 +126,8 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
     let [here, there, ..] = cpus[..] else { panic!("this test takes two CPUs, and here is one") };
     let server = Server::v4();
     let proxy = Launch::to(server.address()).flags("--workers 2 --steer cpu").start();
-    // How often each worker slept while clients came from one CPU: more than once for each that it serves. One that serves
-    // none may still wake, for what it has left to do of before.
+    // How often each worker slept while clients came from one CPU. A worker that serves sleeps about once for each client, less
+    // often on a busy host. A worker that serves none may still wake, for what it has left to do of before.
     let served_from = |cpu| {
         run_on(cpu);
         let before = sleeps(&proxy);
@@ -139,6 +139,6 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
     };
     for (cpu, (serves, sleeps_on)) in [(here, (0, 1)), (there, (1, 0))] {
         let slept = served_from(cpu);
-        assert!(slept[serves] >= CLIENTS && slept[sleeps_on] < CLIENTS / 8, "from CPU {cpu}: {slept:?}");
+        assert!(slept[serves] > 4 * slept[sleeps_on].max(1), "from CPU {cpu}: {slept:?}");
     }
 }
