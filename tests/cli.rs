@@ -100,11 +100,8 @@ fn flags_in_help() -> BTreeMap<String, Facts> {
         .collect()
 }
 
-fn flags_in_readme() -> BTreeMap<String, Facts> {
-    let readme = include_str!("../README.md");
-    let table = readme.split("## Flags of `iisplice proxy`").nth(1).expect("the section of flags");
-    let table = table.split("\n## ").next().expect("its end");
-    table
+fn flags_in_docs() -> BTreeMap<String, Facts> {
+    include_str!("../docs/settings.md")
         .lines()
         .filter(|line| line.starts_with("| `--"))
         .map(|line| {
@@ -116,24 +113,27 @@ fn flags_in_readme() -> BTreeMap<String, Facts> {
 }
 
 #[test]
-fn the_readme_names_the_flags_of_the_help_with_their_defaults() {
-    let (help, readme) = (flags_in_help(), flags_in_readme());
+fn the_docs_name_the_flags_of_the_help_with_their_defaults() {
+    let (help, docs) = (flags_in_help(), flags_in_docs());
     assert!(help.len() > 20, "the help was not understood: {help:?}");
     for (name, facts) in &help {
-        assert_eq!(readme.get(name), Some(facts), "{name}: README (left) and --help (right) differ");
+        assert_eq!(docs.get(name), Some(facts), "{name}: docs/settings.md (left) and --help (right) differ");
     }
-    let unknown: Vec<_> = readme.keys().filter(|name| !help.contains_key(*name)).collect();
-    assert!(unknown.is_empty(), "in README, but no flags: {unknown:?}");
+    let unknown: Vec<_> = docs.keys().filter(|name| !help.contains_key(*name)).collect();
+    assert!(unknown.is_empty(), "in docs/settings.md, but no flags: {unknown:?}");
 }
 
 #[test]
-fn the_readme_explains_every_end_of_the_access_log() {
+fn the_docs_explain_every_end_of_the_access_log() {
     let words: Vec<&str> = include_str!("../src/proxy/record.rs")
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \"")?.1.strip_suffix("\","))
         .collect();
     assert!(words.contains(&"client-close") && words.len() > 5, "the source was not understood: {words:?}");
     for word in words {
-        assert!(include_str!("../README.md").contains(&format!("| `{word}` |")), "{word} is not explained");
+        assert!(
+            include_str!("../docs/access-log.md").contains(&format!("| `{word}` |")),
+            "{word} is not explained"
+        );
     }
 }
