@@ -1,6 +1,5 @@
 //! The binary as an operator meets it: what a command line leads to, on which stream, with which exit code.
 
-use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 const LEAST: [&str; 5] = ["proxy", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9"];
@@ -62,65 +61,6 @@ fn help_and_version_go_to_standard_output() {
         assert_eq!(text(&output.stderr), "", "{arguments:?}");
         assert_ne!(text(&output.stdout), "", "{arguments:?}");
     }
-}
-
-/// A flag's default and nginx directive.
-#[derive(Debug, PartialEq, Eq)]
-struct Facts {
-    default: String,
-    nginx: String,
-}
-
-/// What stands behind `[name: ` in the help of a flag.
-fn bracketed(help: &str, name: &str) -> Option<String> {
-    let (_, rest) = help.split_once(&format!("[{name}: "))?;
-    rest.split_once(']').map(|(inside, _)| inside.to_owned())
-}
-
-fn flags_in_help() -> BTreeMap<String, Facts> {
-    let output = iisplice(&["proxy", "--help"]);
-    let mut help: Vec<(String, String)> = Vec::new();
-    for line in text(&output.stdout).lines().map(str::trim_start) {
-        if line.starts_with('-') {
-            let name = line.split([' ', ',', '.']).find(|word| word.starts_with("--")).expect("a long name");
-            help.push((name.to_owned(), String::new()));
-        }
-        if let Some((_, text)) = help.last_mut() {
-            *text += line;
-            *text += " ";
-        }
-    }
-    help.into_iter()
-        .filter(|(name, _)| name != "--help")
-        .map(|(name, text)| {
-            let default = bracketed(&text, "default").unwrap_or_else(|| "required".to_owned());
-            let nginx = bracketed(&text, "nginx").unwrap_or_else(|| "-".to_owned());
-            (name, Facts { default, nginx })
-        })
-        .collect()
-}
-
-fn flags_in_docs() -> BTreeMap<String, Facts> {
-    include_str!("../docs/settings.md")
-        .lines()
-        .filter(|line| line.starts_with("| `--"))
-        .map(|line| {
-            let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-            let name = cells[1].split(' ').next().expect("a first word").to_owned();
-            (name, Facts { default: cells[2].clone(), nginx: cells[3].clone() })
-        })
-        .collect()
-}
-
-#[test]
-fn the_docs_name_the_flags_of_the_help_with_their_defaults() {
-    let (help, docs) = (flags_in_help(), flags_in_docs());
-    assert!(help.len() > 20, "the help was not understood: {help:?}");
-    for (name, facts) in &help {
-        assert_eq!(docs.get(name), Some(facts), "{name}: docs/settings.md (left) and --help (right) differ");
-    }
-    let unknown: Vec<_> = docs.keys().filter(|name| !help.contains_key(*name)).collect();
-    assert!(unknown.is_empty(), "in docs/settings.md, but no flags: {unknown:?}");
 }
 
 #[test]
