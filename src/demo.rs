@@ -1,7 +1,7 @@
-//! A mock site, a proxy in front of it and a load generator, in one process on loopback: everything there is, at work.
+//! A mock site, a proxy in front of it and a load generator in one process on loopback: a demonstration of the whole.
 //!
-//! Owns nothing but how the three are put together. It must never measure or verify by itself: the mock verifies
-//! logins, `load` measures and checks identities, and neither knows whether the proxy is between them.
+//! Owns only how the three are combined. It must never measure or verify by itself: the mock verifies logins, `load`
+//! measures and checks identities, and neither knows whether the proxy is between them.
 //!
 //! ```text
 //! direct()    load ----------------------> mock      127.0.0.1, free ports
@@ -28,31 +28,31 @@ use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettin
 use crate::proxy::stop::Stop;
 use crate::uring::{self, Address, PipeSet};
 
-/// Any free port.
+/// Loopback, any free port.
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const DOMAIN: &str = "CORP";
-/// Who logs in; connections take them in turn, so that neighbours are different users.
+/// The users that log in; connections use them in turn, so that neighbouring connections are different users.
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
-/// The mock knows these accounts for some seconds, and this host only reaches it.
+/// The password of all accounts, which exist in the mock only, for the seconds that the demo runs.
 const PASSWORD: &str = "demo";
-/// As a browser's page: some requests on each login.
+/// Requests after each login, as for a page in a browser.
 const REQUESTS_PER_LOGIN: u64 = 10;
-/// Of each run this part is warm-up.
+/// The warm-up is this part of each run.
 const WARMUP_PART: u32 = 10;
-/// For each of mock, proxy and load: more are not needed to show something.
+/// Threads for each of mock, proxy and load; a demonstration needs no more.
 const THREADS_MAX: usize = 4;
-/// Beyond what the load of a demo leaves unfinished.
+/// More than the load of a demo leaves unfinished.
 const PEEK_BYTES: usize = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Of each worker; replies are small, so that few are lent.
+/// Pipes of each worker; replies are small, so few are in use.
 const PIPES: u16 = 8;
-/// Permissions of Unix listeners, of which there are none.
+/// Permissions of Unix listeners; the demo has none.
 const UNIX_MODE: u32 = 0o600;
 const PIPE_BYTES: u32 = 64 * 1024;
-/// The load's connections are closed by then.
+/// Time for the load's connections to close; they are closed before the drain starts.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why there is nothing to see.
+/// Why the demo cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This host does not let the mock serve.
@@ -66,7 +66,7 @@ pub enum Error {
     Load(#[from] LoadError),
 }
 
-/// A mock and a proxy that serve.
+/// A running mock and a running proxy.
 #[derive(Debug)]
 pub struct Demo {
     mock: Mock,
@@ -79,12 +79,12 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts both, for loads of so many connections; they serve when this returns.
+    /// Starts both for loads of up to `connections` connections; both serve when this returns.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn start(connections: usize) -> Result<Self, Error> {
-        // Before the mock, which needs it too and knows less about what is missing.
+        // Before the mock, which needs io_uring as well but explains less about what is missing.
         uring::probe().map_err(proxy_error)?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
         let mut accounts = mock::settings::Accounts::default();
@@ -106,38 +106,38 @@ impl Demo {
             _ => LOOPBACK,
         };
         let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
-        // The next ones come while these end.
+        // New connections open while the last ones are still closing.
         let sessions_max = 2 * connections;
         let Workers { supervisor, stops, .. } =
             start_workers(&settings, sessions_max, workers, sockets, pipes, None)?;
         Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
     }
 
-    /// Logs in at the mock itself. Each second is shown to `watch`.
+    /// Runs the load against the mock itself. Calls `watch` with the figures of each second.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn direct(&self, duration: Duration, watch: impl FnMut(&Part)) -> Result<Summary, Error> {
-        tracing::info!("load on the mock IIS at {}", self.site);
+        tracing::info!("running load against the mock IIS at {}", self.site);
         self.load(self.site, "iisplice demo: without the proxy", duration, watch)
     }
 
-    /// Logs in at the mock through the proxy. Each second is shown to `watch`.
+    /// Runs the load against the proxy in front of the mock. Calls `watch` with the figures of each second.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn proxied(&self, duration: Duration, watch: impl FnMut(&Part)) -> Result<Summary, Error> {
-        tracing::info!("load on the proxy at {}, which connects to {}", self.proxy, self.site);
+        tracing::info!("running load against the proxy at {}, which forwards to {}", self.proxy, self.site);
         self.load(self.proxy, "iisplice demo: through the proxy", duration, watch)
     }
 
-    /// Ends both.
+    /// Stops both.
     ///
     /// # Errors
-    /// A worker of the proxy that failed, now or before.
+    /// A worker of the proxy that failed, now or earlier.
     pub fn stop(self) -> Result<(), Error> {
         let Self { mock, supervisor, stops, .. } = self;
-        // Its receiver is the supervisor itself.
+        // The supervisor holds the receiver, so sending cannot fail.
         let _ = supervisor.sender().send(Event::Request(Request::Stop));
         let end = supervisor.wait(|_drain| stops.iter().for_each(Stop::drain));
         mock.stop();
@@ -177,7 +177,7 @@ impl Demo {
             record: None,
             command: command.to_owned(),
         };
-        // Ctrl-C ends the whole process; nothing ends a run alone.
+        // Ctrl-C ends the whole process; a single run is never interrupted.
         let never = Arc::new(AtomicBool::new(false));
         Ok(load::run(&plan, &never, watch)?)
     }

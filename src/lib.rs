@@ -12,14 +12,14 @@
 //! | [`proxy`] | listener, session, upstream, relay | `uring`, `protocol` |
 //! | [`control`] | the slow path: limits, signals, supervision, certificates, logs | `proxy` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
-//! | [`report`] | summaries as text, JSON, HTML and histograms' own formats | `load` |
+//! | [`report`] | summaries as text, JSON, HTML and HDR histogram files | `load` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |
-//! | [`demo`] | mock, proxy and load put together in one process | `control`, `proxy`, `mock`, `load` |
-//! | [`cli`] | arguments become validated settings; one file a command | all |
+//! | [`demo`] | mock, proxy and load in one process | `control`, `proxy`, `mock`, `load` |
+//! | [`cli`] | turns arguments into validated settings; one file per command | all |
 //!
-//! To read it: README, this page, `proxy/session.rs` (a connection's way as code), `proxy/connection.rs` and
-//! `proxy/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and
-//! sound), [`control::serve`] (how it starts and ends).
+//! Reading order: README, this page, `proxy/session.rs` (the path of a connection as code), `proxy/connection.rs` and
+//! `proxy/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and sound),
+//! [`control::serve`] (how it starts and stops).
 
 pub mod cli;
 pub mod control;

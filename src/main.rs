@@ -1,4 +1,4 @@
-//! Parse, dispatch, exit code.
+//! Parses arguments, dispatches the command, sets the exit code.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return fail(cli::one_line(&error), ExitCode::from(2)),
         Err(help) => {
-            // Nobody is left to tell when standard output is closed.
+            // A closed standard output leaves no way to report the error.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
@@ -50,7 +50,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return fail(&error, error.exit_code()),
     };
-    // After the resolver, which may take long, and before the first other thread, which takes the mask over.
+    // After the resolver, which can take long, and before any other thread starts, because threads inherit the mask.
     let signals = match Signals::block() {
         Ok(signals) => signals,
         Err(error) => return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
@@ -63,7 +63,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
 }
 
 fn demo(arguments: DemoArgs, log_level: LevelFilter) -> ExitCode {
-    // For the limit on descriptors.
+    // Raises the limit on descriptors.
     if let Err(error) = Host::prepare() {
         return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
     }
@@ -84,7 +84,7 @@ fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
         Err(error) => return fail(&error, error.exit_code()),
     };
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    // Blocked before the threads start, which inherit it: the signals wait for this thread.
+    // Blocked before the threads start and inherit the mask: only this thread receives the signals.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     if let Err(error) = signals.thread_block() {
         return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE);
@@ -97,13 +97,13 @@ fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
     for address in mock.addresses() {
         tracing::info!("mock IIS on {scheme}://{address}");
     }
-    // It fails only for a set that is no set.
+    // It fails only for an invalid set.
     let _ = signals.wait();
     mock.stop();
     ExitCode::SUCCESS
 }
 
-/// One line on standard error: by way of the log once there is one, since that never waits for the terminal.
+/// Prints one line on standard error, through the log once it runs, because the log never waits for the terminal.
 fn fail(line: impl Display, code: ExitCode) -> ExitCode {
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!("{line}");

@@ -1,11 +1,11 @@
-//! What a session leaves behind, as a line of text.
+//! The access log: one line of text for each session or request.
 //!
 //! ```text
 //! session ends --Record--> LogSender::send (never waits) --channel--> a thread of `control`: Names::line -> file
 //! ```
 //!
-//! The data path only moves a [`Record`] into a bounded channel; formatting and writing are done elsewhere and later.
-//! When that cannot keep up (a disk that stalls), the channel fills and lines are counted as dropped.
+//! The data path only moves a [`Record`] into a bounded channel; another thread formats and writes it later. When that
+//! thread cannot keep up (a disk that stalls), the channel fills, and further lines are counted as dropped.
 
 mod request_line;
 
@@ -22,48 +22,48 @@ use super::settings::Upstream;
 use crate::uring::Address;
 use request_line::RequestLine;
 
-/// What a line of the access log looks like.
+/// Format of an access log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `key=value` pairs, `-` for what there is not.
+    /// `key=value` pairs, `-` for a missing value.
     Text,
-    /// A JSON object, `null` for what there is not.
+    /// A JSON object, `null` for a missing value.
     Json,
-    /// Of requests only: nginx's `combined`.
+    /// nginx's `combined`; for requests only.
     Combined,
 }
 
-/// What travels to the writer.
+/// A message to the writer.
 #[derive(Debug)]
 pub enum Entry {
     /// A line for a session.
     Record(Record),
     /// A line for a request.
     Request(Box<RequestRecord>),
-    /// Nothing to write: look at what else there is to do.
+    /// No line: the writer checks its other work.
     Wake,
 }
 
-/// Where sessions leave their records; clones feed the same log.
+/// The sending end of the log; clones feed the same log.
 #[derive(Debug, Clone)]
 pub struct LogSender {
     entries: SyncSender<Entry>,
     dropped_lines: Arc<AtomicU64>,
 }
 
-/// A log for at most `records_max` records that wait to be written.
+/// Creates a log that queues at most `records_max` records.
 pub fn channel(records_max: usize) -> (LogSender, Receiver<Entry>) {
     let (entries, receiver) = sync_channel(records_max);
     (LogSender { entries, dropped_lines: Arc::default() }, receiver)
 }
 
 impl LogSender {
-    /// Hands a record to the writer, or counts it as dropped when the writer is behind. Never waits.
+    /// Hands a record to the writer, or counts it as dropped when the channel is full. Never waits.
     pub fn send(&self, record: Record) {
         self.send_entry(Entry::Record(record));
     }
 
-    /// As [`send`](Self::send), for a request.
+    /// Same as [`send`](Self::send), for a request.
     pub fn send_request(&self, record: RequestRecord) {
         self.send_entry(Entry::Request(Box::new(record)));
     }
@@ -74,20 +74,20 @@ impl LogSender {
         }
     }
 
-    /// Has the writer look up from its sleep. One that is behind is awake anyway. Never waits.
+    /// Wakes the writer. A writer that is behind is awake already. Never waits.
     pub fn wake(&self) {
         match self.entries.try_send(Entry::Wake) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 
-    /// Lines that were not written since the start: here or by the writer.
+    /// Lines lost since the start, dropped here or by the writer.
     pub fn dropped_lines(&self) -> &Arc<AtomicU64> {
         &self.dropped_lines
     }
 }
 
-/// The names that records hold indexes of, and how lines look.
+/// The names behind the indexes that records hold.
 #[derive(Debug, Clone)]
 pub struct Names {
     listeners: Vec<String>,
@@ -95,7 +95,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// In the order of the indexes; a listener is named as it was bound.
+    /// Names in the order of the indexes; listeners under the address they were bound to.
     pub fn new(listeners: &[Address], upstreams: &[Upstream]) -> Self {
         Self {
             listeners: listeners.iter().map(ToString::to_string).collect(),
@@ -103,7 +103,7 @@ impl Names {
         }
     }
 
-    /// Appends the line of `record` with its line feed; there is no other in it.
+    /// Appends the line of `record` with its line feed, which is the only one in it.
     pub fn append_line(&self, record: &Record, format: Format, lines: &mut String) {
         let line = Line::new(self, record);
         // Writing to a String does not fail, nor does serialising numbers and strings.
@@ -114,7 +114,7 @@ impl Names {
         lines.push('\n');
     }
 
-    /// As [`append_line`](Self::append_line), of a request.
+    /// Same as [`append_line`](Self::append_line), for a request.
     pub fn append_request_line(&self, record: &RequestRecord, format: Format, lines: &mut String) {
         let line = RequestLine::new(&self.listeners, &self.upstreams, record);
         match format {
@@ -126,7 +126,7 @@ impl Names {
     }
 }
 
-/// The fields of a line in their order, under their names in both formats.
+/// The fields of a line in order, with the same names in both formats.
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -159,14 +159,14 @@ impl<'a> Line<'a> {
             duration_ms: milliseconds(record.duration),
             to_upstream_bytes: record.upstream_bytes,
             to_client_bytes: record.client_bytes,
-            // Three digits are enough; `1.0` is for all of them only.
+            // Three digits are enough; rounding down keeps `1.0` for sessions where every byte was spliced.
             spliced: (spliced * 1000.0).floor() / 1000.0,
             end: record.end.as_str(),
         }
     }
 }
 
-/// To a microsecond.
+/// Milliseconds, with microsecond precision.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
@@ -183,7 +183,7 @@ impl Display for Line<'_> {
     }
 }
 
-/// Appends a line as JSON. What serde leaves as it is, though a terminal or a reader of lines does not, is escaped too.
+/// Appends a line as JSON. Escapes also what serde leaves alone but a terminal or a line reader acts on.
 fn append_json(line: &impl Serialize, lines: &mut String) {
     // Serialising numbers and strings does not fail.
     let json = serde_json::to_string(line).unwrap_or_default();
@@ -203,9 +203,9 @@ fn append_json(line: &impl Serialize, lines: &mut String) {
     }
 }
 
-/// Does a character stand for itself wherever a log is read? Not one that controls the terminal, ends a line for some
-/// reader (U+0085, U+2028, U+2029), or is seen only by what it does to those around it: a bidirectional control shows text
-/// in another order than it has (UAX 9), and what has no width shows two names as one.
+/// Whether a character can appear unescaped in a log. False for characters that control the terminal, that end a line
+/// for some reader (U+0085, U+2028, U+2029), or that only change their surroundings: a bidirectional control reorders
+/// the text on display (UAX 9), and a zero-width character makes two different names look the same.
 fn is_visible(c: char) -> bool {
     let acts = matches!(
         c,
@@ -215,7 +215,7 @@ fn is_visible(c: char) -> bool {
     !c.is_control() && !acts
 }
 
-/// Text with `\u{...}` for what is not visible, and a backslash before what could end it.
+/// Text with `\u{...}` for invisible characters and a backslash before characters that could end it.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -243,7 +243,7 @@ impl Display for Number {
     }
 }
 
-/// A text that stays one word: quoted and escaped when it would not (a Unix path may hold anything).
+/// A text that stays one word: quoted and escaped where needed (a Unix path may hold anything).
 struct Value<'a>(&'a str);
 
 impl Display for Value<'_> {
@@ -287,7 +287,7 @@ mod tests {
         }
     }
 
-    /// A client that was turned away at once.
+    /// The record of a client that was refused immediately.
     fn turned_away() -> Record {
         Record {
             listener: 1,

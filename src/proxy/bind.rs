@@ -1,7 +1,7 @@
-//! Listening sockets: one for each worker and listener, so that workers share nothing.
+//! Listening sockets: one per worker and listener, so that workers share nothing.
 //!
-//! TCP listeners are groups by `SO_REUSEPORT` (socket(7)): the kernel gives each new connection to one of them.
-//! A Unix socket has no such groups, so its workers share one.
+//! TCP listeners are `SO_REUSEPORT` groups (socket(7)): the kernel gives each new connection to one member. Unix
+//! sockets have no such groups, so the workers share one.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -18,22 +18,22 @@ use super::Error;
 use super::settings::Tcp;
 use crate::uring::{Address, set_defer_accept, set_fastopen_queue, set_keepalive};
 
-/// How long the kernel holds a connection back that sends nothing (`TCP_DEFER_ACCEPT`, tcp(7)); as nginx.
+/// How long the kernel holds back a connection that sends nothing (`TCP_DEFER_ACCEPT`, tcp(7)); same as nginx.
 const DEFER_ACCEPT_SECONDS: i32 = 1;
 
-/// Listening sockets of all workers, and where they are.
+/// Listening sockets of all workers and their addresses.
 #[derive(Debug)]
 pub struct Bound {
-    /// The addresses as bound: with the port that the kernel chose where port 0 was asked for.
+    /// The addresses as bound: port 0 is replaced by the port that the kernel chose.
     pub addresses: Vec<Address>,
-    /// For each worker its sockets, in the order of the addresses.
+    /// The sockets of each worker, in the order of the addresses.
     pub sockets: Vec<Vec<OwnedFd>>,
-    /// The files of Unix sockets, which leave the file system when this is dropped.
+    /// The files of Unix sockets, removed when this is dropped.
     pub files: Vec<SocketFile>,
 }
 
-/// Binds every address for every one of `worker_cpus` (each entry the CPU that the worker is pinned to, if any). The files
-/// of Unix sockets get the permissions `unix_mode`.
+/// Binds every address once per entry of `worker_cpus`, which holds the CPU that the worker is pinned to, if any. The
+/// files of Unix sockets get the permissions `unix_mode`.
 ///
 /// # Errors
 /// The address that could not be bound, with the cause.
@@ -67,12 +67,11 @@ pub fn bind(
     Ok(bound)
 }
 
-/// The file of a Unix socket that was bound here. It is removed when this is dropped, unless another one has its name by
-/// then.
+/// The file of a Unix socket that was bound here. Dropping this removes it, unless another file has its name by then.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Opened as a place only (`O_PATH`): as long as this is held, no other file gets its inode number.
+    /// Opened as a path only (`O_PATH`): while this is held, no other file gets its inode number.
     own: File,
 }
 
@@ -82,7 +81,7 @@ impl SocketFile {
         Ok(Self { path: path.to_owned(), own })
     }
 
-    /// Is this the file that `path` leads to?
+    /// Whether `path` leads to this file.
     pub fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|found| self.is(&found))
     }
@@ -95,7 +94,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
-            // It may be gone by now.
+            // The file may be gone already.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -107,15 +106,15 @@ fn bind_tcp(
     worker_cpus: &[Option<usize>],
 ) -> io::Result<(Address, Vec<OwnedFd>)> {
     let mut at = address.to_sock_addr()?;
-    // Joining a group is allowed to any process of the user: without this probe a second proxy would silently
-    // take half of the first one's clients.
+    // Any process of the same user may join the group: without this probe a second proxy would silently take half of
+    // the first one's clients.
     tcp_socket(&at, tcp)?.bind(&at)?;
     let mut sockets = Vec::with_capacity(worker_cpus.len());
     for _worker in worker_cpus {
         let socket = tcp_socket(&at, tcp)?;
         socket.set_reuse_port(true)?;
         socket.bind(&at)?;
-        // The others join the port that the kernel chose for the first.
+        // The other sockets join the port that the kernel chose for the first.
         at = socket.local_addr()?;
         sockets.push(socket);
     }
@@ -131,12 +130,12 @@ fn bind_tcp(
     Ok((actual, sockets.into_iter().map(OwnedFd::from).collect()))
 }
 
-/// A socket with everything that accepted ones take over from it.
+/// A socket with all options that accepted sockets inherit.
 fn tcp_socket(at: &SockAddr, tcp: &Tcp) -> io::Result<Socket> {
     let socket = Socket::new(at.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
     if at.domain() == Domain::IPV6 {
-        // As nginx does: `[::]:80` and `0.0.0.0:80` are two listeners.
+        // Same as nginx: `[::]:80` and `0.0.0.0:80` are two listeners.
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
@@ -153,8 +152,8 @@ fn tcp_socket(at: &SockAddr, tcp: &Tcp) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Has a connection go to the worker on the CPU that took its packet. Workers on no CPU of their own, and
-/// packets on a CPU without a worker, are spread by the CPU's number.
+/// Directs each connection to the worker on the CPU that received its packet. Without such a worker the connection is
+/// assigned by the CPU's number modulo the number of workers.
 fn steer_by_cpu(group: &Socket, worker_cpus: &[Option<usize>]) -> io::Result<()> {
     const ACCUMULATOR_FROM_CPU: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
     let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
@@ -162,7 +161,7 @@ fn steer_by_cpu(group: &Socket, worker_cpus: &[Option<usize>]) -> io::Result<()>
         vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, ACCUMULATOR_FROM_CPU)];
     for (worker, cpu) in worker_cpus.iter().enumerate() {
         if let Some(cpu) = cpu {
-            // Equal: go on to the return behind it; else: skip that.
+            // Equal: continue with the return instruction; otherwise skip it.
             program.push(instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, *cpu as u32));
             program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, worker as u32));
         }
@@ -178,7 +177,7 @@ fn bind_unix(path: &Path, backlog: u32, mode: u32, workers: usize) -> io::Result
     let at = Address::Unix(path.to_owned()).to_sock_addr()?;
     remove_stale(path, &at)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    // The file is made with these permissions less the umask: at no time is it more open than asked.
+    // The file is created with these permissions less the umask: it is never more open than configured.
     fchmod(&socket, Mode::from_bits_truncate(mode))?;
     socket.bind(&at)?;
     let file = SocketFile::of(path)?;
@@ -193,7 +192,7 @@ fn bind_unix(path: &Path, backlog: u32, mode: u32, workers: usize) -> io::Result
     Ok((file, sockets))
 }
 
-/// Removes a socket file that a process left behind which did not end in order. One that somebody listens on,
+/// Removes a socket file left behind by a process that did not shut down cleanly. A socket that a process listens on,
 /// or a file of another kind, stays, and binding fails.
 fn remove_stale(path: &Path, at: &SockAddr) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
@@ -251,13 +250,13 @@ mod tests {
             assert!(data.file_type().is_socket());
             assert_eq!(data.permissions().mode() & 0o7777, mode);
         }
-        assert!(!path.exists(), "it went with the last one");
+        assert!(!path.exists(), "removed with the last socket");
         let first = bind(&at, &tcp(), 0o660, &[None]).expect("the directory is ours");
         fs::remove_file(&path).expect("it is there");
         let second = bind(&at, &tcp(), 0o660, &[None]).expect("the place is free");
         assert!(!first.files[0].is_at(&path) && second.files[0].is_at(&path));
         drop(first);
-        assert!(path.exists(), "the second one's file");
+        assert!(path.exists(), "the file of the second socket");
         drop(second);
         assert!(!path.exists());
     }

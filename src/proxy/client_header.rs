@@ -1,4 +1,4 @@
-//! The PROXY header of a client: who the connection is made for, before its first byte.
+//! The PROXY header of a client: the addresses the connection is made for, ahead of its first byte.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,21 +10,21 @@ use super::connection::Connection;
 use crate::protocol::proxy_protocol::{self, Header, HeaderError, Progress};
 use crate::uring::{Address, Expect, Ring};
 
-/// Why a client's header was not accepted. All of it is the client's fault.
+/// Why a client's header was not accepted. Every cause is the client's fault.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
     Malformed(#[from] HeaderError),
-    #[error("the connection ended {0} bytes into it")]
+    #[error("connection ended after {0} bytes of the header")]
     Ended(usize),
-    #[error("it did not come within {0:?}")]
+    #[error("header not received within {0:?}")]
     TimedOut(Duration),
-    #[error("the connection failed: {0}")]
+    #[error("connection failed: {0}")]
     Failed(#[from] io::Error),
 }
 
 impl Error {
-    /// A word for it.
+    /// A one-word name of the cause.
     pub(super) fn cause(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
@@ -35,7 +35,7 @@ impl Error {
     }
 }
 
-/// Reads the header, however it is cut up. What comes behind it stays unread.
+/// Reads the header, however many pieces it arrives in. Bytes behind it stay unread.
 pub(super) async fn read(ring: &Ring, client: &Connection, timeout: Duration) -> Result<Box<Header>, Error> {
     or(read_all(client), async {
         ring.sleep(timeout).await;
@@ -66,8 +66,8 @@ pub(super) fn source(header: &Header) -> Option<Address> {
     }
 }
 
-/// The addresses to tell an upstream: those of the client's own header, else those of its connection. None when
-/// they are of Unix sockets.
+/// The addresses to send to an upstream: those of the client's own header, otherwise those of its connection. None for
+/// Unix sockets.
 pub(super) fn addresses(
     header: Option<&Header>,
     client: &Address,

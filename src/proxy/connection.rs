@@ -1,12 +1,12 @@
-//! A session's connection to one of its two peers: the socket, what has arrived and nobody has taken yet, and TLS
-//! where the peer speaks it.
+//! A session's connection to one of its two peers: the socket, the bytes that have arrived and were not taken yet, and
+//! TLS where the peer uses it.
 //!
 //! ```text
-//!   socket --receive--> (decrypt) --> unread --take--> whoever looks or relays
+//!   socket --receive--> (decrypt) --> unread --take--> peek or relay
 //!   socket <--send----- (encrypt) <------------------- send_now
 //! ```
 //!
-//! Between two connections without TLS the relay leaves this way: it moves buffers and pipes from socket to socket.
+//! Between two connections without TLS the relay bypasses this path: it moves buffers and pipes from socket to socket.
 
 use std::cell::{OnceCell, Ref, RefCell};
 use std::io;
@@ -18,35 +18,35 @@ use super::peek_memory::{Exceeded, PeekMemory, Unfinished, append_tightly, memor
 use super::tls::Tls;
 use crate::uring::{Buffer, Expect, Received, Ring, Socket};
 
-/// See the module's head. It belongs to one session, and there is no way to get the socket out of it.
+/// See the module docs. It belongs to one session; the socket cannot be taken out.
 pub(super) struct Connection {
     socket: Socket,
     unread: RefCell<Unread>,
     tls: OnceCell<Box<Tls>>,
-    /// Where unread bytes count that more is waited for behind; of a client.
+    /// Accounts for a client's unread bytes while the session waits for more.
     memory: Option<Rc<PeekMemory>>,
 }
 
-/// What the TLS of a connection takes while it shakes hands, beside what has arrived: keys, hashes, records to send.
+/// Memory that TLS takes during a handshake, beyond the bytes received: keys, hashes, records to send.
 const HANDSHAKE_BYTES: usize = 8 * 1024;
 
 /// Bytes that have arrived and were not taken.
 enum Unread {
     None,
-    /// As the kernel left them, if there was no want of buffers then: nobody knows how long these are held.
+    /// A kernel-provided buffer, unless buffers were scarce: it may be held for an unknown time.
     Buffer(Buffer),
-    /// Put together from several receives, or decrypted. Boxed, since most connections never have any.
+    /// Collected from several receives, or decrypted. Boxed, since most connections never have any.
     Pieces(Box<Pieces>),
-    /// None any more: they took too much memory, and the connection is to close.
+    /// Dropped: the bytes took too much memory, and the connection closes.
     Exceeded,
 }
 
 #[derive(Default)]
 struct Pieces {
     bytes: Vec<u8>,
-    /// How many of them are taken.
+    /// How many of `bytes` were taken.
     taken: usize,
-    /// While more is waited for behind them.
+    /// Set while the session waits for more behind them.
     unfinished: Option<Unfinished>,
 }
 
@@ -59,7 +59,7 @@ impl Unread {
         }
     }
 
-    /// As a vector that more can be appended to.
+    /// The bytes as a vector that can be appended to.
     fn pieces(&mut self) -> &mut Pieces {
         let mut pieces = match std::mem::replace(self, Self::None) {
             Self::None | Self::Exceeded => Box::default(),
@@ -84,7 +84,7 @@ impl Unread {
             Self::Buffer(buffer) => buffer.advance(count),
             Self::Pieces(pieces) => {
                 pieces.taken += count;
-                // What was waited for has come.
+                // The expected bytes have arrived.
                 if count > 0 {
                     pieces.unfinished = None;
                 }
@@ -97,10 +97,10 @@ impl Unread {
     }
 }
 
-/// More has arrived.
+/// More bytes have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrived {
-    /// Even more was waiting.
+    /// Further bytes were waiting.
     pub(super) more: bool,
 }
 
@@ -110,7 +110,7 @@ impl Connection {
         Self::new(socket, None)
     }
 
-    /// A connection of a client, without TLS for now. What it does not finish to say counts in `memory`.
+    /// A connection of a client, without TLS for now. Unfinished input counts in `memory`.
     pub(super) fn of_client(socket: Socket, memory: &Rc<PeekMemory>) -> Self {
         Self::new(socket, Some(Rc::clone(memory)))
     }
@@ -119,17 +119,17 @@ impl Connection {
         Self { socket, unread: RefCell::new(Unread::None), tls: OnceCell::new(), memory }
     }
 
-    /// Was it to close since unfinished talk took too much memory? A receive has failed then.
+    /// Whether the connection closes because unfinished input took too much memory. A receive has failed then.
     pub(super) fn has_exceeded_memory(&self) -> bool {
         matches!(*self.unread.borrow(), Unread::Exceeded)
     }
 
-    /// Has TLS from here on, and shakes hands. What has arrived already is its beginning; what comes behind the
-    /// handshake stays unread. False when the peer ended its stream before it was through. Each step of it takes a turn
-    /// of set-ups: a signature takes as long as hundreds of messages.
+    /// Starts TLS and performs the handshake. Bytes that have arrived already are its beginning; bytes behind it stay
+    /// unread. False when the peer ended its stream before the handshake completed. Each step takes a set-up turn: a
+    /// signature takes as long as hundreds of messages.
     ///
     /// # Errors
-    /// As recv(2) and send(2); `InvalidData` for what is wrong with the handshake. The peer was told by then.
+    /// Those of recv(2) and send(2); `InvalidData` for a handshake error, of which the peer has been told.
     pub(super) async fn shake_hands(&self, ring: &Ring, tls: Tls) -> io::Result<bool> {
         let tls = self.tls.get_or_init(|| Box::new(tls));
         let mut plaintext = Vec::new();
@@ -165,7 +165,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Waits for a turn; an error when the peer has left meanwhile.
+    /// Waits for a set-up turn; fails when the peer has left meanwhile.
     async fn turn_to_shake_hands(&self, ring: &Ring) -> io::Result<()> {
         ring.set_up_turn().await;
         if ring.set_ups_wait() && !self.socket.is_connected() {
@@ -174,49 +174,49 @@ impl Connection {
         Ok(())
     }
 
-    /// The TLS that is spoken, if any.
+    /// The TLS state, if TLS is used.
     pub(super) fn tls(&self) -> Option<&Tls> {
         self.tls.get().map(|tls| &**tls)
     }
 
-    /// Has the peer ended its stream by TLS's own word for that (`close_notify`)? What becomes of the connection then does
-    /// not matter.
+    /// Whether the peer has ended its stream with TLS's `close_notify`. Later errors of the connection do not matter
+    /// then.
     pub(super) fn says_it_has_ended(&self) -> bool {
         self.tls().is_some_and(Tls::peer_has_ended)
     }
 
-    /// The socket, for what concerns the connection as such. Bytes go through this type, or from socket to socket
-    /// where there is no TLS and nothing unread.
+    /// The socket, for operations on the connection itself. Bytes go through this type, or from socket to socket where
+    /// there is no TLS and nothing unread.
     pub(super) fn socket(&self) -> &Socket {
         &self.socket
     }
 
-    /// Does the peer speak TLS? The bytes of the socket are then not those of the session.
+    /// Whether the connection uses TLS. The bytes of the socket are then not those of the session.
     pub(super) fn has_tls(&self) -> bool {
         self.tls().is_some()
     }
 
-    /// What has arrived and was not taken.
+    /// Bytes that have arrived and were not taken.
     pub(super) fn unread(&self) -> Ref<'_, [u8]> {
         Ref::map(self.unread.borrow(), Unread::bytes)
     }
 
-    /// Forgets the first so many unread bytes, which were dealt with.
+    /// Removes the first `count` unread bytes, which were handled.
     pub(super) fn take(&self, count: usize) {
         self.unread.borrow_mut().take(count);
     }
 
-    /// Makes a buffer that was received from the [`socket`](Self::socket) the unread bytes; there must be none.
+    /// Makes a buffer received from the [`socket`](Self::socket) the unread bytes; there must be none.
     pub(super) fn put_back(&self, mut buffer: Buffer) {
         buffer.park_when_scarce();
         let before = self.unread.replace(Unread::Buffer(buffer));
         debug_assert!(before.bytes().is_empty(), "bytes would be lost");
     }
 
-    /// Receives more behind what is unread; nothing when the peer has ended its stream.
+    /// Receives more behind the unread bytes; nothing when the peer has ended its stream.
     ///
     /// # Errors
-    /// As recv(2); `InvalidData` for what is not TLS where TLS is spoken.
+    /// Those of recv(2); `InvalidData` for bytes that are not TLS where TLS is used.
     pub(super) async fn receive(&self, mut expect: Expect) -> io::Result<Option<Arrived>> {
         loop {
             if self.says_it_has_ended() {
@@ -225,7 +225,7 @@ impl Connection {
             let received = if self.unread().is_empty() {
                 self.socket.receive(expect).await?
             } else {
-                // On the heap: nearly all that is said comes in one piece.
+                // Boxed, because this is rare: nearly every message arrives in one piece.
                 Box::pin(self.receive_behind_unread(expect)).await?
             };
             let Some(Received { mut buffer, more }) = received else { return Ok(None) };
@@ -249,11 +249,11 @@ impl Connection {
         }
     }
 
-    /// Receives while something is unread that more is to come behind.
+    /// Receives while unread bytes wait for more behind them.
     async fn receive_behind_unread(&self, expect: Expect) -> io::Result<Option<Received>> {
         let exceeded = {
             let mut unread = self.unread.borrow_mut();
-            // A connection that waits holds no buffer: peers that send half a head and no more could take them all.
+            // A waiting connection holds no buffer: peers that send half a head and stop could otherwise take them all.
             let Pieces { bytes, unfinished, .. } = unread.pieces();
             if let (None, Some(memory)) = (&unfinished, &self.memory) {
                 *unfinished = Some(memory.begin());
@@ -266,7 +266,7 @@ impl Connection {
         self.receive_unless(exceeded, expect).await
     }
 
-    /// Receives, as long as memory for that is not used up.
+    /// Receives unless the memory for unfinished input runs out.
     async fn receive_unless(
         &self,
         exceeded: Option<impl Future<Output = Exceeded>>,
@@ -281,10 +281,10 @@ impl Connection {
         or(closing, self.socket.receive(expect)).await
     }
 
-    /// Receives what comes and drops it, until the peer has ended its stream.
+    /// Receives and drops bytes until the peer has ended its stream.
     ///
     /// # Errors
-    /// As [`receive`](Self::receive).
+    /// Those of [`receive`](Self::receive).
     pub(super) async fn discard(&self) -> io::Result<()> {
         loop {
             let unread = self.unread().len();
@@ -295,11 +295,11 @@ impl Connection {
         }
     }
 
-    /// Sends what there is room for; 0 when there is none. With TLS some of what was taken may still wait for room:
-    /// see [`flush`](Self::flush).
+    /// Sends what fits into the socket's send buffer; 0 when it is full. With TLS some of what was taken may still be
+    /// unsent: see [`flush`](Self::flush).
     ///
     /// # Errors
-    /// As send(2).
+    /// Those of send(2).
     pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.tls() {
             None => self.socket.send_now(bytes),
@@ -310,7 +310,7 @@ impl Connection {
     /// Sends all of `bytes`.
     ///
     /// # Errors
-    /// As send(2) and poll(2); some may have gone out.
+    /// Those of send(2) and poll(2); some bytes may have been sent.
     pub(super) async fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.send_now(bytes)? {
@@ -321,10 +321,10 @@ impl Connection {
         self.flush().await
     }
 
-    /// Sends what TLS has in its own buffers. There is at most a record or two.
+    /// Sends what TLS holds in its own buffers, which is at most a record or two.
     ///
     /// # Errors
-    /// As send(2) and poll(2).
+    /// Those of send(2) and poll(2).
     pub(super) async fn flush(&self) -> io::Result<()> {
         let Some(tls) = self.tls() else { return Ok(()) };
         while !tls.flush(&self.socket)? {
@@ -333,10 +333,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends our stream to the peer, which may go on with its own.
+    /// Ends our stream to the peer, which may continue its own.
     ///
     /// # Errors
-    /// As send(2) and shutdown(2).
+    /// Those of send(2) and shutdown(2).
     pub(super) async fn end_stream(&self) -> io::Result<()> {
         if let Some(tls) = self.tls() {
             tls.end();
@@ -345,30 +345,31 @@ impl Connection {
         self.socket.shutdown_write()
     }
 
-    /// Says goodbye before an orderly close, where the protocol has a word for it; nothing before a reset.
+    /// Sends `close_notify` before an orderly close of a TLS connection; nothing before a reset.
     pub(super) fn end(&self) {
         if let Some(tls) = self.tls()
             && !self.socket.resets_on_close()
         {
             tls.end();
-            // One alert. Where there is no room for it, or nobody to read it, nobody waits for it.
+            // One alert. It is best effort: when there is no room for it or no reader, the close does not wait.
             let _ = tls.flush(&self.socket);
         }
     }
 
-    /// Makes the coming close a reset: the peer learns that something was lost.
+    /// Makes the close a reset, which tells the peer that bytes were lost.
     pub(super) fn reset_on_close(&self) {
         self.socket.reset_on_close();
     }
 
-    /// Is anything on its way that a close now would lose, from the peer or to it?
+    /// Whether bytes are on the way, from the peer or to it, that a close now would lose.
     pub(super) fn has_undelivered(&self) -> bool {
         !self.unread().is_empty() || self.tls().is_some_and(Tls::has_unsent) || self.socket.has_undelivered()
     }
 }
 
-/// Ends the two connections of a session that neither peer has ended: by a reset where something is on its way between
-/// them, of which half would look whole, or where one is dead that nothing has told of yet; and else in order.
+/// Closes the two connections of a session that neither peer has ended. Closes by reset where bytes are on the way
+/// between the peers, because half of them would look complete, or where one connection is dead and this was not
+/// reported yet; otherwise in order.
 pub(super) fn cut(client: &Connection, upstream: &Connection) {
     let is_whole = |one: &Connection| !one.has_undelivered() && one.socket.is_connected();
     if !is_whole(client) || !is_whole(upstream) {
@@ -380,8 +381,8 @@ pub(super) fn cut(client: &Connection, upstream: &Connection) {
     }
 }
 
-/// The kernel resets a connection that is closed over bytes that were received and not read (RFC 2525 section 2.17). Those
-/// that were read here and not passed on are no different.
+/// The kernel resets a connection that is closed while received bytes are unread (RFC 2525 section 2.17). Dropping does
+/// the same for bytes that were read here and not forwarded.
 impl Drop for Connection {
     fn drop(&mut self) {
         if !self.unread().is_empty() || self.socket.holds_bytes() {

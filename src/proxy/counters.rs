@@ -1,7 +1,7 @@
-//! What a worker counts, for whoever reads it from another thread: sessions and what went through them, requests, logins,
-//! the legs of logins, and signs of trouble.
+//! Counters of a worker, readable from other threads: sessions and their bytes, requests, logins, the legs of logins,
+//! and symptoms of trouble.
 //!
-//! One thread writes each of them, so that counting is a load and a store; sums over workers are made by readers.
+//! One thread writes each counter, so counting is a load and a store; readers sum over workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::protocol::login::{Leg, Mechanism, Symptom};
 /// The counters of one worker.
 #[derive(Debug)]
 pub struct Counters {
-    /// By how they ended.
+    /// By [`End`].
     sessions: [Counter; End::ALL.len()],
     upstream_bytes: Counter,
     client_bytes: Counter,
@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All zero, for so many upstreams.
+    /// Counters at zero, for this many upstreams.
     pub fn new(upstreams: usize) -> Self {
         let symptoms = (0..upstreams).map(|_| Default::default()).collect();
         Self {
@@ -44,17 +44,17 @@ impl Counters {
         }
     }
 
-    /// Sessions that ended like this.
+    /// Sessions with this end.
     pub fn sessions(&self, end: End) -> &Counter {
         &self.sessions[end as usize]
     }
 
-    /// Bytes that went from clients to upstreams, in sessions that have ended.
+    /// Bytes from clients to upstreams, in sessions that have ended.
     pub fn upstream_bytes(&self) -> &Counter {
         &self.upstream_bytes
     }
 
-    /// Bytes that went from upstreams to clients, in sessions that have ended.
+    /// Bytes from upstreams to clients, in sessions that have ended.
     pub fn client_bytes(&self) -> &Counter {
         &self.client_bytes
     }
@@ -64,37 +64,37 @@ impl Counters {
         &self.requests
     }
 
-    /// Logins that were accepted.
+    /// Accepted logins.
     pub fn logins(&self, mechanism: Mechanism) -> &Counter {
         &self.logins[mechanism as usize]
     }
 
-    /// Logins that were answered 401.
+    /// Logins answered with 401.
     pub fn refused_logins(&self) -> &Counter {
         &self.refused_logins
     }
 
-    /// Requests with credentials that name no user who can be read: Kerberos tickets, mostly.
+    /// Requests whose credentials name no user in readable form: mostly Kerberos tickets.
     pub fn unnamed_requests(&self) -> &Counter {
         &self.unnamed_requests
     }
 
-    /// How often a client connection was about to become, or has become, another user's.
+    /// How often the user of a client connection changed, or was about to.
     pub fn identity_changes(&self) -> &Counter {
         &self.identity_changes
     }
 
-    /// How long a leg took.
+    /// Durations of this leg.
     pub fn leg(&self, leg: Leg) -> &Histogram {
         &self.legs[leg as usize]
     }
 
-    /// How often a symptom was seen with this upstream. Nothing for one that there is not.
+    /// How often a symptom was seen with this upstream. None for an unknown upstream.
     pub fn symptoms(&self, upstream: usize, symptom: Symptom) -> Option<&Counter> {
         Some(&self.symptoms.get(upstream)?[symptom as usize])
     }
 
-    /// A symptom was seen with this upstream; only its own thread may.
+    /// Counts a symptom for this upstream; for the owning thread only.
     pub(crate) fn count_symptom(&self, upstream: usize, symptom: Symptom) {
         if let Some(counter) = self.symptoms(upstream, symptom) {
             counter.increase();
@@ -107,28 +107,28 @@ impl Counters {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more; only its own thread may.
+    /// Adds one; for the owning thread only.
     pub(crate) fn increase(&self) {
         self.add(1);
     }
 
-    /// So many more; only its own thread may.
+    /// Adds `number`; for the owning thread only.
     pub(crate) fn add(&self, number: u64) {
         self.0.store(self.get() + number, Ordering::Relaxed);
     }
 
-    /// So far.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Parts that each power of two of microseconds is divided into: a percentile is right to an eighth.
+/// Buckets per power of two of microseconds: percentiles are exact to one eighth.
 const PARTS: usize = 8;
-/// Up to 2^32 us, over an hour: what takes longer counts as that.
+/// Covers up to 2^32 us, over an hour; longer durations count as that.
 const POWERS: usize = 30;
 
-/// Durations by logarithmic buckets.
+/// Durations in logarithmic buckets.
 #[derive(Debug)]
 pub struct Histogram([Counter; PARTS * POWERS]);
 
@@ -139,12 +139,12 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// One more of this duration; only its own thread may.
+    /// Records one duration; for the owning thread only.
     pub(super) fn record(&self, duration: Duration) {
         self.0[bucket(duration)].increase();
     }
 
-    /// The duration that `share` of those in `histograms` stay below or at; nothing when there are none.
+    /// The duration that `share` of those in `histograms` do not exceed; none when there are no durations.
     pub fn percentile<'a>(
         histograms: &(impl Iterator<Item = &'a Self> + Clone),
         share: f64,
@@ -160,7 +160,8 @@ impl Histogram {
     }
 }
 
-/// The first [`PARTS`] buckets are a microsecond wide; from there on each power of two has as many.
+/// The bucket of a duration. The first [`PARTS`] buckets are a microsecond wide; after them each power of two has as
+/// many.
 fn bucket(duration: Duration) -> usize {
     let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let bits = PARTS.ilog2();
@@ -204,7 +205,7 @@ mod tests {
         for milliseconds in 1..=100 {
             workers[milliseconds % 2].record(Duration::from_millis(milliseconds as u64));
         }
-        let percentile = |share| Histogram::percentile(&workers.iter(), share).expect("there are some");
+        let percentile = |share| Histogram::percentile(&workers.iter(), share).expect("some were recorded");
         for (share, milliseconds) in [(0.5, 50), (0.99, 99), (1.0, 100)] {
             let exact = Duration::from_millis(milliseconds);
             assert!(percentile(share) >= exact && percentile(share) <= exact * 9 / 8, "{share}");

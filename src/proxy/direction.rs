@@ -1,17 +1,17 @@
 //! Bytes one way, from one of a session's connections to the other.
 //!
-//! A direction is in one of two states, and changes between them by what it sees:
+//! A direction is in one of two states and changes between them by the traffic:
 //!
 //! ```text
-//!                    several full receives in a row, and a pipe to be had
+//!                    several full receives in a row and a free pipe
 //!    small: receive ------------------------------------------------------> bulk: wait for a turn,
 //!           into a buffer, send it  <---------------------------------------      splice in, splice out
 //!                              several thin turns, no pipe, the end, urgent data
 //! ```
 //!
-//! Small holds a buffer only while bytes are in it; bulk holds a pipe only while bytes are in it or its turn
-//! goes on. Neither reads on before what it read was taken, but for the rest of half a buffer that the kernel may
-//! receive ahead (`Socket::receive`): that is the back-pressure.
+//! Small holds a buffer only while bytes are in it; bulk holds a pipe only during its turn and while bytes are in it.
+//! Neither reads further before the last bytes are taken, except the rest of half a buffer that the kernel may receive
+//! ahead (`Socket::receive`): that is the back-pressure.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -26,14 +26,14 @@ use crate::uring::{Buffer, Expect, Moved, Pipe, Received, Socket, Unsent};
 
 /// More bytes than any stream carries.
 pub(super) const TO_THE_END: u64 = u64::MAX;
-/// Full receives in a row that make a direction bulk.
+/// Full receives in a row that switch a direction to bulk.
 const FULL_RECEIVES_TO_BULK: u32 = 4;
-/// Turns in a row with less than [`THIN_BYTES`] that make it small again.
+/// Turns in a row with less than [`THIN_BYTES`] that switch it back to small.
 const THIN_TURNS_TO_SMALL: u32 = 4;
 const THIN_BYTES: usize = 16 * 1024;
 /// The most that a direction in bulk reads in one turn of its worker.
 const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
-/// The side whose connection failed, and how.
+/// The side whose connection failed, and its error.
 pub(super) type Broken = (Side, io::Error);
 
 /// Bytes one way.
@@ -45,10 +45,10 @@ pub(super) struct Direction<'a> {
 }
 
 impl Direction<'_> {
-    /// Relays `left` bytes, those first that have arrived already, small and bulk in turns. Gives how many are
-    /// missing, where the stream ended before; [`TO_THE_END`] is never reached.
+    /// Relays `left` bytes, starting with those that have arrived already, by small and bulk in turns. Returns how many
+    /// are missing when the stream ended early; [`TO_THE_END`] is never reached.
     pub(super) async fn carry(&self, mut left: u64) -> Result<u64, Broken> {
-        // On the heap what an idle session between plain connections should not carry.
+        // Boxed, so that an idle session between plain connections does not carry it.
         if !self.from().unread().is_empty() {
             Box::pin(self.send_unread(&mut left)).await?;
         }
@@ -62,13 +62,13 @@ impl Direction<'_> {
             Splice::Auto | Splice::Never => 0,
         };
         while left > 0 {
-            // A receive that is armed goes on beside the send. A new one would read ahead of bytes that may not find room.
+            // An armed receive continues beside the send. A new one would read bytes ahead that may find no room.
             if !self.from().socket().is_receiving() {
                 self.settle().await?;
                 if full_in_a_row >= FULL_RECEIVES_TO_BULK {
                     full_in_a_row = 0;
                     expect = Expect::Now;
-                    // On the heap: bulk is rare, and an idle session should not carry its state.
+                    // Boxed: bulk is rare, and an idle session should not carry its state.
                     if let Some(pipe) = self.relay.ring.lend_pipe() {
                         Box::pin(self.bulk(pipe, &mut left)).await?;
                         continue;
@@ -89,7 +89,7 @@ impl Direction<'_> {
                 Splice::Auto | Splice::Never => 0,
             };
             expect = if more { Expect::Now } else { Expect::Later };
-            // A send is mostly over before the next message comes, and what is left to carry mostly more than a message.
+            // Usually the send is over before the next message arrives, and `left` is larger than a message.
             if self.to().socket().unsent_bytes() > 0 || buffer.len() as u64 > left {
                 self.from().put_back(buffer);
                 Box::pin(self.settle()).await?;
@@ -103,11 +103,11 @@ impl Direction<'_> {
         Ok(left)
     }
 
-    /// Was it the sender who ended the stream that is over now? A reset of which the other direction was told looks like
-    /// an end, and must not be passed on as one; nor may the end of a TLS connection that TLS says nothing of.
+    /// Checks that the sender ended the stream that is over now. A reset that was reported to the other direction looks
+    /// like an end and must not be forwarded as one; nor may the end of a TLS connection without `close_notify`.
     ///
     /// # Errors
-    /// `UnexpectedEof` for the latter.
+    /// `UnexpectedEof` for a missing `close_notify`, `ConnectionReset` for a reset.
     pub(super) fn ended_in_order(&self) -> Result<(), Broken> {
         if self.is_truncated() {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "TLS ended without close_notify");
@@ -119,14 +119,14 @@ impl Direction<'_> {
         }
     }
 
-    /// Has the stream that is over now ended without `close_notify`, which anybody on the way can bring about (RFC 8446
-    /// section 6.1), and does that matter to the operator?
+    /// Whether the stream ended without `close_notify`, which anyone on the path can cause (RFC 8446 section 6.1), and
+    /// the operator does not accept that.
     pub(super) fn is_truncated(&self) -> bool {
         let from = self.from();
         from.has_tls() && !from.says_it_has_ended() && !self.relay.accepts_missing_close_notify
     }
 
-    /// Receives the next bytes while the last ones are being sent; nothing when of those some are left over.
+    /// Receives the next bytes while the last ones are being sent; nothing when a send left some unsent.
     fn receive(&self, expect: Expect) -> impl Future<Output = Option<io::Result<Option<Received>>>> {
         let (mut receiving, to) = (self.from().socket().receive(expect), self.to().socket());
         poll_fn(move |cx| match to.poll_unsent(cx) {
@@ -135,17 +135,17 @@ impl Direction<'_> {
         })
     }
 
-    /// Sends a buffer, which counts as sent until it is settled.
+    /// Sends a buffer; its bytes count as sent until the send settles.
     fn send(&self, buffer: Buffer) {
         self.relay.meter.sent(self.to, buffer.len(), self.relay.ring.now());
         self.to().socket().send(buffer);
     }
 
-    /// Waits until all that was sent is with the kernel: what goes another way than `send` would overtake it.
+    /// Waits until the kernel has taken all that was sent, because bytes sent another way would overtake it.
     async fn settle(&self) -> Result<(), Broken> {
         match self.to().socket().sent().await {
             None => Ok(()),
-            // On the heap what a session whose messages find room should not carry.
+            // Boxed, so that a session whose messages find room does not carry it.
             Some(unsent) => Box::pin(self.send_rest(unsent)).await,
         }
     }
@@ -167,7 +167,7 @@ impl Direction<'_> {
         Ok(())
     }
 
-    /// Sends what was received while somebody looked at it, or decrypted.
+    /// Sends what was received by a peek, or decrypted.
     async fn send_unread(&self, left: &mut u64) -> Result<(), Broken> {
         loop {
             let due = self.from().unread().len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -187,7 +187,7 @@ impl Direction<'_> {
         self.to().flush().await.map_err(|error| (self.to, error))
     }
 
-    /// Between connections of which at least one speaks TLS, or where a receive is the only way.
+    /// Relays by copying, for connections of which at least one uses TLS, or where only a receive works.
     async fn carry_copied(&self, mut left: u64) -> Result<u64, Broken> {
         let mut expect = Expect::Later;
         while left > 0 {
@@ -202,11 +202,11 @@ impl Direction<'_> {
     }
 
     /// Splices through `pipe`, a bounded share each turn, until all is carried or a receive is due: bytes come thin, or
-    /// none come though the socket says that there are some. The pipe goes back while there is nothing to read.
+    /// none come though the socket is readable. The pipe goes back while there is nothing to read.
     ///
-    /// splice(2) stops in front of urgent data (tcp(7), `MSG_OOB`), for which a receive has eyes: it then moves nothing,
-    /// and says `EAGAIN` on a socket that stays readable, the end of the stream where that is queued behind, or the
-    /// error of a reset that came with it. So what it says of the end is never taken at its word.
+    /// splice(2) stops in front of urgent data (tcp(7), `MSG_OOB`), which only a receive can pass: it then moves
+    /// nothing and reports `EAGAIN` on a socket that stays readable, the end of the stream where that is queued behind,
+    /// or the error of a reset that came with it. So the end that it reports is never trusted.
     async fn bulk(&self, mut pipe: Pipe, left: &mut u64) -> Result<(), Broken> {
         let (from, to) = (self.from().socket(), self.to().socket());
         let ring = self.relay.ring;
@@ -224,7 +224,7 @@ impl Direction<'_> {
                     is_readable = false;
                 }
                 Ok(Moved::Blocked) if pipe.queued_bytes() > 0 => {
-                    // The pipe is full, or holds what comes before urgent data.
+                    // The pipe is full, or holds the bytes before urgent data.
                 }
                 Ok(Moved::Blocked) if is_readable => break,
                 Ok(Moved::Blocked) => {
@@ -240,7 +240,8 @@ impl Direction<'_> {
                 Ok(Moved::End) => break,
                 Err(error) if matches!(from.has_bytes(), Ok(true)) => {
                     self.drain_all(&mut pipe, to).await?;
-                    // It is told once: the end that a receive finds behind the last bytes is none.
+                    // The error is reported once: the end that a receive finds behind the last bytes is not an orderly
+                    // one.
                     *left = self.carry_copied(*left).await?;
                     return if *left == 0 { Ok(()) } else { Err((self.from, error)) };
                 }
@@ -264,9 +265,9 @@ impl Direction<'_> {
         Ok(())
     }
 
-    /// Takes out of the pipe what the receiver has room for now, and waits for more room when that was not all.
-    /// The kernel calls a socket writable when a third of its buffer is free: trying again at once would move
-    /// the same bytes in many small pieces.
+    /// Moves bytes from the pipe to the receiver as far as it has room now, and waits for more room when bytes remain.
+    /// The kernel reports a socket writable when a third of its buffer is free: retrying immediately would move the
+    /// same bytes in many small pieces.
     async fn drain(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
         match pipe.drain(to).map_err(|error| (self.to, error))? {
             Moved::Bytes(bytes) => {
@@ -293,7 +294,7 @@ impl Direction<'_> {
     }
 }
 
-/// However a direction ends: what is not known to be sent then does not count.
+/// Takes unsent bytes off the count of sent ones, however the direction ends.
 struct Discount<'a>(&'a Direction<'a>);
 
 impl Drop for Discount<'_> {

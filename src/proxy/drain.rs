@@ -1,8 +1,7 @@
-//! Whether a worker drains, for whoever waits for that: its listeners, and in HTTP mode every session between two
-//! requests.
+//! Whether a worker drains, for its listeners and, in HTTP mode, for every session between two requests.
 //!
-//! Those are many, and each begins to wait and ceases to with every request: neither takes longer when others wait
-//! too, as it would with a [`Notify`](crate::uring::Notify).
+//! There are many such sessions, and each starts and stops waiting with every request: both take constant time however
+//! many wait, unlike with a [`Notify`](crate::uring::Notify).
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -11,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-/// See the module's head.
+/// See the module docs.
 #[derive(Default)]
 pub(super) struct Drain {
     has_begun: Cell<bool>,
@@ -30,7 +29,7 @@ impl Drain {
         self.has_begun.get()
     }
 
-    /// Completes when it has begun.
+    /// Completes when the drain has begun.
     pub(super) fn begun(&self) -> Begun<'_> {
         Begun { drain: self, place: None }
     }
@@ -101,6 +100,6 @@ mod tests {
         drain.begin();
         assert_eq!(counted.0.load(Ordering::Relaxed), 1, "wakes (left)");
         assert!(waits.as_mut().poll(&mut cx).is_ready());
-        assert!(pin!(drain.begun()).poll(&mut cx).is_ready(), "it has begun already");
+        assert!(pin!(drain.begun()).poll(&mut cx).is_ready(), "the drain has begun already");
     }
 }

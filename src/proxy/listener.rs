@@ -10,22 +10,22 @@ use super::session;
 use super::worker::Worker;
 use crate::uring::{Listener, Shortage, is_out_of_descriptors};
 
-/// How long accepting pauses without a descriptor. They are freed by any worker and even by other processes,
-/// so there is no event to wait for.
+/// How long accepting pauses when no descriptor is free. Any worker, or another process, may free one, so there is no
+/// event to wait for.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long accepting pauses after an error that says nothing of the next client; twice as long after each that follows,
-/// up to the longest.
+/// How long accepting pauses after an error that is not specific to one client; doubled after each further error, up to
+/// the maximum.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 const ERROR_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// So many clients in a row that were gone before they were accepted are no chance.
+/// More clients in a row than this that left before they were accepted are not a coincidence.
 const GONE_IN_A_ROW_MAX: u32 = 64;
 
-/// Accepts until the worker drains and nobody waits any more: closing earlier would reset those in the queue.
+/// Accepts until the worker drains and no client waits: closing earlier would reset the clients in the queue.
 ///
 /// # Errors
-/// The listening socket is of no use any more.
+/// The listening socket has become unusable.
 pub(super) async fn run(worker: &Rc<Worker>, index: usize, listener: Listener) -> io::Result<()> {
     let mut pause = ERROR_PAUSE;
     loop {
@@ -52,31 +52,31 @@ pub(super) async fn run(worker: &Rc<Worker>, index: usize, listener: Listener) -
     }
 }
 
-/// How accepting went.
+/// The result of accepting.
 enum Accepted {
-    /// Nobody waits any more.
+    /// No client waits any more.
     All,
-    /// Others may wait, but the seats are taken.
+    /// More clients may wait, but all seats are taken.
     Some,
-    /// Others may wait, but there is no descriptor for them.
+    /// More clients may wait, but no descriptor is free.
     OutOfDescriptors,
-    /// Others may wait; what happened may happen again.
+    /// More clients may wait; the error may occur again.
     Failed,
 }
 
 async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) -> io::Result<Accepted> {
     let mut gone_in_a_row = 0;
     while gone_in_a_row < GONE_IN_A_ROW_MAX {
-        // One for each client: where connecting takes long, the others wait in the backlog, and those that leave by
-        // then cost no connect.
+        // One turn for each client: when connecting takes long, the other clients wait in the backlog, and those that
+        // leave meanwhile cost no connect.
         worker.ring.set_up_turn().await;
         let Some(seat) = worker.seat() else { return Ok(Accepted::Some) };
         match listener.accept() {
             Ok((client, address)) => {
                 gone_in_a_row = 0;
                 worker.ring.spawn(session::run(seat, index, client, address));
-                // The session goes first and takes the descriptor for its upstream: one without it would hold
-                // its client for nothing, and so would those accepted after it.
+                // The session runs first and takes the descriptor for its upstream side: a session without one would
+                // hold its client for nothing, and so would the sessions accepted after it.
                 yield_now().await;
                 if worker.wants_descriptors() {
                     return Ok(Accepted::OutOfDescriptors);
@@ -88,13 +88,13 @@ async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) 
                 return Ok(Accepted::OutOfDescriptors);
             }
             Err(error) if is_of_the_client(&error) => {
-                tracing::debug!(%error, "a client was gone before it was accepted");
+                tracing::debug!(%error, "client left before it was accepted; accepting the next");
                 gone_in_a_row += 1;
             }
             Err(error) if is_for_good(&error) => return Err(error),
             Err(error) => {
                 let listener = &worker.settings.listeners[index];
-                tracing::warn!(%listener, %error, "cannot accept a client; trying again after a pause");
+                tracing::warn!(%listener, %error, "cannot accept a client; retrying after a pause");
                 return Ok(Accepted::Failed);
             }
         }
@@ -102,7 +102,7 @@ async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) 
     Ok(Accepted::Failed)
 }
 
-/// accept(2): errors of the connection that was to be accepted; the next one may be sound.
+/// Errors of accept(2) that concern one connection; the next one may succeed.
 fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -122,7 +122,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// accept(2): the descriptor is no listening socket, or not any more.
+/// Errors of accept(2) for a descriptor that is not, or no longer, a listening socket.
 fn is_for_good(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

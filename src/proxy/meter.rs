@@ -1,9 +1,9 @@
-//! What went through a session so far.
+//! What a session has moved so far, and when.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// One of the two ends of a session.
+/// One of the two sides of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Client,
@@ -11,7 +11,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    /// The end opposite to this one.
+    /// The opposite side.
     pub(super) fn other(self) -> Self {
         match self {
             Self::Client => Self::Upstream,
@@ -20,15 +20,15 @@ impl Side {
     }
 }
 
-/// What went through a session so far.
+/// Byte counts and times of a session.
 #[derive(Debug)]
 pub(super) struct Meter {
     /// When the client was accepted.
     pub(super) accepted: Instant,
-    /// When something was last received for the upstream, or sent to it: nanoseconds behind `accepted`, since every idle
-    /// session carries this.
+    /// When bytes for the upstream side were last received or sent: nanoseconds after `accepted`, to keep idle sessions
+    /// small.
     upstream_activity: Cell<u64>,
-    /// The same of the client.
+    /// Same for the client side.
     client_activity: Cell<u64>,
     pub(super) first_byte: Cell<Option<Instant>>,
     pub(super) upstream_bytes: Cell<u64>,
@@ -54,12 +54,12 @@ impl Meter {
         self.accepted + Duration::from_nanos(self.activity_cell(to).get())
     }
 
-    /// When a byte last moved.
+    /// When a byte last moved on either side.
     pub(super) fn last_activity(&self) -> Instant {
         self.activity(Side::Upstream).max(self.activity(Side::Client))
     }
 
-    /// Counts what comes as idle from now on.
+    /// Starts the idle time now.
     pub(super) fn begin(&self, now: Instant) {
         self.moves(Side::Upstream, now);
         self.moves(Side::Client, now);
@@ -90,7 +90,7 @@ impl Meter {
         total.set(total.get() + bytes as u64);
     }
 
-    /// Takes back what was counted as sent.
+    /// Subtracts bytes that were counted as sent and were not.
     pub(super) fn not_sent(&self, to: Side, bytes: usize) {
         let total = self.total(to);
         total.set(total.get() - bytes as u64);

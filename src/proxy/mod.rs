@@ -1,18 +1,18 @@
 //! The proxy: from a listener to the end of a session.
 //!
-//! This room owns every connection, and decides everything about it. It must never share an upstream connection
-//! between clients, and never call `control`, take a lock, allocate or format on the way of a message. (TLS and HTTP
-//! mode allocate: the one for records, the other for heads.)
+//! This room owns every connection and decides everything about it. It must never share an upstream connection between
+//! clients, and on the path of a message never call `control`, take a lock, allocate or format. (TLS and HTTP mode
+//! allocate: TLS for records, HTTP for heads.)
 //!
 //! ```text
-//!   listener --accept--> session --look--> client_header
-//!                           |----choose-------------> opening (TLS with the client, or its hello), routes
+//!   listener --accept--> session --read--> client_header
+//!                           |----route--------------> opening (TLS with the client, or its hello), routes
 //!                           |----connect------------> upstream, tls
 //!                           |----relay--------------> relay, a direction each way; or http, message by message
 //!                           '----close, record------> access_log
 //! ```
 //!
-//! A [`worker`] is a thread with all of this to itself. Start with `session.rs`, which is that line as code.
+//! A [`worker`] is a thread that runs all of this by itself. Start with `session.rs`, which is that line as code.
 
 pub mod access_log;
 pub mod bind;
@@ -50,29 +50,29 @@ use crate::uring::{self, Address};
 /// Why a worker cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A listening socket is not to be had.
+    /// A listening socket cannot be created.
     #[error("cannot listen on {address}: {source}{}", bind_hint(.source))]
     Bind {
-        /// Where.
+        /// The address to listen on.
         address: Address,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A listening socket that is of no use any more.
-    #[error("the listener {address} failed: {source}")]
+    /// A listening socket has become unusable.
+    #[error("listener {address} failed: {source}")]
     Listener {
-        /// Where.
+        /// The listener's address.
         address: Address,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// An upstream's address that no socket can be connected to.
-    #[error("an upstream's address cannot be used: {0}")]
+    /// The address of a server that a socket cannot connect to.
+    #[error("cannot use the address of a server: {0}")]
     Address(#[source] io::Error),
-    /// No ring.
+    /// The ring cannot be created.
     #[error(transparent)]
     Kernel(#[from] uring::Error),
-    /// The ring failed while it was used: our bug, or the kernel's.
+    /// The ring failed in use: a bug of ours or of the kernel.
     #[error("the ring failed: {0}")]
     Ring(#[source] io::Error),
 }
@@ -82,10 +82,10 @@ fn bind_hint(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => "; another process listens there (see `ss -ltnp`)",
         io::ErrorKind::PermissionDenied => {
             "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE (setcap \
-             cap_net_bind_service=+ep), a Unix socket needs a directory that can be written to"
+             cap_net_bind_service=+ep), a Unix socket needs a writable directory"
         }
         _ if uring::is_out_of_descriptors(error) => {
-            "; raise the limit of open files (ulimit -n, LimitNOFILE=)"
+            "; raise the limit on open files (ulimit -n, LimitNOFILE=)"
         }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address (see `ip address`)",
         _ => "",

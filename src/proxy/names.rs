@@ -1,12 +1,12 @@
-//! Host names and what stands under them: routes, certificates.
+//! Values by host name, for routes and certificates.
 
 use std::collections::HashMap;
 
-/// Something for each of many host names, wildcards among them.
+/// A map from host names, including wildcards, to values.
 #[derive(Debug, Clone)]
 pub struct Names<T> {
     exact: HashMap<String, T>,
-    /// Under what comes behind the asterisk: `.example.com`.
+    /// Keyed by the part behind the asterisk: `.example.com`.
     wildcard: HashMap<String, T>,
 }
 
@@ -17,7 +17,7 @@ impl<T> Default for Names<T> {
 }
 
 impl<T> Names<T> {
-    /// What stands under exactly this name or pattern, to be set; case does not matter.
+    /// The entry for exactly this name or pattern; case does not matter.
     pub fn entry(&mut self, name: &str) -> std::collections::hash_map::Entry<'_, String, T> {
         let name = name.to_ascii_lowercase();
         match name.strip_prefix('*') {
@@ -26,14 +26,14 @@ impl<T> Names<T> {
         }
     }
 
-    /// What stands under this name, which is in lower case: the name itself comes first, then the longest wildcard.
-    /// One stands for any number of labels, at least one.
+    /// The value for this name, which is in lower case: an exact name wins, then the longest wildcard. A wildcard
+    /// stands for one or more labels.
     pub fn get(&self, name: &str) -> Option<&T> {
         let longest_first = || name.match_indices('.').filter(|(at, _)| *at > 0).map(|(at, _)| &name[at..]);
         self.exact.get(name).or_else(|| longest_first().find_map(|suffix| self.wildcard.get(suffix)))
     }
 
-    /// Is there nothing?
+    /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcard.is_empty()
     }

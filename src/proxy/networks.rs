@@ -1,15 +1,15 @@
-//! Peers by where they come from: whom to believe.
+//! Client addresses by network, to decide which clients to trust.
 
 use ipnet::IpNet;
 
 use crate::uring::Address;
 
-/// Some of all peers.
+/// A set of client addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// Those with an address in it. An IPv4 address in an IPv6 one (a listener on `[::]`) is the IPv4 address.
+    /// Addresses in this network. An IPv4 address mapped into IPv6 (a listener on `[::]`) counts as the IPv4 address.
     Ip(IpNet),
-    /// Those on Unix sockets.
+    /// Clients on Unix sockets.
     Unix,
 }
 
@@ -23,7 +23,7 @@ impl Network {
     }
 }
 
-/// Is this peer in one of them?
+/// Whether one of the networks contains this address.
 pub(super) fn cover(networks: &[Network], address: &Address) -> bool {
     networks.iter().any(|network| network.has(address))
 }

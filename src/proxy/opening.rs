@@ -1,5 +1,5 @@
-//! What a client opens its connection with, as far as it decides which servers it goes to: a TLS handshake with the
-//! proxy, or a hello that the proxy reads in passing and leaves as it is.
+//! The first bytes of a client as far as they decide its route: a TLS handshake with the proxy, or a TLS hello that the
+//! proxy reads without taking it.
 
 use futures_lite::future::or;
 
@@ -11,10 +11,10 @@ use super::worker::Worker;
 use crate::protocol::client_hello::{self, Hello, HelloError, Progress};
 use crate::uring::{Address, Expect};
 
-/// Does the client's TLS, where it ends here, and chooses a group.
+/// Performs the client's TLS handshake where TLS ends here, and chooses a group.
 ///
 /// # Errors
-/// How the session ends; it is logged.
+/// How the session ends; the cause is logged here.
 pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Address) -> Result<Group, End> {
     let routes = &worker.settings.routes;
     if let Some(tls) = &worker.settings.client_tls {
@@ -24,13 +24,13 @@ pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Addre
             Err(handshake::Error::Left) => return Err(End::ClientLeft),
             Err(error) => {
                 let cause = error.cause();
-                tracing::warn!(client = %address, cause, %error, "no TLS with a client, closing");
+                tracing::warn!(client = %address, cause, %error, "client TLS handshake failed; closing");
                 return Err(End::TlsClient);
             }
         }
         let name = client.tls().and_then(super::tls::Tls::server_name);
         return routes.choose(name.as_deref(), std::iter::empty()).ok_or_else(|| {
-            tracing::warn!(client = %address, server_name = name, "no --sni-route for this name, closing");
+            tracing::warn!(client = %address, server_name = name, "no --sni-route matches the server name; closing");
             End::NoRoute
         });
     }
@@ -38,17 +38,17 @@ pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Addre
     let name = hello.as_ref().and_then(|hello| hello.server_name.as_deref());
     let protocols = hello.iter().flat_map(Hello::alpn);
     routes.choose(name, protocols).ok_or_else(|| {
-        tracing::warn!(client = %address, server_name = name, "no route for what the client asks for, closing");
+        tracing::warn!(client = %address, server_name = name, "no route matches the client's server name or protocols; closing");
         End::NoRoute
     })
 }
 
-/// Reads the hello without taking it; nothing where the client speaks something else.
+/// Reads the hello without taking it; nothing when the client does not use TLS.
 async fn peek(worker: &Worker, client: &Connection, address: &Address) -> Result<Option<Hello>, End> {
     let timeout = worker.settings.peek_timeout;
     let peeked = or(peek_all(client, address), async {
         worker.ring.sleep(timeout).await;
-        tracing::warn!(client = %address, ?timeout, "no TLS hello in time, closing");
+        tracing::warn!(client = %address, ?timeout, "TLS hello not received in time; closing");
         Err(End::HelloTimeout)
     });
     peeked.await
@@ -60,21 +60,21 @@ async fn peek_all(client: &Connection, address: &Address) -> Result<Option<Hello
             Ok(Progress::Hello(hello)) => return Ok(Some(hello)),
             Ok(Progress::Incomplete) => {}
             Err(error @ HelloError::NameTooLong) => {
-                tracing::warn!(client = %address, %error, "no route for what the client asks for, closing");
+                tracing::warn!(client = %address, %error, "no route matches the client's server name or protocols; closing");
                 return Err(End::NoRoute);
             }
             Err(error) => {
-                tracing::debug!(%error, "a client begins with no hello that can be read");
+                tracing::debug!(%error, "client sent no readable TLS hello; routing without it");
                 return Ok(None);
             }
         }
         match client.receive(Expect::Now).await {
             Ok(Some(_)) => {}
             Ok(None) if client.unread().is_empty() => return Err(End::ClientLeft),
-            // What it has said is the server's to judge.
+            // The server judges what the client has sent.
             Ok(None) => return Ok(None),
             Err(error) => {
-                tracing::debug!(%error, "client connection broke");
+                tracing::debug!(%error, "client connection failed; closing");
                 return Err(End::ClientReset);
             }
         }

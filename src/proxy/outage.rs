@@ -1,31 +1,31 @@
-//! Which servers are down, as all workers have found it: so that one that goes down, or comes back, is one line.
+//! Which servers are down according to all workers, so that each change is logged once.
 //!
-//! It decides nothing: every session tries every server in its turn.
+//! It decides nothing: every session still tries every server in turn.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::settings::Upstream;
 
-/// For each address of each server the attempts that have failed since the last one that did not.
+/// For each address of each server, the failed attempts since the last success.
 #[derive(Debug)]
 pub struct Outages(Box<[Box<[AtomicU64]>]>);
 
 impl Outages {
-    /// All of them are up.
+    /// All servers up.
     pub fn new(upstreams: &[Upstream]) -> Self {
         let all_up = |upstream: &Upstream| upstream.addresses.iter().map(|_| AtomicU64::new(0)).collect();
         Self(upstreams.iter().map(all_up).collect())
     }
 
-    /// An attempt to connect failed. True when it is the first.
+    /// Notes a failed attempt to connect. True for the first failure.
     pub(super) fn note_failure(&self, upstream: usize, address: usize) -> bool {
         self.0[upstream][address].fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// An attempt to connect did not fail. Gives how many have before, if it is the first one after those.
+    /// Notes a successful attempt to connect. Returns the number of failures before it, if there were any.
     pub(super) fn note_success(&self, upstream: usize, address: usize) -> Option<u64> {
         let failures = &self.0[upstream][address];
-        // Mostly there are none: then nothing is written, which other workers would have to read again.
+        // Usually there are none: nothing is written then, so that the cache line stays shared between workers.
         let is_down = failures.load(Ordering::Relaxed) > 0;
         is_down.then(|| failures.swap(0, Ordering::Relaxed)).filter(|failures| *failures > 0)
     }
@@ -43,9 +43,9 @@ mod tests {
         let outages = Outages::new(&[upstream(vec![address(1)]), upstream(vec![address(2), address(3)])]);
         assert_eq!(outages.note_success(1, 1), None);
         assert!(outages.note_failure(1, 1) && !outages.note_failure(1, 1));
-        assert_eq!(outages.note_success(1, 0), None, "another address");
+        assert_eq!(outages.note_success(1, 0), None, "a different address");
         assert_eq!(outages.note_success(1, 1), Some(2));
         assert_eq!(outages.note_success(1, 1), None);
-        assert!(outages.note_failure(1, 1), "down once more");
+        assert!(outages.note_failure(1, 1), "down again");
     }
 }

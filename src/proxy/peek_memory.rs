@@ -1,12 +1,12 @@
-//! The memory that unfinished talk of clients takes: heads of requests, TLS hellos and handshakes, PROXY headers of which
-//! more is to come.
+//! The memory that unfinished input of clients takes: incomplete request heads, TLS hellos, TLS handshakes and PROXY
+//! headers.
 //!
-//! It has a limit. Beyond it the oldest of them are closed: those that began last are most likely to be through soon.
-//! A client that has said all it has to say before it is served, or that is being served, has no part in it.
+//! It has a limit. Beyond it the oldest inputs are closed, because the newest are the most likely to complete soon.
+//! Input that is complete, or a connection that is being served, does not count.
 //!
 //! ```text
-//!   begin -> holds so many bytes, more ... -> dropped: finished, or the connection is
-//!                      '--beyond the limit--> the oldest ones: closing
+//!   begin -> holds bytes, then more ... -> dropped: complete, or the connection is closed
+//!                      '--beyond the limit--> the oldest are closed
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -19,12 +19,12 @@ use std::task::{Context, Poll, Waker};
 
 use crate::uring::LARGE_BYTES;
 
-/// See the module's head. One for each worker.
+/// See the module docs. One for each worker.
 pub(super) struct PeekMemory {
     bytes_max: usize,
-    /// Of those in the table.
+    /// Bytes of all entries in the table.
     bytes: Cell<usize>,
-    /// By when they began. Those that are to close are not in here any more.
+    /// In the order in which they began. Entries that must close are no longer in here.
     talks: RefCell<BTreeMap<u64, Talk>>,
     next_number: Cell<u64>,
 }
@@ -35,9 +35,9 @@ struct Talk {
     waker: Option<Waker>,
 }
 
-/// The reason of an unfinished talk's end.
+/// The reason for closing a connection with unfinished input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unfinished heads, hellos and handshakes take all the memory that they may (--peek-memory)")]
+#[error("unfinished heads, hellos and handshakes exceed their memory (--peek-memory)")]
 pub(super) struct Exceeded;
 
 impl From<Exceeded> for io::Error {
@@ -51,7 +51,7 @@ impl PeekMemory {
         Rc::new(Self { bytes_max, bytes: Cell::new(0), talks: RefCell::default(), next_number: Cell::new(0) })
     }
 
-    /// A talk begins, with nothing yet.
+    /// Begins an unfinished input of no bytes.
     pub(super) fn begin(self: &Rc<Self>) -> Unfinished {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
@@ -68,20 +68,20 @@ impl PeekMemory {
             }
             tracing::warn!(
                 bytes_max = self.bytes_max,
-                "unfinished heads, hellos and handshakes take all of the worker's --peek-memory; closing the oldest"
+                "unfinished heads, hellos and handshakes exceed the worker's --peek-memory; closing the oldest"
             );
         }
     }
 }
 
-/// An unfinished talk, until it is dropped.
+/// An unfinished input, until it is dropped.
 pub(super) struct Unfinished {
     memory: Rc<PeekMemory>,
     number: u64,
 }
 
 impl Unfinished {
-    /// It takes so many bytes from now on. This may be what closes another one, or itself.
+    /// Sets the number of bytes that it takes from now on. This may close another one, or this one.
     pub(super) fn holds(&self, bytes: usize) {
         let memory = &self.memory;
         if let Some(talk) = memory.talks.borrow_mut().get_mut(&self.number) {
@@ -91,7 +91,7 @@ impl Unfinished {
         memory.close_oldest();
     }
 
-    /// Completes when it is to close. Independent of this value, which may be dropped before.
+    /// Completes when this input must be closed. Independent of this value, which may be dropped earlier.
     pub(super) fn exceeded(&self) -> impl Future<Output = Exceeded> + use<> {
         Closing { memory: Rc::clone(&self.memory), number: self.number }
     }
@@ -124,13 +124,13 @@ impl Future for Closing {
     }
 }
 
-/// Bytes to spare at least, so that a head that arrives byte by byte is not moved each time.
+/// The least spare bytes, so that a head arriving byte by byte is not moved each time.
 const SPARE_BYTES_MIN: usize = 1024;
-/// From here on what is held gets pages of its own.
+/// Above this length the held bytes get pages of their own.
 const LONG_BYTES: usize = 8 * 1024;
 
-/// Appends to what is held, with little memory to spare: what is held may be held for long, and by many. What is long
-/// gets an allocation that goes back to the kernel afterwards, and of which only pages that were written to take memory.
+/// Appends to the held bytes with little memory to spare: many connections may hold bytes for long. Long input gets an
+/// allocation that goes back to the kernel afterwards, and of which only written pages take memory.
 pub(super) fn append_tightly(held: &mut Vec<u8>, more: &[u8]) {
     let needed = held.len() + more.len();
     if needed > held.capacity() {
@@ -141,7 +141,7 @@ pub(super) fn append_tightly(held: &mut Vec<u8>, more: &[u8]) {
     held.extend_from_slice(more);
 }
 
-/// What holding so many bytes takes at most.
+/// The most memory that holding this many bytes takes.
 pub(super) fn memory_bytes(held: usize) -> usize {
     held + spare_bytes(held).max(PAGE_BYTES)
 }
@@ -173,14 +173,14 @@ mod tests {
         let closing = || [&first, &second, &third].map(is_to_close);
         assert_eq!(closing(), [false; 3], "at the limit");
         third.holds(30);
-        assert_eq!(closing(), [true, false, false], "beyond it");
-        // One that is to close has no part in it any more, whatever it holds until it does.
+        assert_eq!(closing(), [true, false, false], "beyond the limit");
+        // An entry that must close no longer counts, whatever it holds until then.
         first.holds(1000);
         assert_eq!(memory.bytes.get(), 70);
         third.holds(100);
         assert_eq!(closing(), [true, true, false]);
         third.holds(101);
-        assert_eq!(closing(), [true; 3], "one alone may be too much");
+        assert_eq!(closing(), [true; 3], "one entry alone may exceed the limit");
         assert_eq!(memory.bytes.get(), 0);
     }
 
@@ -209,6 +209,6 @@ mod tests {
         assert_eq!(held.len(), 74_000);
         let mut long = Vec::new();
         append_tightly(&mut long, &[0; 10_000]);
-        assert!(long.capacity() >= LARGE_BYTES, "it goes back to the kernel");
+        assert!(long.capacity() >= LARGE_BYTES, "long input goes back to the kernel");
     }
 }

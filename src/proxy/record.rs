@@ -1,4 +1,4 @@
-//! What is left of a session when it has ended: plain values, formatted elsewhere and later.
+//! The record of a session or request that has ended: plain values, formatted elsewhere and later.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,73 +12,73 @@ pub struct Record {
     pub started: SystemTime,
     /// Index into `Settings::listeners`.
     pub listener: usize,
-    /// The peer that connected.
+    /// The address that connected.
     pub client: Address,
-    /// The source address that the peer's PROXY header named.
+    /// The source address in the client's PROXY header.
     pub proxied: Option<Address>,
     /// Index into `Settings::upstreams` of the server that took the connection.
     pub upstream: Option<usize>,
-    /// From accepting the client to the upstream's accept.
+    /// From accepting the client to the server's accept.
     pub connect_time: Option<Duration>,
-    /// From accepting the client to the first byte from upstream.
+    /// From accepting the client to the first byte from the server.
     pub first_byte_time: Option<Duration>,
     /// From accepting the client to the end.
     pub duration: Duration,
-    /// Bytes that went from client to upstream.
+    /// Bytes from client to upstream.
     pub upstream_bytes: u64,
-    /// Bytes that went from upstream to client.
+    /// Bytes from upstream to client.
     pub client_bytes: u64,
-    /// How many of all those bytes went through a pipe.
+    /// How many of all these bytes went through a pipe.
     pub spliced_bytes: u64,
-    /// How it ended.
+    /// How the session ended.
     pub end: End,
 }
 
 /// One line of the access log in HTTP mode.
 #[derive(Debug, Clone)]
 pub struct RequestRecord {
-    /// When its head was whole.
+    /// When its head was complete.
     pub started: SystemTime,
     /// Index into `Settings::listeners`.
     pub listener: usize,
-    /// Whom it is for: the source that the peer's PROXY header names, else the peer.
+    /// The client it is for: the source in the PROXY header, otherwise the address that connected.
     pub client: Address,
-    /// Index into `Settings::upstreams`, if there was one to send it to.
+    /// Index into `Settings::upstreams`, if a server was connected.
     pub upstream: Option<usize>,
-    /// The session, and which of its requests this is, from 1: together the request's id.
+    /// The session's id and the number of this request in it, from 1: together the id of the request.
     pub id: (u64, u64),
-    /// As the client sent them; nothing of a request that could not be read.
+    /// As the client sent them; none for a request that could not be parsed.
     pub request: Option<RequestWords>,
-    /// Of the reply; 499 where the client left before it was through, 0 when there was none.
+    /// Status of the reply; 499 when the client left before its end, 0 when there was none.
     pub status: u16,
-    /// How it ended.
+    /// How the request ended.
     pub end: End,
-    /// Bytes that went upstream, head and body.
+    /// Bytes sent upstream, head and body.
     pub request_bytes: u64,
-    /// Bytes that went to the client, head and body.
+    /// Bytes sent to the client, head and body.
     pub reply_bytes: u64,
-    /// How many of them are the head's.
+    /// How many of the reply bytes are head.
     pub reply_head_bytes: u64,
-    /// From the whole head of the request to the end of the reply.
+    /// From the complete head of the request to the end of the reply.
     pub total_time: Duration,
-    /// From there to the head of the reply.
+    /// From the complete head of the request to the head of the reply.
     pub upstream_time: Option<Duration>,
-    /// What it was to the login of its connection.
+    /// The step of its connection's login that this request was.
     pub step: Step,
-    /// How the client logs in, if it was part of a login.
+    /// The login mechanism, if it was part of a login.
     pub mechanism: Option<Mechanism>,
-    /// Who is logged in on its connection; only where the operator wants to know.
+    /// The user logged in on its connection; only where the operator wants it logged.
     pub user: Option<Box<str>>,
 }
 
-/// What a request says of itself.
+/// Parts of a request's head.
 #[derive(Debug, Clone)]
 pub struct RequestWords {
     /// The method.
     pub method: Box<str>,
-    /// The target, which need not be UTF-8; nor need the others.
+    /// The target, which need not be UTF-8; neither need the fields below.
     pub target: Box<[u8]>,
-    /// HTTP/1.1, or else HTTP/1.0.
+    /// HTTP/1.1 if true, otherwise HTTP/1.0.
     pub is_http11: bool,
     /// `Referer`.
     pub referer: Option<Box<[u8]>>,
@@ -97,7 +97,7 @@ pub enum End {
     ClientReset,
     /// The upstream's connection was reset or timed out.
     UpstreamReset,
-    /// The client left while an upstream was being connected to, within its request, or before its reply was through.
+    /// The client left while the proxy was connecting, within its request, or before the end of its reply.
     ClientLeft,
     /// No byte went either way for the idle time-out.
     Idle,
@@ -107,11 +107,11 @@ pub enum End {
     ConnectTimeout,
     /// The PROXY header was malformed, oversized, or did not come in time.
     ProxyHeader,
-    /// What the client sent is no HTTP request, or one that is not passed on.
+    /// The client sent something that is no HTTP request, or a request that is not forwarded.
     BadRequest,
-    /// What the upstream sent is no HTTP reply, or it sent none.
+    /// The upstream sent something that is no HTTP reply, or no reply.
     BadReply,
-    /// A second user logged in on the connection, and the operator wants it closed.
+    /// A second user logged in on the connection, and the settings say to close it.
     IdentityChange,
     /// The client's TLS handshake failed.
     TlsClient,
@@ -119,34 +119,34 @@ pub enum End {
     TlsUpstream,
     /// The client did not send its TLS hello in time.
     HelloTimeout,
-    /// No route takes what the client asks for, and there is no default.
+    /// No route matches the client, and there is no default.
     NoRoute,
-    /// The oldest of the unfinished heads, hellos and handshakes when those took all the memory that they may.
+    /// Closed as the oldest of the unfinished heads, hellos and handshakes when these exceeded their memory.
     PeekMemory,
-    /// A local limit: no descriptor or port for the upstream's side.
+    /// A local limit: no descriptor or port for the upstream side.
     LocalLimit,
-    /// The upstream ended its stream within a reply, or lost the thread there.
+    /// The upstream ended its stream within a reply, or broke the framing of the reply.
     UpstreamCut,
-    /// A request's head did not come within the head time-out.
+    /// The head of a request did not arrive within the head time-out.
     HeadTimeout,
-    /// No request came within the keep-alive time-out.
+    /// No request arrived within the keep-alive time-out.
     KeepaliveTimeout,
-    /// A request's body stalled for the body time-out.
+    /// The body of a request stalled for the body time-out.
     BodyTimeout,
     /// The upstream did not reply within the reply time-out.
     ReplyTimeout,
-    /// The client took nothing for the send time-out.
+    /// The client accepted no bytes for the send time-out.
     SendTimeout,
-    /// Of a request only: its reply is through.
+    /// Of a request only: the reply is complete.
     Ok,
-    /// HTTP mode: the proxy was stopping, and no request was under way.
+    /// HTTP mode: the proxy was stopping, and no request was in progress.
     Drained,
-    /// The proxy was stopping and the drain time-out was over.
+    /// The proxy was stopping and the drain time-out expired.
     Drain,
 }
 
 impl End {
-    /// All of them, in the order of their numbers (`as usize`).
+    /// All variants, in the order of their numbers (`as usize`).
     pub const ALL: [Self; 27] = [
         Self::ClientClose,
         Self::UpstreamClose,
@@ -177,7 +177,7 @@ impl End {
         Self::Drain,
     ];
 
-    /// The word in the log.
+    /// The word in the access log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientClose => "client-close",

@@ -13,30 +13,30 @@ use super::meter::{Meter, Side};
 use super::settings::Splice;
 use crate::uring::{Parts, Ring};
 
-/// How long the other side of a half-closed session goes unwatched: nearly all close both ways at once, and
+/// How long the other side of a half-closed session is not watched: nearly all sessions close both ways at once, and
 /// are spared the operation.
 const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 
 /// How a relay ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Both streams ended and were delivered; this side ended its own first.
+    /// Both streams ended and were delivered; `first` is the side that ended its stream first.
     Closed { first: Side },
     /// This side's connection failed.
     Broken { side: Side, error: io::Error },
-    /// Nothing went either way for the idle time-out.
+    /// No byte moved either way for the idle time-out.
     Idle,
 }
 
-/// What is reset of a session that is dropped where it stands: the drain time-out is over, or the process ends at once. It
-/// must not look as if it had been whole.
+/// What is reset when a session is dropped before its end, because the drain time-out expired or the process stops
+/// immediately. An incomplete stream must not look complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reset {
-    /// Nothing: it has come to an end that says itself how the connections are closed.
+    /// Nothing: the session has reached an end that decides how the connections are closed.
     Nothing,
-    /// Both, if any bytes are on their way: nothing else is known of the streams.
+    /// Both connections, if any bytes are on the way; nothing else is known of the streams.
     WhatIsOnItsWay,
-    /// Both: a message is under way, even if all there is of it has arrived.
+    /// Both connections: a message is in progress, even if all bytes of it so far have arrived.
     All,
 }
 
@@ -69,13 +69,13 @@ impl Relay<'_> {
     /// Relays until both streams have ended, one breaks, or nothing moves for too long.
     pub(super) async fn run(&self) -> Outcome {
         self.reset.set(Reset::WhatIsOnItsWay);
-        // How long connecting took has nothing to do with how idle the session is.
+        // The time that connecting took does not count as idle.
         self.meter.begin(self.ring.now());
         let first_end = Cell::new(None);
         let up = Direction { relay: self, from: Side::Client, to: Side::Upstream };
         let down = Direction { relay: self, from: Side::Upstream, to: Side::Client };
-        // Each lives in its place and is polled there: combinators that take futures by value would keep
-        // several copies of them in every idle session.
+        // Each future is pinned in place and polled there: combinators that take futures by value would keep several
+        // copies of them in every idle session.
         let mut up = pin!(up.carry_and_end(&first_end));
         let mut down = pin!(down.carry_and_end(&first_end));
         let mut idle = pin!(self.idle());
@@ -96,8 +96,8 @@ impl Relay<'_> {
         outcome
     }
 
-    /// Completes when nothing has moved for the idle time-out. Looks only when the time could be over: activity
-    /// costs a store, never a timer.
+    /// Completes when nothing has moved for the idle time-out. Checks only when the time could be over: activity costs
+    /// a store, never a timer.
     async fn idle(&self) {
         loop {
             let quiet = self.ring.now().duration_since(self.meter.last_activity());
@@ -117,15 +117,15 @@ impl Relay<'_> {
 }
 
 impl Direction<'_> {
-    /// Relays to the end of the stream, passes that on, and completes when the other direction is through as
-    /// well. Gives the side that ended first.
+    /// Relays to the end of the stream, forwards the end, and completes when the other direction has ended as well.
+    /// Returns the side that ended first.
     async fn carry_and_end(&self, first_end: &Cell<Option<Side>>) -> Result<Side, Broken> {
         self.carry(TO_THE_END).await?;
         if let Some(first) = first_end.get() {
             if self.is_truncated() {
                 self.to().reset_on_close();
             } else if self.to().has_tls() {
-                // Without it all that was sent would look cut: it waits for room, unless the peer is gone.
+                // Without this everything sent would look cut off: wait for room, unless the peer is gone.
                 self.to().end();
                 let _ = Box::pin(self.to().flush()).await;
             }
@@ -138,8 +138,8 @@ impl Direction<'_> {
         self.ended_in_order()?;
         first_end.set(Some(self.from));
         self.to().end_stream().await.map_err(|error| (self.to, error))?;
-        // The other direction goes on for as long as it likes, and completes the session. But a peer that has
-        // ended its stream and then dies has nobody reading from it who would notice.
+        // The other direction continues as long as it needs and completes the session. But when a peer has ended its
+        // stream and then dies, no read would notice.
         self.relay.ring.sleep(HALF_CLOSED_GRACE).await;
         self.from().socket().dead().await.map_err(|error| (self.from, error))?;
         Err((self.from, io::ErrorKind::ConnectionReset.into()))

@@ -1,39 +1,40 @@
-//! Which servers a connection goes to, by what its TLS hello says.
+//! Which servers a connection goes to, by its TLS hello.
 
 use super::names::Names;
 
-/// Servers that stand in for each other: a stretch of `Settings::upstreams`, never empty.
+/// Servers that can replace each other: a range of `Settings::upstreams`, never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
-    /// Index of the first one.
+    /// Index of the first server.
     pub first: usize,
-    /// How many there are.
+    /// Number of servers.
     pub count: usize,
 }
 
-/// Where connections go.
+/// The routing table.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
-    /// Those that no route takes; without a group they are closed.
+    /// For connections that no route takes; without a default they are closed.
     pub default: Option<Group>,
     /// By server name.
     pub by_name: Names<Group>,
-    /// By a protocol that the client offers (ALPN); looked at before the name.
+    /// By a protocol that the client offers (ALPN); checked before the name.
     pub by_protocol: Vec<(Vec<u8>, Group)>,
 }
 
 impl Routes {
-    /// All connections go to the first `count` servers.
+    /// Sends all connections to the first `count` servers.
     pub fn all(count: usize) -> Self {
         Self { default: Some(Group { first: 0, count }), ..Self::default() }
     }
 
-    /// Does it depend on what a client says?
+    /// Whether routing needs the client's TLS hello.
     pub fn depend_on_hello(&self) -> bool {
         !self.by_name.is_empty() || !self.by_protocol.is_empty()
     }
 
-    /// The client's favourite protocol that has a route, else its server name's route, else the default.
+    /// Chooses the client's most preferred protocol that has a route, otherwise the route of its server name, otherwise
+    /// the default.
     pub(super) fn choose<'a>(
         &self,
         server_name: Option<&str>,

@@ -1,8 +1,9 @@
-//! The seats of all workers: how many sessions the process serves at once, and who takes a seat that becomes free.
+//! The seats of all workers: how many sessions the process serves at once, and which worker gets a freed seat.
 //!
-//! Any worker may take any seat. A worker whose client finds none stands in line at a desk of its own; a seat that is given
-//! back calls the next desk in turn, and while a desk stands in line no other worker takes a seat past it. So no worker's
-//! clients starve. All of it is atomic numbers on the way of accepting and closing; no lock, and nothing on the data path.
+//! Any worker may take any seat. A worker that finds none for its client queues in a slot of its own; returning a seat
+//! calls the next queued slot, and while a slot is queued no other worker may take a seat before it, so no worker's
+//! clients starve. All of it is atomic numbers, used when accepting and closing; there is no lock, and nothing on the
+//! data path.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,46 +11,46 @@ use std::time::{Duration, Instant};
 
 use crate::uring::Bell;
 
-/// How often it is logged that there is no seat.
+/// How often a lack of seats is logged at most.
 const FULL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// See the module's head.
+/// See the module docs.
 #[derive(Debug)]
 pub struct Seats {
     max: usize,
     taken: AtomicUsize,
     desks: Box<[Desk]>,
-    /// Desks that stand in line.
+    /// Number of queued slots.
     waiting: AtomicUsize,
-    /// Where the search for the next desk begins.
+    /// Where the search for the next slot begins.
     turn: AtomicUsize,
     full: Full,
 }
 
-/// Where a worker waits for a seat.
+/// A worker's place in the queue for a seat.
 #[derive(Debug)]
 struct Desk {
     waits: AtomicBool,
-    /// It may take a seat, others in line or not.
+    /// The worker may take a seat even if others are queued.
     called: AtomicBool,
     bell: Bell,
 }
 
-/// How often there was no seat for a client.
+/// How often no seat was free for a client.
 #[derive(Debug)]
 struct Full {
     since: Instant,
     count: AtomicU64,
     logged: AtomicU64,
-    /// When it may be logged again, in milliseconds after `since`.
+    /// The earliest time of the next log line, in milliseconds after `since`.
     next: AtomicU64,
 }
 
 impl Seats {
-    /// So many seats, for so many workers.
+    /// `max` seats for this many workers.
     ///
     /// # Errors
-    /// As eventfd(2).
+    /// Those of eventfd(2).
     pub fn new(max: usize, workers: usize) -> io::Result<Self> {
         let desk =
             || Ok(Desk { waits: AtomicBool::new(false), called: AtomicBool::new(false), bell: Bell::new()? });
@@ -78,7 +79,7 @@ impl Seats {
         &self.desks[worker].bell
     }
 
-    /// Takes a seat for a worker, if there is one that is not another worker's turn.
+    /// Takes a seat for a worker, if one is free that is not another worker's turn.
     pub(super) fn take(&self, worker: usize) -> bool {
         let is_called = self.desks[worker].called.swap(false, Ordering::SeqCst);
         let more = |taken| (taken < self.max).then_some(taken + 1);
@@ -86,13 +87,13 @@ impl Seats {
             && self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
 
-    /// Gives a seat of a worker back.
+    /// Returns a worker's seat.
     pub(super) fn give_back(&self, worker: usize) {
         self.taken.fetch_sub(1, Ordering::SeqCst);
         self.call_next(worker);
     }
 
-    /// Is it worth a try to take a seat? When it is not, the worker stands in line from now on.
+    /// Whether trying to take a seat can succeed. If not, the worker is queued from now on.
     pub(super) fn has_room(&self, worker: usize) -> bool {
         let desk = &self.desks[worker];
         if self.is_called(worker) || (self.waiting.load(Ordering::SeqCst) == 0 && self.is_free()) {
@@ -101,19 +102,19 @@ impl Seats {
         if !desk.waits.swap(true, Ordering::SeqCst) {
             self.waiting.fetch_add(1, Ordering::SeqCst);
         }
-        // A seat that was given back before it stood in line has called no worker.
+        // A seat returned before this worker was queued has called no worker.
         if self.is_free() {
             self.call_next(worker);
         }
         self.is_called(worker)
     }
 
-    /// Has a worker been called that has not tried to take a seat since?
+    /// Whether a worker has been called and has not tried to take a seat since.
     pub(super) fn is_called(&self, worker: usize) -> bool {
         self.desks[worker].called.load(Ordering::SeqCst)
     }
 
-    /// A worker wants no seat any more.
+    /// Removes a worker from the queue: it needs no seat any more.
     pub(super) fn leave(&self, worker: usize) {
         let desk = &self.desks[worker];
         if desk.waits.swap(false, Ordering::SeqCst) {
@@ -124,7 +125,7 @@ impl Seats {
         }
     }
 
-    /// A client finds no seat: counts it, and logs it if that was not done in the last second.
+    /// Notes that a client finds no seat: counts it, and logs it at most once a second.
     pub(super) fn note_full(&self) {
         let count = self.full.count.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.full.since.elapsed().as_millis() as u64;
@@ -137,7 +138,7 @@ impl Seats {
             tracing::warn!(
                 connections_max = self.max,
                 count = count.saturating_sub(logged),
-                "as many connections as --max-connections allows; new clients wait until one ends"
+                "--max-connections reached; new clients wait until a connection ends"
             );
         }
     }
@@ -146,7 +147,7 @@ impl Seats {
         self.taken.load(Ordering::SeqCst) < self.max
     }
 
-    /// Calls the next desk in line. `by` looks at its own desk by itself.
+    /// Calls the next queued slot. `by` checks its own slot itself.
     fn call_next(&self, by: usize) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
@@ -190,7 +191,7 @@ mod tests {
         assert!(seats.take(0));
         assert!(!seats.has_room(1) && !seats.has_room(2));
         seats.give_back(0);
-        assert!(!seats.take(0), "others were there first");
+        assert!(!seats.take(0), "other workers were queued first");
         let called: Vec<_> = (0..3).filter(|worker| seats.is_called(*worker)).collect();
         let [first] = called[..] else { panic!("one seat calls one worker, not {called:?}") };
         assert!(seats.take(first) && !seats.has_room(0));
@@ -204,7 +205,7 @@ mod tests {
             served.push(holder);
         }
         served.sort_unstable();
-        assert_eq!(served, [0, second], "each is served once");
+        assert_eq!(served, [0, second], "each gets a seat once");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A session: one client connection and the upstream connection made for it, from accept to close.
 //!
 //! ```text
-//!   accept -> look (PROXY header, TLS) -> choose and connect -> greet (PROXY header, TLS) -> relay -> close -> record
+//!   accept -> read (PROXY header, TLS) -> route and connect -> greet (PROXY header, TLS) -> relay -> close -> record
 //! ```
 //!
-//! Both sockets are locals of [`Session::serve`]. They end with it, and no code path hands either to anybody
-//! else: that is the product's promise about identity.
+//! Both sockets are locals of [`Session::serve`]. They end with it, and no code path hands either to anything else:
+//! this is the product's promise about identity.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -34,11 +34,11 @@ use crate::protocol::login::Symptom;
 use crate::protocol::proxy_protocol;
 use crate::uring::{Address, Socket};
 
-/// Connecting mostly takes far less than this; until then a leaving client goes unwatched, which spares two
-/// operations a session.
+/// Connecting usually takes far less than this; until then the client is not watched for leaving, which saves two
+/// operations per session.
 const UNWATCHED_CONNECT: Duration = Duration::from_millis(20);
 
-/// Serves one client until the end. The seat is free again when this is over or dropped.
+/// Serves one client until the end. The seat is free again when this future completes or is dropped.
 pub(super) fn run(
     seat: Seat,
     listener: usize,
@@ -68,20 +68,20 @@ pub(super) fn run(
     }
 }
 
-/// What the record of a session is made of when it is dropped, in whatever way it ended.
+/// The state behind a session's record, which is written on drop, however the session ended.
 pub(super) struct Session {
     id: u64,
     worker: Rc<Worker>,
-    /// Index into `Settings::listeners`; narrow, since every idle session carries it.
+    /// Index into `Settings::listeners`; narrow, to keep idle sessions small.
     listener: u32,
     client_address: Address,
     meter: Meter,
-    /// On the heap: most sessions have none.
+    /// Boxed: most sessions have none.
     proxied: Cell<Option<Box<Address>>>,
-    /// Index into `Settings::upstreams`; narrow for the same reason as the listener.
+    /// Index into `Settings::upstreams`; narrow for the same reason.
     upstream: Cell<Option<u32>>,
     connect_time: Cell<Option<Duration>>,
-    /// Of a session that is dropped before its end it is true that the worker was stopping.
+    /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
     end: Cell<End>,
 }
 
@@ -97,7 +97,7 @@ impl Session {
                 Ok(header) => Some(header),
                 Err(error) => {
                     let (client, cause) = (&self.client_address, error.cause());
-                    tracing::warn!(%client, cause, %error, "no valid PROXY header, closing");
+                    tracing::warn!(%client, cause, %error, "no valid PROXY header received; closing");
                     return End::ProxyHeader;
                 }
             },
@@ -113,11 +113,11 @@ impl Session {
             },
         };
         match &settings.mode {
-            // On the heap, so that sessions of the other mode do not carry its state.
+            // Boxed, so that sessions of the other mode do not carry its state.
             Mode::Http(http) => Box::pin(http::serve(self, http, client, group, header)).await,
             Mode::Stream => {
                 let has_sent = !client.unread().is_empty();
-                // On the heap while it lasts: the relay, which lasts longer, needs less.
+                // Boxed for its duration: the relay, which lasts longer, needs less.
                 match Box::pin(self.connect(client, group, header, has_sent)).await {
                     Ok(upstream) => {
                         let outcome = self.relay(client, &upstream).run().await;
@@ -133,8 +133,8 @@ impl Session {
         }
     }
 
-    /// Connects to one of a group of upstreams and tells it who comes. `has_sent`: whether the client has sent anything, so
-    /// that it may wait for an answer though it ends its stream.
+    /// Connects to a server of the group and sends it the PROXY header. `has_sent`: whether the client has sent
+    /// anything, so that it may wait for an answer even if it ends its stream.
     pub(super) async fn connect(
         &self,
         client: &Connection,
@@ -150,8 +150,8 @@ impl Session {
         .await
     }
 
-    /// Tries one after the other. No byte of the client has gone out before a server has proved who it is, so trying the
-    /// next one is safe. When there is none left, the last one says how it ends.
+    /// Tries one server after the other. No byte of the client is sent before a server has proved its identity, so
+    /// trying the next one is safe. The last failure decides the end.
     async fn connect_in_turn(
         &self,
         client: &Connection,
@@ -163,7 +163,7 @@ impl Session {
         for candidate in self.worker.upstreams.in_turn(group) {
             self.set_upstream(None);
             self.worker.ring.set_up_turn().await;
-            // In a storm many have left by now; a look at each is cheaper than a connect for nothing.
+            // In a storm many clients have left by now; checking each is cheaper than a useless connect.
             if self.worker.ring.set_ups_wait() && has_left(client, has_sent) {
                 return Err(End::ClientLeft);
             }
@@ -181,7 +181,7 @@ impl Session {
                 match self.worker.ring.timeout(self.worker.settings.connect_timeout, greeted).await {
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
-                        tracing::debug!(%error, "upstream connection broke");
+                        tracing::debug!(%error, "upstream connection failed; closing");
                         return Err(End::UpstreamReset);
                     }
                     None => {
@@ -208,7 +208,7 @@ impl Session {
         Err(end)
     }
 
-    /// The two connections, to be relayed between.
+    /// A relay between the two connections.
     pub(super) fn relay<'a>(&'a self, client: &'a Connection, upstream: &'a Connection) -> Relay<'a> {
         let Settings { splice, idle_timeout, accepts_missing_close_notify, .. } = *self.worker.settings;
         let reset = Cell::new(Reset::Nothing);
@@ -237,37 +237,37 @@ impl Session {
         self.listener as usize
     }
 
-    /// Index of the upstream that took the connection.
+    /// Index of the server that accepted the connection.
     pub(super) fn upstream(&self) -> Option<usize> {
         self.upstream.get().map(|index| index as usize)
     }
 
-    /// Something is wrong with a login at this session's upstream.
+    /// Counts a symptom of a failing login at this session's server.
     pub(super) fn count_symptom(&self, symptom: Symptom) {
         if let Some(upstream) = self.upstream() {
             self.worker.counters.count_symptom(upstream, symptom);
         }
     }
 
-    /// What the log calls it by.
+    /// The id of the session in logs.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
-    /// The peer that connected.
+    /// The address that connected.
     pub(super) fn client_address(&self) -> &Address {
         &self.client_address
     }
 
-    /// Whom the session is for: the source that the peer's PROXY header names, else the peer.
+    /// The client that the session is for: the source in the PROXY header, otherwise the address that connected.
     pub(super) fn origin_address(&self) -> Address {
         let proxied = self.proxied.take();
         self.proxied.set(proxied.clone());
         proxied.map_or_else(|| self.client_address.clone(), |proxied| *proxied)
     }
 
-    /// Completes when the client is gone while nobody reads from it. One that has sent something and then ended
-    /// its stream is not: it may well wait for an answer.
+    /// Completes when the client has left while nothing reads from it. A client that has sent something and then ended
+    /// its stream has not left: it may wait for an answer.
     async fn client_left(&self, client: &Connection, has_sent: bool) {
         self.worker.ring.sleep(UNWATCHED_CONNECT).await;
         // An error of poll(2) itself says nothing about the client.
@@ -277,7 +277,7 @@ impl Session {
         }
     }
 
-    /// Tells the upstream who the client is, before the first byte of the client.
+    /// Sends the PROXY header upstream, ahead of the client's first byte.
     async fn greet(
         &self,
         version: proxy_protocol::Version,
@@ -291,13 +291,13 @@ impl Session {
         upstream.send_all(&header).await
     }
 
-    /// Index of the upstream that takes the connection, from now on.
+    /// Sets the index of the server that has accepted the connection.
     fn set_upstream(&self, index: Option<usize>) {
         self.upstream.set(index.map(|index| index as u32));
         self.connect_time.set(index.map(|_taken| self.worker.ring.now().duration_since(self.meter.accepted)));
     }
 
-    /// Shakes hands with an upstream, as far as it proves who it is. False when there can be no TLS with it.
+    /// Performs the TLS handshake with a server, which proves its identity. False when the handshake fails.
     async fn secure(
         &self,
         config: &Arc<ClientConfig>,
@@ -313,13 +313,13 @@ impl Session {
         if let Err(error) = &secured {
             let Candidate { name, address, .. } = candidate;
             let cause = error.cause();
-            tracing::warn!(upstream = name, %address, cause, %error, "no TLS with an upstream");
+            tracing::warn!(upstream = name, %address, cause, %error, "server TLS handshake failed; trying the next server, if any");
         }
         secured.is_ok()
     }
 }
 
-/// How a session ends whose client may have been closed for want of memory, which is a failure to all who read from it.
+/// The end of a session whose client may have been closed for lack of memory, which every reader sees as a failure.
 fn end_within_memory(client: &Connection, end: End) -> End {
     if !client.has_exceeded_memory() {
         return end;
@@ -328,7 +328,7 @@ fn end_within_memory(client: &Connection, end: End) -> End {
     End::PeekMemory
 }
 
-/// Whether a client is gone while nothing reads from it. See [`Session::client_left`].
+/// Whether a client has left while nothing reads from it. See [`Session::client_left`].
 fn has_left(client: &Connection, has_sent: bool) -> bool {
     let client = client.socket();
     match client.has_bytes() {
@@ -338,8 +338,8 @@ fn has_left(client: &Connection, has_sent: bool) -> bool {
     }
 }
 
-/// A server's connection that no session has yet. Dropped with this, as when the client leaves, it is reset: closed in
-/// order it would keep its source port (`TIME_WAIT`).
+/// A connection to a server that is not in use yet. Dropping this, for instance when the client leaves, resets the
+/// connection: an orderly close would keep its source port (`TIME_WAIT`).
 struct Unfinished<'a>(&'a Connection);
 
 impl<'a> Unfinished<'a> {
@@ -358,7 +358,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Readies both connections to be closed the way the first of them ended: in order, or by a reset.
+/// Prepares both connections to be closed the way the first of them ended: in order, or by a reset.
 pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome) -> End {
     match outcome {
         Outcome::Closed { first } => {
@@ -374,16 +374,17 @@ pub(super) fn close(client: &Connection, upstream: &Connection, outcome: Outcome
             End::Idle
         }
         Outcome::Broken { side, error } => {
-            // Both: one that failed for want of memory here is alive at its far end, where nothing may look whole.
+            // Both: a connection that failed here for lack of memory is alive at its far end, where no stream may look
+            // complete.
             client.reset_on_close();
             upstream.reset_on_close();
             match side {
                 Side::Client => {
-                    tracing::debug!(%error, "client connection broke");
+                    tracing::debug!(%error, "client connection failed; closing");
                     End::ClientReset
                 }
                 Side::Upstream => {
-                    tracing::debug!(%error, "upstream connection broke");
+                    tracing::debug!(%error, "upstream connection failed; closing");
                     End::UpstreamReset
                 }
             }
@@ -398,7 +399,7 @@ impl Drop for Session {
         counters.upstream_bytes().add(self.meter.upstream_bytes.get());
         counters.client_bytes().add(self.meter.client_bytes.get());
         if matches!(self.worker.settings.mode, Mode::Http(_)) {
-            // The log has had a line for each request.
+            // The access log has a line for each request already.
             tracing::debug!(
                 client = %self.client_address,
                 connection = format_args!("{:016x}", self.id),
@@ -438,6 +439,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = output_bytes(run);
-        assert!(bytes <= 1024, "a session's future has grown to {bytes} bytes");
+        assert!(bytes <= 1024, "the future of a session has grown to {bytes} bytes");
     }
 }

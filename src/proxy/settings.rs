@@ -1,4 +1,4 @@
-//! What an operator can set, validated: behind this type there are no more strings to check.
+//! The operator's settings, validated: these types contain no strings that still need checking.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,99 +14,100 @@ use crate::uring::Address;
 
 pub use super::networks::Network;
 
-/// Everything a worker needs to know; the same for all workers, read only.
+/// The settings of the proxy; the same for all workers, read-only.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where clients connect to; never empty.
+    /// The addresses that clients connect to; never empty.
     pub listeners: Vec<Address>,
-    /// Every server there is; never empty.
+    /// All servers; never empty.
     pub upstreams: Vec<Upstream>,
-    /// Which of them a connection goes to.
+    /// Which servers a connection goes to.
     pub routes: Routes,
     /// How long a client may take to send its TLS hello, where routes depend on it.
     pub peek_timeout: Duration,
-    /// Bytes that heads, hellos and handshakes which clients have not finished may take in one worker.
+    /// Memory limit for unfinished heads, hellos and handshakes of clients, per worker.
     pub peek_bytes_max: usize,
-    /// TLS that ends here, if it does.
+    /// TLS with clients, if it ends here.
     pub client_tls: Option<ClientTls>,
-    /// TLS with every upstream: each has a name to prove then.
+    /// TLS with servers; every server has a name to prove then.
     pub upstream_tls: Option<UpstreamTls>,
-    /// Is the end of a TLS connection without `close_notify` the end of its stream, and not a cut?
+    /// Whether a TLS connection may end without `close_notify`; otherwise such a stream counts as cut off.
     pub accepts_missing_close_notify: bool,
-    /// How long one upstream may take to accept a connection.
+    /// How long a server may take to accept a connection.
     pub connect_timeout: Duration,
     /// How long a session may go without a byte in either direction.
     pub idle_timeout: Duration,
-    /// The PROXY header that upstreams are sent, if any.
+    /// The PROXY header sent to servers, if any.
     pub send_proxy: Option<proxy_protocol::Version>,
-    /// How long a client may take to send its PROXY header; without one, none is expected.
+    /// How long a client may take to send its PROXY header; none if no header is expected.
     pub accept_proxy_timeout: Option<Duration>,
-    /// Peers that one is expected from, and believed of; empty: all of them.
+    /// Clients that must send a PROXY header, and whose header is trusted; empty: all.
     pub accept_proxy_from: Vec<Network>,
     /// When bulk goes through a pipe.
     pub splice: Splice,
-    /// What is set on every TCP socket.
+    /// Options of every TCP socket.
     pub tcp: Tcp,
-    /// Whether sessions look at what they carry.
+    /// Whether sessions interpret the bytes that they carry.
     pub mode: Mode,
-    /// How long sessions may go on after a request to stop.
+    /// How long sessions may continue after a request to stop.
     pub drain_timeout: Duration,
 }
 
-/// What a session takes its bytes for.
+/// How a session interprets its bytes.
 #[derive(Debug, Clone)]
 pub enum Mode {
-    /// Bytes.
+    /// Opaque bytes.
     Stream,
     /// HTTP/1.1 requests and replies.
     Http(Box<Http>),
 }
 
-/// How requests and replies are passed on.
-#[allow(clippy::struct_excessive_bools, reason = "what an operator can switch, each by itself")]
+/// How requests and replies are forwarded.
+#[allow(clippy::struct_excessive_bools, reason = "independent switches of the operator")]
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// How long a session waits for what.
+    /// The time-outs of a session.
     pub timeouts: Timeouts,
     /// Whether a client that has ended its stream still gets its reply.
     pub ignore_client_close: bool,
-    /// Bytes that the head of a request or of a reply may have.
+    /// Most bytes in the head of a request or of a reply.
     pub head_bytes_max: usize,
-    /// Whether upstreams are told of the client.
+    /// Whether forwarding headers tell servers about the client.
     pub forwarded: ForwardedFor,
-    /// Clients whose own X-Forwarded-For and the like are believed. Empty: of none, but X-Forwarded-For is added to.
+    /// Clients whose own X-Forwarded-For and related headers are trusted. Empty: none, but X-Forwarded-For is appended
+    /// to.
     pub trust: Vec<Network>,
-    /// `Host` in place of the client's.
+    /// The `Host` to send in place of the client's.
     pub host: Option<String>,
-    /// Whether fields with an underscore in their name are passed on.
+    /// Whether header fields with an underscore in their name are forwarded.
     pub underscores: bool,
-    /// Whether TRACE is passed on.
+    /// Whether TRACE is forwarded.
     pub trace: bool,
-    /// Protocols that requests may ask to change to, beside `websocket`.
+    /// Protocols that a request may upgrade to, besides `websocket`.
     pub upgrades: Vec<String>,
     /// Changes to the heads of requests.
     pub request_edits: Edits,
     /// Changes to the heads of replies.
     pub reply_edits: Edits,
-    /// Whether the access log names the users who are logged in.
+    /// Whether the access log names logged-in users.
     pub log_user: bool,
-    /// Whether a connection ends on which a second user logs in.
+    /// Whether a connection is closed when a second user logs in on it.
     pub close_on_identity_change: bool,
 }
 
-/// How long a session in HTTP mode waits for what. The idle time-out bounds all of them, and is the only one for what may
+/// The time-outs of a session in HTTP mode. The idle time-out bounds all of them, and is the only one for what may
 /// rightly be silent for long: tunnels, RPC over HTTP, and replies that have begun.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For the head of the first request, from accepting on, and for the rest of a later one that has begun.
+    /// For the head of the first request, from accepting on, and for the rest of a later head that has begun.
     pub head: Duration,
     /// For the next request.
     pub keepalive: Duration,
-    /// For the next bytes of a request's body.
+    /// For the next bytes of a request body.
     pub body: Duration,
-    /// For the upstream to reply once it has the request, and to take more of a request.
+    /// For the upstream to reply once it has the request, and to accept more of a request.
     pub reply: Duration,
-    /// For the client to take more of what it is sent.
+    /// For the client to accept more bytes.
     pub send: Duration,
 }
 
@@ -125,45 +126,45 @@ impl Default for Timeouts {
 /// X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedFor {
-    /// Not added; the client's pass.
+    /// Not added; the client's own are forwarded.
     Off,
-    /// In place of the client's.
+    /// Replaces the client's.
     Replace,
-    /// Added to those of clients that are trusted.
+    /// Appended to those of trusted clients.
     Append,
 }
 
 impl Settings {
-    /// Is a client to say something before an upstream is chosen, beside its PROXY header?
+    /// Whether routing needs client bytes first, apart from the PROXY header.
     pub(super) fn looks_at_clients(&self) -> bool {
         self.client_tls.is_some() || self.routes.depend_on_hello()
     }
 }
 
-/// A server as the operator named it, and where that is.
+/// A server as the operator named it, with its addresses.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// As written on the command line; the name in logs.
+    /// The name as written on the command line; also used in logs.
     pub name: String,
-    /// What the name resolved to at start, tried in this order; never empty.
+    /// The addresses that the name resolved to at start, tried in this order; never empty.
     pub addresses: Vec<Address>,
-    /// With TLS: who it has to prove to be.
+    /// The name that the server must prove with TLS.
     pub tls_name: Option<ServerName<'static>>,
 }
 
-/// TLS with upstreams.
+/// TLS with servers.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
-    /// Without sessions to resume; every worker has its own.
+    /// Without session storage; every worker adds its own.
     pub config: Arc<ClientConfig>,
-    /// Certificates prove nothing.
+    /// Whether any certificate is accepted.
     pub trusts_everybody: bool,
 }
 
 /// TLS with clients.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
-    /// Certificates and all else; may be swapped at any time for connections to come.
+    /// Certificates and all other TLS settings; may be swapped at any time, for new connections.
     pub config: Arc<ArcSwap<ServerConfig>>,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
@@ -172,45 +173,45 @@ pub struct ClientTls {
 /// When a direction moves bytes with splice(2) instead of receive and send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splice {
-    /// When it carries bulk, back when it thins out.
+    /// For bulk only; back to receive and send when the flow thins out.
     Auto,
     /// Never.
     Never,
-    /// From the first byte, as long as there is a pipe.
+    /// From the first byte, as long as a pipe is free.
     Always,
 }
 
 /// TCP options (tcp(7)), for both sides. `TCP_NODELAY` is always set.
 #[derive(Debug, Clone, Copy)]
 pub struct Tcp {
-    /// Idle time before the first keep-alive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); a peer that answers none is dead after
-    /// about twice as long.
+    /// Idle time before the first keep-alive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); a peer that answers no probe is
+    /// dead after about twice that time.
     pub keepalive: Option<Duration>,
     /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
     pub user_timeout: Option<Duration>,
-    /// Listeners only: length of the queue of fast opens (`TCP_FASTOPEN`).
+    /// Listeners only: length of the fast open queue (`TCP_FASTOPEN`).
     pub fastopen_queue: Option<u32>,
-    /// Listeners only: accept when the first bytes are there (`TCP_DEFER_ACCEPT`).
+    /// Listeners only: accept when the first bytes have arrived (`TCP_DEFER_ACCEPT`).
     pub defer_accept: bool,
     /// Listeners only: connections that may wait to be accepted.
     pub backlog: u32,
-    /// Listeners only: a connection goes to the worker on the CPU that took its first packet
-    /// (`SO_ATTACH_REUSEPORT_CBPF`); without it the kernel picks by hash.
+    /// Listeners only: a connection goes to the worker on the CPU that received its first packet
+    /// (`SO_ATTACH_REUSEPORT_CBPF`); otherwise the kernel picks by hash.
     pub steer_by_cpu: bool,
 }
 
-/// What one worker gets to work with.
+/// The resources of one worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerSettings {
-    /// The CPU it is pinned to, if it is.
+    /// The CPU that the worker is pinned to, if any.
     pub cpu: Option<usize>,
-    /// Receive buffers: their number, a power of two or not, 1 to 32768.
+    /// Number of receive buffers, 1 to 32768; need not be a power of two.
     pub buffers: u16,
-    /// Bytes of each.
+    /// Bytes of each buffer.
     pub buffer_bytes: u32,
-    /// Pipes it may lend to directions in bulk; none with [`Splice::Never`].
+    /// Pipes for directions in bulk; none with [`Splice::Never`].
     pub pipes: u16,
-    /// Bytes that each of them is to hold (`F_SETPIPE_SZ`); the kernel may grant less.
+    /// Capacity requested for each pipe (`F_SETPIPE_SZ`); the kernel may grant less.
     pub pipe_bytes: u32,
     /// Entries of the submission queue; a power of two.
     pub ring_entries: u32,

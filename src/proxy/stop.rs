@@ -1,4 +1,4 @@
-//! How a worker is told to stop, from another thread.
+//! The request to stop that another thread sends to a worker.
 
 use std::io;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::uring::{Bell, Ring};
 
-/// Nothing is asked for, a drain, an end at once: each includes the one before.
+/// Nothing requested, a drain, an immediate end: each includes the one before.
 const NOTHING: u8 = 0;
 const DRAIN: u8 = 1;
 const END: u8 = 2;
 
-/// A request to drain, and then to end; clones are the same request.
+/// A request to drain and then to end; clones share one request.
 #[derive(Debug, Clone)]
 pub struct Stop {
     bell: Bell,
@@ -19,20 +19,20 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// No request yet.
+    /// Nothing requested yet.
     ///
     /// # Errors
-    /// As eventfd(2).
+    /// Those of eventfd(2).
     pub fn new() -> io::Result<Self> {
         Ok(Self { bell: Bell::new()?, requested: Arc::new(AtomicU8::new(NOTHING)) })
     }
 
-    /// Asks the worker to accept nobody any more, and to end when its sessions have.
+    /// Asks the worker to stop accepting, and to end when its sessions have ended.
     pub fn drain(&self) {
         self.request(DRAIN);
     }
 
-    /// Asks the worker to end its sessions where they stand.
+    /// Asks the worker to end its sessions immediately.
     pub fn end(&self) {
         self.request(END);
     }
@@ -42,12 +42,12 @@ impl Stop {
         self.bell.ring();
     }
 
-    /// Completes when draining was asked for, or can never be asked for.
+    /// Completes when a drain was requested, or can never be requested.
     pub(super) async fn drain_requested(&self, ring: &Ring) {
         self.requested(DRAIN, ring).await;
     }
 
-    /// Completes when an end was asked for, or can never be asked for.
+    /// Completes when an end was requested, or can never be requested.
     pub(super) async fn end_requested(&self, ring: &Ring) {
         self.requested(END, ring).await;
     }
@@ -55,7 +55,7 @@ impl Stop {
     async fn requested(&self, what: u8, ring: &Ring) {
         while self.requested.load(Ordering::Acquire) < what {
             if let Err(error) = self.bell.heard(ring).await {
-                tracing::error!(%error, "a worker cannot hear when it is to stop, and stops now");
+                tracing::error!(%error, "worker cannot receive stop requests; stopping now");
                 return;
             }
         }

@@ -1,5 +1,4 @@
-//! Choosing an upstream and connecting to it. What comes out belongs to one session; there is nowhere to put
-//! it back.
+//! Choosing a server and connecting to it. The connection belongs to one session; there is no pool to return it to.
 
 use std::cell::Cell;
 use std::io;
@@ -14,27 +13,27 @@ use super::settings::Upstream;
 use super::worker::Worker;
 use crate::uring::{Address, Shortage, Socket, is_out_of_descriptors};
 
-/// How long connecting pauses without a descriptor.
+/// How long connecting pauses when no descriptor is free.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
-/// The upstreams of a worker and whose turn it is.
+/// The servers of a worker and whose turn it is.
 pub(super) struct Upstreams(Vec<Named>);
 
 struct Named {
     name: String,
     addresses: Vec<(Address, SockAddr)>,
-    /// Whose turn it is in the group that begins with this one.
+    /// Whose turn it is in the group that begins with this server.
     turn: Cell<usize>,
 }
 
-/// A place to connect to: one of the addresses of a server.
+/// One address of a server, to connect to.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
     /// Index into `Settings::upstreams`.
     pub(super) index: usize,
     pub(super) name: &'a str,
     pub(super) address: &'a Address,
-    /// Which of the server's addresses that is.
+    /// The position of this address among those of the server.
     nth: usize,
     sock_addr: &'a SockAddr,
 }
@@ -52,7 +51,7 @@ impl Upstreams {
         upstreams.iter().map(named).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Where to try: at the server of a group whose turn it is, then at the one after it, and so on once round.
+    /// The candidates in order: the server of the group whose turn it is, then each of the others once.
     pub(super) fn in_turn(&self, group: Group) -> impl Iterator<Item = Candidate<'_>> {
         let Group { first, count } = group;
         let turn = self.0[first].turn.get();
@@ -70,10 +69,10 @@ impl Upstreams {
     }
 }
 
-/// Connects, with the connect time-out over all of it, pauses for a descriptor included.
+/// Connects within the connect time-out, including pauses for a descriptor.
 ///
 /// # Errors
-/// How a session ends that is connected nowhere else; it is logged.
+/// How a session ends that connects nowhere else; the cause is logged here.
 pub(super) async fn connect(worker: &Worker, candidate: Candidate<'_>) -> Result<Socket, End> {
     let Candidate { name, address, sock_addr, .. } = candidate;
     let ring = &worker.ring;
@@ -91,7 +90,7 @@ pub(super) async fn connect(worker: &Worker, candidate: Candidate<'_>) -> Result
             }
             Err(error) => {
                 let (end, cause) = (end(&error), cause(&error));
-                tracing::warn!(upstream = name, %address, cause, %error, "cannot connect upstream");
+                tracing::warn!(upstream = name, %address, cause, %error, "cannot connect to server; trying the next, if any");
                 if end != End::LocalLimit {
                     note_failure(worker, candidate);
                 }
@@ -101,15 +100,15 @@ pub(super) async fn connect(worker: &Worker, candidate: Candidate<'_>) -> Result
     }
 }
 
-/// A server cannot be used: that it is down is logged once.
+/// Notes that a server cannot be used; logs once that it is down.
 pub(super) fn note_failure(worker: &Worker, candidate: Candidate<'_>) {
     let Candidate { index, name, address, nth, .. } = candidate;
     if worker.shared.outages.note_failure(index, nth) {
-        tracing::warn!(upstream = name, %address, "server is down; it is tried again in its turn");
+        tracing::warn!(upstream = name, %address, "server is down; still trying it in turn");
     }
 }
 
-/// A server can be used: when it could not before, that is logged once.
+/// Notes that a server can be used; logs once that it is up again.
 pub(super) fn note_success(worker: &Worker, candidate: Candidate<'_>) {
     let Candidate { index, name, address, nth, .. } = candidate;
     if let Some(failures) = worker.shared.outages.note_success(index, nth) {
@@ -126,7 +125,7 @@ fn end(error: &io::Error) -> End {
     }
 }
 
-/// A word for it.
+/// A one-word name of the cause.
 fn cause(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused",
@@ -149,7 +148,7 @@ async fn pause(worker: &Worker) {
     worker.ring.sleep(DESCRIPTOR_PAUSE).await;
 }
 
-/// Counts as one more for as long as it lives, however that ends.
+/// Raises the count by one until it is dropped.
 struct Wanted<'a>(&'a Cell<usize>);
 
 impl<'a> Wanted<'a> {

@@ -1,6 +1,6 @@
 //! A worker: one thread, one ring, its own listening sockets, and every session that it accepts.
 //!
-//! Nothing here is shared with another worker but the settings, which are only read, and the few numbers in `shared.rs`.
+//! Workers share only the settings, which are read-only, and the few numbers in `shared.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -23,35 +23,35 @@ use super::stop::Stop;
 use super::upstream::Upstreams;
 use crate::uring::{Listener, Notify, PipeSet, Ring, RingOptions, SocketOptions};
 
-/// Upstreams whose TLS sessions a worker remembers.
+/// Number of servers whose TLS sessions a worker remembers.
 const TLS_SESSIONS_MAX: usize = 256;
 
-/// What a worker's thread is started with.
+/// The inputs of a worker's thread.
 pub struct Plan {
-    /// Which one it is, from 0.
+    /// The worker's number, from 0.
     pub number: usize,
-    /// What it gets to work with.
+    /// The resources of this worker.
     pub worker: WorkerSettings,
-    /// What it shares with the others.
+    /// What it shares with the other workers.
     pub shared: Arc<Shared>,
-    /// What all workers do.
+    /// The settings of all workers.
     pub settings: Arc<Settings>,
     /// Its listening sockets, in the order of `Settings::listeners`.
     pub listeners: Vec<OwnedFd>,
     /// Its pipes.
     pub pipes: PipeSet,
-    /// How it is told to stop.
+    /// The request to stop.
     pub stop: Stop,
-    /// Where records go, if anybody wants them.
+    /// Where records go, if there is an access log.
     pub log: Option<LogSender>,
-    /// What it counts, for whoever reads it.
+    /// The counters that it writes, for readers in other threads.
     pub counters: Arc<Counters>,
 }
 
-/// Serves until it is told to stop and its sessions have ended, or been ended. Runs on the calling thread.
+/// Serves until it is asked to stop and its sessions have ended. Runs on the calling thread.
 ///
 /// # Errors
-/// No ring, or one that fails; a listener that fails for good.
+/// The ring cannot be created or fails; a listener fails permanently.
 pub fn run(plan: Plan) -> Result<(), Error> {
     let Plan { number, worker, shared, settings, listeners, pipes, stop, log, counters } = plan;
     if let Some(cpu) = worker.cpu {
@@ -78,18 +78,18 @@ fn pin(cpu: usize) {
     let pinned =
         set.set(cpu).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
     if let Err(error) = pinned {
-        tracing::warn!(cpu, %error, "a worker could not be pinned to its CPU and runs on any");
+        tracing::warn!(cpu, %error, "cannot pin worker to its CPU; running on any");
     }
 }
 
-/// Drains at the first word, ends at the second or when the time is over.
+/// Drains at the first request; ends at the second, or when the drain time-out expires.
 async fn stop_when_told(worker: Rc<Worker>, stop: Stop) {
     stop.drain_requested(&worker.ring).await;
     or(worker.drain_and_end(), stop.end_requested(&worker.ring)).await;
     worker.ring.end_tasks();
 }
 
-/// What the sessions and listeners of a worker share.
+/// The state that the sessions and listeners of a worker share.
 pub(super) struct Worker {
     pub(super) ring: Ring,
     pub(super) settings: Arc<Settings>,
@@ -104,17 +104,17 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     number: usize,
     drain: Drain,
-    /// Sessions that have no descriptor for their upstream, and wait for one.
+    /// Sessions that wait for a descriptor for their upstream side.
     pub(super) descriptors_wanted: Cell<usize>,
     /// Listeners that still accept.
     accepting: Cell<usize>,
     changed: Notify,
-    /// Why it cannot go on.
+    /// The error that stops it.
     failure: RefCell<Option<Error>>,
 }
 
 impl Worker {
-    /// `shared` is what it shares with the others, and its number among them.
+    /// Creates a worker. `shared` is the state shared with the other workers, with this worker's number.
     pub(super) fn new(
         ring: Ring,
         settings: Arc<Settings>,
@@ -134,7 +134,7 @@ impl Worker {
             settings,
             log,
             counters,
-            // Each worker counts from somewhere else, as does each run.
+            // Random, so that ids differ between workers and between runs.
             next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),
             shared,
@@ -163,15 +163,15 @@ impl Worker {
         }
     }
 
-    /// Accepts whoever waits already, and nobody after that; ends everything when that is through, or when the time
-    /// for it is over. What of a session is on its way then is reset, see `relay.rs`.
+    /// Accepts the clients that already wait, and none after them; ends everything when all sessions have ended or the
+    /// drain time-out expires. Sessions with bytes on the way are reset then, see `relay.rs`.
     pub(super) async fn drain_and_end(&self) {
         self.drain.begin();
         or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;
         self.ring.end_tasks();
     }
 
-    /// A number for a session, which no other one of this host is likely to have.
+    /// An id for a session, which no other session on this host is likely to have.
     pub(super) fn next_id(&self) -> u64 {
         self.next_id.replace(self.next_id.get().wrapping_add(1))
     }
@@ -185,18 +185,18 @@ impl Worker {
         self.drain.begun()
     }
 
-    /// Completes when nobody is served or accepted any more.
+    /// Completes when no session is left and no listener accepts.
     async fn all_ended(&self) {
         self.changed.until(|| self.accepting.get() == 0 && self.sessions.get() == 0).await;
     }
 
-    /// Ends everything at once: the worker cannot go on.
+    /// Ends everything immediately: the worker cannot continue.
     fn fail(&self, error: Error) {
         self.failure.borrow_mut().get_or_insert(error);
         self.ring.end_tasks();
     }
 
-    /// Waits until one more session may begin. For when a client waits: it is counted that there was no seat for it.
+    /// Waits until one more session may begin. Call it when a client waits: it counts that no seat was free.
     pub(super) async fn room(&self) {
         let seats = &self.shared.seats;
         if seats.has_room(self.number) {
@@ -208,7 +208,7 @@ impl Worker {
         self.changed.until(|| seats.has_room(self.number)).await;
     }
 
-    /// Passes on that another worker has given a seat back, to those who wait for room.
+    /// Wakes tasks that wait for room when another worker has returned a seat.
     async fn hear_of_seats(self: Rc<Self>) {
         loop {
             if let Err(error) = self.shared.seats.bell(self.number).heard(&self.ring).await {
@@ -218,12 +218,12 @@ impl Worker {
         }
     }
 
-    /// Does a session of this worker wait for a descriptor? Those come before new clients.
+    /// Whether a session of this worker waits for a descriptor. Such sessions come before new clients.
     pub(super) fn wants_descriptors(&self) -> bool {
         self.descriptors_wanted.get() > 0
     }
 
-    /// A place for one more session, if there is one.
+    /// A seat for one more session, if one is free.
     pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
         if !self.shared.seats.take(self.number) {
             return None;
@@ -239,14 +239,14 @@ impl Drop for Worker {
     }
 }
 
-/// A worker resumes the TLS sessions that it began: what is shared by all has a lock.
+/// Gives a worker a TLS session store of its own: a shared one has a lock.
 fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS_MAX);
     Arc::new(config)
 }
 
-/// A session's place among those served at once; free again when it is dropped.
+/// A session's seat; free again when it is dropped.
 pub(super) struct Seat(Rc<Worker>);
 
 impl Seat {

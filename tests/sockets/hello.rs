@@ -168,7 +168,7 @@ fn a_hello_that_does_not_come_in_time_ends_the_session() {
         record.expect_end("hello-timeout");
         assert_eq!(record.get("upstream"), "-");
     }
-    bed.proxy.wait_to_say_times("no TLS hello in time", 2);
+    bed.proxy.wait_to_say_times("TLS hello not received in time", 2);
     bed.rest.expect_nobody();
     bed.proxy.wait_until_idle();
 }
@@ -186,7 +186,7 @@ fn without_a_default_nobody_else_gets_in() {
         record.expect_end("no-route");
     }
     let said = proxy.wait_to_say("other.test");
-    assert!(said.contains("no route for what the client asks for"), "{said}");
+    assert!(said.contains("no route matches the client's server name or protocols"), "{said}");
     let client = Peer::connect(proxy.address());
     client.send(&hello("app.test"));
     expect_at(&app, &client, &hello("app.test"));

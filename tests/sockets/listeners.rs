@@ -38,7 +38,7 @@ fn one_that_fails_for_good_ends_the_process() {
             let _client = TcpStream::connect(proxy.address());
             assert_eq!(proxy.exit_code(), Some(1), "exit code (left)");
             let said = proxy.wait_to_say("failed");
-            for part in ["ERROR", &format!("the listener {} failed: ", proxy.address()), reason] {
+            for part in ["ERROR", &format!("listener {} failed: ", proxy.address()), reason] {
                 assert!(said.contains(part), "expected {part:?} in: {said}");
             }
         });

@@ -50,11 +50,11 @@ fn clients_that_are_refused_are_summed_up() {
         client.expect_close();
     }
     stop(&mut proxy);
-    let (lines, more) = lines_and_more(&proxy, "no valid PROXY header");
+    let (lines, more) = lines_and_more(&proxy, "no valid PROXY header received");
     assert_eq!(lines + more, CLIENTS, "lines and what they sum up (left)");
     assert!(lines <= lines_max(began), "{lines} lines");
     // The rare cause is not lost among the many.
-    assert_eq!(proxy.said("ended 13 bytes into it").len(), 1);
+    assert_eq!(proxy.said("ended after 13 bytes").len(), 1);
     let last = proxy.said("").pop().expect("it said something");
     assert!(last.contains("stopped"), "sums come before the last line: {last}");
 }
@@ -70,7 +70,10 @@ fn connections_that_fail_are_summed_up_for_each_server() {
     }
     stop(&mut proxy);
     for server in [&down, &other] {
-        let (lines, more) = lines_and_more(&proxy, &format!("cannot connect upstream upstream=\"{server}\""));
+        let (lines, more) = lines_and_more(
+            &proxy,
+            &format!("cannot connect to server; trying the next, if any upstream=\"{server}\""),
+        );
         assert_eq!(lines + more, CLIENTS, "lines and what they sum up (left)");
         assert!(lines <= lines_max(began), "{lines} lines");
     }

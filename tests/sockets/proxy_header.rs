@@ -216,7 +216,7 @@ fn what_is_no_header_closes_the_connection_and_says_why() {
         client.send(bytes);
         client.expect_close();
         proxy.records(count + 1)[count].expect_end("proxy-header");
-        let said = proxy.wait_to_say_times("no valid PROXY header", count + 1);
+        let said = proxy.wait_to_say_times("no valid PROXY header received", count + 1);
         assert_eq!(said.len(), count + 1, "one line each (left: lines)");
         assert!(
             said[count].contains(cause),
@@ -243,7 +243,7 @@ fn a_header_that_is_too_long_closes_the_connection_and_says_why() {
         client.send(bytes);
         client.expect_close();
         proxy.records(count + 1)[count].expect_end("proxy-header");
-        let said = proxy.wait_to_say_times("no valid PROXY header", count + 1).remove(count);
+        let said = proxy.wait_to_say_times("no valid PROXY header received", count + 1).remove(count);
         assert!(said.contains(cause), "expected {cause:?} in: {said}");
     }
     server.expect_nobody();
@@ -258,8 +258,8 @@ fn a_header_that_does_not_come_in_time_closes_the_connection_and_says_why() {
         client.send(begun);
         client.expect_close();
         proxy.records(count + 1)[count].expect_end("proxy-header");
-        let said = proxy.wait_to_say_times("no valid PROXY header", count + 1).remove(count);
-        assert!(said.contains("did not come within 300ms"), "{said}");
+        let said = proxy.wait_to_say_times("no valid PROXY header received", count + 1).remove(count);
+        assert!(said.contains("not received within 300ms"), "{said}");
     }
     server.expect_nobody();
     proxy.wait_until_idle();
@@ -274,7 +274,7 @@ fn a_header_that_ends_early_closes_the_connection_and_says_why() {
     client.finish();
     client.expect_close();
     proxy.record().expect_end("proxy-header");
-    let said = proxy.wait_to_say("no valid PROXY header");
-    assert!(said.contains("ended 13 bytes into it"), "{said}");
+    let said = proxy.wait_to_say("no valid PROXY header received");
+    assert!(said.contains("ended after 13 bytes"), "{said}");
     server.expect_nobody();
 }

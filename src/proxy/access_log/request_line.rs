@@ -1,4 +1,4 @@
-//! What a request leaves behind, as a line of text.
+//! The access log line of a request.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
@@ -11,7 +11,7 @@ use crate::protocol::login::Mechanism;
 use crate::proxy::record::RequestRecord;
 use crate::uring::Address;
 
-/// The fields of a line in their order, under their names in both formats.
+/// The fields of a line in order, with the same names in both formats.
 #[derive(Serialize)]
 pub(super) struct RequestLine<'a> {
     time: String,
@@ -76,7 +76,7 @@ impl Display for RequestLine<'_> {
     }
 }
 
-/// As nginx's `log_format combined`, which most readers of logs know:
+/// Appends nginx's `log_format combined`, which most log readers know:
 /// `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"`.
 /// The time is UTC.
 pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
@@ -86,7 +86,7 @@ pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
     };
     let body_bytes = record.reply_bytes.saturating_sub(record.reply_head_bytes);
     let user = record.user.as_deref().unwrap_or("-");
-    // One of several words would be several fields.
+    // Unquoted, a user name with spaces would read as several fields.
     let mark = if user.contains(' ') { "\"" } else { "" };
     let user = Quoted(user.as_bytes());
     // Writing to a String does not fail.
@@ -102,7 +102,7 @@ pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
     let _ = write!(lines, "\" {} {body_bytes} \"{referer}\" \"{user_agent}\"", record.status);
 }
 
-/// Bytes as text: those that are not UTF-8 as `\xXX`.
+/// Bytes as text; bytes that are not UTF-8 become `\xXX`.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.into();
@@ -118,7 +118,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     text.into()
 }
 
-/// `23/Nov/2026:18:05:00 +0000`, out of the date of an HTTP header: `Mon, 23 Nov 2026 18:05:00 GMT`.
+/// `23/Nov/2026:18:05:00 +0000`, converted from an HTTP date: `Mon, 23 Nov 2026 18:05:00 GMT`.
 fn clf_time(time: SystemTime) -> String {
     let date = httpdate::fmt_http_date(time.max(SystemTime::UNIX_EPOCH));
     match date.split(' ').collect::<Vec<_>>()[..] {
@@ -127,7 +127,7 @@ fn clf_time(time: SystemTime) -> String {
     }
 }
 
-/// Text between quotation marks, escaped as nginx does: `\xXX` for what could end it or is not printable.
+/// Text for quotation marks, escaped as nginx does: `\xXX` for bytes that could end it or are not printable.
 struct Quoted<'a>(&'a [u8]);
 
 impl Display for Quoted<'_> {

@@ -1,7 +1,7 @@
-//! A body on its way through: where it ends, and the bytes up to there.
+//! Forwarding a body: where it ends, and the bytes up to there.
 //!
-//! Chunks pass as they are framed. The trailers behind them are held until they are whole and written anew, since some
-//! of them must not pass. A client of HTTP/1.0 gets the content without chunks.
+//! Chunks are forwarded as they are framed. The trailers behind them are held until they are complete and then
+//! rewritten, since some of them must not be forwarded. An HTTP/1.0 client gets the content without chunks.
 
 use std::io;
 
@@ -14,32 +14,32 @@ use crate::uring::Expect;
 
 /// What is still to come of a body.
 pub(super) enum Rest {
-    /// So many bytes.
+    /// This many bytes.
     Sized(u64),
-    /// Chunks, passed on as they are framed, and looked at to see where they end.
+    /// Chunks, forwarded as they are framed and parsed to find their end.
     Chunked {
         body: body::Body,
-        /// How many of the unread bytes the body has taken already: trailers that are not whole.
+        /// How many of the unread bytes the body has parsed already: incomplete trailers.
         held_bytes: usize,
     },
-    /// Chunks, of which the content alone is passed on.
+    /// Chunks, of which only the content is forwarded.
     Unchunked(body::Body),
-    /// All that comes until the stream ends.
+    /// Everything until the stream ends.
     UntilClose,
 }
 
-/// How passing a body on ended.
+/// How forwarding a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passed {
     Whole,
     /// The stream ended before the body did.
     CutShort,
-    /// Its chunks are no chunks.
+    /// The chunked framing is invalid.
     Malformed(BodyError),
 }
 
 impl Rest {
-    /// Of a request.
+    /// The body of a request.
     pub(super) fn of_request(length: BodyLength) -> Self {
         match length {
             BodyLength::None => Self::Sized(0),
@@ -48,7 +48,7 @@ impl Rest {
         }
     }
 
-    /// Of a reply.
+    /// The body of a reply.
     pub(super) fn of_reply(body: response::Body) -> Self {
         match body {
             response::Body::Complete => Self::Sized(0),
@@ -62,7 +62,7 @@ impl Rest {
         Self::Chunked { body: body::Body::new(BodyLength::Chunked), held_bytes: 0 }
     }
 
-    /// The same body for a client that knows no chunks: it ends with the connection.
+    /// The same body for a client that does not know chunks: it ends with the connection.
     pub(super) fn without_chunks(self) -> Self {
         match self {
             Self::Chunked { body, .. } => Self::Unchunked(body),
@@ -78,7 +78,8 @@ impl Rest {
         }
     }
 
-    /// How many of these bytes, from the first unread one, belong to it and go on as they are; they count as passed on.
+    /// Returns how many of these bytes, from the first unread one, belong to the body and are forwarded unchanged, and
+    /// counts them as forwarded.
     fn count(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
         match self {
             Self::Sized(left) => {
@@ -86,11 +87,11 @@ impl Rest {
                 *left -= count as u64;
                 Ok(count)
             }
-            // `rewrite` has begun with what is unread.
+            // `rewrite` has begun with the unread bytes.
             Self::Chunked { held_bytes: 1.., .. } | Self::Unchunked(_) => Ok(0),
             Self::Chunked { body, .. } => {
                 let chunks = body.advance_to_trailers(bytes, |_content| ())?;
-                // Nearly all bodies have no trailers, and their end goes out with what is before it.
+                // Nearly all bodies have no trailers; their end is sent together with what precedes it.
                 if body.is_at_trailers() && bytes[chunks..].starts_with(b"\r\n") {
                     return Ok(chunks + body.advance(&bytes[chunks..], |_content| ())?);
                 }
@@ -100,8 +101,8 @@ impl Rest {
         }
     }
 
-    /// Appends to `out` what goes on otherwise than it came, and gives how many bytes, from the first unread one, are done
-    /// with: the trailers when they are whole, or the content of chunks.
+    /// Appends to `out` the bytes that are forwarded rewritten: the trailers when they are complete, or the content of
+    /// chunks. Returns how many bytes, from the first unread one, this consumes.
     fn rewrite(
         &mut self,
         bytes: &[u8],
@@ -125,7 +126,8 @@ impl Rest {
         }
     }
 
-    /// Moves what has arrived of it behind `head`, so that both go out at once. `trailers` says which of those go on.
+    /// Moves the bytes of the body that have arrived behind `head`, so that both are sent at once. `trailers` says
+    /// which trailers are forwarded.
     pub(super) fn append_arrived(
         &mut self,
         from: &Connection,
@@ -141,7 +143,7 @@ impl Rest {
         Ok(())
     }
 
-    /// Passes on what is still to come.
+    /// Forwards what is still to come.
     pub(super) async fn pass(
         &mut self,
         direction: Direction<'_>,

@@ -1,7 +1,7 @@
-//! How long an exchange may wait for what.
+//! The time-outs of an exchange.
 //!
-//! A wait that begins or ends is a store: no timer is set for a message. The clock is looked at whenever something has
-//! happened to the session, and sets a timer only where a wait could be over before the one that is set.
+//! Starting or ending a wait is a store: no timer is set per message. The clock is checked whenever something has
+//! happened to the session, and sets a timer only where a wait could expire before the timer that is set.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -14,44 +14,44 @@ use crate::proxy::meter::Side;
 use crate::proxy::relay::Relay;
 use crate::proxy::settings::Timeouts;
 
-/// Most replies take far less than this; until then nothing looks whether the client is still there, which spares an
-/// operation a request.
+/// Most replies take far less than this; until then nothing checks whether the client is still there, which saves an
+/// operation per request.
 const UNWATCHED_WAIT: Duration = Duration::from_millis(250);
 
-/// What a session waits for, beside room to send.
+/// What a session waits for, besides room to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The next request, or the rest of its head, which has a time-out of its own.
     Request,
     /// The rest of a request's body.
     Body,
-    /// The same, of a client that may well wait for `100 Continue` first.
+    /// The rest of a request's body, from a client that may wait for `100 Continue` first.
     Continue,
-    /// The reply, or the rest of it, of an upstream that takes no more of the request.
+    /// The reply, or the rest of it, from an upstream that accepts no more of the request.
     Discarding,
-    /// The reply, or the rest of it: its request is through.
+    /// The reply, or the rest of it; its request is complete.
     Reply,
 }
 
-/// What took too long.
+/// Which time-out expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     Keepalive,
     Body,
     Reply,
-    /// The client takes nothing.
+    /// The client accepts no bytes.
     Send,
-    /// No byte either way.
+    /// No byte moves either way.
     Idle,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Clock<'a> {
     relay: &'a Relay<'a>,
     timeouts: Timeouts,
     phase: Cell<Phase>,
     since: Cell<Instant>,
-    /// The present exchange is rightly silent for long: the idle time-out is its only one.
+    /// Whether the current exchange may be silent for long: the idle time-out is its only one.
     is_long: Cell<bool>,
 }
 
@@ -62,13 +62,13 @@ impl<'a> Clock<'a> {
         Self { relay, timeouts, phase, since, is_long }
     }
 
-    /// What is waited for from now on.
+    /// Sets what the session waits for from now on.
     pub(super) fn begin(&self, phase: Phase) {
         self.phase.set(phase);
         self.since.set(self.relay.ring.now());
     }
 
-    /// A request begins to be passed on.
+    /// Starts forwarding a request.
     pub(super) fn begin_request(&self, manner: Manner) {
         self.is_long.set(manner == Manner::Long);
         self.begin(if manner == Manner::Waiting { Phase::Continue } else { Phase::Body });
@@ -78,14 +78,14 @@ impl<'a> Clock<'a> {
         self.phase.get()
     }
 
-    /// Completes when the reply has been waited for so long that it is worth an operation to see whether the client is
-    /// still there. It sets no timer: [`over`](Self::over) has the task woken at that time.
+    /// Completes when the reply has been awaited so long that checking whether the client is still there is worth an
+    /// operation. It sets no timer: [`over`](Self::over) has the task woken at that time.
     pub(super) async fn client_unwatched(&self) {
         let until = self.since.get() + UNWATCHED_WAIT;
         poll_fn(|_cx| if self.relay.ring.now() >= until { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Completes when something has taken too long. `has_replied` says whether the head of the present reply has come, or
+    /// Completes when a time-out has expired. `has_replied` tells whether the head of the current reply has arrived, or
     /// no reply is due any more.
     pub(super) async fn over(&self, has_replied: impl Fn() -> bool) -> Over {
         let ring = self.relay.ring;
@@ -114,7 +114,7 @@ impl<'a> Clock<'a> {
         .await
     }
 
-    /// The time at which the first wait is over, or the client is to be looked at.
+    /// The time at which the first time-out expires, or the client must be checked.
     fn earliest(&self, now: Instant, has_replied: bool) -> (Instant, Option<Over>) {
         let Relay { client, upstream, meter, idle_timeout, .. } = *self.relay;
         let since = self.since.get();
@@ -157,7 +157,7 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// A time-out past the end of time is over in a year.
+/// Adds a time-out; one beyond the range of `Instant` expires in a year.
 fn after(at: Instant, timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     at.checked_add(timeout).unwrap_or(at + YEAR)

@@ -1,15 +1,15 @@
 //! Requests one way and replies the other, over two connections that live and end together.
 //!
 //! ```text
-//!   requests:  head -> change -> send, with its body -> until the reply is through -> the next head
-//!   replies:   head -> change -> send, with its body -> was that the last one?
+//!   requests:  head -> change -> send, with its body -> until the reply is complete -> the next head
+//!   replies:   head -> change -> send, with its body -> the next head, or close
 //! ```
 //!
-//! Both run at once, since a reply may come before its request is through. A request that waits behind another one
-//! (pipelining) stays in the client's socket. Nothing is ever sent a second time.
+//! Both run at once, since a reply may arrive before its request is complete. A request that waits behind another one
+//! (pipelining) stays in the client's socket. Nothing is ever sent twice.
 //!
-//! While the worker drains, the present request is the last: its reply says so, and between two requests the connections
-//! end. But never within a login, which has to go on where it began.
+//! While the worker drains, the current request is the last: its reply says so, and the connections end between two
+//! requests. They never end within a login, which must continue on its connection.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -33,35 +33,35 @@ use crate::proxy::record::End;
 use crate::proxy::relay::{Relay, Reset};
 use crate::uring::Expect;
 
-/// Line ends behind a reply that say nothing.
+/// The most bytes of meaningless line ends behind a reply.
 const SPARE_BYTES_MAX: usize = 16;
 
 /// How the exchanges of a session ended.
 pub(super) enum Finish {
     /// The client ended its stream between two requests.
     ClientClosed,
-    /// The upstream ended its stream between two requests, or where a client tries again by itself.
+    /// The upstream ended its stream between two requests, or where a client retries by itself.
     UpstreamClosed,
-    /// This side said that the message which is through now was the last.
+    /// This side announced that the message now complete was the last.
     Closing { by: Side },
-    /// The worker drains, and no request is under way.
+    /// The worker drains, and no request is in progress.
     Drained,
-    /// Both change to another protocol.
+    /// Both sides switch to another protocol.
     Tunnel,
-    /// An answer of our own is due, and then the end.
+    /// The proxy must answer by itself, and then close.
     Refused(Refusal),
-    /// This side ended its stream, or lost the thread, in the middle of a message.
+    /// This side ended its stream, or broke the framing, in the middle of a message.
     CutShort(Side),
     /// This side's connection failed.
     Broken(Side, io::Error),
-    /// The client ended its stream while its reply was awaited, or on its way.
+    /// The client ended its stream while its reply was awaited or being sent.
     ClientLeft,
-    /// Something took longer than a time-out allows, which is named by this word.
+    /// A time-out expired; the end names which.
     TimedOut(End),
 }
 
 impl Finish {
-    /// The word in the log, of the session and of a request that was not through.
+    /// The word in the log, for the session and for an incomplete request.
     pub(super) fn end(&self) -> End {
         match self {
             Self::ClientClosed | Self::Closing { by: Side::Client } => End::ClientClose,
@@ -77,7 +77,7 @@ impl Finish {
         }
     }
 
-    /// Who ended it.
+    /// The side that ended it.
     pub(super) fn by(&self) -> login::Side {
         match self.end() {
             End::ClientClose | End::ClientLeft | End::ClientReset => login::Side::Client,
@@ -89,19 +89,19 @@ impl Finish {
     }
 }
 
-/// The two connections of a session in HTTP.
+/// The two connections of a session in HTTP mode.
 pub(super) struct Exchanges<'a> {
     pub(super) relay: &'a Relay<'a>,
     pub(super) requests: &'a Requests<'a>,
     replies: &'a Replies<'a>,
     log: &'a Log<'a>,
-    /// The request whose reply is not through.
+    /// The request whose reply is not complete.
     current: RefCell<Option<Exchange>>,
-    /// The client was told, by us, that its present request is the last.
+    /// Whether the proxy told the client that its current request is the last.
     is_last: Cell<bool>,
-    /// An interim reply has gone to the client in part, at most.
+    /// Whether at most a part of an interim reply has been sent to the client.
     is_within_interim: Cell<bool>,
-    /// Both change to another protocol as soon as the present request is through.
+    /// Whether both sides switch to another protocol as soon as the current request is complete.
     becomes_tunnel: Cell<bool>,
     clock: Clock<'a>,
 }
@@ -118,7 +118,8 @@ impl<'a> Exchanges<'a> {
         Self { relay, requests, replies, log, current, is_last, is_within_interim, becomes_tunnel, clock }
     }
 
-    /// Passes `first` and all that follow it. Gives how it ended, and the request whose reply was not through then.
+    /// Forwards `first` and all requests that follow it. Returns how it ended, and the request whose reply was not
+    /// complete then.
     pub(super) async fn run(&self, first: Box<Request>) -> (Finish, Option<Exchange>) {
         let finish = self.pass(first).await;
         let unfinished = self.current.take();
@@ -128,7 +129,7 @@ impl<'a> Exchanges<'a> {
             Finish::Broken(Side::Upstream, error) if is_unanswered && is_of_tls(&error) => {
                 Finish::Refused(Refusal::UpstreamAlert(error.to_string()))
             }
-            // As where it closes: a client cannot know that its first request was seen.
+            // Same as for a close: a client cannot know that its first request was seen.
             Finish::Broken(Side::Upstream, error) if is_unanswered && self.log.count() == 1 => {
                 Finish::Refused(Refusal::UpstreamReset(error.kind()))
             }
@@ -137,7 +138,7 @@ impl<'a> Exchanges<'a> {
         (finish, unfinished)
     }
 
-    /// Some of the present request has not gone to the upstream.
+    /// Whether some of the current request has not been sent upstream.
     pub(super) fn is_within_request(&self) -> bool {
         matches!(self.clock.phase(), Phase::Body | Phase::Continue | Phase::Discarding)
     }
@@ -148,7 +149,7 @@ impl<'a> Exchanges<'a> {
         let mut requests = pin!(self.pass_requests(first));
         let mut over = pin!(self.clock.over(|| self.has_replied()));
         let finish = poll_fn(|cx| {
-            // Replies first: the request behind one that is through then goes out in the same turn.
+            // Replies first: the request behind a complete one is then sent in the same turn.
             let ended = match replies.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(ended),
                 Poll::Pending => requests.as_mut().poll(cx),
@@ -156,7 +157,7 @@ impl<'a> Exchanges<'a> {
             match ended {
                 Poll::Ready(Ok(finish)) => Poll::Ready(finish),
                 Poll::Ready(Err((side, error))) => Poll::Ready(Finish::Broken(side, error)),
-                // Last, since it looks at what the others wait for.
+                // Last, since it checks what the others wait for.
                 Poll::Pending => over.as_mut().poll(cx).map(|over| self.timed_out(over)),
             }
         })
@@ -211,7 +212,7 @@ impl<'a> Exchanges<'a> {
                     return Ok(Finish::Refused(error.into()));
                 }
                 Ok(Passed::Malformed(_) | Passed::CutShort) => return Ok(Finish::CutShort(Side::Client)),
-                // It may have answered before it was gone: who reads the replies sees.
+                // The upstream may have answered before it left: the task that reads replies finds out.
                 Err((Side::Upstream, _))
                     if !upstream.socket().is_connected() && !self.becomes_tunnel.get() =>
                 {
@@ -240,13 +241,13 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    /// A request that may go on, as far as its user is concerned. One that may not is the present one all the same, whose
-    /// log line is its own.
+    /// Admits a request if its user may use this connection. A refused request still becomes the current one, so that
+    /// its log line is its own.
     fn admit(&self, request: Box<Request>) -> Result<Box<Request>, Refusal> {
         let admitted =
             request.exchange.asked.as_ref().map_or(Ok(()), |asked| self.replies.watch.admit(asked));
         if let Err(refusal) = admitted {
-            // Its body is not read.
+            // The body of the request is not read.
             self.clock.begin(Phase::Discarding);
             self.current.replace(Some(request.exchange));
             return Err(refusal);
@@ -254,7 +255,7 @@ impl<'a> Exchanges<'a> {
         Ok(request)
     }
 
-    /// Completes when the worker drains, between two requests which are not those of one login.
+    /// Completes when the worker drains, between two requests that do not belong to one login.
     async fn drained(&self) {
         if self.replies.watch.is_within_login() {
             pending::<()>().await;
@@ -262,9 +263,9 @@ impl<'a> Exchanges<'a> {
         self.requests.worker.draining().await;
     }
 
-    /// Completes when no reply is due. Gives how the session ends where it ends with that, or since the client is gone.
+    /// Completes when no reply is due. Returns how the session ends if it ends here, or because the client has left.
     async fn reply_through(&self) -> Result<Option<Finish>, Broken> {
-        // `pass` polls this whenever it has polled `pass_replies`, which is who changes it.
+        // `pass` polls this whenever it has polled `pass_replies`, which changes the state checked here.
         let through = poll_fn(|_cx| {
             if self.current.borrow().is_some() {
                 return Poll::Pending;
@@ -279,15 +280,16 @@ impl<'a> Exchanges<'a> {
         or(through, async { self.client_gone().await.map(Some) }).await
     }
 
-    /// Completes when the client is gone while its reply is awaited or on its way. One that has ended its stream is gone,
-    /// as with nginx, unless requests of it wait behind this one, or the operator has clients that go on listening.
+    /// Completes when the client has left while its reply is awaited or being sent. A client that has ended its stream
+    /// counts as gone, as in nginx, unless more of its requests wait behind this one, or the settings say that clients
+    /// continue to read.
     async fn client_gone(&self) -> Result<Finish, Broken> {
         self.clock.client_unwatched().await;
         let client = self.relay.client;
         let broken = |error| (Side::Client, error);
         if !self.requests.http.ignore_client_close {
             client.socket().peer_closed().await.map_err(broken)?;
-            // TLS's word for the end comes as bytes. Of a request that waits, at most a buffer is read ahead.
+            // `close_notify` arrives as bytes. Of a waiting request at most one buffer is read ahead.
             while client.unread().is_empty() {
                 if client.receive(Expect::Now).await.map_err(broken)?.is_none() {
                     return Ok(Finish::ClientLeft);
@@ -298,8 +300,7 @@ impl<'a> Exchanges<'a> {
         Err(broken(io::ErrorKind::ConnectionReset.into()))
     }
 
-    /// Reads what the client still sends of a request that its upstream takes nothing of any more, so that the client can
-    /// come to read the reply.
+    /// Reads the rest of a request that the upstream no longer accepts, so that the client gets to read the reply.
     async fn discard(&self) -> Result<Finish, Broken> {
         self.relay.client.discard().await.map_err(|error| (Side::Client, error))?;
         pending().await
@@ -314,7 +315,7 @@ impl<'a> Exchanges<'a> {
                 Err(finish) => return Ok(finish),
             };
             let trailers = TrailerRules { underscores: true, edits: &self.replies.http.reply_edits };
-            // Nothing of it has gone to the client.
+            // Nothing of it has been sent to the client.
             if let Err(error) = reply.body.append_arrived(upstream, trailers, &mut reply.head) {
                 return Ok(Finish::Refused(Refusal::Reply(error.to_string())));
             }
@@ -333,7 +334,7 @@ impl<'a> Exchanges<'a> {
                     Passed::Whole => {}
                     Passed::CutShort => return Ok(Finish::CutShort(Side::Upstream)),
                     Passed::Malformed(error) => {
-                        tracing::info!(request = self.log.request_id(), %error, "a reply is malformed; it goes no further");
+                        tracing::info!(request = self.log.request_id(), %error, "reply body is malformed; cutting the reply short");
                         return Ok(Finish::CutShort(Side::Upstream));
                     }
                 }
@@ -343,9 +344,9 @@ impl<'a> Exchanges<'a> {
             }
             match reply.then {
                 Then::Next => {}
-                // When its request is through as well.
+                // The session ends when the request is complete as well.
                 Then::End => self.is_last.set(true),
-                // Not before the request is through: its bytes go first.
+                // Not before the request is complete: its bytes go first.
                 Then::Tunnel => {
                     self.becomes_tunnel.set(true);
                     return pending().await;
@@ -355,7 +356,7 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    /// The next reply, when its head is whole; or how it ends without one.
+    /// The next reply when its head is complete, or how the session ends without one.
     async fn next_reply(&self) -> io::Result<Result<Reply, Finish>> {
         let upstream = self.relay.upstream;
         let mut spare_bytes = 0;
@@ -365,7 +366,7 @@ impl<'a> Exchanges<'a> {
                     Some(exchange) if exchange.reply.is_none() => {
                         self.replies.read(&upstream.unread(), exchange)
                     }
-                    // Applications that count wrongly send a line end behind their body.
+                    // Applications that miscount send a line end behind their body.
                     _ if is_line_ends(&upstream.unread()) && spare_bytes < SPARE_BYTES_MAX => {
                         let spare = upstream.unread().len();
                         spare_bytes += spare;
@@ -373,7 +374,7 @@ impl<'a> Exchanges<'a> {
                         Ok(None)
                     }
                     _ => {
-                        tracing::debug!("the upstream sent something that nobody had asked for");
+                        tracing::debug!("server sent bytes without a request; closing");
                         return Ok(Err(Finish::UpstreamClosed));
                     }
                 };
@@ -393,28 +394,28 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    /// The upstream's stream has ended. On a connection that was used before, the client is to learn just that: it
-    /// cannot know whether its request was seen, and decides for itself whether to send it again (RFC 9112 section
-    /// 9.3.1).
+    /// The end of a session whose upstream has ended its stream. On a connection used before, the client must see
+    /// exactly that: it cannot know whether its request was seen, and decides itself whether to send it again (RFC 9112
+    /// section 9.3.1).
     fn upstream_ended(&self) -> Finish {
         match &*self.current.borrow() {
             Some(_) if !self.relay.upstream.unread().is_empty() => {
-                Finish::Refused(Refusal::Reply("it ends in the middle of its head".to_owned()))
+                Finish::Refused(Refusal::Reply("it ended within its head".to_owned()))
             }
             Some(_) if self.log.count() == 1 => Finish::Refused(Refusal::NoReply),
             Some(_) | None => Finish::UpstreamClosed,
         }
     }
 
-    /// Is it too late for an answer of our own, since a reply to the present request is on its way to the client? All of it
-    /// has gone when none is awaited any more.
+    /// Whether it is too late for an answer by the proxy, because a reply to the current request is being sent to the
+    /// client, or has been sent completely.
     fn has_replied(&self) -> bool {
         self.is_within_interim.get()
             || self.current.borrow().as_ref().is_none_or(|exchange| exchange.reply.is_some())
     }
 }
 
-/// A session that is dropped ends since the worker stops.
+/// A session that is dropped ends because the worker stops.
 impl Drop for Exchanges<'_> {
     fn drop(&mut self) {
         if let Some(exchange) = self.current.take() {
@@ -427,7 +428,7 @@ fn is_line_ends(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == b'\r' || byte == b'\n')
 }
 
-/// Is it something that TLS has to say, an alert of the far end say, rather than a failure of the connection?
+/// Whether the error comes from TLS, such as an alert from the peer, and not from the connection.
 fn is_of_tls(error: &io::Error) -> bool {
     error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }

@@ -1,33 +1,33 @@
-//! What upstreams are told about a client: its address, and whether it may speak for others before it.
+//! What servers are told about a client: its address, and whether its own forwarding headers are trusted.
 
 use crate::protocol::http1::forward::{Believed, Forwarded};
 use crate::proxy::networks;
 use crate::proxy::settings::{ForwardedFor, Http};
 use crate::uring::Address;
 
-/// The facts about one client, for all its requests.
+/// The forwarding facts of one client, for all its requests.
 pub(super) struct ClientFacts {
-    /// Its address as X-Forwarded-For has it.
+    /// The client's address as written in X-Forwarded-For.
     address: String,
     scheme: &'static str,
     believed: Believed,
 }
 
 impl ClientFacts {
-    /// Of a client at `address`: the source that a PROXY header names, else the peer. Nothing when no upstream is to be
-    /// told.
+    /// The facts of a client at `address`: the source in its PROXY header, otherwise the address that connected. None
+    /// when servers are told nothing.
     pub(super) fn new(http: &Http, address: &Address, has_tls: bool) -> Option<Self> {
         let believed = match http.forwarded {
             ForwardedFor::Off => return None,
-            // As nginx's $proxy_add_x_forwarded_for.
+            // Same as nginx's $proxy_add_x_forwarded_for.
             ForwardedFor::Append if http.trust.is_empty() => Believed::Chain,
             ForwardedFor::Append if networks::cover(&http.trust, address) => Believed::Everything,
             ForwardedFor::Append | ForwardedFor::Replace => Believed::Nothing,
         };
         let address = match address {
-            // An IPv4 address in an IPv6 one (a listener on `[::]`) is the IPv4 address.
+            // An IPv4 address mapped into IPv6 (a listener on `[::]`) counts as the IPv4 address.
             Address::Ip(address) => address.ip().to_canonical().to_string(),
-            // What nginx says of a Unix socket's client.
+            // What nginx writes for a client on a Unix socket.
             Address::Unix(_) => "unix:".to_owned(),
         };
         Some(Self { address, scheme: if has_tls { "https" } else { "http" }, believed })

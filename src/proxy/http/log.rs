@@ -1,4 +1,4 @@
-//! A line of the access log for each request of a session.
+//! Access log lines for the requests of a session.
 
 use std::cell::Cell;
 use std::time::SystemTime;
@@ -9,14 +9,14 @@ use crate::protocol::login::Step;
 use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::session::Session;
 
-/// The status in the log where the client left before its reply was through, as in nginx's.
+/// The logged status when the client left before the end of its reply; same as nginx.
 const CLIENT_LEFT: u16 = 499;
 
-/// Counts the requests of a session, and writes their lines.
+/// Counts the requests of a session and writes their log lines.
 pub(super) struct Log<'a> {
     session: &'a Session,
     count: Cell<u64>,
-    /// What had gone each way when the present request began.
+    /// Bytes sent each way before the current request began.
     before: Cell<Bytes>,
 }
 
@@ -31,12 +31,12 @@ impl<'a> Log<'a> {
         Self { session, count: Cell::new(0), before: Cell::default() }
     }
 
-    /// How many requests there were, with the present one.
+    /// Number of requests, including the current one.
     pub(super) fn count(&self) -> u64 {
         self.count.get()
     }
 
-    /// The next request begins.
+    /// Begins the next request.
     pub(super) fn begin(&self) {
         self.count.set(self.count.get() + 1);
         self.before.set(self.bytes());
@@ -47,12 +47,12 @@ impl<'a> Log<'a> {
         Bytes { upstream: meter.upstream_bytes.get(), client: meter.client_bytes.get() }
     }
 
-    /// How the log names the present request.
+    /// The id of the current request in logs.
     pub(super) fn request_id(&self) -> String {
         format!("{:016x}-{}", self.session.id(), self.count.get())
     }
 
-    /// The present request is over in this way, with whatever of its reply went to the client.
+    /// Logs the end of the current request, with as much of its reply as was sent to the client.
     pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>, end: End) {
         self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };
@@ -89,7 +89,8 @@ impl<'a> Log<'a> {
         });
     }
 
-    /// The present request was answered by us: `status`, in these words. `exchange` is what is known of it.
+    /// Logs that the proxy answered the current request with `status` and `reply`. `exchange` is what is known of the
+    /// request.
     pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
         self.session.worker().counters.requests().increase();
         let Some(log) = &self.session.worker().log else { return };

@@ -1,14 +1,15 @@
-//! HTTP/1.1 over a session: heads are read and changed, bodies pass as bytes, and still one client connection has
-//! one upstream connection of its own.
+//! HTTP/1.1 over a session: heads are parsed and changed, bodies are forwarded as bytes, and one client connection
+//! still has one upstream connection of its own.
 //!
 //! ```text
 //!   first request -> connect -> requests and replies, one after the other -> close
 //!                       |                    '--101--> a tunnel: both ways, as bytes
-//!                       '--> a page that says why not
+//!                       '--> an error page
 //! ```
 //!
-//! `request.rs`, `reply.rs` and `exchange.rs` are the way of a message; `body.rs` knows where it ends, `clock.rs` when it takes too
-//! long; `refusal.rs` is what we say ourselves; `watch.rs` looks at logins, which nothing depends on but `--on-identity-change`.
+//! `request.rs`, `reply.rs` and `exchange.rs` forward messages; `body.rs` finds their end, `clock.rs` holds the
+//! time-outs; `refusal.rs` answers in the server's place; `watch.rs` observes logins, on which only
+//! `--on-identity-change` depends.
 
 mod body;
 mod clock;
@@ -43,18 +44,18 @@ use reply::Replies;
 use request::{Exchange, Next, Requests};
 use watch::Watch;
 
-/// How long a client is heard out after the last reply, in all and between two receives: closing over unread bytes would
-/// reset the connection, and could take the reply with it (nginx: `lingering_time`, `lingering_timeout`).
+/// How long input of a client is read and dropped after the last reply, in total and between two receives: closing over
+/// unread bytes would reset the connection and could destroy the reply (nginx: `lingering_time`, `lingering_timeout`).
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same between two receives where the request had come whole: all that can come is another one.
+/// The idle time-out when the request was complete: only another request can follow.
 const LINGER_IDLE_TIMEOUT_AFTER_WHOLE: Duration = Duration::from_secs(1);
 
-/// How long a client that has not asked for anything may still do so when the worker drains: it has connected to a
-/// server that took it, and has no reason to try again elsewhere. A lost packet comes again in this time.
+/// How long a client that has not sent a request may still do so when the worker drains: its connection was accepted,
+/// so it has no reason to retry elsewhere. A lost packet is retransmitted within this time.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(3);
 
-/// Serves one client to the end.
+/// Serves one client until the end.
 pub(super) async fn serve(
     session: &Session,
     http: &Http,
@@ -77,7 +78,7 @@ pub(super) async fn serve(
         None if patience < http.timeouts.head => return End::Idle,
         None => return ends.refuse(&Refusal::HeadTimeout(patience), None).await,
         Some(Err(error)) => {
-            tracing::debug!(%error, "client connection broke");
+            tracing::debug!(%error, "client connection failed; closing");
             return End::ClientReset;
         }
         Some(Ok(Next::End)) => return End::ClientClose,
@@ -114,7 +115,7 @@ pub(super) async fn serve(
         finish => {
             drop(relay);
             if is_within_request {
-                // Whatever it has of the request is not the whole.
+                // The upstream has only a part of the request.
                 upstream.reset_on_close();
             }
             ends.end(finish, unfinished, upstream, &watch).await
@@ -124,18 +125,18 @@ pub(super) async fn serve(
     end
 }
 
-/// The end of a session, with what it needs.
+/// Ends a session; holds what that needs.
 struct Ends<'a> {
     session: &'a Session,
     http: &'a Http,
     client: &'a Connection,
     log: &'a Log<'a>,
-    /// Nothing is to come of the last request that was read.
+    /// Whether nothing more is to come of the last request that was read.
     request_is_whole: Cell<bool>,
 }
 
 impl Ends<'_> {
-    /// Closes both connections in the way that what has happened demands; the client's last, since it may still have to
+    /// Closes both connections in the way that `finish` demands; the client's last, since the client may still have to
     /// read its reply.
     async fn end(
         &self,
@@ -152,12 +153,12 @@ impl Ends<'_> {
         }
         if let Some(exchange) = unfinished {
             if let Finish::Broken(side, error) = &finish {
-                tracing::debug!(?side, %error, "a connection broke");
+                tracing::debug!(?side, %error, "connection failed; closing");
             }
             self.tell_of_cut(&exchange, end);
             self.log.end(exchange, watch, end);
             if end != End::UpstreamClose {
-                // Whatever either has of this exchange is not the whole.
+                // Both sides have only a part of this exchange.
                 upstream.reset_on_close();
                 self.client.reset_on_close();
                 return end;
@@ -180,7 +181,7 @@ impl Ends<'_> {
         }
     }
 
-    /// Says that a reply does not go on. A client that has left knows.
+    /// Logs that a reply was cut short, unless the client left by itself.
     fn tell_of_cut(&self, exchange: &Exchange, end: End) {
         if exchange.reply.is_none() || matches!(end, End::ClientLeft | End::ClientReset) {
             return;
@@ -189,14 +190,15 @@ impl Ends<'_> {
             client = %self.session.client_address(),
             request = self.log.request_id(),
             end = end.as_str(),
-            "a reply was cut short; the client's connection is reset"
+            "reply cut short; resetting the client connection"
         );
     }
 
-    /// Answers a request ourselves, and ends the connection. `exchange` is what is known of it, if it has begun.
+    /// Answers a request in the server's place and ends the connection. `exchange` is what is known of the request, if
+    /// it has begun.
     async fn refuse(&self, refusal: &Refusal, exchange: Option<Exchange>) -> End {
         if exchange.is_none() {
-            // What could not be read may be of any length.
+            // The rest of an unparsable request may be of any length.
             self.request_is_whole.set(false);
             self.log.begin();
         }
@@ -206,7 +208,7 @@ impl Ends<'_> {
         tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
         let reply = refusal.reply(&request_id);
         log.refused(exchange, status, refusal.end(), &reply);
-        // Meanwhile the rest of the request is read: its client may take nothing before all of it is sent.
+        // The rest of the request is read meanwhile: its client may read nothing before it has sent everything.
         let sent = or(client.send_all(reply.as_bytes()), async {
             let _ = client.discard().await;
             pending().await
@@ -216,13 +218,13 @@ impl Ends<'_> {
                 session.meter().sent(Side::Client, reply.len(), self.ring().now());
                 self.part().await;
             }
-            // Half a page is no page.
+            // The client must not take half a page for a whole one.
             Some(Err(_)) | None => client.reset_on_close(),
         }
         refusal.end()
     }
 
-    /// Ends our stream to the client and hears it out.
+    /// Ends our stream to the client, then reads and drops what it still sends.
     async fn part(&self) {
         let (ring, client) = (self.ring(), self.client);
         match ring.timeout(self.http.timeouts.send, client.end_stream()).await {
@@ -242,7 +244,7 @@ impl Ends<'_> {
                 }
             }
         };
-        // It has had its time, where it goes on.
+        // After this time the connection closes even if the client still sends.
         let _ = ring.timeout(LINGER_TIMEOUT, heard_out).await;
     }
 

@@ -1,4 +1,4 @@
-//! Answers of our own, where there is no upstream to give one: a status, a short page, and the end.
+//! Answers by the proxy where no server can give one: a status, a short page, and the end.
 
 use crate::protocol::http1::body::BodyError;
 use crate::protocol::http1::forward::TargetError;
@@ -6,7 +6,7 @@ use crate::protocol::http1::request::RequestError;
 use crate::protocol::login::IdentityChange;
 use crate::proxy::record::End;
 
-/// Why a request is answered by us.
+/// Why the proxy answers a request itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error(transparent)]
@@ -15,36 +15,36 @@ pub(super) enum Refusal {
     Target(#[from] TargetError),
     #[error(transparent)]
     Body(#[from] BodyError),
-    #[error("the request's head did not come within {0:?}")]
+    #[error("request head not received within {0:?}")]
     HeadTimeout(std::time::Duration),
-    #[error("no upstream could be reached")]
+    #[error("no server could be reached")]
     Unreachable,
-    #[error("the upstream's TLS failed")]
+    #[error("server TLS handshake failed")]
     UpstreamTls,
-    #[error("no upstream answered in time")]
+    #[error("no server accepted a connection in time")]
     ConnectTimeout,
-    #[error("this host has no descriptor or port left for a connection to the upstream")]
+    #[error("this host has no descriptor or port left for a connection to the server")]
     LocalLimit,
-    #[error("the upstream's reply is not HTTP: {0}")]
+    #[error("invalid reply from the server: {0}")]
     Reply(String),
-    #[error("the upstream closed the connection without a reply")]
+    #[error("server closed the connection without a reply")]
     NoReply,
-    #[error("the upstream's connection broke before the reply: {0}")]
+    #[error("connection to the server failed before the reply: {0}")]
     UpstreamReset(std::io::ErrorKind),
-    #[error("the upstream ended TLS behind the handshake: {0}")]
+    #[error("server ended TLS after the handshake: {0}")]
     UpstreamAlert(String),
-    #[error("the request's body stalled for {0:?}")]
+    #[error("request body stalled for {0:?}")]
     BodyTimeout(std::time::Duration),
-    #[error("the upstream did not reply within {0:?}")]
+    #[error("server did not reply within {0:?}")]
     ReplyTimeout(std::time::Duration),
     #[error(
-        "it names {:?} on the client connection of {:?} (--on-identity-change close); the server has not seen it", .0.to, .0.from
+        "request names user {:?} on the client connection of {:?}; not sent to the server (--on-identity-change close)", .0.to, .0.from
     )]
     IdentityChange(Box<IdentityChange>),
 }
 
 impl Refusal {
-    /// Of a session that found no upstream.
+    /// The refusal for a session that could not connect.
     pub(super) fn of_unconnected(end: End) -> Self {
         match end {
             End::ConnectTimeout => Self::ConnectTimeout,
@@ -62,8 +62,8 @@ impl Refusal {
             Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
             Self::Target(TargetError::Connect | TargetError::Trace) => (405, "Method Not Allowed"),
             Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
-            // Not 421, which asks for the same request again (RFC 9110 section 15.5.20): a proxy that shares connections between
-            // users would send it over the next one that is somebody's already.
+            // Not 421, which asks the client to repeat the request (RFC 9110 section 15.5.20): a proxy that multiplexes
+            // users would send it over another connection that already belongs to a user.
             Self::IdentityChange(_) => (403, "Forbidden"),
             Self::HeadTimeout(_) | Self::BodyTimeout(_) => (408, "Request Timeout"),
             Self::Unreachable
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// How the session's record calls it.
+    /// The end in the session's record.
     pub(super) fn end(&self) -> End {
         match self {
             Self::Request(_) | Self::Target(_) | Self::Body(_) => End::BadRequest,
@@ -94,7 +94,7 @@ impl Refusal {
         }
     }
 
-    /// The whole reply. `request_id` is what the log names this request by.
+    /// The complete reply. `request_id` is the id of this request in logs.
     pub(super) fn reply(&self, request_id: &str) -> String {
         let (status, reason) = self.status();
         let page = format!(

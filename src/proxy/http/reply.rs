@@ -1,4 +1,4 @@
-//! Reading replies off an upstream's connection, ready to be passed on.
+//! Reading replies from an upstream connection and preparing them for the client.
 
 use std::cell::Cell;
 
@@ -12,39 +12,39 @@ use crate::proxy::meter::Side;
 use crate::proxy::session::Session;
 use crate::proxy::settings::Http;
 
-/// A reply that goes on to the client.
+/// A reply for the client.
 pub(super) struct Reply {
-    /// Its head, changed as it should be.
+    /// The head, with all changes made.
     pub(super) head: Vec<u8>,
     pub(super) body: Rest,
     pub(super) is_interim: bool,
     pub(super) then: Then,
 }
 
-/// What comes after a reply.
+/// What follows a reply.
 pub(super) enum Then {
     Next,
     Close {
         by: Side,
     },
-    /// The end, as soon as the request is through: the worker drains.
+    /// The end, as soon as the request is complete: the worker drains.
     End,
     Tunnel,
 }
 
-/// What a head may grow by while it is passed on, at a guess.
+/// An estimate of how much a head grows when it is forwarded.
 const HEAD_GROWTH_BYTES: usize = 128;
-/// How much of a line is shown in the log.
+/// How many bytes of a line the log shows.
 const SHOWN_BYTES_MAX: usize = 100;
 
-/// Reads the replies of one upstream, as far as their heads go.
+/// Reads the heads of one upstream's replies.
 pub(super) struct Replies<'a> {
     pub(super) session: &'a Session,
     pub(super) http: &'a Http,
     pub(super) watch: &'a Watch<'a>,
-    /// How far the head that is coming was looked at.
+    /// How far the incoming head was scanned.
     scan: Cell<Scan>,
-    /// A reply had a line that is no field.
+    /// Whether a reply had a header line that is not a field.
     has_dropped: Cell<bool>,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Replies<'a> {
         Self { session, http, watch, scan: Cell::default(), has_dropped: Cell::new(false) }
     }
 
-    /// From what has come of it; nothing when its head is not whole. Gives how many bytes the head took.
+    /// Reads a reply from `input`; nothing while its head is incomplete. Returns also how many bytes the head took.
     pub(super) fn read(
         &self,
         input: &[u8],
@@ -82,17 +82,17 @@ impl<'a> Replies<'a> {
         Ok(None)
     }
 
-    /// A whole head, as it goes on.
+    /// Prepares a reply with a complete head.
     fn reply(&self, head: &ResponseHead<'_, '_>, exchange: &mut Exchange) -> Result<Reply, Refusal> {
         head.check_framing().map_err(|error| Refusal::Reply(error.to_string()))?;
         if head.status == 101 && !exchange.is_changed_by(head.values("upgrade")) {
-            return Err(Refusal::Reply("it changes to another protocol than the client offered".to_owned()));
+            return Err(Refusal::Reply("it switches to a protocol that the client did not offer".to_owned()));
         }
         if let Some(line) = head.dropped {
             self.tell_of_dropped(line);
         }
         let is_interim = head.is_interim();
-        // HTTP/1.0 knows no chunks: the body ends with the connection.
+        // HTTP/1.0 has no chunks: the body ends with the connection.
         let unchunked = !exchange.is_http11 && matches!(head.body, Body::Chunked(_));
         let mut then = match (head.status, exchange.keep_alive && !unchunked, head.keep_alive) {
             (101, ..) => Then::Tunnel,
@@ -109,14 +109,14 @@ impl<'a> Replies<'a> {
         }
         let goes_on = matches!(then, Then::Next);
         let mut out = Vec::new();
-        // HTTP/1.0 knows no interim replies.
+        // HTTP/1.0 has no interim replies.
         if exchange.is_http11 || !is_interim {
             out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
             let changes = ReplyChanges {
-                // That the connection ends is said, since it is what ends the body.
+                // The reply announces the close, since the close ends the body.
                 to_http11: exchange.is_http11 || unchunked,
                 keep_alive: goes_on,
-                // Without a body as well, as for `HEAD`.
+                // Applies to replies without a body as well, such as those to `HEAD`.
                 unchunked: !exchange.is_http11,
                 edits: &self.http.reply_edits,
             };
@@ -129,14 +129,14 @@ impl<'a> Replies<'a> {
         Ok(Reply { head: out, body, is_interim, then })
     }
 
-    /// Once a session: an application that sends one does so every time.
+    /// Logs a dropped line, once per session: an application that sends one does so every time.
     fn tell_of_dropped(&self, line: &[u8]) {
         if !self.has_dropped.replace(true) {
             tracing::warn!(
                 client = %self.session.client_address(),
                 connection = format_args!("{:016x}", self.session.id()),
                 line = %line[..line.len().min(SHOWN_BYTES_MAX)].escape_ascii(),
-                "a reply has a line that is no field; the line is dropped"
+                "reply has a header line that is not a field; dropping the line"
             );
         }
     }

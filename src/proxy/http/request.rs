@@ -1,4 +1,4 @@
-//! Reading requests off a client's connection, ready to be passed on.
+//! Reading requests from a client connection and preparing them for the upstream.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -25,54 +25,54 @@ use crate::proxy::settings::Http;
 use crate::proxy::worker::Worker;
 use crate::uring::Expect;
 
-/// Of the messages of RPC over HTTP (Outlook) and of the Remote Desktop Gateway one lasts as long as what it carries
-/// (MS-RPCH section 2.1.2, MS-TSGU section 3.1.3).
+/// Methods of RPC over HTTP (Outlook) and of the Remote Desktop Gateway, whose messages last as long as the stream they
+/// carry (MS-RPCH section 2.1.2, MS-TSGU section 3.1.3).
 const LONG_LIVED_METHODS: [&str; 4] = ["RPC_IN_DATA", "RPC_OUT_DATA", "RDG_IN_DATA", "RDG_OUT_DATA"];
-/// What a head may grow by while it is passed on, at a guess.
+/// An estimate of how much a head grows when it is forwarded.
 const HEAD_GROWTH_BYTES: usize = 256;
 
-/// A request that goes on to the upstream.
+/// A request for the upstream.
 pub(super) struct Request {
-    /// Its head, changed as it should be.
+    /// The head, with all changes made.
     pub(super) head: Vec<u8>,
     pub(super) body: Rest,
     pub(super) exchange: Exchange,
 }
 
-/// A request on its way, and what of it matters to its reply.
+/// A request in progress, with what its reply depends on.
 pub(super) struct Exchange {
     pub(super) answer_to: AnswerTo,
     pub(super) is_http11: bool,
-    /// The client wants to use its connection again.
+    /// Whether the client wants to reuse its connection.
     pub(super) keep_alive: bool,
-    /// What the client offers to change to, as far as the server has heard of it.
+    /// The protocols that the client offers to switch to, as far as the server was told of them.
     pub(super) offer: Option<Box<Offer>>,
     pub(super) manner: Manner,
-    /// When its head was whole.
+    /// When the head was complete.
     pub(super) began: Instant,
-    /// What it brings to the login; until the reply is there.
+    /// What it contributes to the login; taken when the reply arrives.
     pub(super) asked: Option<Asked>,
-    /// For the log, if there is one.
+    /// For the access log, if there is one.
     pub(super) words: Option<Box<RequestWords>>,
-    /// What is known of the reply, once its head has come.
+    /// What is known of the reply, once its head has arrived.
     pub(super) reply: Option<ReplyFacts>,
 }
 
 impl Exchange {
-    /// Is a reply of 101 with these `Upgrade` values a change to what was offered?
+    /// Whether a 101 reply with these `Upgrade` values switches to an offered protocol.
     pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
     }
 }
 
-/// How a request and its reply come.
+/// How a request and its reply proceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Without a stop.
+    /// Without pauses.
     Usual,
     /// The client may wait for `100 Continue` before it sends the body.
     Waiting,
-    /// With long stops either way: they stand for a connection of their own.
+    /// With long pauses either way: the messages stand for a connection of their own.
     Long,
 }
 
@@ -88,7 +88,7 @@ impl Manner {
     }
 }
 
-/// What is known of a final reply by its head.
+/// The facts of a final reply that its head tells.
 pub(super) struct ReplyFacts {
     pub(super) status: u16,
     pub(super) head_bytes: u64,
@@ -96,14 +96,14 @@ pub(super) struct ReplyFacts {
     pub(super) seen: Seen,
 }
 
-/// What comes next from a client.
+/// What a client sends next.
 pub(super) enum Next {
     Request(Box<Request>),
-    /// It has ended its stream between two requests.
+    /// The end of its stream, between two requests.
     End,
-    /// Nothing of a request had come when it was time to stop.
+    /// Nothing of a request before it was time to stop.
     Stop,
-    /// Something that is not passed on.
+    /// Something that is not forwarded.
     Refused(Refusal),
 }
 
@@ -113,7 +113,7 @@ pub(super) struct Requests<'a> {
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
     facts: Option<ClientFacts>,
-    /// The log has said that fields with underscores are dropped.
+    /// Whether the log has reported that fields with underscores are dropped.
     has_told_of_underscores: Cell<bool>,
     place_keys: RandomState,
 }
@@ -129,8 +129,8 @@ impl<'a> Requests<'a> {
         Self { worker, client, http, facts, has_told_of_underscores, place_keys: RandomState::new() }
     }
 
-    /// The next request, when its head is whole. What comes behind the head stays unread. `stop` completes when no more
-    /// are wanted; one that has begun to come still is.
+    /// Reads the next request up to the end of its head; what follows the head stays unread. `stop` completes when no
+    /// more requests are wanted; one that has begun to arrive is still read.
     pub(super) async fn next(&self, stop: impl Future<Output = ()>) -> io::Result<Next> {
         let mut stop = pin!(stop);
         let mut empty_lines = 0;
@@ -146,7 +146,7 @@ impl<'a> Requests<'a> {
                 match arrived.await.transpose()? {
                     None => return Ok(Next::Stop),
                     Some(None) => return Ok(Next::End),
-                    // An empty line is not the beginning of a request: the client may say nothing more.
+                    // An empty line does not begin a request: the client may send nothing more.
                     Some(Some(_arrived)) => continue,
                 }
             }
@@ -155,7 +155,7 @@ impl<'a> Requests<'a> {
                 return Ok(next);
             }
             let timeout = self.http.timeouts.head;
-            // On the heap: nearly all heads come in one piece.
+            // Boxed: nearly all heads arrive in one piece.
             match Box::pin(self.worker.ring.timeout(timeout, self.rest_of_head(scan))).await {
                 None => return Ok(Next::Refused(Refusal::HeadTimeout(timeout))),
                 Some(Ok(None)) => {}
@@ -165,7 +165,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// Takes empty lines, which some clients send behind a body (RFC 9112 section 2.2).
+    /// Takes empty lines, which some clients send after a body (RFC 9112 section 2.2).
     fn skip_empty_lines(&self, count: &mut usize) -> Result<(), RequestError> {
         while self.client.unread().starts_with(b"\r\n") {
             if *count == EMPTY_LINES_MAX {
@@ -177,7 +177,7 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
-    /// Nothing when what had begun was an empty line.
+    /// Reads the rest of a head; nothing when the first bytes were an empty line.
     async fn rest_of_head(&self, mut scan: Scan) -> io::Result<Option<Next>> {
         loop {
             if self.client.receive(Expect::Later).await?.is_none() {
@@ -192,7 +192,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// From what is unread, which was looked at as far as `scan` says; nothing when the head is not whole.
+    /// Parses the unread bytes, of which `scan` tells how far they were scanned; nothing while the head is incomplete.
     fn parse(&self, scan: &mut Scan) -> Option<Next> {
         let read = self.read(&self.client.unread(), scan);
         match read {
@@ -247,7 +247,7 @@ impl<'a> Requests<'a> {
         asked.for_place(&self.place_keys, host, request.target)
     }
 
-    /// Says once a connection that fields were dropped: an operator would look for them in vain.
+    /// Logs, once per connection, that fields are dropped: otherwise an operator would search for them in vain.
     fn tell_of_underscores(&self, request: &RequestHead<'_, '_>) {
         if self.http.underscores || self.has_told_of_underscores.get() {
             return;
@@ -256,7 +256,7 @@ impl<'a> Requests<'a> {
             self.has_told_of_underscores.set(true);
             tracing::info!(
                 field = header.name,
-                "request has a field with an underscore in its name; it is dropped (--underscore-headers)"
+                "request has a header field with an underscore in its name; dropping it (--underscore-headers)"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The logins of one connection as they go by: for the log, for the counters, for saying what is wrong, and for refusing a
+//! Observes the logins of one connection: for the log, for the counters, to find symptoms of trouble, and to refuse a
 //! second user before the server sees the request.
 
 use std::cell::RefCell;
@@ -10,16 +10,16 @@ use crate::protocol::login::{Asked, Exchange, Follower, Mechanism, Reply, Side, 
 use crate::proxy::session::Session;
 use crate::proxy::settings::Http;
 
-/// What an exchange was to the login.
+/// What an exchange was to the login of its connection.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) step: Step,
     pub(super) mechanism: Option<Mechanism>,
-    /// Under whose login it ran, for the log, if that names users.
+    /// The user logged in during the exchange, if the log names users.
     pub(super) user: Option<Box<str>>,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Watch<'a> {
     session: &'a Session,
     http: &'a Http,
@@ -31,8 +31,8 @@ impl<'a> Watch<'a> {
         Self { session, http, follower: RefCell::new(Follower::new()) }
     }
 
-    /// Whether a request may be sent to the server: not one that names another user than the connection's, where that is
-    /// not wanted (`--on-identity-change close`).
+    /// Whether a request may be sent to the server. With `--on-identity-change close`, a request that names a user
+    /// other than the connection's may not.
     pub(super) fn admit(&self, asked: &Asked) -> Result<(), Refusal> {
         if !self.http.close_on_identity_change {
             return Ok(());
@@ -46,7 +46,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A request got this reply, whose head came at `now`.
+    /// Notes the reply to a request; its head arrived at `now`.
     pub(super) fn answered(
         &self,
         asked: Asked,
@@ -70,7 +70,7 @@ impl<'a> Watch<'a> {
                 connection = format_args!("{:016x}", self.session.id()),
                 from = ?change.from,
                 to = ?change.to,
-                "two users on one client connection: somebody before this proxy shares connections between users"
+                "two users on one client connection; a proxy in front of this one multiplexes users"
             );
         }
         let user = follower.ran_as().filter(|_| self.http.log_user).map(Box::from);
@@ -98,17 +98,17 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Under whose login a request ran that has got no reply, for the log, if that names users.
+    /// The user logged in during a request that got no reply, if the log names users.
     pub(super) fn user_of_unanswered(&self, asked: &Asked) -> Option<Box<str>> {
         self.follower.borrow().runs_as(asked).filter(|_| self.http.log_user).map(Box::from)
     }
 
-    /// The next message of a login is the client's: on another connection the login would begin anew.
+    /// Whether the next message of a login is the client's: on another connection the login would start over.
     pub(super) fn is_within_login(&self) -> bool {
         self.follower.borrow().is_within_login()
     }
 
-    /// The connection has ended, by this side first.
+    /// Notes the end of the connection, which this side ended first.
     pub(super) fn ended(self, by: Side) {
         if let Some(symptom) = self.follower.into_inner().ended(by) {
             self.session.count_symptom(symptom);

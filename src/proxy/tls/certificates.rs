@@ -1,4 +1,4 @@
-//! Which certificate a client is shown.
+//! Choosing the certificate for a client.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::proxy::names::Names;
 
-/// Certificates with their keys, under the names that they are for.
+/// Certificates with their keys, by the names that they are valid for.
 #[derive(Debug)]
 pub struct Certificates {
     by_name: Names<Vec<Arc<CertifiedKey>>>,
@@ -16,7 +16,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// The first one is for those who ask for no name, or for one that none is for.
+    /// The first certificate serves clients that request no name, or a name without a certificate.
     pub fn new(all: Vec<CertifiedKey>) -> Self {
         let all: Vec<_> = all.into_iter().map(Arc::new).collect();
         let mut by_name: Names<Vec<_>> = Names::default();
@@ -30,7 +30,7 @@ impl Certificates {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// Of several for a name it is the first that the client can verify: RSA and ECDSA go side by side.
+    /// Of several certificates for a name, chooses the first that the client can verify: RSA and ECDSA can coexist.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let named = name.and_then(|name| self.by_name.get(&name)).unwrap_or(&self.all);
@@ -40,9 +40,9 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// The host names that a certificate is for (subjectAltName), wildcards among them.
+/// The host names that a certificate is valid for (subjectAltName), including wildcards.
 pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    // One that does not parse is for no name. The key that belongs to it was compared by then, which says so.
+    // An unparsable certificate has no names. Comparing it with its key, which happens earlier, reports the error.
     webpki::EndEntityCert::try_from(certificate)
         .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())
         .unwrap_or_default()

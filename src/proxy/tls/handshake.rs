@@ -1,4 +1,4 @@
-//! Shaking hands with a client or an upstream, in limited time.
+//! TLS handshakes with a client or a server, within a time-out.
 
 use std::io;
 use std::sync::Arc;
@@ -12,34 +12,34 @@ use super::Tls;
 use crate::proxy::connection::Connection;
 use crate::uring::{Expect, Ring};
 
-/// How long an alert may take to be read by a peer that still sends. Closing at once would make a reset of it
-/// (RFC 2525 section 2.17), and the peer would not learn the reason.
+/// How long a peer that still sends may take to read an alert. An immediate close would become a reset (RFC 2525
+/// section 2.17), and the peer would not learn the reason.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Why there is no TLS with a peer.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Error {
-    /// The peer went away before it said anything.
-    #[error("the connection ended before the handshake")]
+    /// The peer left before it sent anything.
+    #[error("connection ended before the handshake")]
     Left,
-    #[error("the connection ended during the handshake")]
+    #[error("connection ended during the handshake")]
     Ended,
-    #[error("it was not through within {0:?}")]
+    #[error("handshake not complete within {0:?}")]
     TimedOut(Duration),
-    #[error("what was received is not TLS")]
+    #[error("received bytes are not TLS")]
     NotTls,
-    /// As rustls puts it: an alert of the peer, or what is wrong with what it sent.
+    /// rustls's own text: an alert from the peer, or what is wrong with its messages.
     #[error("{0}")]
     Refused(io::Error),
-    /// The same, and what it means.
+    /// The same with an explanation.
     #[error("{0}: {1}")]
     Explained(io::Error, &'static str),
-    #[error("the connection failed: {0}")]
+    #[error("connection failed: {0}")]
     Failed(#[source] io::Error),
 }
 
 impl Error {
-    /// A word for it.
+    /// A one-word name of the cause.
     pub(in crate::proxy) fn cause(&self) -> &'static str {
         let error = match self {
             Self::Left | Self::Ended => return "ended",
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-/// Shakes hands with a client. What it says behind the handshake stays unread.
+/// Performs the handshake with a client. What it sends after the handshake stays unread.
 pub(in crate::proxy) async fn accept(
     ring: &Ring,
     client: &Connection,
@@ -67,19 +67,18 @@ pub(in crate::proxy) async fn accept(
     timeout: Duration,
 ) -> Result<(), Error> {
     let shaken = async {
-        // Who says nothing costs no memory.
+        // A client that sends nothing takes no memory.
         if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
             return Err(Error::Left);
         }
         shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
     };
     let shaken = or(shaken, expired(ring, timeout)).await;
-    let shaken =
-        shaken.map_err(|error| explained(error, "the client does not take the proxy's own certificate"));
+    let shaken = shaken.map_err(|error| explained(error, "the client rejects the proxy's certificate"));
     have_the_last_word(ring, client, shaken).await
 }
 
-/// Shakes hands with an upstream that has to prove that it is `name`.
+/// Performs the handshake with a server, which must prove that it is `name`.
 pub(in crate::proxy) async fn connect(
     ring: &Ring,
     upstream: &Connection,
@@ -87,12 +86,13 @@ pub(in crate::proxy) async fn connect(
     name: ServerName<'static>,
     timeout: Duration,
 ) -> Result<(), Error> {
-    // A hello has a key in it that is made here.
+    // Creating the hello generates a key, which takes time.
     ring.set_up_turn().await;
     let tls = Tls::client(config, name).map_err(refused)?;
     let shaken = or(shake_hands(ring, upstream, tls), expired(ring, timeout)).await;
-    let shaken = shaken
-        .map_err(|error| explained(error, "the server demands a certificate of the proxy, which shows none"));
+    let shaken = shaken.map_err(|error| {
+        explained(error, "the server requires a client certificate, and the proxy has none")
+    });
     have_the_last_word(ring, upstream, shaken).await
 }
 
@@ -105,7 +105,7 @@ async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Err
     }
 }
 
-/// Has a peer that was sent an alert read it, by reading what it still sends.
+/// Lets a peer that was sent an alert read it, by reading what the peer still sends.
 async fn have_the_last_word(ring: &Ring, peer: &Connection, shaken: Result<(), Error>) -> Result<(), Error> {
     if let Err(Error::Refused(_) | Error::Explained(..) | Error::NotTls) = shaken {
         let socket = peer.socket();
@@ -132,8 +132,7 @@ fn refused(error: io::Error) -> Error {
     }
 }
 
-/// Says what is meant where that is not plain. An alert that is about a certificate is about the proxy's own, and means
-/// `alert`.
+/// Explains an error that is not obvious. An alert about a certificate concerns the proxy's own; `alert` explains it.
 fn explained(error: Error, alert: &'static str) -> Error {
     use rustls::AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
@@ -156,7 +155,7 @@ fn explained(error: Error, alert: &'static str) -> Error {
         {
             Error::Explained(
                 error,
-                "the server shows a certificate of an authority; give that very certificate with --upstream-ca",
+                "the server presents a CA certificate; pass that certificate to --upstream-ca",
             )
         }
         _ => Error::Refused(error),

@@ -19,13 +19,13 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// The server's side, which waits for a client's hello.
+    /// The server role, which waits for a client's hello.
     fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
         let connection = ServerConnection::new(config).map_err(invalid)?;
         Ok(Self::new(connection.into()))
     }
 
-    /// The client's side, which has a hello to send to `server`.
+    /// The client role, which has a hello to send to `server`.
     fn client(config: Arc<ClientConfig>, server: ServerName<'static>) -> io::Result<Self> {
         let connection = ClientConnection::new(config, server).map_err(invalid)?;
         Ok(Self::new(connection.into()))
@@ -35,12 +35,12 @@ impl Tls {
         Self { connection: RefCell::new(connection), peer_has_ended: Cell::new(false) }
     }
 
-    /// Is the handshake still going on?
+    /// Whether the handshake is still in progress.
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.borrow().is_handshaking()
     }
 
-    /// The server's side: which name the client asked for, in lower case.
+    /// In the server role: the name that the client requested, in lower case.
     pub(super) fn server_name(&self) -> Option<String> {
         match &*self.connection.borrow() {
             rustls::Connection::Server(server) => server.server_name().map(str::to_ascii_lowercase),
@@ -48,12 +48,12 @@ impl Tls {
         }
     }
 
-    /// Has the peer said that nothing more will come?
+    /// Whether the peer has sent `close_notify`.
     pub(super) fn peer_has_ended(&self) -> bool {
         self.peer_has_ended.get()
     }
 
-    /// Takes in what was received and appends what it says to `plaintext`.
+    /// Decrypts received bytes and appends the plaintext to `plaintext`.
     pub(super) fn decrypt(
         &self,
         socket: &Socket,
@@ -65,8 +65,8 @@ impl Tls {
             tls.read_tls(&mut received)?;
             let state = tls.process_new_packets();
             drop(tls);
-            // What there is to answer: an alert, a ticket, a key update. A peer that takes nothing any more may have said
-            // something before; the next flush fails as well.
+            // Sends pending answers: an alert, a ticket, a key update. On failure continue: a peer that accepts nothing
+            // more may have sent something before; the next flush fails as well.
             let _ = self.flush(socket);
             let state = state.map_err(invalid)?;
             let begin = plaintext.len();
@@ -77,7 +77,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Encrypts what there is room for, and sends as far as the socket has room.
+    /// Encrypts as much as there is room for, and sends as far as the socket has room.
     pub(super) fn encrypt(&self, socket: &Socket, plaintext: &[u8]) -> io::Result<usize> {
         if !self.flush(socket)? {
             return Ok(0);
@@ -87,7 +87,7 @@ impl Tls {
         Ok(taken)
     }
 
-    /// Sends what waits. False when some still does, for want of room.
+    /// Sends pending records. False when some remain for lack of room.
     pub(super) fn flush(&self, socket: &Socket) -> io::Result<bool> {
         let mut tls = self.connection.borrow_mut();
         while tls.wants_write() {
@@ -100,12 +100,12 @@ impl Tls {
         Ok(true)
     }
 
-    /// Does something wait for room?
+    /// Whether some records wait for room.
     pub(super) fn has_unsent(&self) -> bool {
         self.connection.borrow().wants_write()
     }
 
-    /// Says that nothing more will come (RFC 8446 section 6.1, `close_notify`).
+    /// Queues a `close_notify` (RFC 8446 section 6.1).
     pub(super) fn end(&self) {
         self.connection.borrow_mut().send_close_notify();
     }
@@ -115,7 +115,7 @@ fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// A socket as something to write to.
+/// A socket as a writer.
 struct Wire<'a>(&'a Socket);
 
 impl Write for Wire<'_> {

@@ -213,7 +213,7 @@ fn replies_that_are_cut_short_say_so() {
         let line = proxy.record();
         line.expect_end(end);
         assert_eq!(line.get("status"), "200");
-        let said = proxy.wait_to_say("reply was cut short");
+        let said = proxy.wait_to_say("reply cut short");
         assert!(said.contains(" INFO ") && said.contains(&format!("end=\"{end}\"")), "{said}");
         assert!(said.contains(line.get("request")), "{said}");
     }

@@ -33,7 +33,7 @@ fn refused(proxy: &Proxy, request: &[u8], status: &str, said: &str) {
 fn without_an_upstream_there_is_a_page_and_not_a_bare_close() {
     let (_held, address) = refusing();
     let proxy = Launch::to(&address).flags("--mode http --log-level debug").start();
-    refused(&proxy, GET, "502 Bad Gateway", "no upstream could be reached");
+    refused(&proxy, GET, "502 Bad Gateway", "no server could be reached");
     expect_end(&proxy, "refused");
 }
 
@@ -42,7 +42,7 @@ fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
     let silent = Unanswering::new();
     let proxy =
         Launch::to(silent.address()).flags("--mode http --log-level debug --connect-timeout 50ms").start();
-    refused(&proxy, GET, "504 Gateway Timeout", "no upstream answered in time");
+    refused(&proxy, GET, "504 Gateway Timeout", "no server accepted a connection in time");
     expect_end(&proxy, "connect-timeout");
 }
 

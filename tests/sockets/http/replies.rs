@@ -74,8 +74,8 @@ fn odd_replies_pass_and_come_out_clean() {
         client.expect(expected);
     }
     exchange(&client, &upstream);
-    // An application that sends a line that is no field does so every time.
-    assert_eq!(proxy.wait_to_say_times("a line that is no field", 1).len(), 1);
+    // An application that sends a header line that is not a field does so every time.
+    assert_eq!(proxy.wait_to_say_times("a header line that is not a field", 1).len(), 1);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_malformed_chunk_is_named_in_the_log_and_the_request_was_cut() {
     client.expect(begin);
     upstream.send(b"no chunk\r\n");
     client.expect_reset();
-    let line = proxy.wait_to_say("a reply is malformed");
+    let line = proxy.wait_to_say("reply body is malformed");
     assert!(line.contains("INFO") && line.contains("a chunk's size is not a hexadecimal number"), "{line}");
     assert_eq!(proxy.record().get("end"), "upstream-cut");
 }

@@ -217,7 +217,7 @@ fn a_reply_that_is_silent_for_the_idle_timeout_does_not_look_whole() {
     client.expect_reset();
     upstream.expect_close();
     expect_logged(&proxy, 1, "idle", "200");
-    proxy.wait_to_say("reply was cut short");
+    proxy.wait_to_say("reply cut short");
 }
 
 #[test]

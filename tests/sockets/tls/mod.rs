@@ -200,7 +200,7 @@ fn http_1_1_is_all_there_is() {
     assert_eq!(with(&[]).facts().alpn, None);
     let refused = with(&["h2"]).failure();
     assert!(refused.contains("NoApplicationProtocol"), "{refused}");
-    proxy.wait_to_say("no TLS with a client");
+    proxy.wait_to_say("client TLS handshake failed");
 }
 
 #[test]
@@ -250,9 +250,9 @@ fn the_name_chooses_the_certificate_and_the_server() {
     // The first one is for everybody else, who does not trust it for this name.
     let other = TlsPeer::connect(proxy.address(), &bed.client(), "other.test");
     assert!(other.failure().contains("not valid for name"), "the default certificate is shown");
-    let said = proxy.wait_to_say("no TLS with a client");
+    let said = proxy.wait_to_say("client TLS handshake failed");
     assert!(said.contains("received fatal alert"), "{said}");
-    assert!(said.contains("the client does not take the proxy's own certificate"), "{said}");
+    assert!(said.contains("the client rejects the proxy's certificate"), "{said}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_name_over_255_bytes_is_refused() {
         client.expect(if is_taken { &[22] } else { &[21] });
         drop(client);
     }
-    let said = proxy.wait_to_say_times("no TLS with a client", 3);
+    let said = proxy.wait_to_say_times("client TLS handshake failed", 3);
     assert!(said.iter().any(|line| line.contains("ServerName")), "{said:?}");
     bed.server.expect_nobody();
 }
@@ -324,7 +324,7 @@ fn client_certificates_are_demanded() {
             assert!(refused.contains("received fatal alert"), "{refused}");
         }
     }
-    let said = proxy.wait_to_say_times("no TLS with a client", 4);
+    let said = proxy.wait_to_say_times("client TLS handshake failed", 4);
     assert!(said[0].contains("peer sent no certificates"), "{said:?}");
     assert!(said[1].contains("invalid peer certificate"), "{said:?}");
     bed.server.expect_nobody();
@@ -360,20 +360,20 @@ fn what_is_no_tls_is_closed_with_the_reason_in_the_log() {
     let bed = Bed::new();
     let proxy = bed.terminated().start();
     for (sent, reason) in [
-        (&b"GET / HTTP/1.1\r\nHost: front.test\r\n\r\n"[..], "what was received is not TLS"),
+        (&b"GET / HTTP/1.1\r\nHost: front.test\r\n\r\n"[..], "received bytes are not TLS"),
         (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "received corrupt message"),
     ] {
         let client = Peer::connect(proxy.address());
         client.send(sent);
         client.expect_close();
         let line = proxy.wait_to_say(reason);
-        assert!(line.contains("no TLS with a client"), "{line}");
+        assert!(line.contains("client TLS handshake failed"), "{line}");
     }
     let client = Peer::connect(proxy.address());
     client.send(b"\x16\x03\x01");
     client.finish();
     client.expect_close();
-    proxy.wait_to_say("the connection ended during the handshake");
+    proxy.wait_to_say("connection ended during the handshake");
     for record in proxy.records(3) {
         record.expect_end("tls-client");
         assert_eq!(record.get("upstream"), "-");
@@ -394,7 +394,7 @@ fn a_client_that_does_not_go_on_with_its_handshake_costs_nothing_and_is_closed()
     proxy.expect_sleep();
     client.expect_close();
     proxy.record().expect_end("tls-client");
-    proxy.wait_to_say("it was not through within 10s");
+    proxy.wait_to_say("handshake not complete within 10s");
 }
 
 #[test]

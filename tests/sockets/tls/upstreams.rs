@@ -29,13 +29,13 @@ fn an_upstream_without_a_sound_handshake_is_told_why_not() {
     plain.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     client.expect_close();
     log("tls-upstream", 2);
-    proxy.wait_to_say("what was received is not TLS");
+    proxy.wait_to_say("received bytes are not TLS");
 
     let client = Peer::connect(proxy.address());
     let silent = bed.server.accept();
     client.expect_close();
     log("tls-upstream", 3);
-    proxy.wait_to_say("it was not through within 300ms");
+    proxy.wait_to_say("handshake not complete within 300ms");
     drop(silent);
 
     let client = Peer::connect(proxy.address());
@@ -76,9 +76,9 @@ fn an_upstream_whose_handshake_fails_is_passed_over() {
     record.expect_end("client-close");
     assert_eq!(record.get("upstream"), bed.server.address());
     assert_eq!(record.bytes("to_upstream_bytes"), 7);
-    for (server, reason) in [(&stranger, "UnknownIssuer"), (&plain, "what was received is not TLS")] {
+    for (server, reason) in [(&stranger, "UnknownIssuer"), (&plain, "received bytes are not TLS")] {
         let line = proxy.wait_to_say(reason);
-        assert!(line.contains("no TLS with an upstream") && line.contains(server.address()), "{line}");
+        assert!(line.contains("server TLS handshake failed") && line.contains(server.address()), "{line}");
         server.expect_nobody();
     }
     proxy.wait_until_idle();
@@ -157,7 +157,7 @@ fn through_pin(
         return None;
     }
     client.expect_close();
-    Some(proxy.wait_to_say("no TLS with an upstream"))
+    Some(proxy.wait_to_say("server TLS handshake failed"))
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_servers_own_certificate_is_a_pin() {
         }
     }
     for (pinned, shown, reason) in [
-        (&pin, &another, "give that very certificate with --upstream-ca"),
+        (&pin, &another, "pass that certificate to --upstream-ca"),
         (&pin, &bed.back, "UnknownIssuer"),
         (&other_name, &other_name, "not valid for name"),
         (&other_common_name, &other_common_name, "not valid for name"),
