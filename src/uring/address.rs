@@ -1,4 +1,4 @@
-//! Where a socket is: an IP address with a port, or a path in the file system.
+//! The address of a socket: an IP address with a port, or a path in the file system.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use socket2::SockAddr;
 pub enum Address {
     /// IPv4 or IPv6 with a port.
     Ip(SocketAddr),
-    /// A Unix stream socket; an empty path is a peer that never bound one (unix(7): "unnamed").
+    /// A Unix stream socket; an empty path stands for an unbound peer (unix(7): "unnamed").
     Unix(PathBuf),
 }
 
 impl Address {
-    /// The form the kernel takes.
+    /// The kernel's form.
     ///
     /// # Errors
     /// A Unix path longer than `sun_path` (107 bytes) or with a NUL in it.
@@ -27,7 +27,7 @@ impl Address {
         }
     }
 
-    /// From the form the kernel gives; nothing for a family that is neither IP nor Unix.
+    /// Converts from the kernel's form; none for a family that is neither IP nor Unix.
     pub(crate) fn from_sock_addr(address: &SockAddr) -> Option<Self> {
         match address.as_socket() {
             Some(address) => Some(Self::Ip(address)),
@@ -40,7 +40,7 @@ impl Address {
 }
 
 impl fmt::Display for Address {
-    /// As on the command line: `192.0.2.1:80`, `[2001:db8::1]:80`, `unix:/run/app.sock`.
+    /// Same as on the command line: `192.0.2.1:80`, `[2001:db8::1]:80`, `unix:/run/app.sock`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),

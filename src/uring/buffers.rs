@@ -1,7 +1,7 @@
 //! Provided buffers: the memory that received bytes arrive in.
 //!
-//! The kernel holds the free ones and picks one when data is there, so an idle connection holds none. A
-//! completed receive turns the picked one into a [`Buffer`]; dropping that hands it back.
+//! The kernel holds the free buffers and picks one when data arrives, so an idle connection holds none. A completed
+//! receive turns the picked one into a [`Buffer`]; dropping that returns it to the kernel.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::BTreeMap;
@@ -14,22 +14,22 @@ use super::ring::Ring;
 
 /// The memory of all buffers of a ring, shared with the kernel.
 ///
-/// Who may touch which part follows from the loans: a buffer is the kernel's until a completion names it, then
-/// its `Buffer`'s until that is dropped.
+/// Loans decide which part may be accessed: a buffer is the kernel's until a completion names it, then its `Buffer`'s
+/// until that is dropped.
 pub(crate) struct Region {
     bytes: Box<[UnsafeCell<u8>]>,
     buffer_bytes: u32,
-    /// From the beginning of a buffer to that of the next.
+    /// Distance between the beginnings of two buffers.
     stride: usize,
     count: u16,
 }
 
-/// Between two buffers, so that their beginnings, which are all that small messages touch, do not fall onto the same few
-/// lines of the processor's caches: 17 lines of 64 bytes.
+/// Gap between two buffers. Small messages touch only the beginnings of buffers; the gap keeps these off the same few
+/// lines of the processor's caches. 17 lines of 64 bytes.
 const STAGGER_BYTES: usize = 17 * 64;
 
 impl Region {
-    /// `count` buffers of `buffer_bytes` each; pages nobody wrote to yet cost nothing.
+    /// Allocates `count` buffers of `buffer_bytes` each; pages never written to take no memory.
     pub(crate) fn new(count: u16, buffer_bytes: u32) -> Self {
         let stride = buffer_bytes as usize + STAGGER_BYTES;
         let zeroed = vec![0u8; usize::from(count) * stride].into_boxed_slice();
@@ -38,27 +38,27 @@ impl Region {
         Self { bytes, buffer_bytes, stride, count }
     }
 
-    /// How many buffers there are.
+    /// Number of buffers.
     pub(crate) fn count(&self) -> u16 {
         self.count
     }
 
-    /// The size of each.
+    /// Size of each buffer.
     pub(crate) fn buffer_bytes(&self) -> u32 {
         self.buffer_bytes
     }
 
-    /// Where a buffer begins.
+    /// Address of a buffer.
     pub(crate) fn address(&self, index: u16) -> *mut u8 {
         self.bytes[usize::from(index) * self.stride].get()
     }
 }
 
-/// Who has which buffer, and who waits for one.
+/// The state of all loans: how many buffers are lent, and which tasks wait for one.
 pub(super) struct Loans {
     region: std::rc::Rc<Region>,
     lent: Cell<u16>,
-    /// In the order they came.
+    /// In order of arrival.
     waiting: RefCell<BTreeMap<u64, Waker>>,
     next_waiting: Cell<u64>,
 }
@@ -68,26 +68,26 @@ impl Loans {
         Self { region, lent: Cell::new(0), waiting: RefCell::default(), next_waiting: Cell::new(0) }
     }
 
-    /// How many are out.
+    /// Number of lent buffers.
     #[cfg(test)]
     pub(super) fn lent(&self) -> u16 {
         self.lent.get()
     }
 
-    /// Is there none left to lend?
+    /// Whether all buffers are lent.
     pub(super) fn all_lent(&self) -> bool {
         self.lent.get() == self.region.count
     }
 
-    /// The loan begins: a completion named the buffer.
+    /// Starts a loan, after a completion has named the buffer.
     pub(super) fn lend(&self, ring: &Ring, index: u16, len: u32) -> Buffer {
         debug_assert!(len <= self.region.buffer_bytes, "the kernel wrote past a buffer");
         self.lent.set(self.lent.get() + 1);
         Buffer(Place::Lent(Loan { ring: ring.clone(), index, start: 0, end: len }))
     }
 
-    /// Wakes as many of the waiting as there are free buffers; called once a turn. Free buffers may already be
-    /// promised to receives whose completion has not been seen: then one that was woken waits again.
+    /// Wakes as many waiting tasks as there are free buffers; called once per turn. Free buffers may already be taken
+    /// by receives whose completion has not been seen: a woken task then waits again.
     pub(super) fn serve_waiting(&self) {
         let mut waiting = self.waiting.borrow_mut();
         for _ in 0..self.region.count - self.lent.get() {
@@ -97,8 +97,8 @@ impl Loans {
     }
 }
 
-/// Completes when a buffer has come back, first come first served. Whoever waits has seen that bytes are there
-/// for it.
+/// Completes when a buffer has been returned, first come first served. A task that waits has seen that bytes have
+/// arrived for it.
 #[must_use = "futures do nothing unless awaited"]
 pub(super) struct BufferReturned {
     ring: Ring,
@@ -126,7 +126,7 @@ impl Future for BufferReturned {
                 this.number = Some(number);
                 Poll::Pending
             }
-            // The task was woken for something else.
+            // The task was woken for another reason.
             Some(number) if waiting.contains_key(&number) => Poll::Pending,
             Some(_) => Poll::Ready(()),
         }
@@ -146,7 +146,7 @@ pub struct Buffer(Place);
 
 enum Place {
     Lent(Loan),
-    /// On the heap as a whole, since idle sessions carry room for a buffer.
+    /// Boxed as a whole, since idle sessions carry the size of a buffer handle.
     Parked(Box<Parked>),
 }
 
@@ -163,10 +163,10 @@ struct Parked {
 }
 
 impl Buffer {
-    /// Forgets the first `bytes`, which were dealt with.
+    /// Removes the first `bytes`, which were handled.
     ///
     /// # Panics
-    /// When there are not that many.
+    /// When the buffer has fewer bytes.
     pub fn advance(&mut self, bytes: usize) {
         assert!(bytes <= self.len(), "advance past the end of a buffer");
         match &mut self.0 {
@@ -175,14 +175,14 @@ impl Buffer {
         }
     }
 
-    /// Did the receive leave no room, so that more is likely to be waiting?
+    /// Whether the receive filled the buffer, so that more bytes are likely to wait.
     pub fn is_full(&self) -> bool {
         matches!(&self.0, Place::Lent(loan) if loan.end == loan.region().buffer_bytes)
     }
 
-    /// For who has to hold the bytes for long: gives the worker's buffer back when half of all are lent, and keeps
-    /// the bytes in memory of their own. Otherwise as many readers that stand still as there are buffers would
-    /// stop everybody else.
+    /// Moves the bytes to memory of their own when half of all buffers are lent, and returns the worker's buffer. For
+    /// callers that may hold the bytes for long: otherwise as many stalled readers as there are buffers would stop all
+    /// other connections.
     pub fn park_when_scarce(&mut self) {
         if let Place::Lent(loan) = &self.0 {
             let loans = &loan.ring.inner().loans;
@@ -192,7 +192,7 @@ impl Buffer {
         }
     }
 
-    /// Puts the bytes of another buffer behind its own.
+    /// Appends the bytes of another buffer.
     pub(super) fn append(&mut self, other: &Self) {
         if let Place::Lent(loan) = &mut self.0
             && loan.room() >= other.len()
@@ -237,11 +237,11 @@ impl Loan {
         unsafe { std::slice::from_raw_parts(base.add(start), end - start) }
     }
 
-    /// The bytes of another place behind these.
+    /// Appends bytes from elsewhere.
     fn append(&mut self, other: &[u8]) {
         assert!(other.len() <= self.room(), "append past the end of a buffer");
         // SAFETY: the buffer is on loan to this value alone, and the room behind `end` is as long as was checked;
-        // `other` is borrowed, and so is not in that room, of which nothing hands out a view.
+        // `other` is borrowed, so it is not in that room, of which nothing hands out a view.
         unsafe {
             let room = self.region().address(self.index).add(self.end as usize);
             room.copy_from_nonoverlapping(other.as_ptr(), other.len());

@@ -1,5 +1,5 @@
-//! Deadlines: kept in user space and handed to the kernel as how long one wait may last, so that setting and
-//! dropping one costs no operation.
+//! Deadlines, kept in user space and passed to the kernel as the maximum length of one wait, so that setting and
+//! dropping a deadline costs no operation.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::ring::Ring;
 
-/// The deadlines of one ring, the earliest first. The number tells two at the same instant apart.
+/// The deadlines of one ring, earliest first. The number distinguishes deadlines at the same instant.
 #[derive(Default)]
 pub(super) struct Deadlines {
     waiting: RefCell<BTreeMap<(Instant, u64), Waker>>,
@@ -18,12 +18,12 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// The earliest one.
+    /// The earliest deadline.
     pub(super) fn earliest(&self) -> Option<Instant> {
         self.waiting.borrow().first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Wakes everyone whose time has come.
+    /// Wakes every task whose deadline has passed.
     pub(super) fn expire(&self, now: Instant) {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(first) = waiting.first_entry() {
@@ -59,7 +59,7 @@ impl Future for Sleep {
         if self.key.0 <= self.ring.now() {
             return Poll::Ready(());
         }
-        // Once queued it stays: a future keeps its place in its task, and any waker of that place wakes it.
+        // Once queued it stays: a future stays in its task, and any waker of that task wakes it.
         if !self.queued {
             self.queued = true;
             self.ring.inner().deadlines.waiting.borrow_mut().insert(self.key, cx.waker().clone());

@@ -1,10 +1,10 @@
-//! The real kernel: `io_uring(7)` for operations, plain system calls for what returns at once.
+//! The real kernel: `io_uring(7)` for operations, plain system calls for what returns immediately.
 //!
-//! Socket, close and splice are calls and not operations because that is cheaper (measured: 72-82 us a
-//! connection against 98-106; `IORING_OP_SPLICE` is always handed to a kernel thread). Connecting is a call, since an
-//! operation is no other: it searches for a source port when it is submitted, and many that are submitted together
-//! cannot be interrupted. Accepting waits for readiness on the ring and calls accept4(2), which keeps an exact count at
-//! the limit.
+//! Socket, close and splice are calls and not operations because that is cheaper (measured: 72-82 us per connection
+//! against 98-106; `IORING_OP_SPLICE` is always handed to a kernel thread). Connecting is a call because the operation
+//! does the same work: it searches for a source port when it is submitted, and many that are submitted together cannot
+//! be interrupted. Accepting waits for readiness on the ring and calls accept4(2), which keeps the count exact at the
+//! limit.
 
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
@@ -22,18 +22,18 @@ use super::ops::NOBODY;
 use super::provided::ProvidedRing;
 use super::sockopt::set_keepalive;
 
-/// The one group of provided buffers.
+/// The only group of provided buffers.
 const GROUP: u16 = 0;
 /// `IORING_RECVSEND_POLL_FIRST` (`io_uring_prep_recv(3)`); the crate does not name it.
 const POLL_FIRST: u16 = 1;
-/// `IORING_RECV_MULTISHOT` (`io_uring_prep_recv_multishot(3)`), beside the other in `ioprio`.
+/// `IORING_RECV_MULTISHOT` (`io_uring_prep_recv_multishot(3)`), also in `ioprio`.
 const MULTISHOT: u16 = 2;
 /// Completion entries for each submission entry: an overflow stalls connections.
 const COMPLETIONS_PER_SUBMISSION: u32 = 8;
-/// A pipe is not asked for in smaller sizes than this.
+/// The smallest size requested for a pipe.
 const PIPE_BYTES_MIN: usize = 64 * 1024;
 
-/// A ring of the kernel, with its provided buffers.
+/// A kernel ring with its provided buffers.
 pub(super) struct Linux {
     // Before the memory that the kernel uses, so that it is closed first.
     ring: IoUring,
@@ -41,12 +41,12 @@ pub(super) struct Linux {
     spin: Duration,
     enter_flags: u32,
     limited_multishot: bool,
-    /// Multishot polls that found something, to be cancelled; here so that the memory is kept.
+    /// Multishot polls that found something and must be cancelled; a field so that the memory is reused.
     changed: Vec<u64>,
 }
 
 impl Linux {
-    /// Sets a ring up on the thread that will use it.
+    /// Creates a ring on the thread that will use it.
     pub(super) fn new(entries: u32, spin: Duration, region: Rc<Region>) -> io::Result<Self> {
         let mut ring = build(entries)?;
         let limited_multishot = has_limited_multishot(&mut ring)?;
@@ -60,7 +60,7 @@ impl Linux {
         Ok(Self { ring, provided, spin, enter_flags, limited_multishot, changed: Vec::new() })
     }
 
-    /// Submits what is queued and waits for `want` completions, `limit` at most.
+    /// Submits what is queued and waits for `want` completions, at most for `limit`.
     fn enter_once(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         let queued = self.ring.submission().len() as u32;
         let submitter = self.ring.submitter();
@@ -68,9 +68,9 @@ impl Linux {
             let limit = types::Timespec::from(limit);
             let args = types::SubmitArgs::new().timespec(&limit);
             let flags = self.enter_flags | io_uring::EnterFlags::EXT_ARG.bits();
-            // SAFETY: `EXT_ARG` goes with a pointer to `SubmitArgs` and its size, both of which `enter` derives
-            // from `args`; it and the time it points to outlive the call. Memory named by queued entries is
-            // kept by `Ops` until their completions.
+            // SAFETY: `EXT_ARG` requires a pointer to `SubmitArgs` and its size, both of which `enter` derives from
+            // `args`; `args` and the time it points to outlive the call. `Ops` keeps the memory named by queued entries
+            // until their completions.
             unsafe { submitter.enter(queued, want, flags, Some(&args)) }
         } else {
             // SAFETY: as above, without an argument.
@@ -78,7 +78,7 @@ impl Linux {
         };
         match entered {
             Ok(_submitted) => Ok(()),
-            // The time is over, a signal came, or completions must be taken first: the turn goes on.
+            // The time is over, a signal arrived, or completions must be taken first: the turn continues.
             Err(error)
                 if matches!(
                     error.raw_os_error(),
@@ -91,7 +91,7 @@ impl Linux {
         }
     }
 
-    /// Polls for completions without sleeping, for as long as the operator said and `limit` allows.
+    /// Polls for completions without sleeping, for the configured time and at most `limit`.
     fn spin(&mut self, limit: Option<Duration>) -> io::Result<bool> {
         let spin = limit.map_or(self.spin, |limit| limit.min(self.spin));
         let begin = Instant::now();
@@ -120,8 +120,8 @@ impl Kernel for Linux {
             }
             Operation::ReceiveSeveral { fd } => receive(fd, true, self.provided.buffer_bytes()),
             Operation::Send { fd, bytes, len } => {
-                // Waiting is not left to the kernel: to a peer that has ended its own stream it would wait in a
-                // thread of its own, since its poll finds POLLRDHUP again and again.
+                // Do not let the kernel wait: for a peer that has ended its own stream it would wait in a thread of its
+                // own, since its poll finds POLLRDHUP again and again.
                 let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
                 opcode::Send::new(types::Fd(fd), bytes, len).flags(flags).build()
             }
@@ -133,10 +133,10 @@ impl Kernel for Linux {
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // Full: hand over what is queued. A failure here shows again, and is reported, at the next enter;
-            // the queue is emptied by any submission that succeeds.
+            // Full: submit what is queued. A failure here occurs again, and is reported, at the next enter; any
+            // successful submission empties the queue.
             if let Err(error) = self.ring.submit() {
-                tracing::debug!(%error, "the submission queue is full and the kernel takes nothing now");
+                tracing::debug!(%error, "submission queue is full and the kernel accepts nothing; retrying");
             }
         }
     }
@@ -213,7 +213,7 @@ impl Kernel for Linux {
 
     fn accept(&mut self, listener: RawFd) -> io::Result<(RawFd, SockAddr)> {
         let mut accepted = -1;
-        // SAFETY: accept4(2) writes at most the given length, and says how much it wrote.
+        // SAFETY: accept4(2) writes at most the given length, and reports how much it wrote.
         let ((), address) = unsafe {
             SockAddr::try_init(|storage, len| {
                 let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -258,7 +258,7 @@ impl Kernel for Linux {
     }
 
     fn reset_on_close(&mut self, fd: RawFd) {
-        // On a socket that is dead already it may fail, and then there is nothing left to reset.
+        // It may fail on a dead socket, which leaves nothing to reset.
         let _ = SockRef::from(&borrow(fd)).set_linger(Some(Duration::ZERO));
     }
 
@@ -276,7 +276,7 @@ impl Kernel for Linux {
     }
 }
 
-/// The ring as a worker wants it: one thread submits, completions are run when it asks for them.
+/// A ring for a worker: one thread submits, and completions run when that thread asks for them.
 pub(super) fn build(entries: u32) -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
@@ -297,9 +297,9 @@ fn receive(fd: RawFd, poll_first: bool, bytes_max: u32) -> squeue::Entry {
         .flags(squeue::Flags::BUFFER_SELECT)
 }
 
-/// A receive that completes again and again until `limit` bytes have arrived or more, at most so many each time.
+/// A receive that completes repeatedly, each time with at most `limit` bytes, until `limit` bytes or more have arrived.
 fn limited_multishot(fd: RawFd, limit: u32) -> squeue::Entry {
-    /// Where `io_uring_sqe` has `optlen`, in units of its type; the crate sets it for socket options only.
+    /// The position of `optlen` in `io_uring_sqe`, in units of its type; the crate sets it for socket options only.
     const OPTLEN: usize = 44 / size_of::<u32>();
     const { assert!(size_of::<squeue::Entry>() == 64) };
     let mut entry = opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), limit)
@@ -307,13 +307,13 @@ fn limited_multishot(fd: RawFd, limit: u32) -> squeue::Entry {
         .ioprio(POLL_FIRST | MULTISHOT)
         .build()
         .flags(squeue::Flags::BUFFER_SELECT);
-    // SAFETY: an entry is `repr(C)` around the kernel's `io_uring_sqe`, 64 bytes in which any value of these four is
-    // a valid `__u32`.
+    // SAFETY: an entry is `repr(C)` around the kernel's `io_uring_sqe`, 64 bytes in which any value of these four is a
+    // valid `__u32`.
     unsafe { (&raw mut entry).cast::<u32>().add(OPTLEN).write(limit) };
     entry
 }
 
-/// Does this kernel know the limit (Linux 6.17)? Earlier ones refuse the field.
+/// Whether this kernel supports the limit (Linux 6.17). Earlier ones reject the field.
 pub(super) fn has_limited_multishot(ring: &mut IoUring) -> io::Result<bool> {
     let no_file = -1;
     // SAFETY: the entry names no memory, and the ring is new: its queue has room.
@@ -322,7 +322,7 @@ pub(super) fn has_limited_multishot(ring: &mut IoUring) -> io::Result<bool> {
     Ok(ring.completion().any(|entry| entry.result() == -libc::EBADF))
 }
 
-/// A pipe of `bytes`, or as close as is granted to half of that, a quarter … (pipe(7), `F_SETPIPE_SZ`).
+/// Opens a pipe of `bytes`, or of half of that, a quarter … if less is granted (pipe(7), `F_SETPIPE_SZ`).
 pub(super) fn open_pipe(bytes: usize) -> io::Result<RawPipe> {
     let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let mut wanted = bytes;
@@ -343,6 +343,6 @@ pub(super) fn close(fd: RawFd) {
 }
 
 fn borrow<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
-    // SAFETY: every caller got `fd` from a `Descriptor` or a pipe that is alive for the call at hand.
+    // SAFETY: every caller got `fd` from a `Descriptor` or a pipe that stays alive during the call.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

@@ -1,8 +1,7 @@
-//! The kernel's door: the only room that knows `io_uring`, and the only one with `unsafe`.
+//! The interface to the kernel: the only room that knows `io_uring`, and the only one with `unsafe`.
 //!
-//! It owns a worker's ring and everything that the kernel may touch: descriptors, buffers, pipes. It knows
-//! nothing of sessions, upstreams or protocols, and never lets a caller name memory or a descriptor that the
-//! kernel still uses.
+//! It owns a worker's ring and everything that the kernel may access: descriptors, buffers, pipes. It knows nothing of
+//! sessions, servers or protocols, and never lets a caller name memory or a descriptor that the kernel still uses.
 //!
 //! ```text
 //!   Socket, Listener, Bell, Pipe, Sleep        what sessions use: futures and plain values
@@ -11,7 +10,7 @@
 //!        |
 //!   ops: operations in flight own their memory              (ops, receive, doubt, send, buffers)
 //!        |
-//!   Kernel                                     the seam: Linux, or a simulation    (kernel, linux)
+//!   Kernel                                     Linux, or a simulation              (kernel, linux)
 //! ```
 //!
 //! Start with [`ring`](Ring), then `socket.rs` and `ops.rs`.
@@ -63,24 +62,24 @@ pub use socket::{Listener, Socket, is_out_of_descriptors};
 pub use sockopt::{set_defer_accept, set_fastopen_queue, set_keepalive};
 pub use task::Parts;
 
-/// How a worker's ring is made.
+/// Options of a worker's ring.
 #[derive(Debug, Clone, Copy)]
 pub struct RingOptions {
     /// Entries of the submission queue; the kernel rounds up to a power of two.
     pub entries: u32,
     /// Receive buffers, 1 to 32768.
     pub buffers: u16,
-    /// Bytes of each.
+    /// Bytes of each buffer.
     pub buffer_bytes: u32,
     /// How long to poll for completions before sleeping.
     pub spin: Duration,
 }
 
 impl Ring {
-    /// A ring of the kernel, for the calling thread.
+    /// Creates a kernel ring for the calling thread.
     ///
     /// # Errors
-    /// When the kernel does not give one; see [`probe`].
+    /// When the kernel refuses; see [`probe`].
     pub fn open(options: &RingOptions, pipes: PipeSet) -> Result<Self, Error> {
         let region = Rc::new(buffers::Region::new(options.buffers, options.buffer_bytes));
         let kernel = linux::Linux::new(options.entries, options.spin, Rc::clone(&region))

@@ -1,4 +1,4 @@
-//! Operations in flight: each owns what the kernel may still touch, until its completion.
+//! Operations in flight: each owns what the kernel may still access, until its completion.
 //!
 //! ```text
 //!           start             complete                   poll
@@ -8,13 +8,13 @@
 //!                  Abandoned --------------------------------------+
 //! ```
 //!
-//! Dropping the future asks the kernel to cancel, and leaves the slot, its descriptor and its memory alone until
-//! the completion has come. A slot is named by its index and a generation that changes with each use, so a
-//! number kept too long can never reach another operation. Slots are changed in place: moving them about was a
-//! tenth of the worker's own time at small messages.
+//! Dropping the future asks the kernel to cancel, and leaves the slot, its descriptor and its memory alone until the
+//! completion has arrived. A slot is named by its index and a generation that changes with each use, so a stale key can
+//! never reach another operation. Slots are changed in place: moving them took a tenth of the worker's own time with
+//! small messages.
 //!
-//! A receive is in a slot of another kind, since it may complete several times, and so is a send, which nobody has to
-//! wait for: see `receive.rs` and `send.rs`.
+//! Receives and sends have slots of other kinds, since a receive may complete several times and a send need not be
+//! awaited: see `receive.rs` and `send.rs`.
 
 use std::future::Future;
 use std::os::fd::RawFd;
@@ -29,23 +29,22 @@ use super::ring::Ring;
 use super::send::Send;
 use super::socket::Descriptor;
 
-/// `user_data` of cancellations, whose own completions say nothing of interest.
+/// `user_data` of cancellations, whose own completions are ignored.
 pub(super) const NOBODY: u64 = u64::MAX;
 
 /// What an operation in flight keeps alive.
 pub(super) struct Held {
-    /// The file it works on: closed at the earliest when its last operation has completed.
+    /// The file it works on: closed after its last operation has completed, at the earliest.
     pub(super) _descriptor: Rc<Descriptor>,
     /// The memory it reads from.
     pub(super) _memory: Memory,
 }
 
-/// Memory that the kernel reads during an operation: never looked at again, only kept. All of it stays where it is
-/// when the value moves.
+/// Memory that the kernel reads during an operation: only kept, never accessed. It stays in place when the value moves.
 pub(super) enum Memory {
     /// None.
     Nothing,
-    /// Bytes being sent on, for nobody any more.
+    /// Bytes being sent whose sender is gone.
     Buffer { _buffer: Buffer },
 }
 
@@ -68,7 +67,7 @@ impl Key {
 
 pub(super) enum Slot {
     Free,
-    /// An operation that completes once, and how it ended.
+    /// An operation that completes once, and its result.
     Once {
         held: Held,
         waker: Option<Waker>,
@@ -76,7 +75,7 @@ pub(super) enum Slot {
     },
     Receiving(Receive),
     Sending(Send),
-    /// Nobody waits for it any more.
+    /// An operation whose future was dropped.
     Abandoned {
         _held: Held,
     },
@@ -96,7 +95,7 @@ pub(super) struct Ops {
 }
 
 impl Ops {
-    /// How many the kernel still has.
+    /// Number of operations that the kernel still has.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -119,7 +118,7 @@ impl Ops {
         entry
     }
 
-    /// Drops what the slot holds, and has it used again.
+    /// Drops what the slot holds, and frees it.
     pub(super) fn free(&mut self, key: Key) {
         let entry = self.entry(key);
         entry.slot = Slot::Free;
@@ -128,8 +127,8 @@ impl Ops {
         self.free.push(key.index);
     }
 
-    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it. Gives the receive that is
-    /// in doubt from now on.
+    /// Handles a completion with the buffer that it names, and wakes the waiting task. Returns the receive that is in
+    /// doubt from now on, if any.
     pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> Option<Key> {
         let key = Key::from_user_data(completion.user_data);
         if completion.last {
@@ -159,7 +158,7 @@ impl Ops {
         None
     }
 
-    /// The descriptor of a receive that was in doubt, unless that is over. It is in doubt no longer.
+    /// Ends the doubt of a receive and returns its descriptor, unless the receive is over.
     pub(super) fn end_doubt(&mut self, key: Key) -> Option<RawFd> {
         let entry = &mut self.entries[key.index as usize];
         match &mut entry.slot {
@@ -168,7 +167,7 @@ impl Ops {
         }
     }
 
-    /// Takes what a send has left over out of its slot, if it is over.
+    /// Takes the unsent rest of a send out of its slot, if the send is over.
     pub(super) fn take_unsent(&mut self, key: Key) -> Option<(Buffer, i32)> {
         let slot = &mut self.entry(key).slot;
         match std::mem::replace(slot, Slot::Free) {
@@ -183,7 +182,7 @@ impl Ops {
         }
     }
 
-    /// Nobody will ask what became of a send, which goes on.
+    /// Detaches a send, whose result is not needed; it continues.
     pub(super) fn let_go(&mut self, key: Key) {
         let slot = &mut self.entry(key).slot;
         match std::mem::replace(slot, Slot::Free) {
@@ -192,7 +191,7 @@ impl Ops {
         }
     }
 
-    /// Nobody waits for an operation any more. True when the kernel still has it, and is to be asked to cancel it.
+    /// Detaches an operation. True when the kernel still has it and must be asked to cancel it.
     fn abandon(&mut self, key: Key) -> bool {
         let slot = &mut self.entry(key).slot;
         match std::mem::replace(slot, Slot::Free) {
@@ -209,7 +208,7 @@ impl Ops {
     }
 }
 
-/// Gives an operation up.
+/// Abandons an operation.
 pub(super) fn abandon(ring: &Ring, key: Key) {
     let inner = ring.inner();
     let is_in_flight = inner.ops.borrow_mut().abandon(key);
@@ -237,7 +236,7 @@ impl InFlight {
 }
 
 impl Future for InFlight {
-    /// As in [`Completion`].
+    /// Same as in [`Completion`].
     type Output = i32;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<i32> {
@@ -264,7 +263,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Has `waker` wake the task of `cx`, which it mostly does already.
+/// Makes `waker` wake the task of `cx`, which it usually does already.
 pub(super) fn set_waker(waker: &mut Option<Waker>, cx: &Context<'_>) {
     if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
         *waker = Some(cx.waker().clone());

@@ -1,8 +1,8 @@
 //! Pipes, lent to directions in bulk.
 //!
-//! A worker has a bounded number, opened at start so that what the system grants is known and said then:
-//! beyond `fs.pipe-user-pages-soft` (pipe(7)) an unprivileged user gets tiny ones. A pipe that still holds
-//! bytes when its loan ends is closed, since those bytes are somebody's.
+//! A worker has a bounded number, opened at start so that what the system grants is known and logged then: beyond
+//! `fs.pipe-user-pages-soft` (pipe(7)) an unprivileged user gets tiny pipes. A pipe that still holds bytes when its
+//! loan ends is closed, since those bytes belong to a session.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,10 +13,10 @@ use super::ring::Ring;
 use super::shortage::Shortage;
 use super::socket::Socket;
 
-/// A smaller pipe makes splice dearer than copying (measured: 64 KiB is on a par with large copies).
+/// A smaller pipe makes splice more expensive than copying (measured: 64 KiB equals large copies).
 const USEFUL_BYTES_MIN: usize = 64 * 1024;
 
-/// The pipes of one worker before its ring is there.
+/// The pipes of one worker before its ring exists.
 #[derive(Debug, Default)]
 pub struct PipeSet {
     pipes: Vec<RawPipe>,
@@ -24,8 +24,8 @@ pub struct PipeSet {
 }
 
 impl PipeSet {
-    /// Opens `wanted` pipes of `pipe_bytes` for each of `workers`, in turns, so that what the system grants is
-    /// shared out evenly. Fewer than wanted is no error: copying goes on where pipes end.
+    /// Opens `wanted` pipes of `pipe_bytes` for each of `workers`, in turn, so that what the system grants is
+    /// distributed evenly. Fewer than wanted is no error: directions without a pipe copy.
     pub fn open(workers: usize, wanted: usize, pipe_bytes: usize) -> Vec<Self> {
         let mut sets: Vec<Self> = (0..workers).map(|_| Self { pipes: Vec::new(), pipe_bytes }).collect();
         for _ in 0..wanted {
@@ -42,12 +42,12 @@ impl PipeSet {
         sets
     }
 
-    /// How many were granted.
+    /// Number of granted pipes.
     pub fn granted(&self) -> usize {
         self.pipes.len()
     }
 
-    /// What the smallest of them holds.
+    /// Capacity of the smallest pipe.
     pub fn bytes_min(&self) -> usize {
         self.pipes.iter().map(|pipe| pipe.bytes).min().unwrap_or(0)
     }
@@ -66,8 +66,8 @@ impl Drop for PipeSet {
 pub(super) struct Pipes {
     free: RefCell<Vec<RawPipe>>,
     lent: Cell<usize>,
-    /// Closed with bytes in them: opened again when one is wanted. What was not granted at start is not
-    /// asked for again.
+    /// Pipes that were closed with bytes in them: opened again when needed. Pipes not granted at start are not
+    /// requested again.
     missing: Cell<usize>,
     pipe_bytes: usize,
 }
@@ -78,7 +78,7 @@ impl Pipes {
         Self { free, lent: Cell::new(0), missing: Cell::new(0), pipe_bytes: set.pipe_bytes }
     }
 
-    /// All to be opened on demand, for a kernel of its own.
+    /// All pipes opened on demand, by a simulated kernel.
     #[cfg(test)]
     pub(super) fn on_demand(count: usize, pipe_bytes: usize) -> Self {
         Self { free: RefCell::default(), lent: Cell::new(0), missing: Cell::new(count), pipe_bytes }
@@ -89,7 +89,7 @@ impl Pipes {
         self.lent.get()
     }
 
-    /// Closes them; the ring is going.
+    /// Closes the free pipes when the ring is dropped.
     pub(super) fn close(&mut self, kernel: &mut dyn Kernel) {
         for pipe in self.free.get_mut().drain(..) {
             kernel.close(pipe.read_end);
@@ -98,14 +98,14 @@ impl Pipes {
     }
 }
 
-/// A pipe on loan, between two sockets. Bytes go in at [`Pipe::fill`] and out at [`Pipe::drain`].
+/// A pipe on loan, between two sockets. Bytes go in by [`Pipe::fill`] and out by [`Pipe::drain`].
 pub struct Pipe {
     ring: Ring,
     raw: RawPipe,
     queued_bytes: usize,
 }
 
-/// What became of one splice.
+/// The result of one splice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
     /// This many bytes; at least one.
@@ -117,7 +117,7 @@ pub enum Moved {
 }
 
 impl Ring {
-    /// Lends a pipe; none when all are out.
+    /// Lends a pipe; none when all are lent.
     pub fn lend_pipe(&self) -> Option<Pipe> {
         let pipes = &self.inner().pipes;
         let raw = pipes.free.borrow_mut().pop().or_else(|| self.reopen_pipe());
@@ -145,7 +145,7 @@ impl Ring {
 }
 
 impl Pipe {
-    /// Bytes that went in and have not come out.
+    /// Bytes in the pipe.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
@@ -153,12 +153,12 @@ impl Pipe {
     /// Moves at most `bytes` from a socket into the pipe, as far as both allow.
     ///
     /// # Errors
-    /// As splice(2), for the socket.
+    /// Those of splice(2), for the socket.
     ///
     /// # Panics
-    /// While the socket is received from: its bytes would change their order.
+    /// When a receive is pending on the socket: its bytes would be reordered.
     pub fn fill(&mut self, from: &Socket, bytes: usize) -> io::Result<Moved> {
-        assert!(!from.is_receiving(), "splice from a socket that is received from");
+        assert!(!from.is_receiving(), "splice from a socket with a pending receive");
         let moved = self.ring.inner().kernel.borrow_mut().splice(from.fd(), self.raw.write_end, bytes);
         let moved = moved_of(moved)?;
         if let Moved::Bytes(bytes) = moved {
@@ -167,10 +167,10 @@ impl Pipe {
         Ok(moved)
     }
 
-    /// Moves what the pipe holds into a socket, as far as it allows. The pipe must not be empty.
+    /// Moves the bytes in the pipe to a socket, as far as it allows. The pipe must not be empty.
     ///
     /// # Errors
-    /// As splice(2), for the socket.
+    /// Those of splice(2), for the socket.
     pub fn drain(&mut self, to: &Socket) -> io::Result<Moved> {
         debug_assert!(self.queued_bytes > 0, "an empty pipe blocks like a full socket");
         let moved =

@@ -1,4 +1,4 @@
-//! Can this kernel do what the proxy needs, and if not, why, and what mends it?
+//! Whether this kernel can do what the proxy needs, and if not, the reason and the fix.
 
 use std::io;
 
@@ -6,19 +6,19 @@ use io_uring::{IoUring, opcode};
 
 use super::linux;
 
-/// The first kernel with everything needed: `IORING_SETUP_DEFER_TASKRUN`, after buffer rings (5.19).
+/// The first kernel with all that is needed: `IORING_SETUP_DEFER_TASKRUN`, after buffer rings (5.19).
 const KERNEL_MIN: (u32, u32) = (6, 1);
 
-/// Why there is no ring.
+/// Why io_uring cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A kernel without something the proxy is built on.
-    #[error("Linux {release} is too old: io_uring as used here needs Linux 6.1 or newer")]
+    /// The kernel lacks something that the proxy needs.
+    #[error("Linux {release} is too old: iisplice needs io_uring of Linux 6.1 or newer")]
     TooOld {
-        /// As `uname -r` says.
+        /// The release as `uname -r` prints it.
         release: String,
     },
-    /// Switched off by the sysctl, or forbidden by a container's seccomp profile.
+    /// Disabled by the sysctl, or forbidden by a container's seccomp profile.
     #[error(
         "io_uring is not permitted: {}; a container's seccomp profile may also forbid io_uring_setup, \
          io_uring_enter and io_uring_register",
@@ -28,19 +28,19 @@ pub enum Error {
         /// The value of `kernel.io_uring_disabled`, if it could be read.
         disabled: Option<u8>,
     },
-    /// The system call is not there at all.
+    /// The system call does not exist.
     #[error(
         "io_uring is missing: this kernel was built without CONFIG_IO_URING, or a container's seccomp profile \
          hides it; allow io_uring_setup, io_uring_enter and io_uring_register"
     )]
     Missing,
-    /// Not enough memory that may be locked, or descriptors.
+    /// Not enough lockable memory or descriptors.
     #[error(
-        "no io_uring of this size: {0}; lower --ring-entries or --buffers, or raise the limits (ulimit -l, -n)"
+        "cannot create an io_uring of this size: {0}; lower --ring-entries or --buffers, or raise the limits (ulimit -l, -n)"
     )]
     Limit(#[source] io::Error),
-    /// Anything else the kernel says.
-    #[error("io_uring could not be set up: {0}")]
+    /// Any other error of the kernel.
+    #[error("cannot set up io_uring: {0}")]
     Kernel(#[source] io::Error),
 }
 
@@ -55,19 +55,19 @@ fn disabled_hint(disabled: Option<u8>) -> &'static str {
     }
 }
 
-/// What was found.
+/// The kernel's release and features.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// As `uname -r` says.
+    /// The release as `uname -r` prints it.
     pub release: String,
-    /// Optional things of later kernels that are used when there.
+    /// Optional features of later kernels, used where available.
     pub optional: Vec<&'static str>,
 }
 
-/// Tries a small ring with all that the proxy uses.
+/// Tries a small ring with everything that the proxy uses.
 ///
 /// # Errors
-/// Why it cannot be had, and what to do.
+/// The reason, with a fix.
 pub fn probe() -> Result<Features, Error> {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
@@ -103,7 +103,7 @@ fn supports_operations(ring: &IoUring) -> bool {
         .all(|code| probe.is_supported(code))
 }
 
-/// The meaning of a failed `io_uring_setup(2)`.
+/// Explains a failed `io_uring_setup(2)`.
 pub(super) fn explain(error: io::Error, release: &str) -> Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {

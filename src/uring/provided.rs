@@ -1,7 +1,7 @@
-//! The ring through which provided buffers go to the kernel (`io_uring_register_buf_ring(3)`).
+//! The ring that provides buffers to the kernel (`io_uring_register_buf_ring(3)`).
 //!
-//! The kernel uses them in the order they came in, and so would go through all of them, each cold in the caches when
-//! its turn comes. So it gets no more than a turn may need, and those that were used last.
+//! The kernel uses buffers in the order in which they are provided, and so would cycle through all of them, each cold
+//! in the caches by then. So it gets no more than a turn may need, and the most recently used ones.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
@@ -14,13 +14,13 @@ use io_uring::types::BufRingEntry;
 
 use super::buffers::Region;
 
-/// The kernel wants the ring to begin on a page.
+/// The kernel requires the ring to begin on a page.
 const PAGE_BYTES: usize = 4096;
 
-/// Buffers that the kernel has at least, if there are so many.
+/// The least buffers that the kernel holds, if there are that many.
 const DEPTH_MIN: u16 = 64;
 
-/// Buffers for the kernel to pick from; we write the ring's tail, the kernel reads on from its head.
+/// Buffers for the kernel to pick from; this side writes the tail, the kernel reads from the head.
 pub(super) struct ProvidedRing {
     entries: NonNull<BufRingEntry>,
     layout: Layout,
@@ -28,11 +28,11 @@ pub(super) struct ProvidedRing {
     tail: u16,
     /// Buffers in the ring that no completion has named.
     provided: u16,
-    /// How many the kernel is to have for a turn: twice what a recent one took.
+    /// Target number of buffers held by the kernel: twice what a recent turn took.
     depth: u16,
-    /// What was picked since the last turn.
+    /// Buffers picked since the last turn.
     picked: u16,
-    /// Free, and not in the ring; what was used last is on top.
+    /// Free buffers outside the ring; the most recently used is on top.
     spare: Vec<u16>,
     region: Rc<Region>,
 }
@@ -45,7 +45,7 @@ impl ProvidedRing {
         let layout = Layout::array::<BufRingEntry>(usize::from(count))
             .and_then(|layout| layout.align_to(PAGE_BYTES))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        // SAFETY: the layout is not of size zero: there is at least one buffer.
+        // SAFETY: the layout's size is not zero: there is at least one buffer.
         let memory = unsafe { alloc_zeroed(layout) };
         #[allow(clippy::cast_ptr_alignment, reason = "the layout aligns it to a page")]
         let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else { handle_alloc_error(layout) };
@@ -58,23 +58,23 @@ impl ProvidedRing {
         Ok(this)
     }
 
-    /// The size of each buffer.
+    /// Size of each buffer.
     pub(super) fn buffer_bytes(&self) -> u32 {
         self.region.buffer_bytes()
     }
 
-    /// Takes a buffer back. The caller must not touch it any more.
+    /// Takes a buffer back. The caller must not access it any more.
     pub(super) fn take_back(&mut self, index: u16) {
         self.spare.push(index);
     }
 
-    /// A completion has named a buffer.
+    /// Notes that a completion has named a buffer.
     pub(super) fn note_picked(&mut self) {
         self.provided -= 1;
         self.picked += 1;
     }
 
-    /// Hands the kernel what the next turn may need.
+    /// Gives the kernel the buffers that the next turn may need.
     pub(super) fn provide(&mut self) {
         let picked = std::mem::take(&mut self.picked);
         self.depth = (self.depth - 1).max(DEPTH_MIN).max(picked.saturating_mul(2));
@@ -82,8 +82,8 @@ impl ProvidedRing {
         while self.provided < self.depth
             && let Some(index) = self.spare.pop()
         {
-            // SAFETY: the masked index lies within the ring. The entry there is ours to write: the kernel is done
-            // with those before its head, and there are no more buffers than entries.
+            // SAFETY: the masked index lies within the ring. The entry may be written: the kernel is done with those
+            // before its head, and there are no more buffers than entries.
             let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(self.tail & self.mask)) };
             entry.set_addr(self.region.address(index) as u64);
             entry.set_len(self.region.buffer_bytes());
@@ -104,8 +104,8 @@ impl ProvidedRing {
 
 impl Drop for ProvidedRing {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; the kernel does not use it any more, since `Linux` closes the ring
-        // first and a `Ring` is only dropped when nothing is in flight (operations in flight keep it alive).
+        // SAFETY: allocated with this layout; the kernel no longer uses it, since `Linux` closes the ring first and a
+        // `Ring` is only dropped when nothing is in flight (operations in flight keep it alive).
         unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
     }
 }

@@ -1,18 +1,19 @@
-//! Receiving: the one operation that stays with its socket, and may complete several times.
+//! Receiving: the one operation that stays with its socket and may complete several times.
 //!
 //! ```text
 //!              bytes                        bytes (the last)          the end, an error, no buffer
 //!   Armed ------------> Armed, arrived ------------------> arrived ---+
 //!     |                    | taken                            | taken |
 //!     |                    v                                  v       v
-//!     |                  Armed                              none    told, none
+//!     |                  Armed                              none    reported, none
 //! ```
 //!
-//! Where the kernel can (see [`Operation::Receive`]) a receive that waited for bytes stays armed until half a buffer
-//! has arrived: messages of an exchange so cost a send each, and a receive every so often. What arrives while
-//! nobody takes it is put together in one buffer, which has room for all of it: a connection holds no more
-//! than that, however many small pieces its peer sends, and no buffer of the worker when those are scarce. Such a
-//! receive may miss that its connection is dead: `doubt.rs` has it cancelled then, and the next one is told.
+//! Where the kernel supports it (see [`Operation::Receive`]) a receive that waited for bytes stays armed until half a
+//! buffer has arrived: the messages of an exchange then cost one send each, and a receive now and then. Bytes that
+//! arrive while no task takes them are collected in one buffer, which has room for all of them: a connection holds no
+//! more than that, however many small pieces its peer sends, and none of the worker's buffers when those are scarce.
+//! Such a receive may miss that its connection is dead: `doubt.rs` then has it cancelled, and the next receive reports
+//! it.
 
 use std::future::Future;
 use std::io;
@@ -30,9 +31,9 @@ use super::socket::{Descriptor, Socket, errno};
 /// When bytes are expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// Some are probably there: try first.
+    /// Probably some have arrived: try first.
     Now,
-    /// Most likely none: wait before trying, which saves a failed attempt.
+    /// Probably none have arrived: wait before trying, which saves a failed attempt.
     Later,
 }
 
@@ -40,49 +41,49 @@ pub enum Expect {
 pub struct Received {
     /// The bytes, at least one.
     pub buffer: Buffer,
-    /// There were more.
+    /// Whether more bytes were waiting.
     pub more: bool,
 }
 
-/// A receive in the table of operations, and what it has brought.
+/// A receive in the table of operations, and what it has delivered.
 pub(super) struct Receive {
     descriptor: Rc<Descriptor>,
     waker: Option<Waker>,
-    /// What has arrived and nobody has taken.
+    /// Bytes that have arrived and were not taken.
     arrived: Option<Received>,
     /// The result of its last completion.
     last: Option<i32>,
-    /// Is its connection to be looked at? See `doubt.rs`.
+    /// Whether its connection must be checked; see `doubt.rs`.
     in_doubt: bool,
 }
 
-/// What a receive has to tell.
+/// The result of polling a receive.
 enum News {
     Bytes(Received),
-    /// No bytes, and why: 0 is the end of the stream, else a negative errno.
+    /// No bytes: 0 for the end of the stream, otherwise a negative errno.
     NoBytes(i32),
 }
 
 impl Receive {
-    /// May the kernel still name it?
+    /// Whether the kernel may still name it.
     pub(super) fn is_armed(&self) -> bool {
         self.last.is_none()
     }
 
-    /// What has to live on until its last completion.
+    /// What must live on until its last completion.
     pub(super) fn into_held(self) -> Held {
         Held { _descriptor: self.descriptor, _memory: Memory::Nothing }
     }
 
-    /// Takes a completion in, with the buffer that it names, and wakes whoever waits for it. True when it is in doubt
-    /// from now on.
+    /// Handles a completion with the buffer that it names, and wakes the waiting task. True when the receive is in
+    /// doubt from now on.
     pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> bool {
         if completion.last {
             self.last = Some(completion.result);
         }
         let more = completion.more;
         match (buffer, &mut self.arrived) {
-            // One that was picked and not written to.
+            // A buffer that was picked and not written to.
             (Some(_), _) if completion.result <= 0 => {}
             (Some(buffer), None) => self.arrived = Some(Received { buffer, more }),
             (Some(buffer), Some(arrived)) => {
@@ -93,7 +94,7 @@ impl Receive {
         }
         match (self.waker.take(), &mut self.arrived) {
             (Some(waker), _) => waker.wake(),
-            // Nobody waits: who is busy may be so for long.
+            // No task waits: a busy task may stay busy for long.
             (None, Some(arrived)) => arrived.buffer.park_when_scarce(),
             (None, None) => {}
         }
@@ -101,7 +102,7 @@ impl Receive {
         waits_for_an_event && !std::mem::replace(&mut self.in_doubt, true)
     }
 
-    /// Its descriptor, if it is still armed. It is in doubt no longer.
+    /// Ends the doubt and returns the descriptor, if the receive is still armed.
     pub(super) fn end_doubt(&mut self) -> Option<RawFd> {
         self.in_doubt = false;
         self.is_armed().then_some(self.descriptor.fd)
@@ -109,24 +110,24 @@ impl Receive {
 }
 
 impl Socket {
-    /// Receives what is there, at most a buffer; nothing at the end of the stream. When the worker has no
-    /// buffer left it waits for one, first come first served. On an error, as recv(2).
+    /// Receives what has arrived, at most one buffer; nothing at the end of the stream. When the worker has no buffer
+    /// left it waits for one, first come first served. Errors are those of recv(2).
     pub fn receive(&self, expect: Expect) -> Receiving<'_> {
         Receiving { socket: self, poll_first: expect == Expect::Later, waits: false, short: None }
     }
 
-    /// Does the kernel receive for this socket, or is there something that it has received? Nothing else may take
-    /// bytes from it then.
+    /// Whether the kernel receives for this socket or received bytes are pending. Nothing else may take bytes from it
+    /// then.
     pub fn is_receiving(&self) -> bool {
         self.0.receive.get().is_some()
     }
 
-    /// Has a receive brought bytes that were not taken?
+    /// Whether a receive has delivered bytes that were not taken.
     pub fn holds_bytes(&self) -> bool {
         matches!(self.has_received(), Ok(true))
     }
 
-    /// What a receive has brought that nobody has taken: bytes, or the error that ended it.
+    /// Whether a receive has delivered bytes that were not taken; fails with the error that ended the receive.
     pub(super) fn has_received(&self) -> io::Result<bool> {
         let Some(key) = self.0.receive.get() else { return Ok(false) };
         let mut ops = self.0.ring.inner().ops.borrow_mut();
@@ -165,7 +166,7 @@ impl Socket {
         };
         let news = match (receive.arrived.take(), receive.last) {
             (Some(received), Some(1..)) => News::Bytes(received),
-            // It goes on, or what ended it is told the next time.
+            // It continues, or the next poll reports what ended it.
             (Some(received), _) => return Poll::Ready(News::Bytes(received)),
             (None, Some(result)) => News::NoBytes(result),
             (None, None) => {
@@ -180,7 +181,7 @@ impl Socket {
 }
 
 impl Socket {
-    /// No task takes what the receive brings, for now.
+    /// Notes that no task waits for the receive for now.
     fn stop_waiting(&self) {
         let Some(key) = self.0.receive.get() else { return };
         let mut ops = self.0.ring.inner().ops.borrow_mut();
@@ -193,20 +194,20 @@ impl Socket {
     }
 }
 
-/// Says a result of the worker's ring, and nothing of the connection?
+/// Whether a result concerns the worker's ring and not the connection.
 fn is_to_be_repeated(result: i32) -> bool {
-    // Cancelled it was since it had missed that its connection is dead.
+    // A receive is cancelled because it had missed that its connection is dead.
     result == -libc::ENOBUFS || result == -libc::ECANCELED
 }
 
-/// Completes with bytes, or nothing at the end of the stream. Dropping it loses no bytes: the next one has them.
+/// Completes with bytes, or nothing at the end of the stream. Dropping it loses no bytes: the next one gets them.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Receiving<'a> {
     socket: &'a Socket,
     poll_first: bool,
-    /// A completion wakes it.
+    /// Whether a completion wakes it.
     waits: bool,
-    /// Short of buffers; on the heap, since that is rare and idle connections carry this.
+    /// Set while no buffer is free; boxed, since that is rare and idle connections carry this.
     short: Option<Box<BufferReturned>>,
 }
 
@@ -229,8 +230,8 @@ impl Future for Receiving<'_> {
                     return Poll::Ready(errno(result).map(|_zero| None));
                 }
                 News::NoBytes(result) if result == -libc::ECANCELED => this.poll_first = false,
-                // Tried before waiting, it fails for want of a buffer even when there is nothing to receive. After
-                // waiting it means that bytes are there.
+                // When tried without waiting, a receive fails for lack of a buffer even if there is nothing to receive.
+                // After waiting, the failure means that bytes have arrived.
                 News::NoBytes(_) if !this.poll_first => this.poll_first = true,
                 News::NoBytes(_) => {
                     let ring = &this.socket.0.ring;
@@ -244,7 +245,7 @@ impl Future for Receiving<'_> {
     }
 }
 
-/// Where the task goes on with something else, what arrives is not to wait for it in a buffer of the worker's.
+/// While the task does something else, arriving bytes must not occupy one of the worker's buffers.
 impl Drop for Receiving<'_> {
     fn drop(&mut self) {
         if self.waits {
@@ -280,7 +281,7 @@ mod tests {
         ring.sleep(Duration::from_millis(20)).await;
     }
 
-    /// Sends pieces that do not come together on the way.
+    /// Sends pieces that do not merge on the way.
     async fn send_pieces(ring: &Ring, peer: &mut TcpStream, pieces: &[&[u8]]) {
         peer.set_nodelay(true).expect("a socket");
         for piece in pieces {
@@ -289,7 +290,7 @@ mod tests {
         }
     }
 
-    /// After this a receive is armed, where the kernel can leave it so.
+    /// Leaves a receive armed afterwards, where the kernel can do that.
     async fn exchange_one_byte(ring: &Ring, socket: &Socket, peer: &mut TcpStream) {
         let (received, ()) = zip(socket.receive(Expect::Later), send_pieces(ring, peer, &[b"1"])).await;
         assert_eq!(&*received.expect("alive").expect("not ended").buffer, b"1");
@@ -349,7 +350,7 @@ mod tests {
             assert!(held <= 1, "{held} buffers were held");
             let next = socket.receive(Expect::Now).await.expect("alive").expect("not ended");
             assert!(next.buffer.len() <= BUFFER_BYTES as usize, "{} bytes were held", next.buffer.len());
-            assert!(!socket.is_receiving(), "it goes on after half a buffer");
+            assert!(!socket.is_receiving(), "a receive continues after half a buffer");
         });
     }
 
@@ -394,7 +395,7 @@ mod tests {
         });
     }
 
-    /// Receives to the end, with the error if it was one; nothing when no end is reported for long.
+    /// Receives to the end, with the error if there was one; nothing when no end is reported for long.
     async fn receive_to_the_end(ring: &Ring, socket: &Socket) -> Option<(Vec<u8>, Option<io::ErrorKind>)> {
         let received = async {
             let mut all = Vec::new();
