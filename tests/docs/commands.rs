@@ -1,6 +1,6 @@
 //! The commands in the pages work as written: each page's blocks of `sh` run from top to bottom in a directory of their
-//! own. Addresses become loopback addresses with free ports, and a load runs for a moment instead of its usual time. What
-//! other programs do (`cargo`, `curl`, `sudo` and the like) is not run.
+//! own. Addresses become loopback addresses with free ports, a site that a load asks by name is a mock, and a load runs for
+//! a moment instead of its usual time. What other programs do (`cargo`, `curl`, `sudo` and the like) is not run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -82,10 +82,10 @@ struct Addresses(BTreeMap<String, String>);
 
 impl Addresses {
     fn real(&mut self, address: &str) -> String {
-        // Sites of a name are mocks that nothing has started; the rest is this host.
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let address = if address.contains(':') { address.to_owned() } else { format!("{address}:80") };
+        let host = address.rsplit_once(':').expect("a port").0;
         let here = ["0.0.0.0", "127.0.0.1", "[::]", "[::1]", "localhost"].contains(&host);
-        let name = if here { address.replacen(host, "127.0.0.1", 1) } else { address.to_owned() };
+        let name = if here { address.replacen(host, "127.0.0.1", 1) } else { address };
         let free = || {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             listener.local_addr().expect("it is bound").to_string()
@@ -245,9 +245,20 @@ impl Walk {
         self.servers.push(server);
     }
 
+    /// The site behind a proxy or a name, where the page has not started one.
+    fn serve_site(&mut self, line: &Line, address: &str) {
+        if TcpStream::connect(address).is_err() {
+            let arguments = ["mock", "--users", "users.txt", "--listen", address];
+            self.serve(line, arguments.map(str::to_owned).to_vec());
+        }
+    }
+
     fn measure(&mut self, line: &Line, mut arguments: Vec<String>) {
         match arguments[0].as_str() {
             "load" => {
+                for url in arguments.clone().iter().filter_map(|word| word.strip_prefix("http://")) {
+                    self.serve_site(line, url.split('/').next().expect("an address"));
+                }
                 if !arguments.iter().any(|word| word == "--requests" || word == "-n") {
                     set(&mut arguments, &["--duration", "-d"], "300ms");
                     set(&mut arguments, &["--warmup"], "0s");
@@ -335,11 +346,13 @@ macro_rules! pages {
 pages! {
     the_readme_s_commands_work "README.md"
     access_log_s_commands_work "docs/access-log.md"
+    from_haproxy_s_commands_work "docs/from-haproxy.md"
     from_nginx_s_commands_work "docs/from-nginx.md"
     http_mode_s_commands_work "docs/http-mode.md"
     load_s_commands_work "docs/load.md"
     mock_s_commands_work "docs/mock.md"
     tls_s_commands_work "docs/tls.md"
+    troubleshooting_s_commands_work "docs/troubleshooting.md"
 }
 
 #[test]

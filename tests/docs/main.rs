@@ -4,6 +4,7 @@
 mod commands;
 mod flags;
 mod links;
+mod messages;
 mod page;
 
 use page::Page;
