@@ -35,7 +35,7 @@ impl Routes {
 
     /// Chooses the client's most preferred protocol that has a route, otherwise the route of its server name, otherwise
     /// the default.
-    pub(super) fn choose<'a>(
+    pub fn choose<'a>(
         &self,
         server_name: Option<&str>,
         mut protocols: impl Iterator<Item = &'a [u8]>,

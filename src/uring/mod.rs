@@ -54,6 +54,8 @@ pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;
 pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Error, Features, probe};
+#[doc(hidden)]
+pub use provided::ProvidedTurns;
 pub use receive::{Expect, Received, Receiving};
 pub use ring::Ring;
 pub use send::{Sent, Unsent};

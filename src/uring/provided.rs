@@ -102,6 +102,48 @@ impl ProvidedRing {
     }
 }
 
+/// A ring of provided buffers that the kernel never receives into: `benches/parts` measures its bookkeeping.
+///
+/// It is hidden from the documentation because nothing else has a use for it. The ring itself cannot be public: a caller that
+/// takes back a buffer which was not picked would provide it twice.
+#[doc(hidden)]
+pub struct ProvidedTurns {
+    // Declared before the memory that the kernel knows, so that it is closed first. No operation is ever queued in it.
+    _ring: IoUring,
+    provided: ProvidedRing,
+}
+
+impl ProvidedTurns {
+    /// Opens a ring with this number of buffers of this size.
+    ///
+    /// # Errors
+    /// When the kernel refuses the ring.
+    pub fn open(buffers: u16, buffer_bytes: u32) -> io::Result<Self> {
+        let ring = IoUring::new(1)?;
+        let region = Rc::new(Region::new(buffers, buffer_bytes));
+        let mut provided = ProvidedRing::register(&ring, 0, region)?;
+        provided.provide();
+        Ok(Self { _ring: ring, provided })
+    }
+
+    /// Makes a turn: picks buffers in the order in which they were provided, as the kernel does, takes them back, and provides
+    /// the next ones. Returns how many were picked: `picks`, or as many as were provided.
+    pub fn turn(&mut self, picks: u16) -> u16 {
+        let ring = &mut self.provided;
+        let picks = picks.min(ring.provided);
+        for _ in 0..picks {
+            let head = ring.tail.wrapping_sub(ring.provided);
+            // SAFETY: the masked index lies within the ring, and no kernel changes the entry.
+            let entry = unsafe { &*ring.entries.as_ptr().add(usize::from(head & ring.mask)) };
+            let index = entry.bid();
+            ring.note_picked();
+            ring.take_back(index);
+        }
+        ring.provide();
+        picks
+    }
+}
+
 impl Drop for ProvidedRing {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout; the kernel no longer uses it, since `Linux` closes the ring first and a

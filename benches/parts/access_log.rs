@@ -1,0 +1,145 @@
+//! `proxy::access_log`: formatting lines, which the log's own thread does, and the hand-over by the worker.
+
+use std::hint::black_box;
+use std::time::{Duration, SystemTime};
+
+use criterion::{BatchSize, Criterion};
+use iisplice::protocol::login::{Mechanism, Step};
+use iisplice::proxy::access_log::{Entry, Format, Names, channel};
+use iisplice::proxy::record::{End, Record, RequestRecord, RequestWords};
+use iisplice::proxy::settings::Upstream;
+use iisplice::uring::Address;
+
+use crate::inputs::{REFERER, USER_AGENT};
+
+pub(crate) fn benches(criterion: &mut Criterion) {
+    lines(criterion);
+    hand_over(criterion);
+}
+
+fn lines(criterion: &mut Criterion) {
+    let upstream =
+        Upstream { name: "web01.corp.example.com:80".into(), addresses: Vec::new(), tls_name: None };
+    let names = Names::new(&[address("0.0.0.0:443")], &[upstream]);
+    for (format, name, in_session, in_request) in [
+        (Format::Text, "text", " end=client-close\n", "user=\"CORP\\\\alice\" method=GET target=\"/sites/"),
+        (
+            Format::Json,
+            "JSON",
+            "\"end\":\"client-close\"}\n",
+            "\"user\":\"CORP\\\\alice\",\"method\":\"GET\"",
+        ),
+        (
+            Format::Combined,
+            "combined",
+            "",
+            "192.0.2.7 - CORP\\x5Calice [14/Nov/2023:22:13:20 +0000] \"GET /sites/",
+        ),
+    ] {
+        // The writer keeps its buffer from line to line.
+        let mut line = String::with_capacity(4096);
+        let (session, request) = (session(), request());
+        // Only requests have lines in this format.
+        if format != Format::Combined {
+            names.append_line(&session, format, &mut line);
+            assert!(line.ends_with(in_session), "{line}");
+            criterion.bench_function(&format!("access_log/connection/{name}"), |b| {
+                b.iter(|| {
+                    line.clear();
+                    names.append_line(black_box(&session), format, &mut line);
+                });
+            });
+        }
+        line.clear();
+        names.append_request_line(&request, format, &mut line);
+        assert!(line.contains(in_request) && line.ends_with('\n'), "{line}");
+        criterion.bench_function(&format!("access_log/request/{name}"), |b| {
+            b.iter(|| {
+                line.clear();
+                names.append_request_line(black_box(&request), format, &mut line);
+            });
+        });
+    }
+}
+
+/// Puts a record into the channel, which the worker does, and takes it out, which the writer does.
+fn hand_over(criterion: &mut Criterion) {
+    let (sender, receiver) = channel(64);
+    sender.send(session());
+    assert!(matches!(receiver.try_recv(), Ok(Entry::Record(record)) if record.end == End::ClientClose));
+    criterion.bench_function("access_log/connection/to the writer", |b| {
+        b.iter_batched(
+            session,
+            |record| {
+                sender.send(record);
+                receiver.try_recv()
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    criterion.bench_function("access_log/request/to the writer", |b| {
+        b.iter_batched(
+            request,
+            |record| {
+                sender.send_request(record);
+                receiver.try_recv()
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    assert_eq!(sender.dropped_lines().load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+fn address(text: &str) -> Address {
+    Address::Ip(text.parse().expect("an address"))
+}
+
+fn started() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042)
+}
+
+/// The connection of a browser, open for three minutes.
+fn session() -> Record {
+    Record {
+        started: started(),
+        listener: 0,
+        client: address("192.0.2.7:51234"),
+        proxied: Some(address("203.0.113.195:40022")),
+        upstream: Some(0),
+        connect_time: Some(Duration::from_micros(412)),
+        first_byte_time: Some(Duration::from_micros(3_771)),
+        duration: Duration::from_millis(187_310),
+        upstream_bytes: 48_113,
+        client_bytes: 2_911_004,
+        spliced_bytes: 1_572_864,
+        end: End::ClientClose,
+    }
+}
+
+/// A request for a page by a user who is logged in.
+fn request() -> RequestRecord {
+    RequestRecord {
+        started: started(),
+        listener: 0,
+        client: address("192.0.2.7:51234"),
+        upstream: Some(0),
+        id: (0x1f3a_77c0_0000_00ab, 3),
+        request: Some(RequestWords {
+            method: "GET".into(),
+            target: (*b"/sites/finance/Lists/Invoices/AllItems.aspx?View=%7B5F2A%7D&page=3").into(),
+            is_http11: true,
+            referer: Some(REFERER.as_bytes().into()),
+            user_agent: Some(USER_AGENT.as_bytes().into()),
+        }),
+        status: 200,
+        end: End::Ok,
+        request_bytes: 1_204,
+        reply_bytes: 18_713,
+        reply_head_bytes: 371,
+        total_time: Duration::from_micros(5_412),
+        upstream_time: Some(Duration::from_micros(4_870)),
+        step: Step::Type3Ok,
+        mechanism: Some(Mechanism::Ntlm),
+        user: Some("CORP\\alice".into()),
+    }
+}
