@@ -1,6 +1,6 @@
-//! The relays: which can run here, in which version, and with which command and configuration.
+//! The relays: those that this host can run, their versions, commands and configurations.
 //!
-//! All of them get one worker, no access log and the same time-outs.
+//! All relays have one worker, no access log and the same time-outs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::scenarios::Scenario;
 /// The arm that the others are compared with.
 pub(crate) const REFERENCE: &str = "nginx";
 
-/// A relay that can run here.
+/// A relay that this host can run.
 #[derive(Debug)]
 pub(crate) struct Arm {
     name: String,
@@ -35,7 +35,7 @@ enum Relay {
     OpSplice,
 }
 
-/// What a relay is to do, and where it may keep its files.
+/// The addresses and the directory for a relay.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) listen: SocketAddr,
@@ -44,7 +44,7 @@ pub(crate) struct Place<'a> {
     pub(crate) connections_max: u32,
 }
 
-/// The arms that were asked for and can run, and a line for each that cannot.
+/// The selected arms that can run, and a line for each that cannot.
 pub(crate) fn prepare(options: &Options) -> Result<(Vec<Arm>, Vec<String>)> {
     let mut arms = Vec::new();
     let mut left_out = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn prepare(options: &Options) -> Result<(Vec<Arm>, Vec<String>)> {
         }
     }
     if arms.is_empty() {
-        bail!("no arm can run here: {}", left_out.join("; "));
+        bail!("this host can run no arm: {}", left_out.join("; "));
     }
     Ok((arms, left_out))
 }
@@ -84,18 +84,18 @@ impl Arm {
         &self.version
     }
 
-    /// Why the scenario makes no sense with this arm.
+    /// Why this arm does not run the scenario.
     pub(crate) fn unfit_for(&self, scenario: Scenario) -> Option<&'static str> {
         match (&self.relay, scenario) {
-            (Relay::Direct, Scenario::Idle) => Some("there is no proxy to hold memory"),
+            (Relay::Direct, Scenario::Idle) => Some("there is no proxy"),
             (Relay::OpSplice, Scenario::Idle) => {
-                Some("needs six descriptors and two kernel threads a connection")
+                Some("needs six descriptors and two kernel threads per connection")
             }
             _ => None,
         }
     }
 
-    /// The command that runs the relay, its configuration written; `None` for the arm without one.
+    /// Writes the relay's configuration and returns its command; `None` for the arm without a relay.
     pub(crate) fn command(&self, place: &Place<'_>) -> Result<Option<Vec<OsString>>> {
         let (listen, upstream) = (place.listen.to_string(), place.upstream.to_string());
         Ok(match &self.relay {
@@ -179,10 +179,10 @@ fn find_haproxy(name: &str, splice: bool) -> Result<Arm> {
     })
 }
 
-/// nginx stream; the access log of stream is off unless configured, and is said to be off all the same.
+/// The configuration of nginx stream. The access log is off by default; the configuration says so explicitly.
 fn nginx_conf(place: &Place<'_>, stream_module: Option<&Path>, buffer: Option<&str>) -> String {
     let module = stream_module.map(|path| format!("load_module {};\n", path.display())).unwrap_or_default();
-    // Started by root, the worker would turn into `nobody`, which cannot read a private directory.
+    // Root's worker would change to the user `nobody`, which cannot read the private directory.
     let user = if geteuid().is_root() { "user root;\n" } else { "" };
     let buffer = buffer.map(|size| format!("proxy_buffer_size {size};")).unwrap_or_default();
     let Place { listen, upstream, directory, connections_max } = place;
@@ -209,7 +209,7 @@ stream {{
 }
 
 fn haproxy_cfg(place: &Place<'_>, splice: bool) -> String {
-    // `maxpipes` keeps the descriptors that HAProxy sets aside for pipes within the process's limit.
+    // `maxpipes` keeps the descriptors that HAProxy reserves for pipes within the process's limit.
     let (pipes, option) =
         if splice { ("tune.pipesize 1048576\n    maxpipes 128", "option splice-response") } else { ("", "") };
     let Place { listen, upstream, connections_max, .. } = place;
@@ -248,15 +248,15 @@ fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The first of the programs that can be run, and what it prints for `flag`.
+/// The first of the programs that runs, and its output for `flag`.
 fn find_program(names: &[&'static str], flag: &str) -> Result<(&'static str, String)> {
     names
         .iter()
         .find_map(|name| Some((*name, output_of(Path::new(name), &[flag]).ok()?)))
-        .with_context(|| format!("there is no {} here", names[0]))
+        .with_context(|| format!("{} is not installed", names[0]))
 }
 
-/// Both outputs, since nginx tells its version on standard error.
+/// The program's standard output and standard error, where nginx prints its version.
 fn output_of(program: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)

@@ -1,4 +1,4 @@
-//! A proxy as a child process: pinned, ended on every way out, and watched by pid.
+//! A proxy as a child process: it is pinned, observed by its pid, and always ends with the benchmark.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,10 +16,10 @@ use nix::unistd::{Pid, getppid};
 
 use crate::host;
 
-/// How long a proxy may take to end when asked.
+/// How long a proxy may take to end after SIGTERM.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running proxy; it and what it started end when this is dropped.
+/// A running proxy. Dropping it ends the proxy and its children.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     process: Child,
@@ -42,12 +42,12 @@ impl Proxy {
         Ok(Self { process, log: log.to_owned() })
     }
 
-    /// The proxy and its workers.
+    /// The pids of the proxy and its workers.
     pub(crate) fn pids(&self) -> Result<Vec<i32>> {
         host::family(self.pid())
     }
 
-    /// An error with the end of its log when the proxy has ended by itself.
+    /// Returns an error with the last lines of the log if the proxy has exited.
     pub(crate) fn check_running(&mut self) -> Result<()> {
         let Some(status) = self.process.try_wait().context("cannot wait for the proxy")? else {
             return Ok(());
@@ -55,8 +55,8 @@ impl Proxy {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let mut last_lines: Vec<&str> = log.lines().rev().take(3).collect();
         last_lines.reverse();
-        let said = if last_lines.is_empty() { "it said nothing".to_owned() } else { last_lines.join(" / ") };
-        bail!("the proxy ended ({status}): {said}");
+        let said = if last_lines.is_empty() { "no output".to_owned() } else { last_lines.join(" / ") };
+        bail!("the proxy exited ({status}): {said}");
     }
 
     fn pid(&self) -> i32 {
@@ -70,7 +70,7 @@ impl Drop for Proxy {
             return;
         }
         let family = host::family(self.pid()).unwrap_or_default();
-        // An error here means that it has ended in between, which is what is wanted.
+        // An error means that the proxy has ended already.
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
         let asked_at = Instant::now();
         while asked_at.elapsed() < END_TIMEOUT {
@@ -79,7 +79,7 @@ impl Drop for Proxy {
             }
             sleep(Duration::from_millis(5));
         }
-        // Workers first: their parent still holds their pids.
+        // Workers first: as long as their parent lives, no other process gets their pids.
         for pid in family.into_iter().rev() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -87,26 +87,27 @@ impl Drop for Proxy {
     }
 }
 
-/// The child's side of [`Proxy::start`]: pins itself, asks to be ended with its parent, and becomes the command.
+/// The child's side of [`Proxy::start`]: pins itself, requests to end with its parent, and becomes the command.
 ///
-/// All three are inherited through exec(3), so that no code has to run between fork and exec.
+/// exec(3) keeps these settings, so that no code has to run between fork and exec.
 pub(crate) fn launch(cpu: usize, parent: i32, command: &[OsString]) -> Result<()> {
-    set_pdeathsig(Signal::SIGTERM).context("cannot ask for a signal at the parent's end")?;
+    set_pdeathsig(Signal::SIGTERM).context("cannot request a signal for the parent's end")?;
     if getppid() != Pid::from_raw(parent) {
         bail!("the benchmark ended before its child started");
     }
     pin(cpu)?;
-    // The benchmark takes its signals from a descriptor and so blocks them; a proxy wants them.
+    // The benchmark blocks its signals, because it reads them from a descriptor. A proxy must get them.
     SigSet::all().thread_unblock().context("cannot unblock signals")?;
     let Some((program, arguments)) = command.split_first() else { bail!("no command to launch") };
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// Pins the calling thread, and what it starts from now on, to one core.
+/// Pins the calling thread, and the threads and processes that it starts later, to one core.
 pub(crate) fn pin(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
-    cpus.set(cpu).with_context(|| format!("there is no core {cpu}"))?;
-    sched_setaffinity(Pid::from_raw(0), &cpus)
-        .with_context(|| format!("cannot run on core {cpu}; name others with --proxy-cpu and --load-cpu"))
+    cpus.set(cpu).with_context(|| format!("core {cpu} does not exist"))?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| {
+        format!("cannot run on core {cpu}; choose other cores with --proxy-cpu and --load-cpu")
+    })
 }

@@ -1,4 +1,4 @@
-//! What was measured, over all rounds.
+//! The figures of all rounds.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 
 use crate::scenarios::Scenario;
 
-/// One value of one figure, from one round.
+/// The value of one figure in one round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
-    /// The key of the [`Column`](crate::scenarios::Column) it belongs to.
+    /// The key of its [`Column`](crate::scenarios::Column).
     pub(crate) key: &'static str,
     pub(crate) value: f64,
 }
 
-/// The samples of all rounds, and why some are missing.
+/// The samples of all rounds, and the reasons for missing ones.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     samples: BTreeMap<(Scenario, String, &'static str), Vec<f64>>,
@@ -30,29 +30,29 @@ pub(crate) struct Spread {
 }
 
 impl Figures {
-    /// Keeps what a round measured.
+    /// Adds the samples of a round.
     pub(crate) fn add(&mut self, scenario: Scenario, arm: &str, samples: &[Sample]) {
         for sample in samples {
             self.samples.entry((scenario, arm.to_owned(), sample.key)).or_default().push(sample.value);
         }
     }
 
-    /// Keeps why an arm has no figure, or fewer, in a scenario; the last reason stays.
+    /// Stores the reason why an arm lacks figures in a scenario; a later reason replaces it.
     pub(crate) fn note(&mut self, scenario: Scenario, arm: &str, reason: &str) {
         self.notes.insert((scenario, arm.to_owned()), reason.to_owned());
     }
 
-    /// The reason kept by [`Figures::note`].
+    /// The reason stored by [`Figures::note`].
     pub(crate) fn note_on(&self, scenario: Scenario, arm: &str) -> Option<&str> {
         self.notes.get(&(scenario, arm.to_owned())).map(String::as_str)
     }
 
-    /// Every round's value, in order.
+    /// The values of all rounds in order.
     pub(crate) fn rounds(&self, scenario: Scenario, arm: &str, key: &'static str) -> &[f64] {
         self.samples.get(&(scenario, arm.to_owned(), key)).map_or(&[], Vec::as_slice)
     }
 
-    /// The median and range; `None` where nothing was measured.
+    /// The median and the range; `None` without any value.
     pub(crate) fn spread(&self, scenario: Scenario, arm: &str, key: &'static str) -> Option<Spread> {
         let mut values = self.rounds(scenario, arm, key).to_vec();
         values.sort_by(f64::total_cmp);

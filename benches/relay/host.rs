@@ -1,4 +1,4 @@
-//! The machine, as `/proc` shows it: what it is, and what its processes use.
+//! The host as `/proc` describes it, and the resources that its processes use.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::options::Options;
 
-/// Where and how the figures were taken.
+/// The conditions of the measurement.
 #[derive(Debug, Serialize)]
 pub(crate) struct Host {
     pub(crate) command: String,
@@ -23,7 +23,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Reads it from `/proc`; what cannot be read is "unknown".
+    /// Reads them from `/proc`; a value that cannot be read is "unknown".
     pub(crate) fn describe(options: &Options) -> Self {
         let cpu_info = CpuInfo::current().ok();
         let arguments = std::env::args().skip(1).filter(|one| one != "--bench").map(quoted);
@@ -48,7 +48,7 @@ impl Host {
     }
 }
 
-/// A process and all that it started, as pids.
+/// The pids of a process and its descendants.
 pub(crate) fn family(pid: i32) -> Result<Vec<i32>> {
     let parents: Vec<(i32, i32)> = all_processes()
         .context("cannot list /proc")?
@@ -64,20 +64,21 @@ pub(crate) fn family(pid: i32) -> Result<Vec<i32>> {
     Ok(family)
 }
 
-/// The processor seconds that the processes have used so far, user and system, all threads (`proc_pid_stat(5)`); the
-/// kernel's worker threads of an `io_uring` belong to the process that owns the ring.
+/// The CPU seconds of the processes so far, user and system, of all threads (`proc_pid_stat(5)`). The kernel's worker
+/// threads of an `io_uring` belong to the process that owns the ring.
 pub(crate) fn cpu_seconds(pids: &[i32]) -> Result<f64> {
     let mut ticks = 0;
     for pid in pids {
-        let stat =
-            Process::new(*pid).and_then(|process| process.stat()).context("a process of the arm is gone")?;
+        let stat = Process::new(*pid)
+            .and_then(|process| process.stat())
+            .context("a process of the arm has exited")?;
         ticks += stat.utime + stat.stime;
     }
     Ok(ticks as f64 / procfs::ticks_per_second() as f64)
 }
 
-/// The memory that the processes have to themselves, in bytes: anonymous and shared-memory pages, those that
-/// several map counted in proportion (`Pss_Anon` and `Pss_Shmem`, `proc_pid_smaps(5)`).
+/// The memory of the processes in bytes: anonymous and shared-memory pages. A page that several processes map counts
+/// proportionally (`Pss_Anon` and `Pss_Shmem`, `proc_pid_smaps(5)`).
 pub(crate) fn memory_bytes(pids: &[i32]) -> Result<u64> {
     let mut bytes = 0;
     for pid in pids {

@@ -1,13 +1,13 @@
 //! The relay benchmark: `iisplice proxy` beside nginx stream and `HAProxy` tcp, on one machine.
 //!
-//! It starts each proxy (an *arm*) in turn, drives it from one pinned core, and prints what it saw; it asserts
-//! nothing. How to run and read it: `benches/README.md`.
+//! It starts each proxy (an *arm*) in turn, loads it from one pinned core, and prints what it measured. It asserts
+//! nothing. `benches/README.md` says how to run it and how to read its report.
 //!
 //! ```text
-//! options -> arms (what can run here) -> for each round, scenario, arm: child + load -> figures -> report
+//! options -> arms (those that this host can run) -> for each round, scenario, arm: child + load -> figures -> report
 //! ```
 //!
-//! Start with [`measure`]: what one scenario does to one arm.
+//! Start with [`measure`], which takes one scenario's figures from one arm.
 
 mod arms;
 mod baseline;
@@ -36,9 +36,9 @@ fn main() -> ExitCode {
         Some(Role::Launch { cpu, parent, command }) => child::launch(*cpu, *parent, command),
         Some(Role::TokioUring { listen, upstream }) => baseline::tokio_uring::run(*listen, *upstream),
         Some(Role::OpSplice { listen, upstream }) => baseline::op_splice::run(*listen, *upstream),
-        // `cargo test --all-targets` runs benches too, without this flag; minutes of load are not a test.
+        // `cargo test --all-targets` runs benchmarks without this flag, and must not take minutes.
         None if !options.bench => {
-            eprintln!("this is a benchmark: run it with `cargo bench --bench relay -- [options]`");
+            eprintln!("this program is a benchmark; run it with `cargo bench --bench relay -- [options]`");
             Ok(())
         }
         None => bench(&options),
@@ -56,7 +56,7 @@ fn bench(options: &Options) -> anyhow::Result<()> {
     let scenarios = options.scenarios();
     let (arms, left_out) = arms::prepare(options)?;
     for line in &left_out {
-        eprintln!("left out: {line}");
+        eprintln!("skipped: {line}");
     }
     let mut stage = Stage::new(options)?;
     let mut figures = Figures::default();
@@ -89,7 +89,7 @@ fn bench(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The arms, beginning with another one each round: none is always measured first, or after the same neighbour.
+/// The arms in their order, starting with another one in each round, so that none is always first.
 fn in_turn(arms: &[Arm], round: u32) -> impl Iterator<Item = &Arm> {
     arms.iter().cycle().skip(round as usize % arms.len().max(1)).take(arms.len())
 }

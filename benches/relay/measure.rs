@@ -1,4 +1,4 @@
-//! What one scenario does to one arm: start it, load it, read the clocks on both sides of the window, end it.
+//! One measurement: start an arm, load it, read the clocks before and after the window, stop the arm.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,16 +19,16 @@ use crate::scenarios::Scenario;
 
 const BULK_STREAMS: u32 = 8;
 const SMALL_CONNECTIONS: u32 = 64;
-/// Left out of every figure: windows open, pools fill, bulk streams become bulk.
+/// Excluded from every figure: meanwhile windows open, pools fill, and bulk streams turn to zero-copy.
 const WARM_UP: Duration = Duration::from_millis(700);
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a proxy may take to put away what an exchange left before its memory is read.
+/// Time for the proxy to release what it used for an exchange, before its memory is read.
 const SETTLE_TIME: Duration = Duration::from_millis(500);
-/// Connections besides those of the idle scenario.
+/// Connections that the proxies are set up for besides those of the idle scenario.
 const SPARE_CONNECTIONS: u32 = 300;
 
-/// The load, the ports and the directory that all measurements share.
+/// The load, the addresses and the directory that all measurements share.
 pub(crate) struct Stage {
     load: Load,
     listen: SocketAddr,
@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     idle_connections: u32,
 }
 
-/// What happened in a window.
+/// The counts of a window.
 struct Window {
     seconds: f64,
     proxy_cpu_seconds: Option<f64>,
@@ -48,10 +48,10 @@ struct Window {
 }
 
 impl Stage {
-    /// Pins this process to the load core and begins to listen as the server.
+    /// Pins this process to the load core, and starts to listen as the server.
     pub(crate) fn new(options: &Options) -> Result<Self> {
         raise_descriptor_limit(options)?;
-        // A core that is not there is found here and not in the first child.
+        // A core that does not exist is an error here rather than in the first child.
         child::pin(options.proxy_cpu)?;
         child::pin(options.load_cpu)?;
         let [listen, upstream] = free_addresses()?;
@@ -66,12 +66,12 @@ impl Stage {
         })
     }
 
-    /// Whether a signal asked for the end.
+    /// Whether a signal has interrupted the benchmark.
     pub(crate) fn interrupted(&self) -> bool {
         self.load.interrupted()
     }
 
-    /// Takes the scenario's figures from a freshly started arm.
+    /// Starts the arm and measures the figures of the scenario.
     pub(crate) fn measure(&mut self, scenario: Scenario, arm: &Arm) -> Result<Vec<Sample>> {
         let mut proxy = self.start(arm)?;
         let outcome = match scenario {
@@ -85,7 +85,7 @@ impl Stage {
         outcome
     }
 
-    /// Starts the arm, aims the load at it, and waits for the first answer through it.
+    /// Starts the arm, directs the load to it, and waits for the first reply.
     fn start(&mut self, arm: &Arm) -> Result<Option<Proxy>> {
         let place = Place {
             listen: self.listen,
@@ -104,7 +104,7 @@ impl Stage {
         let started_at = Instant::now();
         loop {
             proxy.check_running()?;
-            // Refused while it does not listen yet.
+            // The connection is refused until the proxy listens.
             self.load.take_tally()?;
             self.load.open(Errand::Once, 1)?;
             self.load.run_until(|tally| tally.replies + tally.errors > 0, ANSWER_TIMEOUT)?;
@@ -114,18 +114,19 @@ impl Stage {
                 return Ok(Some(proxy));
             }
             if started_at.elapsed() > START_TIMEOUT {
-                bail!("nobody listens on {} after {START_TIMEOUT:?}", self.listen);
+                bail!("the proxy does not listen on {} after {START_TIMEOUT:?}", self.listen);
             }
             self.load.run_for(Duration::from_millis(10))?;
         }
     }
 
-    /// The kernel takes a ring apart after its process has ended, and until then its operations hold the listener.
+    /// Waits until the port is free. The kernel releases a ring some time after its process has ended, and until then the
+    /// ring's operations hold the listener.
     fn wait_for_free_port(&mut self) -> Result<()> {
         let began_at = Instant::now();
         while let Err(error) = listen_on(self.listen) {
             if began_at.elapsed() > START_TIMEOUT {
-                return Err(error).with_context(|| format!("{} does not become free", self.listen));
+                return Err(error).with_context(|| format!("{} stays in use", self.listen));
             }
             self.load.run_for(Duration::from_millis(10))?;
         }
@@ -161,9 +162,10 @@ impl Stage {
         Ok(window.samples())
     }
 
-    /// Opens the connections with one exchange each, reads the proxy's memory, uses each once more, reads again.
+    /// Opens the connections with one exchange each, reads the proxy's memory, makes one more exchange on each, and reads
+    /// the memory again.
     fn idle(&mut self, proxy: Option<&Proxy>) -> Result<Vec<Sample>> {
-        let proxy = proxy.context("there is no proxy to look at")?;
+        let proxy = proxy.context("the arm has no proxy")?;
         let pids = proxy.pids()?;
         self.load.take_tally()?;
         let before_bytes = host::memory_bytes(&pids)?;
@@ -192,13 +194,13 @@ impl Stage {
 }
 
 impl Window {
-    /// All figures that any scenario shows; those without meaning in this one are not asked for.
+    /// The figures of all scenarios; the report picks those of this one.
     fn samples(&self) -> Vec<Sample> {
         let Self { seconds, tally, .. } = self;
         let gigabytes = tally.bulk_bytes as f64 / 1e9;
         let mut samples = Vec::new();
         let mut push = |key, value: f64| {
-            // Nothing happened, so there is nothing to divide by.
+            // The division is by zero if nothing happened.
             if value.is_finite() {
                 samples.push(Sample { key, value });
             }
@@ -220,21 +222,21 @@ impl Window {
     }
 }
 
-/// The processor time that this process, which is the load, has used.
+/// The CPU time of this process, which is the load.
 fn own_cpu_seconds() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).context("getrusage")?;
     Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
 }
 
-/// Both ends of each idle connection are in this process, as both legs are in the proxy, which inherits the limit.
+/// Raises the limit of open files, which the proxy inherits. Both processes hold two descriptors for each connection.
 fn raise_descriptor_limit(options: &Options) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("setrlimit")?;
     let needed = u64::from(options.idle_connections + SPARE_CONNECTIONS) * 2 + 400;
     if options.scenarios().contains(&Scenario::Idle) && needed > hard {
         bail!(
-            "{} idle connections need {needed} descriptors and the limit is {hard}: raise it with `ulimit -n`, \
-             or give a smaller --idle-connections",
+            "{} idle connections need {needed} descriptors and the limit is {hard}; raise it with `ulimit -n`, \
+             or choose fewer --idle-connections",
             options.idle_connections
         );
     }

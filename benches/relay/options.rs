@@ -1,4 +1,4 @@
-//! The command line, and the roles in which the program starts itself again as a child.
+//! The command line, and the roles in which the program runs as its own child.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -8,51 +8,52 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::scenarios::Scenario;
 
-/// Compares `iisplice proxy` with nginx stream and haproxy tcp on this machine, and prints what it measured.
+/// Compares `iisplice proxy` with nginx stream and haproxy tcp on this host and prints the figures.
 #[derive(Debug, Parser)]
 #[command(name = "relay", bin_name = "cargo bench --bench relay --")]
 pub(crate) struct Options {
-    /// A relay to measure; repeatable [default: all of them]
+    /// Relay to measure; repeatable [default: all]
     #[arg(long = "arm", value_enum, value_name = "NAME")]
     pub(crate) arms: Vec<ArmName>,
 
-    /// A load to measure under; repeatable [default: all of them]
+    /// Load to measure under; repeatable [default: all]
     #[arg(long = "scenario", value_enum, value_name = "NAME")]
     scenarios: Vec<Scenario>,
 
-    /// How often each figure is taken; the report shows the median and the range
+    /// Number of rounds; the report shows the median and the range of their figures
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
 
-    /// Seconds that each measurement takes, warm-up not counted
+    /// Length of each measurement in seconds, without the warm-up
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
 
-    /// Connections that the idle scenario holds open
+    /// Number of connections in the idle scenario
     #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) idle_connections: u32,
 
-    /// The core that the proxy is pinned to
+    /// Core that the proxy is pinned to
     #[arg(long, default_value_t = 0, value_name = "CPU")]
     pub(crate) proxy_cpu: usize,
 
-    /// The core that the clients and the server are pinned to
+    /// Core that the clients and the server are pinned to
     #[arg(long, default_value_t = 1, value_name = "CPU")]
     pub(crate) load_cpu: usize,
 
-    /// The iisplice to measure
+    /// The `iisplice` program to measure [default: the one of this build]
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_iisplice"), hide_default_value = true)]
     pub(crate) iisplice: PathBuf,
 
-    /// Flags for one more arm with iisplice, as one argument: `--iisplice-flags "--some-flag 1"`; repeatable
+    /// Add an arm that runs iisplice with these flags, given as one argument: `--iisplice-flags "--some-flag 1"`;
+    /// repeatable
     #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
     pub(crate) iisplice_flags: Vec<String>,
 
-    /// Print JSON in place of Markdown
+    /// Print JSON instead of Markdown
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// What `cargo bench` adds by itself.
+    /// The flag that `cargo bench` adds.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
 
@@ -60,10 +61,10 @@ pub(crate) struct Options {
     pub(crate) role: Option<Role>,
 }
 
-/// The relays that can be measured.
+/// The relays to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ArmName {
-    /// No proxy: the ceiling that the load itself sets
+    /// No proxy: the limit of the load itself
     Direct,
     /// `iisplice proxy --workers 1 --no-pin`
     Iisplice,
@@ -76,16 +77,16 @@ pub(crate) enum ArmName {
     Haproxy,
     /// haproxy in tcp mode with `option splice-response` and pipes of 1 MiB
     HaproxySplice,
-    /// A plain copy relay on tokio-uring, 16 KiB a direction
+    /// Copying relay on tokio-uring, 16 KiB per direction
     TokioUring,
-    /// A relay on `IORING_OP_SPLICE` with pipes of 1 MiB
+    /// Relay on `IORING_OP_SPLICE` with pipes of 1 MiB
     OpSplice,
 }
 
-/// What a child of the benchmark does.
+/// The task of a child of the benchmark.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
-    /// Pin to a core, die with the parent, and become the command.
+    /// Pins itself to a core, ends with its parent, and becomes the command.
     #[command(hide = true)]
     Launch {
         #[arg(long)]
@@ -95,7 +96,7 @@ pub(crate) enum Role {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Be the tokio-uring baseline.
+    /// Runs the tokio-uring baseline.
     #[command(hide = true)]
     TokioUring {
         #[arg(long)]
@@ -103,7 +104,7 @@ pub(crate) enum Role {
         #[arg(long)]
         upstream: SocketAddr,
     },
-    /// Be the `IORING_OP_SPLICE` baseline.
+    /// Runs the `IORING_OP_SPLICE` baseline.
     #[command(hide = true)]
     OpSplice {
         #[arg(long)]
@@ -114,18 +115,18 @@ pub(crate) enum Role {
 }
 
 impl Options {
-    /// The arms that were asked for, each once; all when none was named.
+    /// The selected arms without repetitions; all arms if none is selected.
     pub(crate) fn arm_names(&self) -> Vec<ArmName> {
         chosen(&self.arms)
     }
 
-    /// The scenarios that were asked for, each once; all when none was named.
+    /// The selected scenarios without repetitions; all scenarios if none is selected.
     pub(crate) fn scenarios(&self) -> Vec<Scenario> {
         chosen(&self.scenarios)
     }
 }
 
-/// In the order of the report, whatever the order on the command line.
+/// The selection in the order of the report.
 fn chosen<T: ValueEnum + PartialEq>(named: &[T]) -> Vec<T> {
     T::value_variants().iter().filter(|one| named.is_empty() || named.contains(one)).cloned().collect()
 }

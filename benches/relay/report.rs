@@ -1,4 +1,4 @@
-//! The figures as a Markdown table, or as JSON.
+//! The report as Markdown tables or JSON.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::figures::Figures;
 use crate::host::Host;
 use crate::scenarios::{Column, Scenario};
 
-/// For people: one table a scenario, `median (min..max)` and the ratio to nginx.
+/// A table for each scenario, with `median (min..max)` and the ratio to nginx.
 pub(crate) fn markdown(
     host: &Host,
     arms: &[Arm],
@@ -20,7 +20,7 @@ pub(crate) fn markdown(
 ) -> String {
     let mut text = format!(
         "# Relay benchmark\n\n`{}`\n\nLinux {}, {}, {} cores; proxy on core {}, clients and server on core {}. \
-         Median (min..max) of {} rounds of {} s; x is the ratio of medians to {REFERENCE}.\n\n",
+         Median (min..max) of {} rounds of {} s; x is the ratio of the medians to {REFERENCE}.\n\n",
         host.command,
         host.kernel,
         host.cpu,
@@ -35,7 +35,7 @@ pub(crate) fn markdown(
         let _ = writeln!(text, "- {}: {}", arm.name(), arm.version());
     }
     for line in left_out {
-        let _ = writeln!(text, "- left out: {line}");
+        let _ = writeln!(text, "- skipped: {line}");
     }
     for scenario in scenarios {
         let _ =
@@ -45,7 +45,7 @@ pub(crate) fn markdown(
     text
 }
 
-/// For programs: every round's value under the key of its column.
+/// The values of all rounds under the keys of their columns.
 pub(crate) fn json(
     host: &Host,
     arms: &[Arm],
@@ -115,7 +115,7 @@ fn table(scenario: Scenario, arms: &[Arm], figures: &Figures) -> String {
     text
 }
 
-/// A column of errors is shown when there are any.
+/// Whether the table shows the column: the one of errors only if there are errors.
 fn is_worth_showing(scenario: Scenario, arms: &[Arm], column: &Column, figures: &Figures) -> bool {
     column.key != "errors"
         || arms

@@ -1,21 +1,21 @@
-//! The loads, and the columns in which each is reported.
+//! The scenarios and the columns of their reports.
 
 use std::fmt;
 
 use clap::ValueEnum;
 
-/// A way to load a relay.
+/// The load on a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Scenario {
     /// 8 streams from the server to the client
     Bulk,
-    /// 64 connections that exchange 200 B for 1 KB, again and again
+    /// 64 connections, each sending 200 B and receiving 1 KB repeatedly
     Small,
-    /// Connections of one exchange each, 64 at a time
+    /// Connections with one exchange each, 64 at a time
     Connect,
     /// The 64 small connections beside the 8 streams
     Mixed,
-    /// Thousands of connections that wait
+    /// Thousands of idle connections
     Idle,
 }
 
@@ -27,11 +27,11 @@ pub(crate) struct Column {
     /// The heading in the table.
     pub(crate) title: &'static str,
     pub(crate) decimals: usize,
-    /// Whether a ratio to nginx says something.
+    /// Whether the report shows a range and a ratio to nginx.
     pub(crate) compared: bool,
 }
 
-/// How busy a core was; near 100 % on the load core means that the load was the bottleneck.
+/// Utilisation of the two cores. If the load core is near 100 %, the load is the bottleneck.
 const BUSY: [Column; 2] =
     [plain("proxy_core_busy_percent", "proxy core %", 0), plain("load_core_busy_percent", "load core %", 0)];
 const ERRORS: Column = plain("errors", "errors", 0);
@@ -75,7 +75,7 @@ const IDLE: &[Column] = &[
 ];
 
 impl Scenario {
-    /// The figures that the scenario yields, in the order of the table.
+    /// The figures of the scenario in the order of the table.
     pub(crate) fn columns(self) -> &'static [Column] {
         match self {
             Self::Bulk => BULK,
@@ -86,14 +86,14 @@ impl Scenario {
         }
     }
 
-    /// What the scenario does, for the reader of the table.
+    /// The scenario in one line, for the heading of its table.
     pub(crate) fn summary(self) -> &'static str {
         match self {
             Self::Bulk => "8 streams, server to client",
-            Self::Small => "64 connections, 200 B for 1 KB, closed loop",
-            Self::Connect => "connect, 200 B for 1 KB, close; 64 at a time",
+            Self::Small => "64 connections, 200 B request, 1 KB reply, closed loop",
+            Self::Connect => "connect, 200 B request, 1 KB reply, close; 64 at a time",
             Self::Mixed => "64 small connections beside 8 streams",
-            Self::Idle => "growth of the proxy's own memory for each waiting connection",
+            Self::Idle => "growth of the proxy's memory per idle connection",
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Relays that nobody would run, kept so that two choices of the design stay measured: why the data plane is not
-//! built on tokio-uring, and why it does not use `IORING_OP_SPLICE`.
+//! Relays that keep two design choices measured: the data plane is not built on tokio-uring, and does not use
+//! `IORING_OP_SPLICE`. They are no proxies for production.
 //!
-//! Each runs in a child process of its own, so that its processor time and memory are its own too.
+//! Each runs in its own child process, so that the benchmark can measure its CPU time and memory.
 
 pub(crate) mod op_splice;
 pub(crate) mod tokio_uring;

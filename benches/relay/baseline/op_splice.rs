@@ -1,9 +1,9 @@
-//! A relay that moves every byte with `IORING_OP_SPLICE`, socket to pipe to socket.
+//! A relay that moves every byte with `IORING_OP_SPLICE` from socket to pipe to socket.
 //!
-//! The kernel hands each such operation to one of its worker threads, which then waits in splice(2): this arm
-//! shows what that costs, on the kernel at hand.
+//! The kernel passes each such operation to one of its worker threads, which waits in splice(2). This arm measures the
+//! cost on the running kernel.
 
-// Outside `uring` because this is no part of the product: it talks to the ring with nothing of ours in between.
+// Not in `uring`, because this baseline is not part of the product and uses the ring directly.
 #![allow(unsafe_code)]
 
 use std::fs::read_to_string;
@@ -27,14 +27,14 @@ const LISTENER: u64 = u64::MAX;
 /// No offset: neither end is a file.
 const NO_OFFSET: i64 = -1;
 
-/// One way through a session.
+/// One direction of a session.
 struct Direction {
     pipe_out: OwnedFd,
     pipe_in: OwnedFd,
     queued_bytes: u32,
 }
 
-/// A client, its upstream connection, and a pipe each way.
+/// A client's connection, its upstream connection, and a pipe for each direction.
 struct Session {
     /// Direction `d` goes from socket `d` to the other.
     sockets: [TcpStream; 2],
@@ -42,7 +42,7 @@ struct Session {
     running: u32,
 }
 
-/// What an operation does, as its `user_data`: slot, direction, and whether it fills or drains the pipe.
+/// What an operation does, encoded in its `user_data`: slot, direction, and whether it fills or empties the pipe.
 #[derive(Clone, Copy)]
 struct Operation {
     slot: usize,
@@ -57,10 +57,12 @@ struct Relay {
     sessions: Slab<Session>,
 }
 
-/// Relays until it is ended.
+/// Relays until the process ends.
 pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
-    let ring =
-        IoUring::builder().setup_cqsize(RING_ENTRIES * 8).build(RING_ENTRIES).context("no io_uring")?;
+    let ring = IoUring::builder()
+        .setup_cqsize(RING_ENTRIES * 8)
+        .build(RING_ENTRIES)
+        .context("cannot make an io_uring")?;
     keep_workers_on_own_core(&ring)?;
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     Relay { ring, listener, upstream, sessions: Slab::new() }.run()
@@ -89,7 +91,7 @@ impl Relay {
         push(&mut self.ring, &poll.user_data(LISTENER))
     }
 
-    /// Connects to the upstream in place: on loopback that never waits.
+    /// Accepts all clients, and connects to the server with a blocking call, which does not wait on loopback.
     fn accept_all(&mut self) -> Result<()> {
         loop {
             let client = match self.listener.accept() {
@@ -97,7 +99,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).context("cannot accept"),
             };
-            let upstream = TcpStream::connect(self.upstream).context("cannot connect to the upstream")?;
+            let upstream = TcpStream::connect(self.upstream).context("cannot connect to the server")?;
             client.set_nodelay(true).context("TCP_NODELAY")?;
             upstream.set_nodelay(true).context("TCP_NODELAY")?;
             let slot = self.sessions.insert(Session {
@@ -126,10 +128,10 @@ impl Relay {
             return self.start(Operation { fills, ..operation });
         }
         if result == 0 && operation.fills {
-            // A peer that is gone already has nothing to be told.
+            // This fails if the other end has closed already.
             let _ = destination.shutdown(Shutdown::Write);
         } else {
-            // Ends the other direction too, which waits in the kernel on one of the two.
+            // The other direction waits in the kernel on one of the two, and ends too.
             for socket in &session.sockets {
                 let _ = socket.shutdown(Shutdown::Both);
             }
@@ -160,7 +162,7 @@ impl Direction {
         let (pipe_out, pipe_in) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
         if fcntl(&pipe_in, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32)).is_err() {
             let limit = read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap_or_default();
-            bail!("no more pipes of 1 MiB: fs.pipe-user-pages-soft is {} pages", limit.trim());
+            bail!("cannot make a pipe of 1 MiB; fs.pipe-user-pages-soft is {} pages", limit.trim());
         }
         Ok(Self { pipe_out, pipe_in, queued_bytes: 0 })
     }
@@ -181,8 +183,8 @@ impl Operation {
 }
 
 fn push(ring: &mut IoUring, entry: &squeue::Entry) -> Result<()> {
-    // SAFETY: the entries made here, polls and splices, name descriptors and no memory. Their descriptors are open
-    // when the kernel takes them, at the latest in the next `submit`: a session is dropped only with the completion
+    // SAFETY: the entries made here, polls and splices, name descriptors and no memory. The descriptors are open when
+    // the kernel takes the entries, at the latest in the next `submit`: a session is dropped only with the completion
     // of its last operation, and `run` keeps the listener.
     if unsafe { ring.submission().push(entry) }.is_ok() {
         return Ok(());
@@ -192,8 +194,8 @@ fn push(ring: &mut IoUring, entry: &squeue::Entry) -> Result<()> {
     unsafe { ring.submission().push(entry) }.context("the submission queue stays full")
 }
 
-/// The ring's worker threads take their cores from the cpuset, not from the thread that made the ring: without
-/// this they would run on the load core as well.
+/// Pins the ring's worker threads. By default they take their cores from the cpuset and not from the thread that made the
+/// ring, and would use the load core as well.
 fn keep_workers_on_own_core(ring: &IoUring) -> Result<()> {
     let own = sched_getaffinity(Pid::from_raw(0)).context("sched_getaffinity")?;
     // SAFETY: a `cpu_set_t` is an array of integers, for which all zeroes is the empty set.

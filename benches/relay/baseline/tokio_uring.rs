@@ -1,4 +1,4 @@
-//! A copy relay as one would first write it on tokio-uring: a buffer a direction, receive, send, again.
+//! The obvious copying relay on tokio-uring: each direction has a buffer, and receives and sends in turn.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -12,7 +12,7 @@ use crate::load::listen_on;
 const BUFFER_BYTES: usize = 16 << 10;
 const RING_ENTRIES: u32 = 1024;
 
-/// Relays until it is ended.
+/// Relays until the process ends.
 pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
     tokio_uring::builder().entries(RING_ENTRIES).start(async move {
         let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
@@ -20,7 +20,7 @@ pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
         loop {
             let (client, _) = listener.accept().await.context("cannot accept")?;
             tokio_uring::spawn(async move {
-                // A session that fails ends; its client sees that, and counts it.
+                // The client counts the error of a session that fails.
                 let _ = session(client, upstream).await;
             });
         }
@@ -38,11 +38,11 @@ async fn session(client: TcpStream, upstream: SocketAddr) -> io::Result<()> {
     down.and(up)
 }
 
-/// One direction, to its end of file, which is passed on.
+/// Relays one direction up to its end, and passes the end on.
 async fn relay(from: Rc<TcpStream>, to: Rc<TcpStream>) -> io::Result<()> {
     let outcome = copy(&from, &to).await;
     if outcome.is_err() {
-        // Wakes the other direction, which shares both sockets.
+        // This wakes the other direction, which shares both sockets.
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }

@@ -1,4 +1,4 @@
-//! The client's end of a connection.
+//! The client end of a connection.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Errand, NEWS, REPLY_BYTES, REQUEST_BYTES, Step, Tally, lighten};
 
-/// One connection, from its connect on.
+/// A connection from its connect on.
 #[derive(Debug)]
 pub(super) struct Client {
     stream: TcpStream,
@@ -23,7 +23,7 @@ pub(super) struct Client {
 }
 
 impl Errand {
-    /// The first byte of the request, by which the server knows what to do.
+    /// The first byte of the request, which tells the server what to do.
     pub(super) const fn mark(self) -> u8 {
         match self {
             Self::PingPong | Self::Once => b'p',
@@ -34,7 +34,7 @@ impl Errand {
 }
 
 impl Client {
-    /// Begins to connect.
+    /// Starts to connect.
     pub(super) fn connect(target: SocketAddr, errand: Errand) -> io::Result<Self> {
         let asked_at = Instant::now();
         let socket =
@@ -53,12 +53,12 @@ impl Client {
         &self.stream
     }
 
-    /// Sends the request, or finds that the connection is not up yet; returns what to wait for.
+    /// Sends the request if the connection is established; returns the events to wait for.
     pub(super) fn ask(&mut self, buffer: &[u8], now: Instant) -> EpollFlags {
         let mut request = [buffer[0]; REQUEST_BYTES];
         request[0] = self.errand.mark();
         self.received_bytes = 0;
-        // A failed send is no reply, and the reason comes with the next receive.
+        // The next receive reports the reason of a failed send.
         let sent = send(self.stream.as_raw_fd(), &request, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
         self.asked = !matches!(sent, Err(Errno::EAGAIN));
         if !self.asked {
@@ -70,7 +70,8 @@ impl Client {
         self.awaited()
     }
 
-    /// Of a bulk stream more arrives than one call takes, and of a one-shot the end may come with the reply.
+    /// Level-triggered for bulk, of which more arrives than one call reads, and for one-shots, whose end may arrive with the
+    /// reply.
     fn awaited(&self) -> EpollFlags {
         match self.errand {
             Errand::PingPong | Errand::Once => NEWS,
@@ -78,7 +79,7 @@ impl Client {
         }
     }
 
-    /// Takes what has arrived.
+    /// Receives what has arrived.
     pub(super) fn step(&mut self, buffer: &mut [u8], tally: &mut Tally) -> Step {
         if !self.asked {
             let awaited = self.ask(buffer, Instant::now());
@@ -116,7 +117,7 @@ impl Client {
         Step::Keep
     }
 
-    /// Discards the bytes in the kernel (`MSG_TRUNC`, tcp(7)): the load core is for the server's sends.
+    /// Discards the bytes in the kernel (`MSG_TRUNC`, tcp(7)), which leaves the load core to the server's sends.
     fn take_bulk(&self, buffer: &mut [u8], tally: &mut Tally) -> Step {
         match recv(self.stream.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC) {
             Ok(count) if count > 0 => {

@@ -1,12 +1,12 @@
-//! The load: clients and their server on one thread and one `epoll`, so that both ends share one core without
+//! The load: clients and their server on one thread with one `epoll`, so that both ends share one core without
 //! switching between threads.
 //!
-//! The first byte of a request names its [`Errand`]; the server needs no other agreement, and one upstream
-//! address serves all scenarios.
+//! The first byte of a request names its [`Errand`]. The server needs to know nothing else, so one server address serves
+//! all scenarios.
 //!
-//! Ports: in a one-shot connection the *server* closes first. `TIME_WAIT` so stays on the listening side of both
-//! legs, and neither the client nor the proxy runs out of ephemeral ports. All arms listen on the same port in
-//! turn, which bounds the number of such sockets. Everything that is still open when a measurement ends is reset.
+//! Ports: in a one-shot connection the *server* closes first. `TIME_WAIT` therefore stays on the listening side of both
+//! connections, and neither the client nor the proxy runs out of ephemeral ports. All arms use the same port one after
+//! another, which bounds the number of such sockets. A measurement resets all open connections at its end.
 
 mod client;
 mod server;
@@ -28,51 +28,50 @@ use self::server::Server;
 
 const REQUEST_BYTES: usize = 200;
 const REPLY_BYTES: usize = 1024;
-/// How much of a bulk stream one system call moves at either end.
+/// Bytes of a bulk stream that one system call moves at most, at the client and at the server.
 const BULK_READ_BYTES: usize = 1 << 20;
 const BULK_WRITE_BYTES: usize = 256 << 10;
 
-/// What has arrived is read in one call, so that only something new is worth an event: the kernel is spared looking at
-/// the socket again.
+/// Edge-triggered, because one call reads all that has arrived: the kernel does not check the socket again.
 const NEWS: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
-/// A receive buffer for small messages.
+/// The receive buffer of sockets for small messages.
 const SMALL_RECEIVE_BYTES: usize = 64 << 10;
 
 const LISTENER_KEY: u64 = u64::MAX;
 const SIGNALS_KEY: u64 = u64::MAX - 1;
 
-/// What a client does on its connection.
+/// What a client does on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errand {
-    /// A request, its reply, the next request, and so on.
+    /// Requests and replies in turn.
     PingPong,
-    /// One request, then a reply without end.
+    /// One request, then an endless reply.
     Bulk,
-    /// One request and its reply, closed by the server; then the same on a new connection.
+    /// One request and its reply; the server closes, and the client repeats this on a new connection.
     OneShot,
-    /// One request and its reply; then the connection waits.
+    /// One request and its reply; then the connection is idle.
     Once,
 }
 
-/// What the clients have seen since the tally was last taken.
+/// What the clients have counted since the last [`Load::take_tally`].
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) replies: u64,
-    /// One-shot connections that came to their proper end.
+    /// One-shot connections that ended as they should.
     pub(crate) connections: u64,
     pub(crate) bulk_bytes: u64,
     pub(crate) errors: u64,
-    /// From the request, or from the connect of a one-shot, to the last byte of the reply.
+    /// From the request (of a one-shot: from the connect) to the last byte of the reply.
     pub(crate) latency_ns: Histogram<u64>,
 }
 
-/// What became of an endpoint in its turn.
+/// What happens to an end after its step.
 enum Step {
     Keep,
-    /// Wait for something else from now on.
+    /// Wait for these events from now on.
     Await(EpollFlags),
     Close,
-    /// Close, and open another like it.
+    /// Close, and open another client with this errand.
     Renew(Errand),
 }
 
@@ -89,21 +88,21 @@ pub(crate) struct Load {
     ends: Slab<End>,
     tally: Tally,
     buffer: Vec<u8>,
-    /// Clients that could not connect and try again in the next turn.
+    /// Errands of clients that could not connect; they try again in the next turn.
     to_renew: Vec<Errand>,
     target: SocketAddr,
     interrupted: bool,
 }
 
 impl Load {
-    /// Listens on a port of its own. From here on SIGINT and SIGTERM end the benchmark by way of an error.
+    /// Listens as the server. From now on SIGINT and SIGTERM end the benchmark with an error.
     pub(crate) fn new(listen: SocketAddr) -> Result<Self> {
         let mut ends_us = SigSet::empty();
         ends_us.add(Signal::SIGINT);
         ends_us.add(Signal::SIGTERM);
         ends_us.thread_block().context("cannot block signals")?;
         let signals = SignalFd::with_flags(&ends_us, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .context("cannot take signals")?;
+            .context("cannot receive signals")?;
         let listener = listen_on(listen).with_context(|| format!("the server cannot listen on {listen}"))?;
         lighten(&SockRef::from(&listener)).context("cannot set up the server")?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll")?;
@@ -122,17 +121,17 @@ impl Load {
         })
     }
 
-    /// Whether a signal asked for the end.
+    /// Whether a signal has interrupted the benchmark.
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// Where clients that are opened from now on connect to.
+    /// Sets the address that new clients connect to.
     pub(crate) fn aim_at(&mut self, target: SocketAddr) {
         self.target = target;
     }
 
-    /// Opens connections, which send their requests as soon as they are up.
+    /// Opens connections, which send their requests as soon as they are established.
     pub(crate) fn open(&mut self, errand: Errand, count: u32) -> Result<()> {
         for _ in 0..count {
             self.open_one(errand)?;
@@ -140,7 +139,7 @@ impl Load {
         Ok(())
     }
 
-    /// Lets the waiting clients send one more request each, `group` of them at a time.
+    /// Sends one more request on each idle connection, on `group` of them at a time.
     pub(crate) fn ask_again(&mut self, group: usize, timeout: Duration) -> Result<()> {
         let waiting: Vec<usize> =
             self.ends.iter().filter(|(_, end)| matches!(end, End::Client(_))).map(|(key, _)| key).collect();
@@ -156,7 +155,7 @@ impl Load {
         Ok(())
     }
 
-    /// Takes the tally, and starts a new one.
+    /// Returns the tally and starts a new one.
     pub(crate) fn take_tally(&mut self) -> Result<Tally> {
         Ok(std::mem::replace(&mut self.tally, Tally::new()?))
     }
@@ -178,21 +177,20 @@ impl Load {
         }
     }
 
-    /// Runs both ends until the tally says that it is enough.
+    /// Runs both ends until `enough` accepts the tally.
     pub(crate) fn run_until(&mut self, enough: impl Fn(&Tally) -> bool, timeout: Duration) -> Result<()> {
         let ends_at = Instant::now() + timeout;
         while !enough(&self.tally) {
             let left = ends_at.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!("no answer within {timeout:?} ({} errors)", self.tally.errors);
+                bail!("no reply within {timeout:?} ({} errors)", self.tally.errors);
             }
             self.turn(left)?;
         }
         Ok(())
     }
 
-    /// Resets every connection, also those that still wait to be accepted: nothing of one measurement is left
-    /// in the way of the next.
+    /// Resets every connection, those that wait to be accepted included, so that a measurement leaves nothing to the next.
     pub(crate) fn reset_all(&mut self) {
         self.to_renew.clear();
         for end in self.ends.drain() {
@@ -200,7 +198,7 @@ impl Load {
                 End::Client(client) => SockRef::from(client.stream()),
                 End::Server(server) => SockRef::from(server.stream()),
             };
-            // A socket that refuses is closed in the ordinary way.
+            // On an error the socket closes without a reset.
             let _ = stream.set_linger(Some(Duration::ZERO));
         }
         while let Ok((stream, _)) = self.listener.accept() {
@@ -232,7 +230,7 @@ impl Load {
         Ok(())
     }
 
-    /// One endpoint's turn. A key is freed only in its own turn, so no event of the batch can name its successor.
+    /// Handles an event of one end. A key is freed only by its own event, so no event of the batch names a later end.
     fn step(&mut self, key: usize) -> Result<()> {
         let Some(end) = self.ends.get_mut(key) else { return Ok(()) };
         let step = match end {
@@ -268,7 +266,7 @@ impl Load {
                     entry.insert(End::Server(Server::new(stream)));
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-                // A connection that was reset while it waited is the next one's business no more (accept(2)).
+                // The client has reset the connection before it was accepted (accept(2)).
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
                 Err(error) => return Err(error).context("the server cannot accept"),
             }
@@ -296,7 +294,7 @@ impl Load {
 
 impl Tally {
     fn new() -> Result<Self> {
-        // A minute is more than any measurement lasts.
+        // A minute is longer than any measurement.
         let latency_ns = Histogram::new_with_bounds(1_000, 60_000_000_000, 3).context("histogram")?;
         Ok(Self { replies: 0, connections: 0, bulk_bytes: 0, errors: 0, latency_ns })
     }
@@ -307,7 +305,7 @@ impl Tally {
     }
 }
 
-/// A listening socket with a queue that takes a burst, whose address may still be in `TIME_WAIT`.
+/// A listening socket with a backlog for bursts; its address may be in `TIME_WAIT`.
 pub(crate) fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -317,23 +315,23 @@ pub(crate) fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Spares the load's ends of small messages what the proxy's do not need of them: both cores have the same segments to
-/// deal with, and the proxy's should be full first.
+/// Makes the load's sockets cheap. Both cores process the same number of segments, and the proxy's core should be full
+/// first.
 fn lighten(socket: &SockRef<'_>) -> std::io::Result<()> {
     socket.set_tcp_congestion(b"reno")?;
-    // A fixed size ends the search for one that suits (tcp(7), `tcp_moderate_rcvbuf`).
+    // A fixed size turns auto-tuning off (tcp(7), `tcp_moderate_rcvbuf`).
     socket.set_recv_buffer_size(SMALL_RECEIVE_BYTES)
 }
 
-/// Loopback addresses that nobody listens on.
+/// Free loopback addresses.
 ///
-/// They lie below the ephemeral ports (`ip_local_port_range`, ip(7)): an outgoing connection of the load cannot
-/// take one away between two arms.
+/// The ports are below the ephemeral range (`ip_local_port_range`, ip(7)), so that no outgoing connection of the load takes
+/// one of them between two arms.
 pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first_ephemeral =
         range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(32_768);
-    // Two benchmarks at the same time start looking at different places.
+    // Two benchmarks that run at the same time start at different ports.
     let start = 10_000 + (std::process::id() % 10_000) as u16;
     let mut free = (start..first_ephemeral.max(1_024))
         .chain(1_024..start)
@@ -341,7 +339,7 @@ pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
         .filter(|address| listen_on(*address).is_ok());
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
     for address in &mut addresses {
-        *address = free.next().context("no free port below the ephemeral ones")?;
+        *address = free.next().context("no free port below the ephemeral range")?;
     }
     Ok(addresses)
 }

@@ -1,4 +1,4 @@
-//! The server's end of a connection.
+//! The server end of a connection.
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -11,7 +11,7 @@ use super::{BULK_WRITE_BYTES, Errand, REPLY_BYTES, REQUEST_BYTES, Step};
 
 const SEND_FLAGS: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
-/// One connection, from its accept on.
+/// A connection from its accept on.
 #[derive(Debug)]
 pub(super) struct Server {
     stream: TcpStream,
@@ -29,7 +29,7 @@ impl Server {
         &self.stream
     }
 
-    /// Takes a request, or sends what has room. Failures are not counted here: the client sees them too.
+    /// Receives a request and replies, or sends as much bulk as there is room for. The client counts failures.
     pub(super) fn step(&mut self, buffer: &mut [u8]) -> Step {
         if self.bulk {
             return match send(self.stream.as_raw_fd(), &buffer[..BULK_WRITE_BYTES], SEND_FLAGS) {
@@ -55,7 +55,7 @@ impl Server {
             self.bulk = true;
             return Step::Await(EpollFlags::EPOLLOUT);
         }
-        // Never short: nothing else waits in this socket, and a reply fits its smallest send buffer.
+        // The send is never short: the socket holds no other bytes, and a reply fits the smallest send buffer.
         match send(self.stream.as_raw_fd(), &buffer[..REPLY_BYTES], SEND_FLAGS) {
             Ok(REPLY_BYTES) if self.mark != Errand::OneShot.mark() => Step::Keep,
             _ => Step::Close,
