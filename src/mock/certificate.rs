@@ -11,14 +11,14 @@ use super::Error;
 use super::settings::{CertificateSource, Protection, Settings, Tls};
 use crate::protocol::ntlm::{ChannelBindings, ExtendedProtection};
 
-/// What sessions need of it.
+/// The TLS settings that sessions need.
 #[derive(Clone, Debug)]
 pub(super) struct SiteTls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) protection: ExtendedProtection,
 }
 
-/// Reads or makes the certificate.
+/// Reads or creates the certificate.
 pub(super) fn prepare(tls: &Tls, settings: &Settings) -> Result<SiteTls, Error> {
     let (chain, key) = match &tls.certificate {
         CertificateSource::SelfSigned => self_signed(settings)?,

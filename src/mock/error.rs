@@ -4,25 +4,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why a mock does not start; all of it is about this host or its files.
+/// Why a mock does not start. All causes are on this host or in its files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be listened on.
+    /// It cannot listen on the address.
     #[error("cannot listen on {address}: {reason}; give an address of this host and a free port")]
     Listen {
-        /// As asked for.
+        /// The address as given.
         address: SocketAddr,
-        /// The kernel's words.
+        /// The kernel's reason.
         reason: io::Error,
     },
-    /// A thread or its ring.
+    /// A thread or its ring did not start.
     #[error(
-        "cannot start a worker on io_uring: {0}; see sysctl kernel.io_uring_disabled and the limit on locked memory \
-         (ulimit -l)"
+        "cannot start a worker on io_uring: {0}; check the sysctl kernel.io_uring_disabled and the limit on locked \
+         memory (ulimit -l)"
     )]
     Worker(io::Error),
-    /// A file with the certificate or its key.
-    #[error("cannot read {path}: {reason}; give PEM files, the chain in one and the key in the other")]
+    /// The file with the certificate or its key cannot be read.
+    #[error("cannot read {path}: {reason}; give two PEM files, one with the chain and one with the key")]
     PemFile {
         /// The file.
         path: PathBuf,
@@ -30,15 +30,15 @@ pub enum Error {
         reason: rustls::pki_types::pem::Error,
     },
     /// The chain file has no certificate.
-    #[error("{0} has no certificate in it; give the PEM file with the chain")]
+    #[error("{0} contains no certificate; give the PEM file with the chain")]
     NoCertificate(PathBuf),
-    /// The certificate and the key do not go together, or are of a kind that is not supported.
+    /// The certificate and the key do not match, or are of an unsupported kind.
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] rustls::Error),
-    /// A certificate could not be made.
-    #[error("cannot make a self-signed certificate: {0}")]
+    /// The self-signed certificate cannot be created.
+    #[error("cannot create a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
-    /// The certificate allows no channel bindings.
+    /// The certificate has no channel bindings.
     #[error("extended protection cannot be used with this certificate: {0}")]
     Bindings(#[from] crate::protocol::ntlm::CertificateError),
 }

@@ -1,4 +1,4 @@
-//! Who a connection belongs to: the state that the login leaves in the connection, and in nothing else.
+//! The user a connection belongs to: login state that is stored in the connection only.
 
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use crate::protocol::spnego;
 /// The time in Type 2 with a fixed challenge: 2024-01-01.
 const FIXED_TIME: FileTime = FileTime(133_485_408_000_000_000);
 
-/// A user who proved his password on this connection.
+/// A user who proved the password on this connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Identity {
     /// The account's name, `DOMAIN\user`.
@@ -23,25 +23,25 @@ pub(super) struct Identity {
     pub(super) provider: Provider,
 }
 
-/// How far the login on a connection is.
+/// The state of the login on a connection.
 #[derive(Default)]
 pub(super) enum LoginState {
-    /// Nobody yet.
+    /// No login yet.
     #[default]
     Anonymous,
-    /// The client's next message is due.
+    /// The client must send its next message.
     Handshake(Provider, Handshake),
-    /// Somebody.
+    /// Logged in.
     LoggedIn(Identity),
 }
 
-/// The message that is due.
+/// The message that the client must send next.
 pub(super) enum Handshake {
-    /// A plain Type 3.
+    /// A bare Type 3.
     Ntlm(ntlm::AwaitingAuthenticate),
-    /// A Type 1 in SPNEGO.
+    /// A Type 1 inside SPNEGO.
     Negotiating(spnego::AwaitingNegotiate),
-    /// A Type 3 in SPNEGO.
+    /// A Type 3 inside SPNEGO.
     Spnego(spnego::AwaitingAuthenticate),
 }
 
@@ -50,15 +50,15 @@ pub(super) enum Handshake {
 pub(super) enum Verdict {
     /// Another round: the value of `WWW-Authenticate`.
     GoOn(String),
-    /// In: the value of `WWW-Authenticate`, if a last token has to go back.
+    /// Accepted: the value of `WWW-Authenticate`, if a last token must be sent.
     In(Option<String>),
-    /// Out, for this reason.
+    /// Refused, with the reason.
     Refused(String),
-    /// It is none of the schemes that are offered.
+    /// The scheme is not one of those offered.
     OtherScheme,
     /// It is not base64.
     Malformed,
-    /// The connection is to be closed without an answer.
+    /// The connection must be closed without an answer.
     Fault,
 }
 
@@ -71,8 +71,8 @@ impl LoginState {
         }
     }
 
-    /// Takes the login on by the value of an `Authorization` header. Whatever was before it is forgotten: a new
-    /// login on a connection ends the old one.
+    /// Advances the login by the value of an `Authorization` header. Earlier state is dropped: a new login on a
+    /// connection ends the old one.
     pub(super) async fn authorize(&mut self, value: &[u8], site: &Site) -> Result<Verdict, End> {
         let before = std::mem::take(self);
         let Some((provider, token)) = split(value, &site.settings.providers) else {
@@ -144,7 +144,7 @@ impl LoginState {
     }
 }
 
-/// Asks the domain controller, so to speak: it takes its time and serves only so many at once.
+/// Verifies a message as a domain controller would: it takes time and serves only a few at once.
 async fn verify(
     handshake: Handshake,
     token: &[u8],
@@ -177,7 +177,7 @@ async fn verify(
     Ok(outcome.map(|(login, last)| (account.unwrap_or(login.user), last)))
 }
 
-/// The scheme that is offered, and what follows it.
+/// The offered scheme, and what follows it.
 fn split<'v>(value: &'v [u8], providers: &[Provider]) -> Option<(Provider, &'v [u8])> {
     let at = value.iter().position(|&byte| byte == b' ')?;
     let (scheme, token) = value.split_at(at);

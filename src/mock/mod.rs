@@ -1,15 +1,15 @@
-//! A stand-in for an IIS site with Windows Authentication: clients and proxies log in to it for real.
+//! A mock of an IIS site with Windows Authentication: clients and proxies log in to it for real.
 //!
-//! This room owns listening sockets, connections and who is logged in on each. It must never look up a login
-//! anywhere but in the connection it came on, never let a request through on a proof that it did not verify, and
-//! never end because of what a client sends.
+//! This room owns listening sockets, connections and who is logged in on each. It must never look up a login anywhere
+//! but in the connection it came on, never let a request through on a proof that it did not verify, and never stop
+//! because of what a client sends.
 //!
 //! ```text
 //! start -> worker (one a thread: runtime, listening sockets)
 //!            -> session (one a connection) -> stream   bytes, plain or TLS
-//!                                          -> login    who is it? (protocol::ntlm, protocol::spnego)
-//!                                          -> paths    what does it want?
-//!                                          -> reply    what goes back, and what goes wrong on purpose
+//!                                          -> login    which user (protocol::ntlm, protocol::spnego)
+//!                                          -> paths    which page
+//!                                          -> reply    the reply, and injected faults
 //! ```
 //!
 //! Start with [`start`], then `session.rs`.
@@ -46,7 +46,7 @@ pub struct Mock {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts a mock; it serves when this returns.
+/// Starts a mock; it accepts connections when this returns.
 ///
 /// # Errors
 /// See [`Error`].
@@ -58,7 +58,7 @@ pub fn start(settings: Settings) -> Result<Mock, Error> {
     let resets = settings.faults.reset > 0.0;
     let site = Site::new(settings)?;
     for thread in 0..threads {
-        // The first thread finds out the ports, the others share them.
+        // The first thread determines the ports, the others share them.
         let addresses = if thread == 0 { &wanted } else { &mock.addresses };
         if thread == 0 {
             addresses.iter().copied().try_for_each(worker::check_free)?;
@@ -78,7 +78,7 @@ pub fn start(settings: Settings) -> Result<Mock, Error> {
 }
 
 impl Mock {
-    /// Where it listens, in the order of the settings, with the ports it got.
+    /// The addresses it listens on, in the order of the settings, with the ports it got.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -93,7 +93,7 @@ impl Drop for Mock {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has ended too, and said so.
+            // A thread that panicked has ended and reported it.
             let _ = thread.join();
         }
     }

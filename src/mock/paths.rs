@@ -1,39 +1,39 @@
-//! What the site has.
+//! The pages of the site.
 
 use std::time::Duration;
 
-/// The longest that `/slow/MS` waits.
+/// The longest wait of `/slow/MS`.
 const SLOW_MAX: Duration = Duration::from_secs(600);
 
-/// A page, and whether one must log in for it.
+/// A page, and whether it needs a login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Route {
-    /// Under `/public`, where nobody is asked who he is.
+    /// Whether it is under `/public`, where no login is needed.
     pub(super) public: bool,
     pub(super) page: Page,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Page {
-    /// `/`: a few words.
+    /// `/`: a short text.
     Home,
-    /// `/whoami`: whom the connection belongs to.
+    /// `/whoami`: the user the connection belongs to.
     Whoami,
     /// `/bytes/N`.
     Bytes(u64),
     /// `/echo`: the request's body.
     Echo,
-    /// `/slow/MS`: a few words after a while.
+    /// `/slow/MS`: a short text after a delay.
     Slow(Duration),
     /// `/ws`: WebSocket messages, echoed.
     WebSocket,
     Missing,
 }
 
-/// Finds a page by the request's target; the query does not matter.
+/// Finds a page by the request's target, ignoring the query.
 pub(super) fn route(target: &str) -> Route {
     let path = target.split(['?', '#']).next().unwrap_or_default();
-    // RFC 9112 section 3.2.2: a server must take the absolute form too.
+    // RFC 9112 section 3.2.2: a server must also accept the absolute form.
     let path = match path.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
         None => path,

@@ -1,4 +1,4 @@
-//! What goes back: heads as IIS and HTTP.sys write them, and bodies.
+//! Replies: heads as IIS and HTTP.sys write them, and bodies.
 
 use std::io::Write;
 use std::time::SystemTime;
@@ -8,11 +8,11 @@ use super::pause::pause;
 use super::settings::Skew;
 use super::stream::{End, Stream};
 
-/// Bytes that a large body goes out in; a multiple of [`LINE`].
+/// Size of the pieces that a large body is sent in; a multiple of [`LINE`].
 const CHUNK_BYTES: usize = 64 * 1024;
-/// What `/bytes/N` is made of, over and over.
+/// The text that `/bytes/N` repeats.
 const LINE: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.\n";
-/// A slow body comes in so many pieces, with a pause before each.
+/// Number of pieces of a slow body, with a pause before each.
 const SLOW_PIECES: u64 = 8;
 const SLOW_PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -26,7 +26,7 @@ pub(super) struct Reply {
     pub(super) persistent_auth: Option<bool>,
     pub(super) content_type: &'static str,
     pub(super) body: Content,
-    /// Whether HTTP.sys answers rather than IIS.
+    /// Whether HTTP.sys answers instead of IIS.
     pub(super) from_http_sys: bool,
     /// Whether this is the last reply on the connection.
     pub(super) close: bool,
@@ -36,7 +36,7 @@ pub(super) struct Reply {
 #[derive(Debug)]
 pub(super) enum Content {
     Bytes(Vec<u8>),
-    /// So many bytes of a pattern.
+    /// This many bytes of a pattern.
     Pattern(u64),
 }
 
@@ -80,12 +80,12 @@ impl Reply {
         }
     }
 
-    /// 200 from IIS with so many bytes.
+    /// 200 from IIS with this many bytes.
     pub(super) fn pattern(length_bytes: u64) -> Self {
         Self { body: Content::Pattern(length_bytes), ..Self::ok("application/octet-stream", Vec::new()) }
     }
 
-    /// 401 from IIS: log in first, or what you sent was not good. The size is the one IIS' page usually has.
+    /// 401 from IIS: no login, or a failed one. The size is the usual one of IIS' page.
     pub(super) fn unauthorized(challenges: Vec<String>) -> Self {
         let mut page = b"<!DOCTYPE html>\r\n<html><head><title>401 - Unauthorized</title></head>\r\n\
             <body><h1>Server Error</h1>\r\n\
@@ -95,7 +95,7 @@ impl Reply {
         Self { status: 401, challenges, ..Self::ok("text/html", page) }
     }
 
-    /// 401 from HTTP.sys: go on with the login. The size is the one its page usually has.
+    /// 401 from HTTP.sys that continues the login. The size is the usual one of its page.
     pub(super) fn go_on(challenge: String) -> Self {
         let mut page = b"<!DOCTYPE html>\r\n<html><head><title>Not Authorized</title></head>\r\n\
             <body><h2>Not Authorized</h2>\r\n"
@@ -104,7 +104,7 @@ impl Reply {
         Self { challenges: vec![challenge], from_http_sys: true, ..Self::error(401, page) }
     }
 
-    /// What HTTP.sys says to a request that IIS does not get to see; ends the connection.
+    /// The answer of HTTP.sys to a request that does not reach IIS; closes the connection.
     pub(super) fn bad_request(status: u16, why: &str) -> Self {
         let reason = reason(status);
         let page = format!(
@@ -152,9 +152,9 @@ impl Reply {
         head
     }
 
-    /// Sends the reply, without its body if it answers `HEAD`. The first piece of the body goes with the head.
+    /// Sends the reply, without its body if it answers `HEAD`. The first piece of the body is sent with the head.
     ///
-    /// `Ok(false)`: a fault has cut it short, so nothing can follow on this connection.
+    /// Returns `Ok(false)` if a fault has cut it short, so that nothing can follow on this connection.
     pub(super) async fn send(
         &self,
         stream: &mut Stream,
@@ -191,7 +191,7 @@ impl Reply {
     }
 }
 
-/// Fills a page up to the size that it has on IIS, and ends it.
+/// Fills a page up to its size on IIS, and closes the HTML.
 fn pad_page(page: &mut Vec<u8>, size_bytes: usize) {
     const END: &[u8] = b"</body></html>\r\n";
     page.resize(size_bytes - END.len(), b' ');

@@ -1,12 +1,12 @@
 //! One client's connection, from its first byte to its last.
 //!
 //! ```text
-//! head -> who is it? -> body -> page -> reply -> again
+//! head -> which user -> body -> page -> reply -> again
 //!              |
-//!              401 and another round, or 401 and out
+//!              401 and another round, or a final 401
 //! ```
 //!
-//! Who is logged in is known to this value and to nothing else: when the connection ends, so does the login.
+//! Only this value knows who is logged in: when the connection ends, so does the login.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::websocket;
 use crate::protocol::http1::body::{Body, BodyError, BodyLength};
 use crate::protocol::http1::request::{RequestError, Scan, header_slots, resume_head};
 
-/// The largest body that is echoed.
+/// Largest body that is echoed.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) struct Session {
@@ -29,35 +29,35 @@ pub(super) struct Session {
     stream: Stream,
     connection: u64,
     login: LoginState,
-    /// Logins that succeeded, and requests that were read.
+    /// Number of successful logins, and of requests read.
     logins: u64,
     requests: u64,
 }
 
-/// What is kept of a request's head.
+/// The stored parts of a request's head.
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about a request")]
 struct Request {
     is_head: bool,
     route: Route,
     authorization: Option<Vec<u8>>,
     body: BodyLength,
-    /// A body must come, but its length was not said.
+    /// Whether a body must follow but its length is missing.
     lacks_length: bool,
     expects_continue: bool,
     keep_alive: bool,
-    /// `Sec-WebSocket-Key` of a request that is otherwise fit for an upgrade.
+    /// `Sec-WebSocket-Key` of a request that otherwise qualifies for an upgrade.
     websocket_key: Option<Vec<u8>>,
 }
 
 /// What happens to the connection after a request.
 enum Then {
-    /// The next request.
+    /// It serves the next request.
     Again,
-    /// Said goodbye.
+    /// It closes cleanly.
     Close,
-    /// It speaks WebSocket now.
+    /// It continues with WebSocket.
     WebSocket,
-    /// It is closed without another word; with `Faults::reset` this is a reset.
+    /// It closes without a reply; with `Faults::reset` this is a reset.
     Drop,
 }
 
@@ -102,7 +102,7 @@ impl Session {
         }
     }
 
-    /// The last words to a client that sent no proper request, if there is anybody to hear them.
+    /// Sends a last reply to a client whose request was invalid, if it is still connected.
     async fn complain(&mut self, wrong: Wrong) -> Then {
         let reply = match wrong {
             Wrong::End(end) => {
@@ -115,7 +115,7 @@ impl Session {
             Wrong::Request(error @ RequestError::Expectation) => Reply::bad_request(417, &error.to_string()),
             Wrong::Request(error) => Reply::bad_request(400, &error.to_string()),
             Wrong::Body(error) => Reply::bad_request(400, &error.to_string()),
-            Wrong::TooLarge => Reply::bad_request(413, "The body is too large to be echoed."),
+            Wrong::TooLarge => Reply::bad_request(413, "The body is too large to echo."),
         };
         match reply.send(&mut self.stream, false, self.site.settings.date_skew, None).await {
             Ok(_) => Then::Close,
@@ -127,7 +127,7 @@ impl Session {
         let request = self.read_request().await?;
         self.requests += 1;
         if request.lacks_length {
-            return self.reply(&request, Reply::bad_request(411, "The request needs a length.")).await;
+            return self.reply(&request, Reply::bad_request(411, "The request has no Content-Length.")).await;
         }
         let entry = if request.route.public { Entry::In(None) } else { self.authenticate(&request).await? };
         match entry {
@@ -173,7 +173,7 @@ impl Session {
         }
     }
 
-    /// Reads the body to its end; what is to be kept of it goes into `kept`.
+    /// Reads the body to its end; the part to keep goes into `kept`.
     async fn read_body(&mut self, request: &Request, mut kept: Option<&mut Vec<u8>>) -> Result<(), Wrong> {
         let mut body = Body::new(request.body);
         if request.expects_continue && !body.is_complete() && self.stream.received().is_empty() {
@@ -203,7 +203,7 @@ impl Session {
             if self.login.identity().is_some() {
                 return Ok(Entry::In(None));
             }
-            // A login that is given up halfway.
+            // The client gave up a login halfway.
             self.login = LoginState::Anonymous;
             return Ok(Entry::Out(self.unauthorized()));
         };
@@ -248,7 +248,7 @@ impl Session {
                     self.stream.send(websocket::accept_head(key)).await?;
                     return Ok(Then::WebSocket);
                 }
-                None => Reply::bad_request(426, "This page speaks WebSocket, version 13."),
+                None => Reply::bad_request(426, "This page needs WebSocket version 13."),
             },
             Page::Missing => Reply::not_found(),
         };
@@ -263,7 +263,7 @@ impl Session {
         then
     }
 
-    /// Whom the connection belongs to; nobody on a public page, where IIS asks nobody.
+    /// The user the connection belongs to; none on a public page, where IIS asks for no login.
     fn whoami(&self, public: bool) -> Vec<u8> {
         let identity = self.login.identity().filter(|_| !public);
         let body = serde_json::json!({
@@ -288,12 +288,12 @@ impl Session {
     }
 }
 
-/// Whether a request gets to its page.
+/// Whether a request reaches its page.
 enum Entry {
-    /// It does; the last token of a login goes back with the reply.
+    /// It reaches it; the last token of a login is sent with the reply.
     In(Option<String>),
-    /// It gets this instead.
+    /// This reply is sent instead.
     Out(Reply),
-    /// It gets nothing.
+    /// No reply is sent.
     Fault,
 }

@@ -1,4 +1,4 @@
-//! What a mock is told: validated by whoever makes it, nothing here is text to be checked.
+//! The settings of a mock, validated by the caller: no text that needs checking.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::protocol::ntlm::NtHash;
 /// A mock IIS site.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it listens; port 0 takes a free one.
+    /// The addresses it listens on; port 0 takes a free one.
     pub listeners: Vec<SocketAddr>,
     /// Threads, each with its own runtime and listening sockets; at least one.
     pub threads: usize,
@@ -23,25 +23,25 @@ pub struct Settings {
     pub single_request: bool,
     /// How long each verification of a login takes.
     pub verify_delay: Duration,
-    /// How many verifications may go on at once, over all threads.
+    /// Most verifications at once, over all threads.
     pub verify_concurrency: Option<usize>,
-    /// The server challenge of every login, in place of a random one. The time in Type 2 is then fixed too, so that
+    /// The server challenge of every login, instead of a random one. The time in Type 2 is then also fixed, so that
     /// recorded logins can be replayed byte for byte.
     pub fixed_challenge: Option<[u8; 8]>,
-    /// How long a connection may be idle.
+    /// Longest time that a connection may be idle.
     pub idle_timeout: Duration,
-    /// Bytes that a request's head may have.
+    /// Most bytes of a request's head.
     pub header_limit_bytes: usize,
-    /// What goes wrong on purpose, and how often.
+    /// Faults injected on purpose, and how often.
     pub faults: Faults,
-    /// What the clock of the `Date` header is off by.
+    /// Offset of the clock in the `Date` header.
     pub date_skew: Skew,
-    /// What the clock of the NTLM challenge is off by.
+    /// Offset of the clock in the NTLM challenge.
     pub ntlm_time_skew: Skew,
 }
 
 impl Settings {
-    /// A site as IIS has it out of the box, for these accounts, on plain HTTP.
+    /// A site with the defaults of IIS, for these accounts, on plain HTTP.
     pub fn new(listeners: Vec<SocketAddr>, accounts: Accounts) -> Self {
         Self {
             listeners,
@@ -62,7 +62,7 @@ impl Settings {
     }
 }
 
-/// TLS, and what can only be demanded with it.
+/// TLS, and what can be required only with it.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// The certificate.
@@ -71,10 +71,10 @@ pub struct Tls {
     pub extended_protection: Protection,
 }
 
-/// Where the certificate comes from.
+/// The source of the certificate.
 #[derive(Clone, Debug)]
 pub enum CertificateSource {
-    /// Made at start, for the addresses of the listeners and `localhost`.
+    /// Created at start, for the addresses of the listeners and `localhost`.
     SelfSigned,
     /// Read from PEM files at start.
     Files {
@@ -88,18 +88,18 @@ pub enum CertificateSource {
 /// Extended Protection, `tokenChecking` in IIS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protection {
-    /// Bindings are not looked at.
+    /// Bindings are ignored.
     Off,
-    /// Bindings that are sent must be right.
+    /// Bindings are verified if sent.
     Allow,
-    /// Right bindings must be sent.
+    /// Bindings must be sent and are verified.
     Require,
 }
 
-/// A way to log in.
+/// A login scheme.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Provider {
-    /// `Negotiate`: SPNEGO or plain NTLM messages.
+    /// `Negotiate`: SPNEGO or bare NTLM messages.
     Negotiate,
     /// `NTLM`.
     Ntlm,
@@ -131,25 +131,25 @@ struct Account {
 }
 
 impl Accounts {
-    /// Adds `DOMAIN\user`; `domain` may be empty. Of two with the same name the first counts.
+    /// Adds `DOMAIN\user`; `domain` may be empty. Of two with the same name, the first counts.
     pub fn add(&mut self, domain: &str, user: &str, password: &str) {
         let name = if domain.is_empty() { user.to_owned() } else { format!("{domain}\\{user}") };
         let hash = NtHash::of_password(password);
         self.list.push(Account { domain: domain.to_owned(), user: user.to_owned(), name, hash });
     }
 
-    /// Whether nobody may log in.
+    /// Whether there is no account.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The domain of the first account, the one the site says it is in.
+    /// The domain of the first account, which the site reports as its own.
     pub(super) fn first_domain(&self) -> Option<&str> {
         self.list.iter().map(|account| &*account.domain).find(|domain| !domain.is_empty())
     }
 
-    /// The name and the password's hash of the account that a client means by `user` and `domain`: case does not
-    /// matter, `user@domain` may be in one, and a client may leave the domain out.
+    /// The name and the password's hash of the account that a client means by `user` and `domain`: case is ignored,
+    /// `user@domain` may be in one field, and the domain may be absent.
     pub(super) fn find(&self, user: &str, domain: &str) -> Option<(&str, NtHash)> {
         let (user, domain) = match user.split_once('@') {
             Some((user, suffix)) if domain.is_empty() => (user, suffix.split('.').next().unwrap_or_default()),
@@ -166,25 +166,25 @@ impl Accounts {
     }
 }
 
-/// What goes wrong on purpose: probabilities from 0 to 1.
+/// Faults injected on purpose: probabilities from 0 to 1.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Faults {
-    /// The connection is closed in place of an answer to the last message of a login.
+    /// The connection closes instead of an answer to the last message of a login.
     pub close_in_handshake: f64,
-    /// The connection is reset in place of a reply.
+    /// The connection is reset instead of a reply.
     pub reset: f64,
     /// The reply's body takes two seconds.
     pub slow_body: f64,
-    /// The reply ends, and with it the connection, halfway.
+    /// The reply, and with it the connection, ends halfway.
     pub truncate: f64,
 }
 
-/// What a clock is off by.
+/// The offset of a clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Skew {
-    /// It is ahead by this much.
+    /// Ahead by this much.
     Ahead(Duration),
-    /// It is behind by this much.
+    /// Behind by this much.
     Behind(Duration),
 }
 
@@ -195,7 +195,7 @@ impl Default for Skew {
 }
 
 impl Skew {
-    /// What the clock shows at `time`.
+    /// The time that the clock shows at `time`.
     pub(super) fn shown_at(self, time: SystemTime) -> SystemTime {
         match self {
             Self::Ahead(by) => time.checked_add(by),

@@ -1,5 +1,5 @@
-//! What all connections of a mock share: what it was told, and the domain controller's turnstile. No connection's
-//! state is here.
+//! What all connections of a mock share: its settings, and the domain controller's limit on concurrent verifications.
+//! It holds no connection's state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::certificate::{self, SiteTls};
 use super::settings::Settings;
 use crate::protocol::ntlm;
 
-/// The domain that the site says it is in if no account has one.
+/// The domain that the site reports if no account has one.
 const DEFAULT_DOMAIN: &str = "CORP";
 const COMPUTER: &str = "MOCKIIS";
 
@@ -20,7 +20,7 @@ pub(super) struct Site {
     pub(super) tls: Option<SiteTls>,
     /// What it says about itself in Type 2.
     pub(super) ntlm: ntlm::Server,
-    /// How many verifications may go on at once.
+    /// Limits concurrent verifications.
     pub(super) verify_turns: Option<Semaphore>,
     connections: AtomicU64,
 }

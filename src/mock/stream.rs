@@ -1,4 +1,4 @@
-//! The bytes of one client, plain or through TLS.
+//! The bytes of one client, plain or over TLS.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -10,14 +10,14 @@ use tokio::time::timeout;
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
-/// Room that every receive has at least.
+/// Free space for every receive, at least.
 const RECEIVE_BYTES: usize = 4096;
-/// How long, and for how many bytes, a client is heard out after the last reply: closing over unread bytes
-/// would reset the connection and could take the reply with it.
+/// Limits on time and bytes read from a client after the last reply: closing with unread bytes would reset the
+/// connection and could lose the reply.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Why no more bytes go over a connection.
+/// Why a connection carries no more bytes.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
     #[error("the client closed the connection")]
@@ -30,7 +30,7 @@ pub(super) enum End {
     Tls(#[from] rustls::Error),
 }
 
-/// A client's connection with the bytes that came and were not used yet.
+/// A client's connection, with bytes that were received and not consumed.
 pub(super) struct Stream {
     socket: TcpStream,
     tls: Option<Box<ServerConnection>>,
@@ -52,12 +52,12 @@ impl Stream {
         Ok(Self { socket, tls, received: Vec::new(), idle_timeout })
     }
 
-    /// What came and was not consumed.
+    /// Bytes received and not consumed.
     pub(super) fn received(&self) -> &[u8] {
         &self.received
     }
 
-    /// Gives back the first bytes of [`received`](Self::received).
+    /// Drops the first bytes of [`received`](Self::received).
     pub(super) fn consume(&mut self, length_bytes: usize) {
         self.received.drain(..length_bytes);
     }
@@ -88,7 +88,7 @@ impl Stream {
                     let opened = state.plaintext_bytes_to_read();
                     tls.reader().take(opened as u64).read_to_end(&mut self.received)?;
                 }
-                // A handshake message, or the alert that says why not.
+                // A handshake message, or the alert that says why it failed.
                 let closed = state.as_ref().is_ok_and(rustls::IoState::peer_has_closed);
                 self.send_sealed().await?;
                 state?;
@@ -106,7 +106,7 @@ impl Stream {
         let length_before = buffer.len();
         let read = timeout(self.idle_timeout, self.socket.read(buffer.slice(length_before..)));
         let Ok((result, slice)) = read.await else {
-            // The receive is still the kernel's, and with it the socket: only this ends both.
+            // The kernel still holds the receive and with it the socket: only this ends both.
             let _ = self.socket.shutdown(Shutdown::Both);
             return Err(End::Idle);
         };
@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes`, and gives the buffer back.
+    /// Sends all of `bytes`, and returns the buffer.
     pub(super) async fn send(&mut self, mut bytes: Vec<u8>) -> Result<Vec<u8>, End> {
         if self.tls.is_none() {
             let (result, bytes) = self.socket.write_all(bytes).await;
@@ -125,7 +125,7 @@ impl Stream {
         }
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            // It takes only so much at once.
+            // It accepts only a limited amount at once.
             let Some(tls) = &mut self.tls else { break };
             let taken = tls.writer().write(rest)?;
             rest = &rest[taken..];
@@ -148,7 +148,7 @@ impl Stream {
         Ok(result?)
     }
 
-    /// Ends the connection after the last reply.
+    /// Closes the connection after the last reply.
     pub(super) async fn finish(mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();

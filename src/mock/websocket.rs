@@ -1,4 +1,4 @@
-//! WebSocket messages, echoed (RFC 6455), by tungstenite over bytes in memory.
+//! WebSocket messages, echoed (RFC 6455), with tungstenite over bytes in memory.
 
 use std::io::{self, Read, Write};
 
@@ -8,7 +8,7 @@ use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 
 use super::stream::{End, Stream};
 
-/// The longest message that is echoed.
+/// Longest message that is echoed.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The head that accepts an upgrade with this `Sec-WebSocket-Key`.
@@ -21,7 +21,7 @@ pub(super) fn accept_head(key: &[u8]) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Echoes until the client has said goodbye or does something wrong.
+/// Echoes until the client closes or violates the protocol.
 pub(super) async fn echo(stream: &mut Stream) -> Result<(), End> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
@@ -43,7 +43,7 @@ pub(super) async fn echo(stream: &mut Stream) -> Result<(), End> {
     }
 }
 
-/// Whether anything more may come.
+/// Echoes the messages received so far; returns whether more may come.
 fn echo_what_is_there(socket: &mut WebSocket<Memory>) -> bool {
     loop {
         match socket.read() {
@@ -65,7 +65,7 @@ fn echo_what_is_there(socket: &mut WebSocket<Memory>) -> bool {
     }
 }
 
-/// A connection that has what came, and takes what is to go.
+/// A connection in memory: received bytes, and bytes to send.
 #[derive(Default)]
 struct Memory {
     input: Vec<u8>,

@@ -14,20 +14,20 @@ use super::session::Session;
 use super::site::Site;
 use super::stream::Stream;
 
-/// Connections that may wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How long to wait for a descriptor when there is none.
+/// How long to wait for a free descriptor.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Says whether a port is taken, which sharing it would hide.
+/// Checks that a port is free, because sharing it would hide that it is taken.
 pub(super) fn check_free(address: SocketAddr) -> Result<(), Error> {
     bind(address, false).map(drop).map_err(|reason| Error::Listen { address, reason })
 }
 
-/// Opens a listening socket that other threads can share the port of.
+/// Opens a listening socket whose port other threads can share.
 ///
-/// With `resets` its connections end with a reset unless both sides said goodbye (`SO_LINGER` of zero, which they
-/// inherit): of a connection itself tokio-uring lets nobody set that.
+/// With `resets` its connections end with a reset unless both ends closed cleanly (`SO_LINGER` of zero, which they
+/// inherit): tokio-uring offers no way to set it on a connection.
 pub(super) fn listen(address: SocketAddr, resets: bool) -> Result<std::net::TcpListener, Error> {
     let open = || {
         let socket = bind(address, true)?;
@@ -49,7 +49,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// Starts a thread that serves `listeners` until `stop` changes; returns when it serves.
+/// Starts a thread that serves `listeners` until `stop` changes; returns once it serves.
 pub(super) fn start(
     site: Arc<Site>,
     listeners: Vec<std::net::TcpListener>,
@@ -71,7 +71,7 @@ pub(super) fn start(
     match outcome.recv() {
         Ok(Ok(())) => Ok(thread),
         Ok(Err(error)) => Err(Error::Worker(error)),
-        Err(_) => Err(Error::Worker(io::Error::other("the thread ended before it began"))),
+        Err(_) => Err(Error::Worker(io::Error::other("the thread ended during start-up"))),
     }
 }
 
@@ -79,7 +79,7 @@ async fn serve(site: Arc<Site>, listeners: Vec<std::net::TcpListener>, mut stop:
     for listener in listeners {
         tokio_uring::spawn(accept(Arc::clone(&site), TcpListener::from_std(listener)));
     }
-    // An error means that nobody is left to stop us otherwise.
+    // An error means that the sender is gone, so nothing else would stop this thread.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -91,12 +91,12 @@ async fn accept(site: Arc<Site>, listener: TcpListener) {
                 Ok(stream) => {
                     tokio_uring::spawn(Session::new(Arc::clone(&site), stream).serve());
                 }
-                Err(end) => tracing::warn!(%end, "a connection could not be taken"),
+                Err(end) => tracing::warn!(%end, "cannot set up a connection; closing it"),
             },
-            // The client has gone again.
+            // The client has already closed.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections now; is the descriptor limit high enough?");
+                tracing::warn!(%error, "cannot accept connections; retrying in 50 ms; check the descriptor limit (ulimit -n)");
                 tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
         }

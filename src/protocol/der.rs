@@ -1,24 +1,24 @@
-//! The few DER pieces that SPNEGO tokens are made of, and the way to a certificate's signature: tag, definite length,
-//! value (X.690 section 8.1).
+//! The few DER pieces that SPNEGO tokens and the path to a certificate's signature need: tag, definite length, value
+//! (X.690 section 8.1).
 
 /// What is wrong with an element.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DerError {
-    /// It ends too early.
-    #[error("it ends too early")]
+    /// The element ends too early.
+    #[error("the element ends too early")]
     Truncated,
-    /// There is more than one element where only one may be.
-    #[error("there are bytes after its end")]
+    /// More than one element where only one is allowed.
+    #[error("bytes follow the end of the element")]
     TrailingBytes,
-    /// A length of a form that DER does not have.
-    #[error("a length is not in definite form, or over 32 bits")]
+    /// A length in a form that DER does not allow.
+    #[error("a length is not in definite form or exceeds 32 bits")]
     BadLength,
-    /// Another element than the one that is due.
-    #[error("tag {found:#04x} where {expected:#04x} is due")]
+    /// An element other than the expected one.
+    #[error("tag is {found:#04x}, expected {expected:#04x}")]
     UnexpectedTag {
-        /// The tag that is due.
+        /// The expected tag.
         expected: u8,
-        /// The tag that came.
+        /// The tag found.
         found: u8,
     },
 }
@@ -33,22 +33,22 @@ pub(super) const fn context(n: u8) -> u8 {
     0xa0 | n
 }
 
-/// Splits the first element off: its tag, its value, what follows it. Lengths longer than need be are accepted, for
-/// real clients write them; indefinite ones are not.
+/// Splits off the first element: its tag, its value, and what follows it. Longer lengths than necessary are accepted,
+/// because real clients write them; indefinite ones are not.
 pub(super) fn split(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), DerError> {
     let (tag, len, rest) = split_header(bytes)?;
     let (value, rest) = rest.split_at_checked(len).ok_or(DerError::Truncated)?;
     Ok((tag, value, rest))
 }
 
-/// The same for the beginning of an encoding: of the value there is what there is.
+/// Does the same for the beginning of an encoding: the value is cut off where the bytes end.
 pub(super) fn split_beginning(bytes: &[u8]) -> Result<(u8, &[u8], &[u8]), DerError> {
     let (tag, len, rest) = split_header(bytes)?;
     let (value, rest) = rest.split_at(len.min(rest.len()));
     Ok((tag, value, rest))
 }
 
-/// The first element's tag and the length of its value, and what follows these two.
+/// The first element's tag, the length of its value, and what follows these two.
 fn split_header(bytes: &[u8]) -> Result<(u8, usize, &[u8]), DerError> {
     let (&[tag, first], rest) = bytes.split_first_chunk::<2>().ok_or(DerError::Truncated)?;
     match first {
@@ -62,7 +62,7 @@ fn split_header(bytes: &[u8]) -> Result<(u8, usize, &[u8]), DerError> {
     }
 }
 
-/// Splits the first element off, which must have this tag.
+/// Splits off the first element, which must have this tag.
 pub(super) fn expect(tag: u8, bytes: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
     match split(bytes)? {
         (found, value, rest) if found == tag => Ok((value, rest)),

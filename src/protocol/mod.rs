@@ -10,7 +10,7 @@
 //! | [`login`] | the Windows logins of a connection, followed from outside |
 //! | [`ntlm`] | NTLM messages and logins, both sides |
 //! | [`proxy_protocol`] | the line before a connection that names its client |
-//! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
+//! | [`proxy_protocol`] | the header before a connection that names its client |
 
 pub mod client_hello;
 mod der;

@@ -113,5 +113,5 @@ fn files_that_are_no_certificate_say_which() {
     let line = error(&|| write("key.pem", "no key"));
     assert!(line.starts_with("cannot read DIR/key.pem: "), "{line}");
     let line = error(&|| write("chain.pem", ""));
-    assert_eq!(line, "DIR/chain.pem has no certificate in it; give the PEM file with the chain");
+    assert_eq!(line, "DIR/chain.pem contains no certificate; give the PEM file with the chain");
 }

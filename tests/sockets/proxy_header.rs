@@ -202,14 +202,14 @@ fn what_is_no_header_closes_the_connection_and_says_why() {
         (b"\x16\x03\x01", "no PROXY header"),
         (b"PROXY TCP4 192.0.2.7 198.51.100.1 51234\r\n", "two addresses and two ports"),
         (b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 80 1\r\n", "two addresses and two ports"),
-        (b"PROXY TCP4 2001:db8::7 2001:db8::1 51234 80\r\n", "not one of the line's family"),
+        (b"PROXY TCP4 2001:db8::7 2001:db8::1 51234 80\r\n", "not of the line's address family"),
         (b"PROXY TCP4 192.0.2.7 198.51.100.1 66666 80\r\n", "port is not a number up to 65535"),
         (b"PROXY UDP4 192.0.2.7 198.51.100.1 51234 80\r\n", "not TCP4, TCP6 or UNKNOWN"),
         (b"PROXY UNKNOWN\n", "does not end with CR LF"),
         (b"PROXY\r\n", "no PROXY header"),
         (&v2(0x31, 0x11, &[0; 12]), "version 3"),
         (&v2(0x22, 0x11, &[0; 12]), "command 2"),
-        (&v2(0x21, 0x11, &[0; 11]), "cannot hold addresses"),
+        (&v2(0x21, 0x11, &[0; 11]), "but its addresses take"),
     ];
     for (count, (bytes, cause)) in wrong.iter().enumerate() {
         let client = Peer::connect(proxy.address());

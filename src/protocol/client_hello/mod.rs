@@ -1,22 +1,25 @@
-//! The `ClientHello` that a TLS connection starts with (RFC 8446 section 4.1.2; TLS 1.0 to 1.2 have the same form), read
-//! without touching it: which site the client asks for, so that a connection can be routed before anybody answers.
+//! The `ClientHello` that a TLS connection starts with (RFC 8446 section 4.1.2; TLS 1.0 to 1.2 have the same form),
+//! read without consuming it: which site the client asks for, so that a connection can be routed before any server
+//! answers.
 //!
 //! ```text
 //! bytes so far --parse--> Incomplete: read on
-//!                    |--> Hello { server_name, alpn }: all bytes are the server's, these too
-//!                    `--> HelloError: no ClientHello, as early as it shows
+//!                    |--> Hello { server_name, alpn }: all bytes, including these, are for the server
+//!                    `--> HelloError: not a ClientHello, reported as early as it shows
 //! ```
 //!
-//! A router must carry whatever the two ends understand, so this reads less than a server would. rustls'
+//! A router must carry whatever the client and the server understand, so this reads less than a server would. rustls'
 //! `server::Acceptor` reads the same from bytes, but refuses what rustls itself would not serve: a hello without
 //! `signature_algorithms` (every one of TLS 1.0 and 1.1), an unusual host name, an oddity in any extension it knows.
-//! The crate `tls-parser` leaves joining records to its user, which is half of the work. What has to be read are
-//! nine lengths: versions, cipher suites, key shares and GREASE (RFC 8701) are stepped over.
+//! The crate `tls-parser` leaves joining records to its user, which is half of the work. Only nine lengths must be
+//! read: versions, cipher suites, key shares and GREASE (RFC 8701) are skipped.
 //!
-//! Lengths are strict, for two readers who disagree on where a field ends disagree on the name. A field that claims more
-//! than is left of the field around it is an error at once; one that has not arrived yet is `Incomplete`: see `part.rs`.
+//! Lengths are strict, because two readers who disagree on where a field ends disagree on the name. A field that claims
+//! more than is left of the field around it is an error immediately; one that has not arrived yet is `Incomplete`: see
+//! `part.rs`.
 //!
-//! With Encrypted Client Hello the name is the outer one, that of the provider: the inner one is for the server only.
+//! With Encrypted Client Hello the name is the outer one, which is the provider's: only the server can read the inner
+//! one.
 
 mod part;
 #[cfg(test)]
@@ -27,7 +30,7 @@ use std::net::IpAddr;
 
 use part::{Part, Stop};
 
-/// No hello is accepted that takes more bytes on the wire, with the headers of its records.
+/// Most bytes on the wire that a hello may take, including the headers of its records.
 ///
 /// Browsers send 500 to 2,000 bytes, the large ones with post-quantum key shares and a session ticket. The form allows
 /// 128 KiB; servers stop between 16 KiB and 128 KiB, rustls at 64 KiB.
@@ -35,7 +38,7 @@ pub const BYTES_MAX: usize = 64 * 1024;
 
 /// Content type of a record (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
-/// The major version of every record since SSL 3.0; the minor one is to be ignored.
+/// The major version of every record since SSL 3.0; the minor one is ignored.
 const MAJOR_VERSION: u8 = 3;
 const FRAGMENT_BYTES_MAX: usize = 1 << 14;
 const RECORD_HEADER_BYTES: usize = 5;
@@ -46,31 +49,31 @@ const HANDSHAKE_HEADER_BYTES: usize = 4;
 const RANDOM_BYTES: usize = 32;
 const SESSION_ID_BYTES_MAX: usize = 32;
 
-/// No host has a longer name (RFC 1035 section 2.3.4), and OpenSSL and rustls end a handshake with one.
+/// Longest name of a host (RFC 1035 section 2.3.4); OpenSSL and rustls also end a handshake with a longer one.
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// Types of extensions.
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
-/// The only type of name there is (RFC 6066 section 3).
+/// The only defined type of name (RFC 6066 section 3).
 const HOST_NAME: u8 = 0;
 
-/// What is known after some bytes.
+/// What some bytes have shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// So far this can become a hello; more bytes are needed.
+    /// The bytes can still become a hello; more are needed.
     Incomplete,
     /// A whole hello.
     Hello(Hello),
 }
 
-/// What a client says about where it wants to go.
+/// What a client says about its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The host name it asks for (SNI), in lower case and without a trailing dot. `None` if it names none, or what it
-    /// names can be no host: an IP address (RFC 6066 section 3 forbids it) or other characters than `a-z 0-9 - _ .`.
+    /// The host name it asks for (SNI), in lower case and without a trailing dot. `None` if it names none, or a name
+    /// that cannot be a host: an IP address (RFC 6066 section 3 forbids it) or other characters than `a-z 0-9 - _ .`.
     pub server_name: Option<String>,
-    /// The list of RFC 7301 as it came: each protocol after its length, none empty.
+    /// The list of RFC 7301 as received: each protocol after its length, none empty.
     alpn: Vec<u8>,
 }
 
@@ -87,19 +90,19 @@ impl Hello {
     }
 }
 
-/// Why bytes are no hello. Each is the sender's fault.
+/// Why bytes are not a hello. All are the sender's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
-    /// Another protocol. SSL 2.0 is one too, and so is the form in which it introduced later versions (RFC 6176).
+    /// Another protocol, including SSL 2.0 and the form in which it introduced later versions (RFC 6176).
     #[error("not TLS")]
     NotTls,
-    /// TLS, but the lengths in it contradict each other, or it says twice what may be said once.
+    /// TLS, but its lengths contradict each other, or it repeats what may occur only once.
     #[error("the TLS ClientHello is malformed")]
     Malformed,
     /// Longer than [`BYTES_MAX`].
     #[error("the TLS ClientHello is longer than {BYTES_MAX} bytes")]
     TooLong,
-    /// A host name longer than [`NAME_BYTES_MAX`]: TLS, but no server's.
+    /// A host name longer than [`NAME_BYTES_MAX`]: TLS, but no server accepts it.
     #[error("the TLS server name is longer than {NAME_BYTES_MAX} bytes")]
     NameTooLong,
 }
@@ -109,11 +112,11 @@ pub enum HelloError {
 /// The caller needs to keep at most [`BYTES_MAX`] bytes: with that many the answer is never `Incomplete`.
 ///
 /// # Errors
-/// [`HelloError`], as soon as the bytes cannot become a hello any more.
+/// [`HelloError`], as soon as the bytes can no longer become a hello.
 pub fn parse(bytes: &[u8]) -> Result<Progress, HelloError> {
     let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
     let (message, end) = handshake(bytes);
-    // What the message says comes before what is wrong after it, so that more bytes never change an answer.
+    // A result from the message takes precedence over an error after it, so that more bytes never change a result.
     match hello(&message) {
         Ok(hello) => Ok(Progress::Hello(hello)),
         Err(Stop::Wrong(error)) => Err(error),
@@ -125,8 +128,8 @@ pub fn parse(bytes: &[u8]) -> Result<Progress, HelloError> {
     }
 }
 
-/// The first handshake message, as far as it is there, and why no more of it is. It is copied only if it spans records
-/// (RFC 8446 section 5.1).
+/// The first handshake message, as far as it has arrived, and why no more of it is available. It is copied only if it
+/// spans records (RFC 8446 section 5.1).
 fn handshake(bytes: &[u8]) -> (Cow<'_, [u8]>, Stop) {
     let mut records = Part::unbounded(bytes);
     let mut message = Cow::Borrowed(&[][..]);
@@ -151,7 +154,7 @@ fn is_whole(message: &[u8]) -> bool {
     }
 }
 
-/// What is there of the fragment in the next record; never empty. Nothing may come between the records of a message, and
+/// The arrived part of the next record's fragment; never empty. Nothing may come between the records of a message, and
 /// no fragment of it is empty (RFC 8446 section 5.1).
 fn record<'a>(records: &mut Part<'a>, error: HelloError) -> Result<&'a [u8], Stop> {
     let demand = |holds: bool| if holds { Ok(()) } else { Err(Stop::Wrong(error)) };
@@ -188,7 +191,7 @@ fn hello(message: &[u8]) -> Result<Hello, Stop> {
     demand(!compression_methods.is_empty())?;
     compression_methods.whole()?;
     if body.is_empty() {
-        // RFC 5246 section 7.4.1.2: extensions may be missing altogether.
+        // RFC 5246 section 7.4.1.2: extensions may be absent.
         return Ok(Hello { server_name: None, alpn: Vec::new() });
     }
     let extensions = body.vector16()?;
@@ -218,7 +221,7 @@ fn read_extensions(mut extensions: Part<'_>) -> Result<Hello, Stop> {
     Ok(Hello { server_name: server_name.flatten(), alpn: alpn.unwrap_or_default() })
 }
 
-/// RFC 6066 section 3: a list with at most one name of each type. Names of types to come start with their length, too.
+/// RFC 6066 section 3: a list with at most one name of each type. Names of future types also start with their length.
 fn read_server_name(mut data: Part<'_>) -> Result<Option<String>, Stop> {
     let mut list = data.vector16()?;
     demand(!list.is_empty() && data.is_empty())?;

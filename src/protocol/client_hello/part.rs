@@ -1,4 +1,4 @@
-//! A field whose length is known and whose bytes are perhaps still on their way.
+//! A field whose length is known and whose bytes may not all have arrived.
 
 use super::HelloError;
 
@@ -7,30 +7,30 @@ use super::HelloError;
 pub(super) enum Stop {
     /// The next bytes have not arrived.
     Incomplete,
-    /// Whatever arrives, it will be no hello.
+    /// No further bytes can make this a hello.
     Wrong(HelloError),
 }
 
 /// The unread rest of a field.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part<'a> {
-    /// Never longer than the field.
+    /// Bytes that have arrived; never longer than the field.
     arrived: &'a [u8],
     length: usize,
 }
 
 impl<'a> Part<'a> {
-    /// What has no length of its own.
+    /// A part without a length of its own.
     pub(super) fn unbounded(arrived: &'a [u8]) -> Self {
         Self { arrived, length: usize::MAX }
     }
 
-    /// The bytes of the field, arrived or not.
+    /// The length of the field, whether its bytes have arrived or not.
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether nothing is left to read, nor to arrive.
+    /// Whether nothing is left to read or to arrive.
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -44,7 +44,7 @@ impl<'a> Part<'a> {
         if self.arrived.len() == self.length { Ok(self.arrived) } else { Err(Stop::Incomplete) }
     }
 
-    /// Splits off a field of this length. That it fits into this one is known before its bytes are there.
+    /// Splits off a field of this length. Whether it fits into this one is known before its bytes arrive.
     pub(super) fn part(&mut self, length: usize) -> Result<Self, Stop> {
         self.length = self.length.checked_sub(length).ok_or(Stop::Wrong(HelloError::Malformed))?;
         let (arrived, rest) = self.arrived.split_at(length.min(self.arrived.len()));
@@ -52,13 +52,13 @@ impl<'a> Part<'a> {
         Ok(Self { arrived, length })
     }
 
-    /// A field after its length in one byte.
+    /// Reads a field preceded by its length in one byte.
     pub(super) fn vector8(&mut self) -> Result<Self, Stop> {
         let length = self.u8()?;
         self.part(length.into())
     }
 
-    /// A field after its length in two bytes.
+    /// Reads a field preceded by its length in two bytes.
     pub(super) fn vector16(&mut self) -> Result<Self, Stop> {
         let length = self.u16()?;
         self.part(length.into())

@@ -1,4 +1,4 @@
-//! Hellos of real clients, cut and put into records in every way; then those that are not to be.
+//! Hellos of real clients, cut and put into records in every way; then invalid ones.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// As captured; they are the fuzzer's first inputs, too.
+/// As captured; they are also the fuzzer's first inputs.
 macro_rules! captured {
     ($name:literal) => {
         include_bytes!(concat!("../../../fuzz/seeds/client_hello/", $name)).as_slice()
@@ -42,7 +42,7 @@ fn message(body: &[u8]) -> Vec<u8> {
     [&[CLIENT_HELLO][..], &(body.len() as u32).to_be_bytes()[1..], body].concat()
 }
 
-/// A message in records of these sizes, over and over.
+/// A message in records of these sizes, which repeat.
 fn in_records(message: &[u8], mut sizes: impl Iterator<Item = usize>) -> Vec<u8> {
     let (mut rest, mut bytes) = (message, Vec::new());
     while !rest.is_empty() {
@@ -76,7 +76,7 @@ fn from_rustls(name: &'static str, alpn: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// GREASE (RFC 8701) where browsers put it, and a name type that nobody has defined yet.
+/// GREASE (RFC 8701) where browsers put it, and a name type that is not defined yet.
 fn greased() -> Vec<u8> {
     let names = [&[0x2a][..], &vector16(b"later"), &[HOST_NAME], &vector16(b"web.corp.test")].concat();
     in_one_record(&[
@@ -88,7 +88,7 @@ fn greased() -> Vec<u8> {
     ])
 }
 
-/// Hellos, and what they say.
+/// Hellos and what they say.
 fn vectors() -> Vec<(Vec<u8>, Hello)> {
     let web = Some("web.corp.test");
     let many: Vec<String> = (0..10).map(|i| format!("{}{i}", "x".repeat(60))).collect();
@@ -115,7 +115,7 @@ fn vectors() -> Vec<(Vec<u8>, Hello)> {
 fn real_hellos_are_read_whatever_follows_them() {
     for (bytes, hello) in vectors() {
         assert_eq!(parse(&bytes), Ok(Progress::Hello(hello.clone())), "{}", bytes.escape_ascii());
-        // Early data, or what is none of our business.
+        // Early data, or bytes that are not parsed here.
         let more = [&bytes[..], b"\x14\x03\x03\x00\x01\x01\x17\x03\x03\xff\xff anything"].concat();
         assert_eq!(parse(&more), Ok(Progress::Hello(hello)), "{}", more.escape_ascii());
     }
@@ -175,7 +175,7 @@ fn a_name_over_255_bytes_is_an_error_as_soon_as_its_length_is_there() {
             assert_eq!(parse(&hello[..header - 1]), Ok(Progress::Incomplete));
         }
     }
-    // A name of a type to come is not judged.
+    // A name of an unknown type is not judged.
     let other = vector16(&[&[7][..], &vector16(&[b'a'; 300])].concat());
     assert_eq!(parse(&in_one_record(&[(SERVER_NAME, other)])), Ok(Progress::Hello(of(None, &[]))));
 }
@@ -205,17 +205,17 @@ fn host_names_are_those_that_a_route_can_have() {
     }
 }
 
-/// The beginning of a hello of 500 bytes, which come in one record.
+/// The beginning of a 500-byte hello that comes in one record.
 fn begun(parts: &[&[u8]]) -> Vec<u8> {
     [b"\x16\x03\x01\x01\xf8\x01\0\x01\xf4", &*parts.concat()].concat()
 }
 
-/// The same, as far as into its extensions, which have 423 bytes.
+/// The same, up to its extensions, which have 423 bytes.
 fn begun_extensions(parts: &[&[u8]]) -> Vec<u8> {
     begun(&[&before_extensions(), &[1, 167], &parts.concat()])
 }
 
-/// The first record of a hello, which will not fill it, and the beginning of the second.
+/// The first record of a hello, which does not hold all of it, and the beginning of the second.
 fn begun_second_record(second: &[u8]) -> Vec<u8> {
     let whole = in_records(&unwrapped(&greased()), std::iter::repeat(50));
     [&whole[..55], second].concat()
@@ -238,7 +238,7 @@ fn what_is_no_hello_is_told_by_the_byte_that_shows_it() {
         (b"\x16\x03\x01\0\0".to_vec(), NotTls),
         (b"\x16\x03\x01\x40\x01".to_vec(), NotTls),
         (b"\x16\x03\x03\0\x40\x02".to_vec(), NotTls),
-        // Other things between two records of the hello.
+        // Something else between two records of the hello.
         (begun_second_record(b"\x14"), Malformed),
         (begun_second_record(b"\x16\x02"), Malformed),
         (begun_second_record(b"\x16\x03\x01\0\0"), Malformed),
@@ -251,7 +251,7 @@ fn what_is_no_hello_is_told_by_the_byte_that_shows_it() {
         (begun(&[&start, &[0, 0, 3]]), Malformed),
         (begun(&[&start, &[0, 0xff, 0xfe]]), Malformed),
         (begun(&[&start, &[0, 0, 2, 1, 1, 0]]), Malformed),
-        // All extensions: a byte less than there is, a byte more; one that is longer than all.
+        // All extensions: a byte less than there is, a byte more; one that is longer than all of them.
         (begun(&[&before_extensions(), &[1, 166]]), Malformed),
         (begun(&[&before_extensions(), &[1, 168]]), Malformed),
         (begun_extensions(&[&[0xff, 1, 1, 164]]), Malformed),
@@ -280,7 +280,7 @@ fn what_is_no_hello_is_told_by_the_byte_that_shows_it() {
 
 #[test]
 fn the_limit_counts_bytes_on_the_wire() {
-    // Four records, and as much padding (RFC 7685) as goes in.
+    // Four records, and as much padding (RFC 7685) as fits.
     let padding = |bytes| (21, vec![0; bytes]);
     let room = BYTES_MAX - 4 * RECORD_HEADER_BYTES - message(&body(&[padding(0)])).len();
     let largest = in_records(&message(&body(&[padding(room)])), std::iter::empty());
@@ -294,7 +294,7 @@ fn the_limit_counts_bytes_on_the_wire() {
     assert_eq!(parse(&larger), Err(HelloError::TooLong));
 }
 
-/// Whatever is said of some bytes holds when more of them arrive.
+/// Asserts that a result for some bytes still holds when more of them arrive.
 fn assert_never_changes_its_mind(bytes: &[u8]) {
     let whole = parse(bytes);
     for end in 0..bytes.len() {

@@ -2,16 +2,16 @@
 
 use super::syntax::{is_blank, is_text, is_token};
 
-/// Bytes that the line in front of a chunk may have, with padding and extensions.
+/// Most bytes of a chunk's size line, including padding and extensions.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// Bytes that the trailers of one body may have.
+/// Most bytes of the trailers of one body.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of such lines that every chunk may have beside as many as it has data; see [`EXCESS_BYTES_MAX`].
+/// Bytes of size line that each chunk may have beyond as many as it has data; see [`EXCESS_BYTES_MAX`].
 const FREE_LINE_BYTES: usize = 1024;
-/// Bytes of lines over that which may add up, less those that later chunks leave free. Lines of sound senders never add
-/// up, however long the body is; those of a sender that sends nothing but padding do.
+/// Most excess bytes of size lines that may accumulate, less what later chunks leave unused. A well-behaved sender
+/// never accumulates any, however long the body is; a sender of nothing but padding does.
 const EXCESS_BYTES_MAX: usize = 1024 * 1024;
-/// Digits of a chunk's size behind leading zeros: 2^60 is more than anybody sends.
+/// Most digits of a chunk's size after leading zeros: no sender needs more than 2^60.
 const SIZE_DIGITS_MAX: u8 = 15;
 
 /// How the length of a body is given.
@@ -25,25 +25,25 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// Why bytes are not a body. The peer's fault, all of them.
+/// Why bytes are not a body. All are the sender's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BodyError {
-    /// A chunk's size is not hexadecimal digits, or more than 15 of them behind leading zeros.
+    /// A chunk's size is not hexadecimal digits, or has more than 15 of them after leading zeros.
     #[error("a chunk's size is not a hexadecimal number")]
     Size,
-    /// Something behind a chunk's size that is neither blanks nor extensions by the grammar.
-    #[error("a chunk's size is followed by something that is no extension")]
+    /// Something after a chunk's size that is neither blanks nor valid extensions.
+    #[error("a chunk's size is followed by something that is not an extension")]
     Extension,
-    /// A line that ends otherwise than with CR LF.
+    /// A line that does not end with CR LF.
     #[error("a line of the chunked body does not end with CR LF")]
     LineEnd,
-    /// A chunk goes on after its end.
-    #[error("a chunk is longer than it says")]
+    /// A chunk continues past its end.
+    #[error("a chunk is longer than its size")]
     ChunkEnd,
-    /// A trailer line without a colon, or folded, or with a name or value that a head may not have.
+    /// A trailer line that has no colon, is folded, or has a name or value that a head may not have.
     #[error("a trailer of the chunked body is not a header line")]
     Trailer,
-    /// More padding, extensions or trailers than anybody needs.
+    /// More padding, extensions or trailers than any sender needs.
     #[error("the chunked body has too many extensions or trailers")]
     Overhead,
 }
@@ -52,7 +52,7 @@ pub enum BodyError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Body {
     next: Next,
-    /// Bytes of the present chunk's line, or of the trailers, so far.
+    /// Bytes so far of the current chunk's size line, or of the trailers.
     line_bytes: usize,
     /// See [`EXCESS_BYTES_MAX`].
     excess_bytes: usize,
@@ -63,23 +63,23 @@ pub struct Body {
 enum Next {
     /// Nothing.
     Nothing,
-    /// So many bytes, never 0, and then nothing.
+    /// This many bytes, never 0, and then nothing.
     Rest(u64),
-    /// The digits of a chunk's size, of which there were so many without leading zeros.
+    /// The digits of a chunk's size; `digits` counts those after leading zeros.
     Size { size: u64, digits: u8, any: bool },
     /// What follows the digits in their line.
     Extension { size: u64, part: Part },
     /// The LF of a size line.
     SizeLf { size: u64 },
-    /// So many bytes of a chunk, never 0.
+    /// This many bytes of a chunk, never 0.
     Data(u64),
     /// The CR after a chunk.
     DataCr,
     /// The LF after that.
     DataLf,
-    /// The first byte behind the last chunk.
+    /// The first byte after the last chunk.
     Trailers,
-    /// The first byte of a further trailer, or the CR of the empty line that ends the body.
+    /// The first byte of another trailer, or the CR of the empty line that ends the body.
     TrailerStart,
     /// A trailer's name.
     TrailerName,
@@ -94,18 +94,18 @@ enum Next {
 /// A part of `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ) BWS`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
-    /// Blanks behind the size or a value.
+    /// Blanks after the size or a value.
     Blanks,
-    /// Behind a semicolon.
+    /// After a semicolon.
     NameStart,
     Name,
-    /// Blanks behind a name.
+    /// Blanks after a name.
     NameEnd,
-    /// Behind an equals sign.
+    /// After an equals sign.
     ValueStart,
     Token,
     Quoted,
-    /// Behind a backslash.
+    /// After a backslash.
     Escaped,
 }
 
@@ -128,14 +128,14 @@ impl Part {
         })
     }
 
-    /// May the line end here?
+    /// Whether the line may end here.
     fn is_whole(self) -> bool {
         matches!(self, Self::Blanks | Self::Name | Self::NameEnd | Self::Token)
     }
 }
 
 impl Body {
-    /// A body of which nothing has come yet.
+    /// A body of which no bytes have arrived.
     pub fn new(length: BodyLength) -> Self {
         let next = match length {
             BodyLength::None | BodyLength::Sized(0) => Next::Nothing,
@@ -150,7 +150,7 @@ impl Body {
         self.next == Next::Nothing
     }
 
-    /// Whether all chunks have been taken, and the trailers not or in part.
+    /// Whether all chunks have been taken, but not all of the trailers.
     pub fn is_at_trailers(&self) -> bool {
         matches!(
             self.next,
@@ -163,8 +163,8 @@ impl Body {
         )
     }
 
-    /// Takes from the start of `input` what belongs to the body, hands the content to `content`, and returns how
-    /// many bytes it took: all of them unless the body has ended.
+    /// Takes what belongs to the body from the start of `input`, hands the content to `content`, and returns how many
+    /// bytes it took: all of them unless the body has ended.
     ///
     /// # Errors
     /// See [`BodyError`].
@@ -172,7 +172,7 @@ impl Body {
         self.advance_until(Next::Nothing, input, content)
     }
 
-    /// As [`advance`](Self::advance), but does not begin the trailers: see [`is_at_trailers`](Self::is_at_trailers).
+    /// Like [`advance`](Self::advance), but stops before the trailers: see [`is_at_trailers`](Self::is_at_trailers).
     ///
     /// # Errors
     /// See [`BodyError`].
@@ -211,7 +211,7 @@ impl Body {
         Ok(taken)
     }
 
-    /// One byte that is no content.
+    /// Takes one byte that is not content.
     fn frame(&mut self, byte: u8) -> Result<(), BodyError> {
         self.line_bytes += 1;
         let is_too_long = if self.is_at_trailers() {
@@ -233,7 +233,7 @@ impl Body {
         }
     }
 
-    /// The line in front of a chunk of this size was whole.
+    /// Accounts for a complete size line before a chunk of this size.
     fn end_line(&mut self, size: u64) -> Result<(), BodyError> {
         let line_bytes = std::mem::take(&mut self.line_bytes);
         let free_bytes = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(FREE_LINE_BYTES);
@@ -243,10 +243,10 @@ impl Body {
 }
 
 impl Next {
-    /// The first digit of a size.
+    /// Before the first digit of a size.
     const SIZE: Self = Self::Size { size: 0, digits: 0, any: false };
 
-    /// What comes after one byte that is no content.
+    /// The state after one byte that is not content.
     fn after(self, byte: u8) -> Result<Self, BodyError> {
         Ok(match (self, byte) {
             (Self::Size { size, any: true, .. }, b'\r') => Self::SizeLf { size },
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(padded(1, 1), Ok((1, true)));
         assert_eq!(padded(1000, 1), Ok((1, true)));
         assert_eq!(padded(8000, 8000), Ok((8000, true)));
-        // All of it padding.
+        // Nothing but padding.
         assert_eq!(padded(8000, 1), Err(BodyError::Overhead));
     }
 

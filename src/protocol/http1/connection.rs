@@ -1,4 +1,4 @@
-//! `Connection`: what a message says about the connection that it came on (RFC 9110 section 7.6.1), read once.
+//! `Connection`: what a message says about the connection it came on (RFC 9110 section 7.6.1), read once.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ pub struct ConnectionOptions {
     pub keep_alive: bool,
     /// `upgrade`.
     pub upgrade: bool,
-    /// All others, in lower case: names of fields that concern this connection only.
+    /// All others, in lower case: names of fields that concern only this connection.
     named: HashSet<Vec<u8>>,
 }
 
@@ -35,14 +35,14 @@ impl ConnectionOptions {
         options
     }
 
-    /// Whether this field is named as one that concerns this connection only.
+    /// Whether this field is named as one that concerns only this connection.
     pub fn names(&self, field: &str) -> bool {
-        // Mostly nothing is named.
+        // Usually no field is named.
         !self.named.is_empty() && self.named.contains(field.to_ascii_lowercase().as_bytes())
     }
 }
 
-/// The items of a list in one or more fields (RFC 9110 section 5.6.1); empty ones do not count.
+/// The items of a list in one or more fields (RFC 9110 section 5.6.1), without empty ones.
 pub fn list_items<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> impl Iterator<Item = &'v [u8]> {
     values
         .into_iter()

@@ -1,8 +1,8 @@
 //! HTTP/1.1 messages (RFC 9112), sans-IO.
 //!
-//! A server starts with [`request`]: the head, strictly, and which [`body`] follows it. Anything that two servers in a
-//! row could read differently is an error, not a guess. A client starts with [`response`]: the head, and where the
-//! reply ends on the connection. A proxy reads with both and passes heads on with [`forward`]. Both know [`connection`].
+//! A server starts with [`request`]: the head, read strictly, and which [`body`] follows it. Anything that two servers
+//! in a row could read differently is an error, not a guess. A client starts with [`response`]: the head, and where the
+//! reply ends on the connection. A proxy reads with both and forwards heads with [`forward`]. Both use [`connection`].
 
 pub mod body;
 pub mod connection;

@@ -1,7 +1,7 @@
 //! A reply as a client sees it: the head, and where the body ends (RFC 9112 section 6.3).
 //!
-//! Bytes in, meaning out: [`read_head`] says "not all there yet" for every prefix of a head, [`Body`] is then
-//! given the bytes that follow and says how many of them belong to the reply.
+//! [`read_head`] returns "incomplete" for every prefix of a head; [`Body`] is then given the bytes that follow and says
+//! how many of them belong to the reply.
 
 mod lines;
 
@@ -10,19 +10,19 @@ pub use lines::Scan;
 use super::body::{self, BodyError, BodyLength};
 use super::syntax::trim;
 
-/// Why bytes are not a reply. The peer's fault, all of them.
+/// Why bytes are not a reply. All are the sender's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
     /// Not a status line and header lines.
     #[error("not an HTTP/1 reply ({0})")]
     Head(HeadError),
-    /// `Content-Length` is no number, or is there twice with two values.
-    #[error("the reply's Content-Length is not one number")]
+    /// `Content-Length` is not a number, or occurs twice with different values.
+    #[error("the reply's Content-Length is not a single number")]
     ContentLength,
-    /// `Transfer-Encoding` is anything but one `chunked`, or comes with HTTP/1.0.
+    /// `Transfer-Encoding` is anything but a single `chunked`, or comes with HTTP/1.0.
     #[error("the reply's Transfer-Encoding is not chunked")]
     TransferEncoding,
-    /// `Content-Length` and `Transfer-Encoding`.
+    /// Both `Content-Length` and `Transfer-Encoding`.
     #[error("the reply has both Content-Length and Transfer-Encoding")]
     TwoLengths,
     /// A chunk's size line is not hexadecimal digits, or a chunk does not end where it says.
@@ -37,16 +37,16 @@ pub enum ResponseError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// It does not begin with `HTTP/1.` and a digit.
-    #[error("no status line of HTTP/1")]
+    #[error("no HTTP/1 status line")]
     StatusLine,
     /// The status is not three digits from 100 to 999.
-    #[error("no status of three digits")]
+    #[error("the status is not three digits")]
     Status,
     /// NUL, a CR within a line, or another control character.
     #[error("a control character in the head")]
     Control,
-    /// The line behind the status line begins with a blank.
-    #[error("a folded line behind the status line")]
+    /// The line after the status line begins with a blank.
+    #[error("a folded line after the status line")]
     Fold,
 }
 
@@ -64,17 +64,17 @@ pub enum AnswerTo {
 pub struct ResponseHead<'h, 'b> {
     /// 100 to 999.
     pub status: u16,
-    /// What follows the status in its line: text in any encoding, without controls.
+    /// What follows the status in its line: text in any encoding, without control characters.
     pub reason: &'b [u8],
-    /// Bytes of the input up to the body; of [`read_head`], skipped interim replies included.
+    /// Bytes of the input before the body; from [`read_head`], including skipped interim replies.
     pub length_bytes: usize,
     /// The header lines in their order, unfolded.
     pub headers: &'h [httparse::Header<'b>],
-    /// The first line that is left out of `headers`, since it is no header line.
+    /// The first line that is left out of `headers` because it is not a header line.
     pub dropped: Option<&'b [u8]>,
-    /// HTTP/1.1, or else HTTP/1.0.
+    /// Whether the version is HTTP/1.1; if not, it is HTTP/1.0.
     pub is_http11: bool,
-    /// The one value of `Content-Length`, if it is there; not of replies that have no length at all.
+    /// The single value of `Content-Length`, if there is one; `None` for replies that have no length at all.
     pub content_length: Option<u64>,
     /// Where the body ends.
     pub body: Body,
@@ -90,17 +90,17 @@ impl<'b> ResponseHead<'_, 'b> {
 }
 
 impl ResponseHead<'_, '_> {
-    /// Is it an interim reply, which another one follows (RFC 9110 section 15.2)? 101 is the last one.
+    /// Whether this is an interim reply, which another one follows (RFC 9110 section 15.2). 101 is final.
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
     }
 
-    /// Does its status say that it has no body and no fields about one (RFC 9110 section 8.6, RFC 9112 section 6.1)?
+    /// Whether the status rules out a body and fields about one (RFC 9110 section 8.6, RFC 9112 section 6.1).
     pub fn is_unframed(&self) -> bool {
         is_unframed(self.status)
     }
 
-    /// Finds what only some readers would find a body by; a client that comes last need not care.
+    /// Rejects framing that only some readers would accept; a client at the end of the chain need not check.
     ///
     /// # Errors
     /// [`ResponseError::TransferEncoding`] and [`ResponseError::TwoLengths`].
@@ -119,8 +119,8 @@ impl ResponseHead<'_, '_> {
     }
 }
 
-/// Reads the head of a final reply from the start of `input`, passing over interim ones, and shows it to `see`;
-/// `None`: more bytes are needed.
+/// Reads the head of a final reply from the start of `input`, skipping interim ones, and shows it to `see`; returns
+/// `None` if more bytes are needed.
 ///
 /// # Errors
 /// [`ResponseError::Head`] and [`ResponseError::ContentLength`].
@@ -147,7 +147,7 @@ pub fn read_head<T>(
     }
 }
 
-/// Reads the next head, of an interim reply or a final one, and shows it to `see`; `None`: more bytes are needed.
+/// Reads the next head, interim or final, and shows it to `see`; returns `None` if more bytes are needed.
 ///
 /// # Errors
 /// As [`read_head`].
@@ -159,7 +159,7 @@ pub fn read_next_head<T>(
     resume_next_head(input, &mut Scan::default(), answer_to, see)
 }
 
-/// As [`read_next_head`], of input that was looked at as far as `scan` says.
+/// Like [`read_next_head`], for input that was examined as far as `scan` says.
 ///
 /// # Errors
 /// As [`read_head`].
@@ -234,7 +234,7 @@ fn framing(
     let (body, keep_alive) = match (bodiless, chunked, length) {
         // After 101 the connection speaks another protocol; after any other interim reply its final one follows.
         (true, ..) => (Body::Complete, (keep_alive || status < 200) && status != 101),
-        // Both lengths at once smell of request smuggling: believe the chunks and use the connection no more.
+        // Both lengths at once suggest request smuggling: trust the chunks and do not use the connection again.
         (false, Some(true), length) => (Body::chunked(), keep_alive && length.is_none()),
         (false, None, Some(0)) => (Body::Complete, keep_alive),
         (false, None, Some(remaining_bytes)) => (Body::Sized { remaining_bytes }, keep_alive),
@@ -257,9 +257,9 @@ fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The part of a reply after its head: how much of it is still to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
-    /// Nothing (more) to come.
+    /// Nothing more to come.
     Complete,
-    /// So many bytes are to come; never 0.
+    /// This many bytes are still to come; never 0.
     Sized {
         /// Bytes.
         remaining_bytes: u64,

@@ -9,12 +9,12 @@ use super::token::{self, Beginning, Scheme};
 use crate::protocol::ntlm::MessageType;
 use crate::protocol::spnego::Carried;
 
-/// A request, as far as the login goes. It is kept with the exchange until the reply comes.
+/// A request, as far as the login is concerned. It is kept with the exchange until the reply comes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
     pub(super) at: Instant,
     pub(super) presented: Presented,
-    /// Whom it names; see `name.rs`.
+    /// The user it names; see `name.rs`.
     pub(super) name: Option<Box<str>>,
     /// What it asks for, as a number.
     pub(super) place: u32,
@@ -31,8 +31,8 @@ pub(super) enum Presented {
 }
 
 impl Asked {
-    /// A request with these `Authorization` values whose head came at `now`. There should be one at most; of several the
-    /// first counts that belongs to Windows Authentication.
+    /// A request with these `Authorization` values whose head arrived at `now`. There should be at most one; of
+    /// several, the first that belongs to Windows Authentication counts.
     pub fn new<'a>(authorization: impl IntoIterator<Item = &'a [u8]>, now: Instant) -> Self {
         let mut first = None;
         for value in authorization {
@@ -56,23 +56,23 @@ impl Asked {
         Self { at: now, presented, name, place: 0 }
     }
 
-    /// The same, for what is at this host and target: a Type 3 belongs to a Type 1 that asked for the same.
+    /// Adds the host and target: a Type 3 belongs to a Type 1 that asked for the same.
     ///
-    /// A site may need a login in one place and none in another, where a server answers 200 to a Type 3 that it does not look
-    /// at. What comes behind a question mark counts for nothing. `keys` are not to be known to clients, who could look for
-    /// two places of one number.
+    /// A site may need a login in one place and none in another, where a server answers 200 to a Type 3 without
+    /// examining it. The query does not count. `keys` must be unknown to clients, which could otherwise search for two
+    /// places with the same number.
     #[must_use]
     pub fn for_place(self, keys: &impl BuildHasher, host: Option<&[u8]>, target: &[u8]) -> Self {
         if !matches!(self.presented, Presented::Type1(_) | Presented::Type3(_)) {
             return self;
         }
         let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
-        // Half of it is enough, and leaves an exchange as small as it is.
+        // 32 bits are enough, and keep an exchange small.
         Self { place: keys.hash_one((host, path)) as u32, ..self }
     }
 
-    /// Whether it brings credentials without a name that can be read: a Kerberos ticket is encrypted, a bearer's token is its
-    /// server's.
+    /// Whether it brings credentials without a readable name: a Kerberos ticket is encrypted, and only the server can
+    /// read a bearer token.
     pub fn is_unnamed(&self) -> bool {
         self.name.is_none() && !matches!(self.presented, Presented::Nothing | Presented::Type1(_))
     }
@@ -84,7 +84,7 @@ fn windows(scheme: Scheme, token: &[u8]) -> (Presented, Option<Box<str>>) {
             (Presented::Type3(scheme.of_ntlm()), name::in_token(&token::decode(token)))
         }
         Some(carried) => (presented(scheme, carried), None),
-        // The message may come late in a token, or in a form that is not known here.
+        // The message may come late in a token, or in an unknown form.
         None => {
             let token = token::decode(token);
             let presented = match Carried::in_beginning(&token) {

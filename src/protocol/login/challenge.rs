@@ -13,7 +13,7 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    /// Of these header values: each is a list, and there may be several of them.
+    /// Reads these header values: each is a list, and there may be several.
     pub(super) fn of<'a>(www_authenticate: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut challenges = Self::default();
         for item in www_authenticate.into_iter().flat_map(items) {
@@ -28,12 +28,13 @@ impl Challenges {
         challenges
     }
 
-    /// The most telling of all.
+    /// The most significant of all.
     pub(super) fn best(self) -> Challenge {
         self.ntlm.max(self.negotiate)
     }
 
-    /// What is said to a client that logs in like this: a token under the other scheme begins that one anew.
+    /// What the 401 means for a client that logs in with this mechanism: a token under the other scheme starts that one
+    /// again.
     pub(super) fn to(self, mechanism: Mechanism) -> Challenge {
         let (own, other) = match mechanism {
             Mechanism::Ntlm => (self.ntlm, self.negotiate),
@@ -43,17 +44,17 @@ impl Challenges {
     }
 }
 
-/// The most telling of what a 401 offers; in this order.
+/// What a 401 offers, in ascending order of significance.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) enum Challenge {
     /// No Windows Authentication.
     #[default]
     None,
-    /// To begin a login.
+    /// A new login.
     Schemes,
-    /// To go on with `Negotiate`.
+    /// The next step of `Negotiate`.
     Token,
-    /// To go on with NTLM.
+    /// The next step of NTLM.
     Type2,
 }
 
@@ -69,12 +70,12 @@ impl Challenge {
     }
 }
 
-/// Whether it is SPNEGO's no. Those are short: a token that goes on after its beginning is none.
+/// Whether this is SPNEGO's rejection. Rejections are short: a token that continues past its beginning is not one.
 fn is_rejection(token: &[u8]) -> bool {
     NegTokenResp::parse(token).is_ok_and(|token| token.state == Some(NegState::Reject))
 }
 
-/// The items of a list; a comma in a quoted string (a realm's name) is none of the list's.
+/// The items of a list; a comma in a quoted string (a realm's name) does not separate items.
 fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut in_quotes = false;
     value.split(move |&byte| {

@@ -7,22 +7,22 @@ use super::challenge::{Challenge, Challenges};
 use super::name;
 use super::{Leg, Mechanism, Step, Symptom};
 
-/// How far the logins of one connection are. It begins with the connection.
+/// The state of the logins of one connection, from its start.
 #[derive(Debug, Default)]
 pub struct Follower {
-    /// The last reply was a Type 2.
+    /// Set if the last reply was a Type 2.
     type3_due: Option<Due>,
-    /// A Type 2 has gone by, and no Type 3 since.
+    /// Whether a Type 2 has passed and no Type 3 since.
     is_type2_open: bool,
-    /// A message of a login was the last reply, and the next one is the client's.
+    /// Whether the last reply was a message of a login, so that the client must send the next one.
     is_within_login: bool,
     login: Option<Login>,
-    /// Who was named last and not refused.
+    /// The user named last and not refused.
     identity: Option<Box<str>>,
     login_of_identity: Covers,
 }
 
-/// What the Type 3 has to be like that answers a Type 2.
+/// What the Type 3 that answers a Type 2 must match.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Due {
     mechanism: Mechanism,
@@ -30,80 +30,81 @@ struct Due {
     place: u32,
 }
 
-/// Which requests run under an NTLM login of the identity that was named last.
+/// Which requests run under the NTLM login of the identity that was named last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Covers {
     #[default]
     None,
-    /// The one that was answered last, and no more.
+    /// Only the one that was answered last.
     Last,
-    /// That, and the next one if it brings nothing.
+    /// That, and the next one if it brings no `Authorization`.
     Next,
 }
 
 impl Covers {
-    /// The last request was covered. `kept`: whether the server has not said that it forgets the login.
+    /// The last request was covered. `kept` is whether the server keeps the login, which holds unless it says
+    /// otherwise.
     fn last(kept: bool) -> Self {
         if kept { Self::Next } else { Self::Last }
     }
 }
 
-/// The last login that was accepted.
+/// The last accepted login.
 #[derive(Clone, Copy, Debug)]
 struct Login {
     mechanism: Mechanism,
-    /// Whether it holds, as far as is known: nobody has asked for another one since.
+    /// Whether the login holds, as far as is known: no other login was requested since.
     holds: bool,
 }
 
 /// The head of a final reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a, I> {
-    /// The status; not an interim one, except 101.
+    /// The status; never that of an interim reply other than 101.
     pub status: u16,
-    /// The values of `WWW-Authenticate`; looked at only if the status is 401.
+    /// The values of `WWW-Authenticate`; read only if the status is 401.
     pub www_authenticate: I,
     /// The value of `Persistent-Auth`.
     pub persistent_auth: Option<&'a [u8]>,
-    /// Whether the connection ends after this reply.
+    /// Whether the connection closes after this reply.
     pub closes: bool,
 }
 
-/// Who ended a connection.
+/// Which end closed a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// The client.
     Client,
-    /// The upstream.
+    /// The server.
     Upstream,
-    /// The proxy itself: a time-out of its own, or the end of its service. Neither of the two is to blame.
+    /// The proxy: one of its own time-outs, or its shutdown. Neither client nor server is at fault.
     Proxy,
 }
 
-/// What a request and its reply were to the login.
+/// What a request and its reply meant for the login.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exchange {
-    /// What it was.
+    /// The kind of exchange.
     pub step: Step,
     /// How the client logs in, if this exchange is part of a login.
     pub mechanism: Option<Mechanism>,
-    /// The leg of the login that it was, and how long it took.
+    /// The leg of the login and its duration.
     pub leg: Option<(Leg, Duration)>,
-    /// What is wrong with it; of several things the one that explains the others.
+    /// What is wrong with it; of several symptoms, the one that explains the others.
     pub symptom: Option<Symptom>,
-    /// That the connection has become somebody else's.
+    /// Set if the connection now belongs to another user.
     pub identity_change: Option<IdentityChange>,
 }
 
-/// Two identities on one connection, as the clients sent them: `DOMAIN\user`.
+/// Two identities on one connection, as the client sent them: `DOMAIN\user`.
 ///
-/// They are compared as text, upper and lower case aside. One account under two names, `CORP\alice` and
-/// `alice@corp.example`, is two.
+/// They are compared as text, ignoring case. One account under two names, `CORP\alice` and `alice@corp.example`, counts
+/// as two.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdentityChange {
-    /// Whose the connection is.
+    /// The user the connection belongs to.
     pub from: Box<str>,
-    /// Who comes next.
+    /// The user that follows.
     pub to: Box<str>,
 }
 
@@ -125,7 +126,7 @@ impl Exchange {
     }
 }
 
-/// What a reply says to who tries to log in.
+/// What a reply means for a client that tries to log in.
 #[derive(Clone, Copy)]
 enum Verdict {
     Accepted,
@@ -139,57 +140,57 @@ impl Verdict {
         match status {
             401 if challenge >= Challenge::Token => Self::GoOn,
             401 => Self::Refused,
-            // From HTTP.sys, or from a gateway: no site has looked at it.
+            // From HTTP.sys or a gateway, before any site has examined the request.
             400 | 408 | 411 | 413 | 414 | 417 | 431 | 501..=505 => Self::Unknown,
             _ => Self::Accepted,
         }
     }
 }
 
-/// What a Type 3 comes behind.
+/// What a Type 3 follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Follows {
     /// The Type 2 that it answers.
     Type2,
-    /// A Type 2 with another request in between, under another scheme, or for something else.
+    /// A Type 2, but with another request in between, under another scheme, or for another place.
     Type2Before,
-    /// No Type 2 that a Type 3 has not followed already.
+    /// No Type 2 that is still unanswered.
     Nothing,
 }
 
 impl Follower {
-    /// Of a connection on which nothing has happened yet.
+    /// The state of a new connection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whose the connection is: the user named last in credentials of NTLM, Basic or Digest that were not refused. `None` for
-    /// Kerberos, which names no one, and for a Type 3 that no Type 2 came before.
+    /// The user of this connection: the one named last in credentials of NTLM, Basic or Digest that were not refused.
+    /// `None` for Kerberos, which names no user, and for a Type 3 that no Type 2 preceded.
     ///
-    /// This is for telling a second user, and as good as what clients say of themselves. Who is logged in for certain is
+    /// This is for detecting a second user, and only as reliable as what clients claim. For the verified user see
     /// [`ran_as`](Self::ran_as).
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
     }
 
-    /// Under whose NTLM login the request ran that was answered last: that it made itself, or that the connection has.
+    /// The user under whose NTLM login the last answered request ran: a login of its own, or the connection's.
     pub fn ran_as(&self) -> Option<&str> {
         self.identity().filter(|_| self.login_of_identity != Covers::None)
     }
 
-    /// Under whose NTLM login this request runs as long as it has no reply: its own has no verdict.
+    /// The user under whose NTLM login this request runs until it has a reply: its own login has no verdict yet.
     pub fn runs_as(&self, asked: &Asked) -> Option<&str> {
         let is_covered = self.login_of_identity == Covers::Next && asked.presented == Presented::Nothing;
         self.identity().filter(|_| is_covered)
     }
 
-    /// How the last login that was accepted was made.
+    /// How the last accepted login was made.
     pub fn mechanism(&self) -> Option<Mechanism> {
         self.login.map(|login| login.mechanism)
     }
 
-    /// Looks at a request before the server does: whether it names another user than the one that the connection belongs to.
-    /// It is not to be sent on then, which ends a login that had begun, and is neither the client's fault nor the server's.
+    /// Examines a request before the server does: whether it names another user than the connection's. If so, it must
+    /// not be forwarded; that ends a login in progress without fault of client or server.
     pub fn refuse_second_user(&mut self, asked: &Asked) -> Option<IdentityChange> {
         let (from, to) = (self.identity.as_ref()?, asked.name.as_ref()?);
         if name::same(from, to) {
@@ -199,12 +200,13 @@ impl Follower {
         Some(IdentityChange { from: from.clone(), to: to.clone() })
     }
 
-    /// Whether the client has to answer a message of its login, on this connection: its end would be the login's.
+    /// Whether the client has yet to answer a login message on this connection: closing it now would break the login.
     pub fn is_within_login(&self) -> bool {
         self.is_within_login
     }
 
-    /// A request got this reply, whose head came at `now`. Replies are told in their order, which is that of the requests.
+    /// Records that a request got this reply, whose head came at `now`. Replies must be given in their order, which is
+    /// that of the requests.
     pub fn answered<'a>(
         &mut self,
         asked: Asked,
@@ -257,7 +259,7 @@ impl Follower {
         }
     }
 
-    /// The connection ended, and `by` was the first to do so. Requests without a reply have got none.
+    /// Records that the connection ended and that `by` closed it first. Requests without a reply got none.
     pub fn ended(self, by: Side) -> Option<Symptom> {
         let symptom = match by {
             Side::Client => Symptom::ClosedByClient,
@@ -281,7 +283,7 @@ impl Follower {
         if challenge != Challenge::Type2 {
             return Exchange::new(Step::Type1Unanswered).by(mechanism).symptom(Symptom::Type1WithoutType2);
         }
-        // The end of the connection is known already, and is not to be told twice.
+        // The end of the connection is already recorded here and must not be reported twice.
         self.type3_due = (!closes).then_some(due);
         Exchange::new(Step::Type1)
             .by(mechanism)
@@ -303,8 +305,8 @@ impl Follower {
                 self.accepted(mechanism, name, kept).took(Leg::Type3ToFinal, took)
             }
             (Verdict::Accepted, Follows::Type2Before | Follows::Nothing) => {
-                // A server that gave a challenge may have taken this for the answer. It is no login for certain, but a second
-                // user has to be told from it.
+                // A server that gave a challenge may have accepted this as the answer. It is not certainly a login, but
+                // a second user must be detected.
                 let identity_change = if follows == Follows::Nothing { None } else { self.belongs_to(name) };
                 let exchange = Exchange::new(Step::Type3WithoutType2).by(mechanism);
                 Exchange { identity_change, ..exchange.symptom(Symptom::Type3WithoutType2) }
@@ -327,8 +329,8 @@ impl Follower {
         match verdict {
             Verdict::Accepted => {
                 self.login = Some(Login { mechanism: Mechanism::Kerberos, holds: true });
-                // A ticket with every request is Kerberos as IIS has it by default (authPersistNonNTLM), and costs no
-                // round trip.
+                // A ticket with every request is the Kerberos default of IIS (authPersistNonNTLM) and costs no round
+                // trip.
                 Exchange::new(Step::KerberosOk).by(Mechanism::Kerberos).took(Leg::KerberosToFinal, took)
             }
             Verdict::Refused => self.refused(Mechanism::Kerberos).took(Leg::KerberosToFinal, took),
@@ -343,7 +345,7 @@ impl Follower {
         Exchange { identity_change, ..Exchange::new(step) }
     }
 
-    /// An NTLM login is through.
+    /// Records a successful NTLM login.
     fn accepted(&mut self, mechanism: Mechanism, name: Option<Box<str>>, kept: bool) -> Exchange {
         let before = self.login.replace(Login { mechanism, holds: kept });
         let repeated = before.is_some_and(|login| login.holds && is_ntlm(login.mechanism));
@@ -359,7 +361,7 @@ impl Follower {
         Exchange { identity_change, ..Exchange::new(Step::Type3Ok).by(mechanism).symptom(symptom) }
     }
 
-    /// From now on the connection is that of this user; nothing changes for one that was not named.
+    /// Assigns the connection to this user; an unnamed user changes nothing.
     fn belongs_to(&mut self, name: Option<Box<str>>) -> Option<IdentityChange> {
         let to = name.filter(|name| name::is_of_account(name))?;
         match self.identity.replace(to.clone()) {
@@ -378,7 +380,7 @@ impl Follower {
         Exchange::new(step).by(mechanism).symptom(symptom)
     }
 
-    /// The login that held until now holds no longer.
+    /// Ends the login that held until now.
     fn lapse(&mut self) -> Option<Mechanism> {
         let login = self.login.as_mut()?;
         std::mem::replace(&mut login.holds, false).then_some(login.mechanism)

@@ -1,33 +1,34 @@
-//! The name in an `Authorization`: whom a request is for, as far as the client says so in clear text.
+//! The name in an `Authorization`: the user a request is for, as far as the client says so in clear text.
 //!
-//! Names are read as leniently as any server might read them, since a second user on a connection must not pass for want
-//! of form. They prove nothing.
+//! Names are read as leniently as any server might read them, so that an odd form cannot hide a second user on a
+//! connection. They prove nothing.
 
 use super::token;
 use crate::protocol::ntlm::Names;
 use crate::protocol::spnego::Carried;
 
-/// Active Directory stops at 1,024 characters, for a user principal name, and allows no control characters.
+/// Active Directory allows at most 1,024 characters, for a user principal name, and no control characters.
 const ACCOUNT_BYTES_MAX: usize = 1024;
 
 /// What a Type 3 begins with.
 const TYPE3: &[u8] = b"NTLMSSP\0\x03\0\0\0";
 
-/// Whether an account can have this name. One that none has is never shown, but it is still another than theirs.
+/// Whether an account can have this name. A name that no account can have is never shown, but still counts as
+/// different.
 pub(super) fn is_of_account(name: &str) -> bool {
     name.len() <= ACCOUNT_BYTES_MAX && !name.contains(char::is_control)
 }
 
-/// Whether both names are the same as text, upper and lower case aside.
+/// Whether both names are the same text, ignoring case.
 pub(super) fn same(one: &str, other: &str) -> bool {
     one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
 }
 
-/// Whom the Type 3 in a token names, as `DOMAIN\user`, or as the user is without a domain. `None` for the anonymous user,
-/// and where there is no Type 3 with a user in it.
+/// The user that the Type 3 in a token names, as `DOMAIN\user`, or as sent if without a domain. `None` for the
+/// anonymous user, and if there is no Type 3 with a user in it.
 ///
-/// The token is NTLM's or SPNEGO's. In one that is neither, by its lengths, the message is looked for: SPNEGO in forms that
-/// DER does not allow is still read by some.
+/// The token is NTLM's or SPNEGO's. If its lengths fit neither, the token is searched for the message: some servers
+/// still read SPNEGO in forms that DER does not allow.
 pub(super) fn in_token(token: &[u8]) -> Option<Box<str>> {
     let enclosed = Carried::message(token).and_then(Names::of_authenticate);
     let names = Names::of_authenticate(token).or(enclosed).or_else(|| {
@@ -42,14 +43,14 @@ pub(super) fn in_token(token: &[u8]) -> Option<Box<str>> {
     }
 }
 
-/// The user of Basic (RFC 7617): what is before the colon, as UTF-8 if it is that, else as Latin-1.
+/// The user of Basic (RFC 7617): what precedes the colon, as UTF-8 if valid, otherwise as Latin-1.
 pub(super) fn of_basic(credentials: &[u8]) -> Option<Box<str>> {
     let decoded = token::decode(credentials);
     let user = decoded.split(|&byte| byte == b':').next()?;
     clip(&text(user))
 }
 
-/// The user of Digest (RFC 7616 section 3.4): `username`, or `username*` with its characters in percent form.
+/// The user of Digest (RFC 7616 section 3.4): `username`, or `username*` with percent-encoded characters.
 pub(super) fn of_digest(parameters: &[u8]) -> Option<Box<str>> {
     split_parameters(parameters).find_map(|item| {
         let at = item.iter().position(|&byte| byte == b'=')?;
@@ -65,7 +66,7 @@ pub(super) fn of_digest(parameters: &[u8]) -> Option<Box<str>> {
     })
 }
 
-/// Splits at commas that are in no quotes; a backslash quotes the byte behind it (RFC 9110 section 5.6.4).
+/// Splits at commas outside quotes; a backslash quotes the byte after it (RFC 9110 section 5.6.4).
 fn split_parameters(parameters: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut in_quotes, mut is_quoted) = (false, false);
     parameters.split(move |&byte| {
@@ -113,7 +114,7 @@ fn percent_decoded(value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A name as it is kept: of one that is too long for an account no more than shows that.
+/// The name as it is stored: a name too long for an account is cut to a length that still shows that.
 fn clip(name: &str) -> Option<Box<str>> {
     let end = (0..=name.len().min(2 * ACCOUNT_BYTES_MAX)).rev().find(|&at| name.is_char_boundary(at))?;
     (!name.is_empty()).then(|| name[..end].into())

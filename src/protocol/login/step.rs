@@ -1,11 +1,11 @@
-//! The words for what an exchange was.
+//! The names for what an exchange was.
 
-/// What an exchange was to the login.
+/// What an exchange was for the login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Nothing: no `Authorization`, and no 401.
     None,
-    /// The request brought nothing and was answered 401.
+    /// The request had no `Authorization` and was answered 401.
     Challenged,
     /// A Type 1 was answered by a Type 2.
     Type1,
@@ -15,14 +15,14 @@ pub enum Step {
     Type3Ok,
     /// A Type 3 was answered 401.
     Type3Refused,
-    /// A Type 3 that does not answer the Type 2 before it was not refused: at a page that needs no login, mostly. It has
-    /// was no login.
+    /// A Type 3 that does not answer the Type 2 before it was not refused, usually at a page that needs no login. It
+    /// was not a login.
     Type3WithoutType2,
     /// A Kerberos ticket was accepted.
     KerberosOk,
     /// A Kerberos ticket was answered 401.
     KerberosRefused,
-    /// A Kerberos message was answered 401 with another: the negotiation goes on, with or without Kerberos.
+    /// A Kerberos message was answered 401 with another: the negotiation continues, with or without Kerberos.
     KerberosContinue,
     /// Basic authentication.
     Basic,
@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// As it is in a log.
+    /// The name in a log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -50,22 +50,22 @@ impl Step {
     }
 }
 
-/// How somebody logs in.
+/// How a client logs in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mechanism {
     /// NTLM under its own name.
     Ntlm,
-    /// NTLM under `Negotiate`, in SPNEGO or as such: Kerberos was possible, in name at least.
+    /// NTLM under `Negotiate`, inside SPNEGO or bare: Kerberos was possible, at least nominally.
     NegotiateNtlm,
     /// Kerberos under `Negotiate`.
     Kerberos,
 }
 
 impl Mechanism {
-    /// All of them, in the order of their numbers (`as usize`).
+    /// All mechanisms, in the order of their numbers (`as usize`).
     pub const ALL: [Self; 3] = [Self::Ntlm, Self::NegotiateNtlm, Self::Kerberos];
 
-    /// As it is in a log.
+    /// The name in a log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ntlm => "ntlm",
@@ -75,25 +75,25 @@ impl Mechanism {
     }
 }
 
-/// A part of a login whose duration says something: from the head of the request to the head of the reply.
+/// A part of a login whose duration is meaningful: from the head of the request to the head of the reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leg {
-    /// The anonymous request, to the 401 that offers Windows Authentication.
+    /// From the anonymous request to the 401 that offers Windows Authentication.
     AnonymousTo401,
-    /// Type 1 to Type 2.
+    /// From Type 1 to Type 2.
     Type1ToType2,
-    /// Type 3 to the reply, good or bad. The domain controller's time is in it.
+    /// From Type 3 to the reply, success or not. It includes the domain controller's time.
     Type3ToFinal,
-    /// A Kerberos ticket to the reply, good or bad.
+    /// From a Kerberos ticket to the reply, success or not.
     KerberosToFinal,
 }
 
 impl Leg {
-    /// All of them, in the order of their numbers (`as usize`).
+    /// All legs, in the order of their numbers (`as usize`).
     pub const ALL: [Self; 4] =
         [Self::AnonymousTo401, Self::Type1ToType2, Self::Type3ToFinal, Self::KerberosToFinal];
 
-    /// As it is in a log.
+    /// The name in a log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnonymousTo401 => "anonymous-401",

@@ -1,28 +1,28 @@
-//! What goes wrong with logins, seen from between the two ends, and where to look.
+//! What goes wrong with logins, as seen between client and server, and where to look.
 
-/// A sign of trouble. One alone can be chance: it is their number that tells.
+/// A sign of trouble. One alone can be chance: the number is what matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Symptom {
     /// A Type 3 that does not follow a Type 2 on its connection.
     Type3WithoutType2,
     /// The client closed between a Type 2 and the verdict.
     ClosedByClient,
-    /// The upstream closed between a Type 2 and the verdict.
+    /// The server closed between a Type 2 and the verdict.
     ClosedByUpstream,
     /// A Type 3 was answered 401.
     Type3Refused,
     /// A Kerberos ticket was answered 401.
     KerberosRefused,
-    /// The upstream wants another NTLM login on a connection that is logged in.
+    /// The server wants another NTLM login on a connection that is logged in.
     LoginNotKept,
-    /// The client logs in with NTLM again on a connection that is logged in, without having been asked.
+    /// The client logs in with NTLM again on a connection that is logged in, unasked.
     LoginRepeated,
     /// A Type 1 was not answered by a Type 2.
     Type1WithoutType2,
 }
 
 impl Symptom {
-    /// All of them, in the order of their numbers (`as usize`).
+    /// All symptoms, in the order of their numbers (`as usize`).
     pub const ALL: [Self; 8] = [
         Self::Type3WithoutType2,
         Self::ClosedByClient,
@@ -34,7 +34,7 @@ impl Symptom {
         Self::Type1WithoutType2,
     ];
 
-    /// As it is in a log and in metrics.
+    /// The name in a log and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Type3WithoutType2 => "type3-without-type2",
@@ -48,28 +48,28 @@ impl Symptom {
         }
     }
 
-    /// What it means, in a sentence.
+    /// What it means, in one sentence.
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Type3WithoutType2 => {
                 "The last message of an NTLM login came on a connection that did not carry the messages before it: \
-                 somebody on the client's side spreads one login over several connections."
+                 something on the client side spreads one login over several connections."
             }
             Self::ClosedByClient => "The client closed the connection in the middle of an NTLM login.",
-            Self::ClosedByUpstream => "The upstream closed the connection in the middle of an NTLM login.",
-            Self::Type3Refused => "The upstream refused what the client proved with NTLM.",
-            Self::KerberosRefused => "The upstream refused a Kerberos ticket.",
+            Self::ClosedByUpstream => "The server closed the connection in the middle of an NTLM login.",
+            Self::Type3Refused => "The server refused the client's NTLM proof.",
+            Self::KerberosRefused => "The server refused a Kerberos ticket.",
             Self::LoginNotKept => {
-                "The upstream does not keep NTLM logins for the connection: every request logs in anew, in three \
+                "The server does not keep NTLM logins for the connection: every request logs in again, in three \
                  round trips."
             }
             Self::LoginRepeated => {
-                "The client logs in with NTLM again on a connection that is logged in already, without having been \
-                 asked to."
+                "The client logs in with NTLM again on a connection that is already logged in, without being asked \
+                 to."
             }
             Self::Type1WithoutType2 => {
-                "The upstream answered the first message of an NTLM login without a challenge, so the login cannot go \
-                 on."
+                "The server answered the first message of an NTLM login without a challenge, so the login cannot \
+                 continue."
             }
         }
     }
@@ -78,16 +78,16 @@ impl Symptom {
     pub fn check(self) -> &'static str {
         match self {
             Self::Type3WithoutType2 => {
-                "a balancer or proxy before this one that pools connections: it has to keep one connection for each \
-                 client (TCP mode)"
+                "a balancer or proxy in front of this one that pools connections: it must keep one connection for \
+                 each client (TCP mode)"
             }
             Self::ClosedByClient => {
-                "the client's time-outs, a password prompt that was cancelled, and anything between the client and \
-                 here that closes connections"
+                "the client's time-outs, a cancelled password prompt, and anything between the client and this \
+                 proxy that closes connections"
             }
             Self::ClosedByUpstream => {
-                "a `Connection: close` in the 401, application pool recycling, and balancers or firewalls between here \
-                 and IIS"
+                "a `Connection: close` in the 401, application pool recycling, and balancers or firewalls between \
+                 this proxy and IIS"
             }
             Self::Type3Refused => {
                 "the password and the account (locked, expired, from an untrusted domain); a client that only knows \
@@ -99,15 +99,15 @@ impl Symptom {
             }
             Self::LoginNotKept => {
                 "authPersistSingleRequest in system.webServer/security/authentication/windowsAuthentication, and a \
-                 proxy between here and IIS that pools connections or adds a Via header"
+                 proxy between this one and IIS that pools connections or adds a Via header"
             }
             Self::LoginRepeated => {
                 "a client that logs in ahead of every request (curl with --ntlm and a new transfer each time, \
-                 DisableNTLMPreAuth in old browsers), or a proxy before this one that shares connections"
+                 DisableNTLMPreAuth in old browsers), or a proxy in front of this one that shares connections"
             }
             Self::Type1WithoutType2 => {
                 "whether the site offers the provider that the client uses (NTLM, Negotiate), whether the path needs no \
-                 login at all, and a proxy between here and IIS that drops WWW-Authenticate"
+                 login at all, and a proxy between this one and IIS that drops WWW-Authenticate"
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Connections played exchange by exchange, with messages of our own client and server.
+//! Connections replayed exchange by exchange, with messages of our own client and server.
 
 mod damage;
 mod logins;
@@ -18,7 +18,7 @@ use crate::protocol::spnego::{self, Mechanism as Spnego, neg_token_init};
 const NOW: FileTime = FileTime(133_000_000_000_000_000);
 const RANDOM: ClientRandom = ClientRandom { client_challenge: [0xaa; 8], session_key: [0x55; 16] };
 
-/// How long the first reply takes; the second one takes twice as long, and so on.
+/// How long the first reply takes; the second takes twice as long, and so on.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What IIS sends with a 401 that begins a login.
@@ -42,7 +42,7 @@ fn ntlm(domain: &str, user: &str) -> [String; 3] {
     ntlm_under("NTLM", domain, user)
 }
 
-/// The same, as such under this scheme.
+/// The same, with bare NTLM under this scheme.
 fn ntlm_under(scheme: &str, domain: &str, user: &str) -> [String; 3] {
     let credentials = Credentials::new(domain, user, "secret");
     let (client, type1) = ntlm::Client::new(&credentials).negotiate();
@@ -88,7 +88,7 @@ struct Play {
     exchanges: u32,
 }
 
-/// A reply, with what is usual left out.
+/// A reply, with the usual values left out.
 #[derive(Clone, Copy, Default, Debug)]
 struct Sent<'s> {
     status: u16,
@@ -124,7 +124,7 @@ impl Play {
         self.follower.answered(asked, reply, self.now)
     }
 
-    /// A whole login with NTLM, which is accepted with this reply.
+    /// A whole login with NTLM, whose last reply is this.
     fn login(&mut self, domain: &str, user: &str, last: Sent<'_>) -> Exchange {
         let [type1, type2, type3] = ntlm(domain, user);
         assert_eq!(self.exchange(&type1, unauthorized(&[&type2])).step, Step::Type1);

@@ -1,4 +1,4 @@
-//! A scheme and its token, as `Authorization` and `WWW-Authenticate` both have them (RFC 9110 section 11.4).
+//! A scheme and its token, as in both `Authorization` and `WWW-Authenticate` (RFC 9110 section 11.4).
 
 use base64::Engine;
 use base64::alphabet;
@@ -12,7 +12,7 @@ use crate::protocol::spnego::Carried;
 const BEGINNING_BYTES: usize = 192;
 const BEGINNING_DIGITS: usize = BEGINNING_BYTES / 3 * 4;
 
-/// As lenient as a server might be: padding may be missing, and the last digit may have bits of nothing.
+/// As lenient as a server might be: padding may be missing, and the last digit may have unused bits set.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, PAD_INDIFFERENT.with_decode_allow_trailing_bits(true));
 
@@ -20,7 +20,7 @@ const BASE64: GeneralPurpose =
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Scheme {
     Ntlm,
-    /// `Negotiate`, and `Nego2`, which some servers offer beside it.
+    /// `Negotiate`, and `Nego2`, which some servers also offer.
     Negotiate,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Of a token in base64; empty if it is not that.
+    /// Decodes the beginning of a token in base64; empty if it is not base64.
     pub(super) fn of(token: &[u8]) -> Self {
         let (mut bytes, mut beginning) = ([0; BEGINNING_BYTES], [0; BEGINNING_DIGITS]);
         let mut count = 0;
@@ -75,7 +75,7 @@ impl Beginning {
         &self.bytes[..self.length]
     }
 
-    /// What the token carries, if it is known here. Under `NTLM` nothing but NTLM counts.
+    /// What the token carries, if that is recognised. Under `NTLM` only NTLM counts.
     pub(super) fn carried(&self, scheme: Scheme) -> Option<Carried> {
         match scheme {
             Scheme::Ntlm => MessageType::in_beginning(self.bytes()).map(Carried::Ntlm),
@@ -84,20 +84,20 @@ impl Beginning {
     }
 }
 
-/// A whole token, up to what is no base64.
+/// Decodes a token up to the first byte that is not base64.
 pub(super) fn decode(token: &[u8]) -> Vec<u8> {
     let digits: Vec<u8> = digits(token).collect();
     BASE64.decode(whole_bytes(&digits)).unwrap_or_default()
 }
 
-/// The digits of a token as a lenient server takes them: blanks are stepped over, and anything else is the end, padding
-/// and what follows it too.
+/// The digits of a token as a lenient server accepts them: blanks are skipped, and anything else, such as padding, ends
+/// them.
 fn digits(token: &[u8]) -> impl Iterator<Item = u8> {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     token.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take_while(is_digit)
 }
 
-/// A last digit alone has six bits of a byte.
+/// Drops a single last digit, which has only six bits of a byte.
 fn whole_bytes(digits: &[u8]) -> &[u8] {
     if digits.len() % 4 == 1 { &digits[..digits.len() - 1] } else { digits }
 }

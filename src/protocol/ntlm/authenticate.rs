@@ -13,20 +13,20 @@ pub(super) const WORKSTATION: usize = 44;
 const SESSION_KEY: usize = 52;
 pub(super) const FLAGS: usize = 60;
 const VERSION: usize = 64;
-/// Where the MIC stands, if there is one: 16 bytes.
+/// Where the MIC is, if there is one: 16 bytes.
 pub(super) const MIC: usize = 72;
 const MIC_END: usize = 88;
 
 /// An AUTHENTICATE message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Authenticate<'a> {
-    /// What both sides agreed on; [`Flags::VERSION`] follows from `version` when the message is built.
+    /// What client and server agreed on; [`Flags::VERSION`] follows from `version` when the message is built.
     pub flags: Flags,
-    /// The LM or `LMv2` response, as it came.
+    /// The LM or `LMv2` response, as received.
     pub lm_response: &'a [u8],
-    /// The NT response, as it came: what is proved is proved over exactly these bytes.
+    /// The NT response, as received: the proof covers exactly these bytes.
     pub nt_response: &'a [u8],
-    /// The user's domain, as sent (it takes part in the proof as it is).
+    /// The user's domain, as sent (the proof covers it unchanged).
     pub domain: String,
     /// The user's name, as sent.
     pub user: String,
@@ -36,16 +36,16 @@ pub struct Authenticate<'a> {
     pub encrypted_session_key: &'a [u8],
     /// The client's version.
     pub version: Option<Version>,
-    /// The message integrity code over all three messages. It is there exactly if the AV flags of the NT response
-    /// say so; without that bit the same bytes are payload or padding.
+    /// The message integrity code over all three messages. It is present exactly if the AV flags of the NT response say
+    /// so; without that bit the same bytes are payload or padding.
     pub mic: Option<[u8; 16]>,
 }
 
 impl<'a> Authenticate<'a> {
-    /// Reads a message. Where its payload starts is up to the client: 64, 72 and 88 all occur.
+    /// Reads a message. The client chooses where its payload starts: 64, 72 and 88 all occur.
     ///
     /// # Errors
-    /// Says what does not parse.
+    /// What does not parse.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let reader = Reader::open(bytes, TYPE)?;
         let flags = Flags(reader.u32_at(FLAGS, "flags")?);
@@ -55,7 +55,7 @@ impl<'a> Authenticate<'a> {
             NtResponse::V2(response) => response.pairs.flags()? & AV_FLAG_MIC != 0,
             NtResponse::Empty | NtResponse::V1 => false,
         };
-        // Payload inside the MIC would be zeroed with it: the code would not cover what it seems to.
+        // Payload inside the MIC would be zeroed with it, and the code would not cover it.
         if has_mic && payload_start(reader)? < MIC_END {
             return Err(MessageError::MicOverlapsPayload);
         }
@@ -74,10 +74,10 @@ impl<'a> Authenticate<'a> {
         })
     }
 
-    /// Writes the message, with its MIC as it is in the value: whoever computes one writes zeros first.
+    /// Writes the message, with its MIC as in the value: to compute one, write zeros first.
     ///
     /// # Errors
-    /// A part that is too long for its field, or a name that the negotiated character set lacks.
+    /// A part that is too long for its field, or a name that the negotiated character set cannot express.
     pub fn to_bytes(&self) -> Result<Vec<u8>, MessageError> {
         let charset = self.flags.charset();
         let head_len = if self.mic.is_some() { MIC_END } else { MIC };
@@ -112,10 +112,10 @@ fn payload_start(reader: Reader<'_>) -> Result<usize, MessageError> {
     Ok(lowest)
 }
 
-/// What kind of proof the NT response is.
+/// The kind of proof in the NT response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NtResponse<'a> {
-    /// None at all.
+    /// No proof.
     Empty,
     /// 24 bytes: `NTLMv1`, with or without extended session security.
     V1,
@@ -128,9 +128,9 @@ pub enum NtResponse<'a> {
 pub struct NtlmV2Response<'a> {
     /// The proof: an HMAC over the server challenge and `temp`.
     pub proof: [u8; 16],
-    /// All that follows the proof, as it came.
+    /// All bytes after the proof, as received.
     pub temp: &'a [u8],
-    /// The client's time, or the server's if that sent one.
+    /// The client's time, or the server's if it sent one.
     pub time: FileTime,
     /// The client's random bytes.
     pub client_challenge: [u8; 8],
@@ -142,8 +142,7 @@ impl<'a> NtResponse<'a> {
     /// Reads an NT response.
     ///
     /// # Errors
-    /// [`MessageError::BadNtResponse`] if it is neither of the kinds, [`MessageError::BadAvPairs`] if its list is
-    /// damaged.
+    /// [`MessageError::BadNtResponse`] if it is neither kind, [`MessageError::BadAvPairs`] if its list is damaged.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
         const V1_LEN: usize = 24;
         const TEMP_PAIRS: usize = 28;

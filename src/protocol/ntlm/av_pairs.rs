@@ -3,7 +3,7 @@
 use super::wire::{text_from_utf16le, utf16le};
 use super::{FileTime, MessageError};
 
-/// What a pair is about.
+/// The meaning of a pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub enum AvId {
@@ -21,7 +21,7 @@ pub enum AvId {
     Flags = 6,
     /// The server's time, 8 bytes.
     Timestamp = 7,
-    /// What a client on the same host would know.
+    /// Data about the client's host, for a server on the same host.
     SingleHost = 8,
     /// The SPN that the client believes it talks to.
     TargetName = 9,
@@ -35,7 +35,7 @@ pub const AV_FLAG_MIC: u32 = 0x2;
 const END: u16 = 0;
 const PAIR_HEAD_LEN: usize = 4;
 
-/// A list of AV pairs that has been walked once up to its end mark, so it holds no pair that reaches outside.
+/// A list of AV pairs that was validated up to its end mark, so no pair reaches outside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AvPairs<'a> {
     /// Up to and including the end mark.
@@ -43,17 +43,17 @@ pub struct AvPairs<'a> {
 }
 
 impl<'a> AvPairs<'a> {
-    /// Reads a list; what follows its end mark is not part of it.
+    /// Reads a list; bytes after its end mark are not part of it.
     ///
     /// # Errors
-    /// [`MessageError::BadAvPairs`] when a pair reaches over the end or the end mark is missing.
+    /// [`MessageError::BadAvPairs`] if a pair reaches past the end or the end mark is missing.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let mut rest = bytes;
         loop {
             let (id, value, after) = split_pair(rest).ok_or(MessageError::BadAvPairs)?;
             rest = after;
             if id == END {
-                // The end mark has no value. One that claims a value is what a damaged list looks like.
+                // The end mark has no value. One with a value indicates a damaged list.
                 if !value.is_empty() {
                     return Err(MessageError::BadAvPairs);
                 }
@@ -63,12 +63,12 @@ impl<'a> AvPairs<'a> {
         }
     }
 
-    /// The list as it came, with its end mark.
+    /// The list as received, with its end mark.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The pairs in their order, unknown ids included, the end mark left out.
+    /// The pairs in their order, including unknown ids, without the end mark.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let mut rest = self.bytes;
         std::iter::from_fn(move || {
@@ -99,7 +99,7 @@ impl<'a> AvPairs<'a> {
         Ok(self.fixed(AvId::Timestamp)?.map(|value| FileTime(u64::from_le_bytes(value))))
     }
 
-    /// The hash in [`AvId::ChannelBindings`]; the all-zero hash means "no bindings" and is given as none.
+    /// The hash in [`AvId::ChannelBindings`]; `None` for the all-zero hash, which means "no bindings".
     ///
     /// # Errors
     /// [`MessageError::BadAvPairs`] when its value is not 16 bytes.

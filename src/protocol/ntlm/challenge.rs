@@ -1,4 +1,4 @@
-//! Type 2, CHALLENGE (MS-NLMP 2.2.1.2): the server says who it is and what to prove.
+//! Type 2, CHALLENGE (MS-NLMP 2.2.1.2): the server identifies itself and asks for a proof.
 
 use super::av_pairs::AvPairs;
 use super::wire::{Builder, Reader};
@@ -15,14 +15,14 @@ const HEAD_LEN: usize = 56;
 /// A CHALLENGE message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Challenge<'a> {
-    /// What the server agreed to. The bits that say which optional parts are there follow from those parts when
-    /// the message is built.
+    /// What the server agreed to. The bits that announce optional parts follow from those parts when the message is
+    /// built.
     pub flags: Flags,
     /// The server's domain or name.
     pub target_name: String,
     /// The random bytes that the client's answer is computed over.
     pub server_challenge: [u8; 8],
-    /// What the server says about itself; the client repeats it under its proof.
+    /// What the server says about itself; the client's proof covers it.
     pub target_info: Option<AvPairs<'a>>,
     /// The server's version.
     pub version: Option<Version>,
@@ -32,7 +32,7 @@ impl<'a> Challenge<'a> {
     /// Reads a message. A server that sends no AV pairs may end it after the challenge (32 bytes).
     ///
     /// # Errors
-    /// Says what does not parse.
+    /// What does not parse.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
         let reader = Reader::open(bytes, TYPE)?;
         let flags = Flags(reader.u32_at(FLAGS, "flags")?);
@@ -44,7 +44,7 @@ impl<'a> Challenge<'a> {
                 [] => None,
                 bytes => {
                     let pairs = AvPairs::parse(bytes)?;
-                    // Those that an answer depends on must have the size they should.
+                    // The pairs that an answer depends on must have the right size.
                     pairs.flags()?;
                     pairs.timestamp()?;
                     Some(pairs)
@@ -60,7 +60,7 @@ impl<'a> Challenge<'a> {
     /// Writes the message.
     ///
     /// # Errors
-    /// A part that is too long for its field, or a target name that the negotiated character set lacks.
+    /// A part that is too long for its field, or a target name that the negotiated character set cannot express.
     pub fn to_bytes(&self) -> Result<Vec<u8>, MessageError> {
         let mut flags = self.flags.without(Flags::TARGET_INFO).without(Flags::VERSION);
         let mut builder = Builder::new(TYPE, HEAD_LEN);

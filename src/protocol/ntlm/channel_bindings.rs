@@ -10,7 +10,7 @@ use crate::protocol::der::{self, DerError, OID, SEQUENCE, context};
 pub struct ChannelBindings([u8; 16]);
 
 impl ChannelBindings {
-    /// From the server's certificate in DER.
+    /// Computes the bindings from the server's certificate in DER.
     ///
     /// # Errors
     /// See [`CertificateError`].
@@ -23,11 +23,11 @@ impl ChannelBindings {
         Ok(Self::of_certificate_hash(&hash))
     }
 
-    /// From the hash of the server's certificate: the hash function of the certificate's signature, but SHA-256 for
-    /// MD5 and SHA-1 (RFC 5929 section 4.1).
+    /// Computes the bindings from the hash of the server's certificate: that of the certificate's signature, but
+    /// SHA-256 instead of MD5 and SHA-1 (RFC 5929 section 4.1).
     ///
-    /// MD5 over `gss_channel_bindings_struct` (MS-NLMP 2.2.2.1, RFC 2744 3.11): four empty address fields, the length
-    /// of the application data, the application data.
+    /// The value is MD5 over `gss_channel_bindings_struct` (MS-NLMP 2.2.2.1, RFC 2744 3.11): four empty address fields,
+    /// the length of the application data, the application data.
     pub fn of_certificate_hash(certificate_hash: &[u8]) -> Self {
         const PREFIX: &[u8] = b"tls-server-end-point:";
         // A certificate hash is at most 64 bytes.
@@ -41,13 +41,13 @@ impl ChannelBindings {
     }
 }
 
-/// Why a certificate gives no bindings.
+/// Why a certificate has no bindings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CertificateError {
     /// It does not parse.
     #[error("the certificate is damaged: {0}")]
     Damaged(#[from] DerError),
-    /// Its signature algorithm uses no hash, or one that RFC 5929 section 4.1 says nothing about.
+    /// Its signature algorithm uses no hash, or one that RFC 5929 section 4.1 does not cover.
     #[error("channel bindings are not defined for the certificate's signature algorithm")]
     NotDefined,
 }
@@ -58,7 +58,7 @@ enum SignatureHash {
     Sha512,
 }
 
-/// The hash function of the certificate's signature; SHA-256 for MD5 and SHA-1 (RFC 5929 section 4.1).
+/// The hash function of the certificate's signature; SHA-256 instead of MD5 and SHA-1 (RFC 5929 section 4.1).
 fn signature_hash(certificate: &[u8]) -> Result<SignatureHash, CertificateError> {
     // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue } (RFC 5280 section 4.1)
     let (_, rest) = der::expect(SEQUENCE, der::only(SEQUENCE, certificate)?)?;
@@ -73,7 +73,7 @@ fn signature_hash(certificate: &[u8]) -> Result<SignatureHash, CertificateError>
     }
 }
 
-/// RSASSA-PSS-params (RFC 4055 section 3.1): `[0]` names the hash, SHA-1 if it is left out.
+/// RSASSA-PSS-params (RFC 4055 section 3.1): `[0]` names the hash, SHA-1 if it is absent.
 fn pss_hash(parameters: &[u8]) -> Result<SignatureHash, CertificateError> {
     let fields = der::only(SEQUENCE, parameters)?;
     let Ok((algorithm, _)) = der::expect(context(0), fields) else { return Ok(SignatureHash::Sha256) };
@@ -117,7 +117,7 @@ const SHA512: &[u8] = &sha2(3);
 mod tests {
     use super::*;
 
-    /// As much of a certificate as is looked at, signed with this algorithm.
+    /// The part of a certificate that is read, signed with this algorithm.
     fn certificate(oid: &[u8], parameters: &[u8]) -> Vec<u8> {
         let algorithm = [der::element(OID, oid), parameters.to_vec()].concat();
         let parts =

@@ -1,4 +1,4 @@
-//! The client's side of a login.
+//! The client's part of a login.
 
 use super::av_pairs::{AV_FLAG_MIC, AvId, AvPairs, AvPairsBuilder};
 use super::ntlmv2::{ResponseKey, rc4_apply};
@@ -7,7 +7,7 @@ use super::{
     authenticate,
 };
 
-/// What this client can do; as browsers have it, without the LM session key.
+/// What this client supports; the same as browsers, without the LM session key.
 const OFFERED: Flags = Flags::UNICODE
     .with(Flags::OEM)
     .with(Flags::REQUEST_TARGET)
@@ -21,7 +21,7 @@ const OFFERED: Flags = Flags::UNICODE
     .with(Flags::KEY_EXCHANGE)
     .with(Flags::KEY_56);
 
-/// The NEGOTIATE message of every login: it says nothing about the user.
+/// The NEGOTIATE message of every login: it contains nothing about the user.
 const NEGOTIATE: [u8; 40] = {
     let mut bytes = *b"NTLMSSP\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let flags = OFFERED.0.to_le_bytes();
@@ -37,10 +37,10 @@ const NEGOTIATE: [u8; 40] = {
     bytes
 };
 
-/// The pairs that are the client's to set.
+/// The pairs that only the client may set.
 const CLIENT_PAIRS: [u16; 3] = [AvId::Flags as u16, AvId::TargetName as u16, AvId::ChannelBindings as u16];
 
-/// A user with what proves his password. The costly part of a login, the password's hash, is done here once.
+/// A user with the proof of the password. The expensive part of a login, the password's hash, is computed once, here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     domain: String,
@@ -49,7 +49,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// `domain` may be empty: for a local account, or with a user given as `user@dns.domain`.
+    /// Credentials with a `domain`, which may be empty: for a local account, or for a user given as `user@dns.domain`.
     pub fn new(domain: &str, user: &str, password: &str) -> Self {
         let key = NtHash::of_password(password).response_key(user, domain);
         Self { domain: domain.to_owned(), user: user.to_owned(), key }
@@ -66,14 +66,14 @@ impl Credentials {
     }
 }
 
-/// Not the key.
+/// Omits the key.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({}\\{})", self.domain, self.user)
     }
 }
 
-/// A login that has not begun.
+/// A login that has not started.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'c> {
     credentials: &'c Credentials,
@@ -94,61 +94,61 @@ impl<'c> Client<'c> {
         Self { workstation: name, ..self }
     }
 
-    /// Says whom the client believes to talk to, as an SPN: `HTTP/web.corp.test`.
+    /// Sets the SPN of the server that the client intends to reach: `HTTP/web.corp.test`.
     #[must_use]
     pub fn target_name(self, spn: &'c str) -> Self {
         Self { target_name: Some(spn), ..self }
     }
 
-    /// Ties the login to the TLS connection it goes over (Extended Protection).
+    /// Binds the login to the TLS connection it runs over (Extended Protection).
     #[must_use]
     pub fn channel_bindings(self, bindings: ChannelBindings) -> Self {
         Self { channel_bindings: Some(bindings), ..self }
     }
 
-    /// Begins the login: the message to send, and the state that waits for its answer.
+    /// Starts the login: returns the state that waits for the answer, and the message to send.
     pub fn negotiate(self) -> (AwaitingChallenge<'c>, &'static [u8]) {
         (AwaitingChallenge { client: self }, &NEGOTIATE)
     }
 }
 
-/// Randomness for one login. Used again, it is only as bad as a predictable client challenge.
+/// Randomness for one login. Reuse is only as bad as a predictable client challenge.
 #[derive(Clone, Copy)]
 pub struct ClientRandom {
-    /// Goes into the proof.
+    /// Part of the proof.
     pub client_challenge: [u8; 8],
     /// The key of the session, sent encrypted.
     pub session_key: [u8; 16],
 }
 
-/// NEGOTIATE is sent.
+/// State after NEGOTIATE is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct AwaitingChallenge<'c> {
     client: Client<'c>,
 }
 
-/// The client has answered. Whether the server agrees, it says outside of NTLM.
+/// State after the client has answered. The server gives its verdict outside of NTLM.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// The AUTHENTICATE message to send.
     pub message: Vec<u8>,
-    /// Signs what follows, if anything.
+    /// Signs further messages, if any.
     pub session: SessionKey,
 }
 
 /// Why a challenge was not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The peer's fault.
+    /// The server's fault.
     #[error("the server's NTLM challenge is damaged: {0}")]
     BadChallenge(#[source] MessageError),
-    /// Ours: a name that is too long, or that the character set the server chose cannot express.
-    #[error("the NTLM answer cannot be written: {0}")]
+    /// The client's fault: a name that is too long, or that the server's character set cannot express.
+    #[error("the NTLM answer cannot be built: {0}")]
     CannotAnswer(#[source] MessageError),
 }
 
 impl AwaitingChallenge<'_> {
-    /// Answers the CHALLENGE message `challenge`. `now` counts only if the server did not send its own time.
+    /// Answers the CHALLENGE message `challenge`. `now` is used only if the server did not send its own time.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -191,7 +191,7 @@ impl AwaitingChallenge<'_> {
         if flags.has(Flags::UNICODE) {
             flags = flags.without(Flags::OEM);
         }
-        // A key is exchanged for signing (MS-NLMP 3.1.5.1.2); without it servers differ in what they expect.
+        // A key is exchanged for signing (MS-NLMP 3.1.5.1.2); without it, servers differ in what they expect.
         if !flags.has(Flags::SIGN) {
             flags = flags.without(Flags::KEY_EXCHANGE);
         }
@@ -224,8 +224,8 @@ impl AwaitingChallenge<'_> {
 }
 
 impl Client<'_> {
-    /// The server's pairs, with what the client adds under its proof. What the server sent under an id that is the
-    /// client's to set is left out: the first of two would count.
+    /// The server's pairs, with those that the client adds to its proof. A pair from the server under an id that only
+    /// the client may set is left out, because the first of two counts.
     fn pairs_to_prove(
         &self,
         server_pairs: Option<&AvPairs<'_>>,
@@ -252,7 +252,7 @@ impl Client<'_> {
     }
 }
 
-/// `temp` of MS-NLMP 3.3.2: everything the client proves.
+/// `temp` of MS-NLMP 3.3.2: everything that the client's proof covers.
 pub(super) fn temp(time: FileTime, client_challenge: [u8; 8], pairs: &[u8]) -> Vec<u8> {
     let mut temp = Vec::with_capacity(32 + pairs.len());
     temp.extend_from_slice(&[1, 1, 0, 0, 0, 0, 0, 0]);

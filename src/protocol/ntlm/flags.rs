@@ -1,4 +1,4 @@
-//! What the two sides agree on (MS-NLMP 2.2.2.5) and the version field (2.2.2.10).
+//! What client and server agree on (MS-NLMP 2.2.2.5) and the version field (2.2.2.10).
 
 use super::wire::Charset;
 
@@ -11,9 +11,9 @@ impl Flags {
     pub const UNICODE: Self = Self(0x0000_0001);
     /// Names may be in the OEM code page.
     pub const OEM: Self = Self(0x0000_0002);
-    /// The server is asked to name its domain or itself in Type 2.
+    /// Type 2 should name the server or its domain.
     pub const REQUEST_TARGET: Self = Self(0x0000_0004);
-    /// Signing is wanted.
+    /// Signing is requested.
     pub const SIGN: Self = Self(0x0000_0010);
     /// NTLM session keys; every real client sets it.
     pub const NTLM: Self = Self(0x0000_0200);
@@ -51,7 +51,7 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
-    /// The bits without those of `other`.
+    /// The bits of `self` without those of `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -73,7 +73,7 @@ impl Flags {
 pub struct Version(pub [u8; 8]);
 
 impl Version {
-    /// Windows 10 / Server 2016 (10.0, build 14393), NTLM revision 15. The field is for debugging only, but
-    /// gss-ntlmssp rejects a Type 1 that has none.
+    /// Windows 10 / Server 2016 (10.0, build 14393), NTLM revision 15. The field is for debugging only, but gss-ntlmssp
+    /// rejects a Type 1 without one.
     pub const WINDOWS_10: Self = Self([10, 0, 0x39, 0x38, 0, 0, 0, 15]);
 }

@@ -1,8 +1,8 @@
-//! NTLM messages and logins (MS-NLMP), both sides.
+//! NTLM messages and logins (MS-NLMP), for client and server.
 //!
-//! This module turns bytes into messages and messages into bytes, and carries a login through its three messages.
-//! It must never read a clock or a source of randomness (both are arguments), and never answer with, or accept,
-//! anything but `NTLMv2`. Going through HTTP or SPNEGO is the caller's business ([`spnego`](super::spnego)).
+//! This module turns bytes into messages and messages into bytes, and takes a login through its three messages. It must
+//! never read a clock or a source of randomness (both are arguments), and never send or accept anything but `NTLMv2`.
+//! Transport over HTTP or SPNEGO is up to the caller ([`spnego`](super::spnego)).
 //!
 //! ```text
 //! client                                                     server
@@ -11,8 +11,8 @@
 //!   ::authenticate           -- Type 3, authenticate.rs -->    ::authenticate -> Login or Refusal
 //! ```
 //!
-//! A state consumes itself and returns the next one, so a message cannot be answered twice or out of order.
-//! Start with `client.rs`; `ntlmv2.rs` is all the arithmetic; `wire.rs` and `av_pairs.rs` are the encodings.
+//! A state consumes itself and returns the next one, so a message cannot be answered twice or out of order. Start with
+//! `client.rs`; `ntlmv2.rs` has all the arithmetic; `wire.rs` and `av_pairs.rs` are the encodings.
 
 mod authenticate;
 mod av_pairs;
@@ -41,12 +41,12 @@ pub use negotiate::Negotiate;
 pub use ntlmv2::{Direction, NtHash, SessionKey};
 pub use server::{AwaitingAuthenticate, ExtendedProtection, Login, Refusal, Server};
 
-/// Whether a token is an NTLM message as such, which clients also send under `Negotiate`, without SPNEGO.
+/// Whether a token is a bare NTLM message, which clients also send under `Negotiate`, without SPNEGO.
 pub fn is_message(token: &[u8]) -> bool {
     token.starts_with(wire::SIGNATURE)
 }
 
-/// Which of the three messages one is.
+/// Which of the three messages this is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageType {
     /// Type 1, NEGOTIATE.
@@ -58,7 +58,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    /// The type of the message that begins with these bytes, of which it takes twelve.
+    /// The type of the message that begins with these bytes; twelve are enough.
     pub fn in_beginning(message: &[u8]) -> Option<Self> {
         match message.strip_prefix(wire::SIGNATURE)?.first_chunk()? {
             [1, 0, 0, 0] => Some(Self::Negotiate),
@@ -74,7 +74,7 @@ impl MessageType {
 pub struct FileTime(pub u64);
 
 impl FileTime {
-    /// From the Unix epoch on; earlier times become the epoch.
+    /// Converts a time from the Unix epoch on; earlier times become the epoch.
     pub fn from_system_time(time: SystemTime) -> Self {
         const UNIX_EPOCH_TICKS: u64 = 116_444_736_000_000_000;
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -89,12 +89,12 @@ pub enum MessageError {
     /// The signature is not `NTLMSSP\0`.
     #[error("no NTLM signature")]
     NotNtlm,
-    /// Another message than the one that is due.
-    #[error("message type {found} where {expected} is due")]
+    /// A message of another type than expected.
+    #[error("message type is {found}, expected {expected}")]
     WrongType {
-        /// The type that is due.
+        /// The expected type.
         expected: u32,
-        /// The type that came.
+        /// The type found.
         found: u32,
     },
     /// The message ends before this fixed part.
@@ -119,10 +119,10 @@ pub enum MessageError {
     #[error("the list of AV pairs is damaged")]
     BadAvPairs,
     /// The NT response is neither empty nor `NTLMv1` nor `NTLMv2`.
-    #[error("the NT response is of no known kind")]
+    #[error("the NT response is of an unknown kind")]
     BadNtResponse,
-    /// The AV flags announce a MIC where payload is.
-    #[error("there is payload where the message integrity code should be")]
+    /// The AV flags announce a MIC where there is payload.
+    #[error("payload overlaps the message integrity code")]
     MicOverlapsPayload,
     /// Neither Unicode nor OEM names are offered.
     #[error("no character set is offered")]

@@ -1,8 +1,8 @@
-//! The names in a Type 3 that is not to be judged: whom a message is about, even one that [`Authenticate`] refuses.
+//! The names in a Type 3, read without judging it: the user it names, even in a message that [`Authenticate`] refuses.
 //!
-//! This is for comparing and for counting, never for letting somebody in. A reader that wants to know whether a second
-//! user speaks has to see the name wherever a server might: in the OEM code page, in the short form of NT 4 without flags,
-//! behind an NT response that makes no sense.
+//! This is for comparing and counting, never for granting access. To detect a second user, a reader must see the name
+//! wherever a server might: in the OEM code page, in the short form of NT 4 without flags, after an invalid NT
+//! response.
 //!
 //! [`Authenticate`]: super::Authenticate
 
@@ -10,20 +10,21 @@ use super::authenticate::{DOMAIN, FLAGS, LM_RESPONSE, NT_RESPONSE, USER, WORKSTA
 use super::wire::Reader;
 use super::{Flags, MessageType};
 
-/// Whom a Type 3 names.
+/// The user that a Type 3 names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Names {
-    /// The user's domain; empty if the message has none that can be read.
+    /// The user's domain; empty if the message has none that is readable.
     pub domain: String,
-    /// The user; empty for the anonymous one.
+    /// The user; empty for the anonymous user.
     pub user: String,
 }
 
 impl Names {
-    /// Reads the two fields by their offsets. `None` if the message is no Type 3, or its user lies outside of it.
+    /// Reads the two fields by their offsets. `None` if the message is not a Type 3, or its user field points outside
+    /// it.
     ///
-    /// Names that the flags call UTF-16 are read as that if they can be. Bytes of the OEM code page, which nothing
-    /// names, are read as UTF-8 if they are that, else as Latin-1.
+    /// Names that the flags declare as UTF-16 are read as such if they are valid. Bytes in the OEM code page, which the
+    /// message does not identify, are read as UTF-8 if valid, otherwise as Latin-1.
     pub fn of_authenticate(message: &[u8]) -> Option<Self> {
         if MessageType::in_beginning(message) != Some(MessageType::Authenticate) {
             return None;
@@ -37,7 +38,7 @@ impl Names {
     }
 }
 
-/// Whether the flags are there: the short form ends before them, and has payload in their place.
+/// Whether the flags are present: the short form ends before them, and has payload in their place.
 fn has_flags(reader: Reader<'_>) -> bool {
     [LM_RESPONSE, NT_RESPONSE, DOMAIN, USER, WORKSTATION]
         .into_iter()
@@ -47,7 +48,7 @@ fn has_flags(reader: Reader<'_>) -> bool {
 
 fn text(bytes: &[u8], is_unicode: bool) -> String {
     let (units, rest) = bytes.as_chunks::<2>();
-    // No name has a NUL: with one in the place of a high byte it is UTF-16, whatever the flags say.
+    // No name contains a NUL: one in the place of a high byte means UTF-16, whatever the flags say.
     let has_high_zero = units.iter().any(|&[_, high]| high == 0);
     if rest.is_empty() && (is_unicode || has_high_zero) {
         let units: Vec<u16> = units.iter().copied().map(u16::from_le_bytes).collect();

@@ -1,4 +1,4 @@
-//! Type 1, NEGOTIATE (MS-NLMP 2.2.1.1): the client says what it can do.
+//! Type 1, NEGOTIATE (MS-NLMP 2.2.1.1): the client says what it supports.
 
 use super::wire::{Builder, Charset, Reader};
 use super::{Flags, MessageError, Version};
@@ -12,8 +12,8 @@ const VERSION: usize = 32;
 /// A NEGOTIATE message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Negotiate {
-    /// What the client can do. The bits that say which optional parts are there follow from those parts when the
-    /// message is built.
+    /// What the client supports. The bits that announce optional parts follow from those parts when the message is
+    /// built.
     pub flags: Flags,
     /// The client's domain, always in the OEM code page.
     pub domain: Option<String>,
@@ -26,10 +26,10 @@ pub struct Negotiate {
 impl Negotiate {
     /// Reads a message.
     ///
-    /// The shortest one in use ends after the flags (16 bytes); else the two name fields must be whole.
+    /// The shortest form in use ends after the flags (16 bytes); otherwise the two name fields must be complete.
     ///
     /// # Errors
-    /// Says what does not parse. Nothing is guessed.
+    /// What does not parse. Nothing is guessed.
     pub fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
         let reader = Reader::open(bytes, TYPE)?;
         let flags = Flags(reader.u32_at(FLAGS, "flags")?);
@@ -41,7 +41,7 @@ impl Negotiate {
             if flags.has(flag) {
                 payload.and_then(|bytes| Charset::Oem.decode(bytes, what)).map(Some)
             } else {
-                // Whatever the field says is to be ignored, but it has to be there.
+                // The content of the field is ignored, but the field must be present.
                 reader.field_start(offset, what).map(|_| None)
             }
         };

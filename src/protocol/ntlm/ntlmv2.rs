@@ -8,7 +8,7 @@ use rc4::{Rc4, StreamCipher};
 use super::Flags;
 use super::wire::utf16le;
 
-/// The hash of a password, `NTOWFv1`: all that a server has to know of it.
+/// The hash of a password, `NTOWFv1`: all that a server needs of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NtHash(pub [u8; 16]);
 
@@ -18,14 +18,14 @@ impl NtHash {
         Self(Md4::digest(utf16le(password)).into())
     }
 
-    /// The key that proves this password for this user, `NTOWFv2`. The user's name counts in upper case, the domain
-    /// as the client sent it.
+    /// The key that proves this password for this user, `NTOWFv2`. The user's name is used in upper case, the domain as
+    /// the client sent it.
     pub(super) fn response_key(&self, user: &str, domain: &str) -> ResponseKey {
         ResponseKey(hmac_md5(&self.0, &[&utf16le(&upper_case(user)), &utf16le(domain)]))
     }
 }
 
-/// Not the hash: it is as good as the password.
+/// Omits the hash: it is as good as the password.
 impl std::fmt::Debug for NtHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("NtHash(..)")
@@ -37,7 +37,7 @@ impl std::fmt::Debug for NtHash {
 pub(super) struct ResponseKey(pub(super) [u8; 16]);
 
 impl ResponseKey {
-    /// `NTProofStr`: what goes before `temp` in the NT response.
+    /// `NTProofStr`: precedes `temp` in the NT response.
     pub(super) fn proof(&self, server_challenge: [u8; 8], temp: &[u8]) -> [u8; 16] {
         hmac_md5(&self.0, &[&server_challenge, temp])
     }
@@ -56,14 +56,14 @@ impl ResponseKey {
     }
 }
 
-/// What both sides know after a login and no one else: it signs.
+/// The secret that both ends share after a login: it signs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionKey {
     exported: [u8; 16],
     flags: Flags,
 }
 
-/// Who signs.
+/// Which end signs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
     /// Client to server.
@@ -87,9 +87,9 @@ impl SessionKey {
         hmac_md5(&self.exported, &[negotiate, challenge, authenticate])
     }
 
-    /// The signature of the first message in `direction` (sequence number 0), as SPNEGO's mechListMIC needs it
-    /// (MS-NLMP 3.4.4.2, MS-SPNG 3.3.5.1). None without extended session security, whose older signatures nothing
-    /// alive uses.
+    /// The signature of the first message in `direction` (sequence number 0), as SPNEGO's mechListMIC needs it (MS-NLMP
+    /// 3.4.4.2, MS-SPNG 3.3.5.1). `None` without extended session security, whose older signatures are no longer in
+    /// use.
     pub fn first_signature(&self, direction: Direction, message: &[u8]) -> Option<[u8; 16]> {
         if !self.flags.has(Flags::EXTENDED_SESSION_SECURITY) {
             return None;
@@ -123,7 +123,7 @@ impl SessionKey {
     }
 }
 
-/// Not the key.
+/// Omits the key.
 impl std::fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SessionKey").field("flags", &self.flags).finish_non_exhaustive()
@@ -136,8 +136,8 @@ const CLIENT_SEAL: &[u8] = b"session key to client-to-server sealing key magic c
 const SERVER_SIGN: &[u8] = b"session key to server-to-client signing key magic constant\0";
 const SERVER_SEAL: &[u8] = b"session key to server-to-client sealing key magic constant\0";
 
-/// Upper case as Windows' tables have it: character by character, one UTF-16 unit to one unit. So `ß` stays, what
-/// lies outside the basic plane stays, and no foreign letter turns into an ASCII one.
+/// Upper case as in Windows' tables: character by character, one UTF-16 unit to one unit. So `ß` and characters outside
+/// the basic plane are unchanged, and no foreign letter turns into an ASCII one.
 pub(super) fn upper_case(text: &str) -> String {
     text.chars()
         .map(|c| {

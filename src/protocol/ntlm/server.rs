@@ -1,4 +1,4 @@
-//! The server's side of a login.
+//! The server's part of a login.
 
 use subtle::ConstantTimeEq;
 
@@ -18,7 +18,7 @@ const GRANTED: Flags = Flags::REQUEST_TARGET
     .with(Flags::KEY_EXCHANGE)
     .with(Flags::KEY_56);
 
-/// A server that answers NEGOTIATE messages: what it says about itself.
+/// The server: what it says about itself when it answers NEGOTIATE messages.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Server {
     /// `NetBIOS` domain, `CORP`; also the target name.
@@ -31,21 +31,21 @@ pub struct Server {
     pub dns_computer: String,
 }
 
-/// CHALLENGE is sent.
+/// State after CHALLENGE is sent.
 #[derive(Clone, Debug)]
 pub struct AwaitingAuthenticate {
     server_challenge: [u8; 8],
-    /// Both messages so far, as they went over the wire: the MIC covers them.
+    /// Both messages so far, as sent over the wire: the MIC covers them.
     negotiate: Vec<u8>,
     challenge: Vec<u8>,
 }
 
 impl Server {
-    /// Answers a NEGOTIATE message. `server_challenge` is to be random and fresh; `now` goes into the message and
-    /// makes clients send a MIC.
+    /// Answers a NEGOTIATE message. `server_challenge` must be random and fresh; `now` is sent in the message and makes
+    /// clients send a MIC.
     ///
     /// # Errors
-    /// What does not parse, or offers no character set.
+    /// What does not parse, or a message that offers no character set.
     pub fn challenge(
         &self,
         negotiate: &[u8],
@@ -53,7 +53,7 @@ impl Server {
         now: FileTime,
     ) -> Result<(AwaitingAuthenticate, Vec<u8>), MessageError> {
         let offered = Negotiate::parse(negotiate)?.flags;
-        // MS-NLMP 3.2.5.1.1: UNICODE if there is the choice; with neither the token is invalid.
+        // MS-NLMP 3.2.5.1.1: UNICODE if both are offered; with neither the token is invalid.
         let charset = match (offered.has(Flags::UNICODE), offered.has(Flags::OEM)) {
             (true, _) => Flags::UNICODE,
             (false, true) => Flags::OEM,
@@ -92,10 +92,10 @@ impl Server {
     }
 }
 
-/// What the server demands of channel bindings.
+/// The server's requirements for channel bindings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExtendedProtection {
-    /// Bindings are not looked at.
+    /// Bindings are ignored.
     Off,
     /// A client that sends bindings must send these.
     Allow(ChannelBindings),
@@ -103,20 +103,20 @@ pub enum ExtendedProtection {
     Require(ChannelBindings),
 }
 
-/// A login that was proved.
+/// A proven login.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Login {
     /// The domain, as sent.
     pub domain: String,
     /// The user's name, as sent.
     pub user: String,
-    /// The client's host, as it says.
+    /// The client's host, as claimed.
     pub workstation: String,
-    /// The SPN the client believes to talk to.
+    /// The SPN of the server that the client intended to reach.
     pub target_name: Option<String>,
-    /// Whether a MIC was sent (and so was right).
+    /// Whether a MIC was sent (and verified).
     pub has_mic: bool,
-    /// Signs what follows.
+    /// Signs further messages.
     pub session: SessionKey,
 }
 
@@ -138,7 +138,7 @@ pub enum Refusal {
     /// `NTLMv1`.
     #[error("an NTLMv1 response was sent; NTLMv2 is required")]
     NtlmV1,
-    /// Nobody of this name.
+    /// The user does not exist.
     #[error("no such user: {domain}\\{user}")]
     UnknownUser {
         /// As sent.
@@ -146,7 +146,7 @@ pub enum Refusal {
         /// As sent.
         user: String,
     },
-    /// The proof is not of this user's password, or was made for another challenge.
+    /// The proof does not match this user's password, or answers another challenge.
     #[error("wrong password for {domain}\\{user}, or an answer to another challenge")]
     WrongPassword {
         /// As sent.
@@ -154,25 +154,25 @@ pub enum Refusal {
         /// As sent.
         user: String,
     },
-    /// A session key of an impossible length.
+    /// A session key of an invalid length.
     #[error("the session key is {found_bytes} bytes, not 16")]
     BadSessionKey {
         /// The length of what came.
         found_bytes: usize,
     },
-    /// One of the three messages was changed on its way.
-    #[error("the message integrity code is wrong: one of the three messages was changed on its way")]
+    /// One of the three messages was changed in transit.
+    #[error("the message integrity code is wrong: one of the three messages was changed in transit")]
     WrongMic,
-    /// The client is bound to another TLS connection: someone else terminates TLS.
+    /// The client's bindings are those of another TLS connection: TLS ends somewhere else.
     #[error("the channel bindings are those of another certificate")]
     WrongBindings,
-    /// The client sends no channel bindings.
+    /// The client sent no channel bindings.
     #[error("no channel bindings were sent, and they are required")]
     MissingBindings,
 }
 
 impl AwaitingAuthenticate {
-    /// Verifies an AUTHENTICATE message, over the bytes as they came. `hash_of` is asked once, for the user and the
+    /// Verifies an AUTHENTICATE message over the bytes as received. `hash_of` is called once, for the user and the
     /// domain as sent.
     ///
     /// # Errors
@@ -235,7 +235,7 @@ fn proof_of<'a>(message: &Authenticate<'a>) -> Result<NtlmV2Response<'a>, Refusa
 
 fn session_key(message: &Authenticate<'_>, base_key: [u8; 16]) -> Result<SessionKey, Refusal> {
     let encrypted = message.encrypted_session_key;
-    // A client that agreed to exchange a key but is going to sign nothing may leave it out (MS-NLMP 3.1.5.1.2).
+    // A client that agreed to exchange a key but will not sign anything may leave it out (MS-NLMP 3.1.5.1.2).
     if !message.flags.has(Flags::KEY_EXCHANGE) || encrypted.is_empty() {
         return Ok(SessionKey::new(base_key, message.flags));
     }

@@ -1,4 +1,4 @@
-//! The published vectors, then a client and a server against each other, then damage.
+//! The published vectors, then a client against a server, then damage.
 
 mod damage;
 mod logins;
@@ -26,7 +26,7 @@ const NOW: FileTime = FileTime(133_000_000_000_000_000);
 const RANDOM: ClientRandom = ClientRandom { client_challenge: [0xaa; 8], session_key: [0x55; 16] };
 const SERVER_CHALLENGE: [u8; 8] = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
 
-/// Looks up the only account there is: `CORP\alice`, password `secret`.
+/// Looks up the only account: `CORP\alice`, password `secret`.
 fn hash_of(user: &str, domain: &str) -> Option<NtHash> {
     (user.eq_ignore_ascii_case("alice") && domain.eq_ignore_ascii_case("corp"))
         .then(|| NtHash::of_password("secret"))

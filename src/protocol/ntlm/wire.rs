@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
-    /// Over bytes that are read by offset whatever they begin with.
+    /// Wraps bytes of any kind, to be read by offset.
     pub(super) fn unchecked(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -59,8 +59,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The payload that the field at `offset` points to. An empty field may point anywhere: real clients leave
-    /// its offset zero.
+    /// The payload that the field at `offset` points to. An empty field may point anywhere: real clients set its offset
+    /// to zero.
     pub(super) fn field(self, offset: usize, what: &'static str) -> Result<&'a [u8], MessageError> {
         let len = usize::from(u16::from_le_bytes(self.array_at(offset, what)?));
         let start = self.u32_at(offset + 4, what)? as usize;
@@ -129,7 +129,7 @@ pub(super) fn utf16le(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-/// Decodes UTF-16LE. A half character or an unpaired surrogate is an error: a name that two systems would read
+/// Decodes UTF-16LE. Half a character or an unpaired surrogate is an error: a name that two systems would read
 /// differently must not be looked up.
 pub(super) fn text_from_utf16le(bytes: &[u8], field: &'static str) -> Result<String, MessageError> {
     let (units, rest) = bytes.as_chunks::<2>();
@@ -141,7 +141,7 @@ pub(super) fn text_from_utf16le(bytes: &[u8], field: &'static str) -> Result<Str
         .map_err(|_| MessageError::BadText { field })
 }
 
-/// How names are encoded in a message: UTF-16LE if UNICODE was negotiated, else the "OEM" code page, of which only
+/// The encoding of names in a message: UTF-16LE if UNICODE was negotiated, otherwise the "OEM" code page, of which only
 /// the ASCII part means the same everywhere.
 #[derive(Clone, Copy)]
 pub(super) enum Charset {

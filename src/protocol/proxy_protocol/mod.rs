@@ -1,8 +1,7 @@
 //! The PROXY protocol, versions 1 and 2 (haproxy's `proxy-protocol.txt`, quoted below by section).
 //!
-//! A proxy that connects on behalf of a client says so in one header before the first byte of the connection.
-//! [`parse`] reads it from whatever has arrived so far and tells the versions apart by their first byte; [`write()`]
-//! makes one.
+//! A proxy that connects on behalf of a client says so in one header before the first byte of the connection. [`parse`]
+//! reads it from whatever has arrived so far and tells the versions apart by their first byte; [`write()`] builds one.
 //!
 //! ```text
 //! bytes so far --parse--> Incomplete: read on
@@ -18,13 +17,13 @@ mod v2;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 
-/// No header of version 1 is longer, with its CRLF (section 2.1, "worst case").
+/// Longest header of version 1, with its CRLF (section 2.1, "worst case").
 pub const V1_BYTES_MAX: usize = 107;
 
-/// No header of version 2 is accepted that is longer, with its fixed 16 bytes.
+/// Longest header of version 2 that is accepted, with its fixed 16 bytes.
 ///
-/// The form allows 65,551. An address takes at most 216 and what senders add (names, TLS parameters, a cloud's
-/// endpoint) a few hundred; a client's certificate, which some add, about 2,000.
+/// The form allows 65,551. An address takes at most 216, and what senders add (names, TLS parameters, a cloud's
+/// endpoint) a few hundred; a client certificate, which some add, about 2,000.
 pub const V2_BYTES_MAX: usize = 4096;
 
 /// Which form of the header is written.
@@ -36,10 +35,10 @@ pub enum Version {
     V2,
 }
 
-/// What is known after some bytes.
+/// What some bytes have shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// So far this can become a header; more bytes are needed.
+    /// The bytes can still become a header; more are needed.
     Incomplete,
     /// A whole header.
     Complete {
@@ -50,31 +49,31 @@ pub enum Progress {
     },
 }
 
-/// Whose connection it is.
+/// On whose behalf the connection was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Header {
-    /// Made on behalf of a TCP client.
+    /// On behalf of a TCP client.
     Tcp {
         /// The client.
         source: SocketAddr,
         /// Where the client connected to.
         destination: SocketAddr,
     },
-    /// Made on behalf of a client on a Unix stream socket (version 2 only). Empty paths are unnamed sockets.
+    /// On behalf of a client on a Unix stream socket (version 2 only). Empty paths are unnamed sockets.
     Unix {
         /// The client's path.
         source: PathBuf,
         /// Where the client connected to.
         destination: PathBuf,
     },
-    /// The sender's own connection, a health check for one (version 2, `LOCAL`): the real addresses count.
+    /// The sender's own connection, such as a health check (version 2, `LOCAL`): the real addresses count.
     Local,
-    /// On behalf of a client that the sender cannot name (version 1 `UNKNOWN`, version 2 `UNSPEC`), or that is no
+    /// On behalf of a client that the sender cannot name (version 1 `UNKNOWN`, version 2 `UNSPEC`), or that is not a
     /// stream: the real addresses count.
     Unknown,
 }
 
-/// Why bytes are no header. Each is the sender's fault.
+/// Why bytes are not a header. All are the sender's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Neither version's signature.
@@ -92,14 +91,14 @@ pub enum HeaderError {
     /// Version 1: not two addresses and two ports with one space between each.
     #[error("PROXY v1 line does not have two addresses and two ports")]
     Fields,
-    /// Version 1: an address that is none of the line's family.
-    #[error("PROXY v1 address is not one of the line's family")]
+    /// Version 1: an address that is not of the line's family.
+    #[error("PROXY v1 address is not of the line's address family")]
     Address,
-    /// Version 1: a port that is no number up to 65535 without leading zeros.
+    /// Version 1: a port that is not a number up to 65535 without leading zeros.
     #[error("PROXY v1 port is not a number up to 65535")]
     Port,
     /// Version 2: a version nibble other than 2.
-    #[error("PROXY v2 signature with version {0}")]
+    #[error("PROXY v2 signature has version {0}, not 2")]
     Version(u8),
     /// Version 2: a command other than `LOCAL` and `PROXY`.
     #[error("PROXY v2 command {0} is unassigned")]
@@ -111,7 +110,7 @@ pub enum HeaderError {
     #[error("PROXY v2 transport {0} is unassigned")]
     Transport(u8),
     /// Version 2: fewer bytes announced than the family's addresses take.
-    #[error("PROXY v2 header of {announced} bytes cannot hold addresses of {needed}")]
+    #[error("PROXY v2 header announces {announced} bytes, but its addresses take {needed}")]
     ShortAddresses {
         /// What the length field says.
         announced: usize,
@@ -128,7 +127,7 @@ pub enum HeaderError {
 /// The caller needs to keep at most [`V2_BYTES_MAX`] bytes: with that many the answer is never `Incomplete`.
 ///
 /// # Errors
-/// [`HeaderError`], as soon as the bytes cannot become a header any more.
+/// [`HeaderError`], as soon as the bytes can no longer become a header.
 pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     match bytes.first() {
         None => Ok(Progress::Incomplete),
@@ -137,11 +136,11 @@ pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
     }
 }
 
-/// The header that tells a server about a client: its address and where it connected to.
+/// Builds the header that tells a server about a client: its address and where it connected to.
 ///
 /// Without `addresses` (the client came over a Unix socket) it is `UNKNOWN` in version 1 and `LOCAL` in version 2.
-/// IPv4 addresses in IPv6 clothes, as a listener on `[::]` sees them, are written as the IPv4 that they are; where
-/// only one of the two is IPv4, both are written as IPv6.
+/// IPv4-mapped IPv6 addresses, as a listener on `[::]` sees them, are written as IPv4; if only one of the two is IPv4,
+/// both are written as IPv6.
 pub fn write(version: Version, addresses: Option<(SocketAddr, SocketAddr)>) -> HeaderBytes {
     let addresses = addresses.map(|(source, destination)| Pair::of(source, destination));
     match version {
@@ -160,7 +159,7 @@ pub struct HeaderBytes {
 impl HeaderBytes {
     const EMPTY: Self = Self { bytes: [0; V1_BYTES_MAX], length: 0 };
 
-    /// Every form that is written fits: a line of version 1 has at most 104 bytes, version 2 has 52.
+    /// Appends bytes; every written form fits: a line of version 1 has at most 104 bytes, version 2 has 52.
     fn push(&mut self, bytes: &[u8]) {
         self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
         self.length += bytes.len();
@@ -175,7 +174,7 @@ impl std::ops::Deref for HeaderBytes {
     }
 }
 
-/// Two addresses of one family, as both forms want them.
+/// Two addresses of one family, as both forms need them.
 #[derive(Debug, Clone, Copy)]
 enum Pair {
     V4(SocketAddrV4, SocketAddrV4),

@@ -75,7 +75,7 @@ fn vectors() -> Vec<(Vec<u8>, Header)> {
             },
         ),
         (v2(0x20, 0x00, &[]), Header::Local),
-        // A health check with addresses, and one of a family from the future: the block is skipped.
+        // A health check with addresses, and one of an unknown family: the block is skipped.
         (v2(0x20, 0x11, &INET), Header::Local),
         (v2(0x20, 0xff, &[1, 2, 3]), Header::Local),
         (v2(0x21, 0x00, &[]), Header::Unknown),
@@ -196,7 +196,7 @@ fn headers_are_written_byte_for_byte() {
             "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n",
             v2(0x21, 0x11, &INET),
         ),
-        // Mixed families: a source from another proxy's header beside our own address.
+        // Mixed families: a source from another proxy's header and the proxy's own address.
         (
             "[2001:db8::1]:56324",
             "198.51.100.2:443",

@@ -1,30 +1,31 @@
-//! What a token carries, told by its beginning: a Kerberos ticket may take 64 KiB, which nobody has to decode who only
-//! wants to know that it is one.
+//! What a token carries, recognised by its beginning: a Kerberos ticket may take 64 KiB, which need not be decoded only
+//! to recognise it.
 
 use super::token::{APPLICATION, KERBEROS, MS_KERBEROS, OCTET_STRING, SPNEGO};
 use crate::protocol::der::{self, DerError, OID, SEQUENCE, context};
 use crate::protocol::ntlm::MessageType;
 
-/// First byte of a Kerberos AP-REQ as such: APPLICATION 14 (RFC 4120 section 5.5.1).
+/// First byte of a bare Kerberos AP-REQ: APPLICATION 14 (RFC 4120 section 5.5.1).
 const AP_REQ: u8 = 0x6e;
 
-/// What is in a token under `Negotiate`.
+/// What a token under `Negotiate` contains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Carried {
-    /// An NTLM message, in SPNEGO or as such.
+    /// An NTLM message, inside SPNEGO or bare.
     Ntlm(MessageType),
-    /// A Kerberos message, in SPNEGO, in Kerberos' own GSS frame (RFC 4121 section 4.1) or as such.
+    /// A Kerberos message, inside SPNEGO, in Kerberos' own GSS frame (RFC 4121 section 4.1) or bare.
     Kerberos,
 }
 
 impl Carried {
-    /// What the token that begins with these bytes carries, if it is one of the two. Behind the list of mechanisms that
+    /// What the token that begins with these bytes carries, if it is one of the two. After the list of mechanisms that
     /// browsers send, some 100 bytes are enough.
     pub fn in_beginning(token: &[u8]) -> Option<Self> {
         Self::of_message(token).or_else(|| Self::of_message(message_beginning(token).ok()??))
     }
 
-    /// The message in a whole token, by its lengths; of a token that is damaged behind it, or cut within it, what there is.
+    /// The message in a whole token, by its lengths; if the token is damaged after the message or cut within it, the
+    /// part that is there.
     pub fn message(token: &[u8]) -> Option<&[u8]> {
         message_beginning(token).ok()?
     }
@@ -43,7 +44,7 @@ fn is_kerberos(message: &[u8]) -> bool {
         || matches!(gss_frame(message), Ok((mechanism, _)) if [KERBEROS, MS_KERBEROS].contains(&mechanism))
 }
 
-/// The mechanism that a GSS frame is of, and the beginning of what it holds (RFC 2743 section 3.1).
+/// The mechanism of a GSS frame, and the beginning of its content (RFC 2743 section 3.1).
 fn gss_frame(token: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
     der::expect(OID, enter(APPLICATION, token)?)
 }

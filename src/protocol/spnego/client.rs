@@ -1,4 +1,4 @@
-//! The client's side: NTLM inside SPNEGO, as a client without Kerberos does `Negotiate`.
+//! The client's part: NTLM inside SPNEGO, as a client without Kerberos uses `Negotiate`.
 
 use subtle::ConstantTimeEq;
 
@@ -8,43 +8,43 @@ use crate::protocol::ntlm::{self, ClientRandom, Direction, FileTime, SessionKey}
 
 const MECHANISMS: &[Mechanism<'static>] = &[Mechanism::Ntlm];
 
-/// A login that has not begun.
+/// A login that has not started.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'c> {
     ntlm: ntlm::Client<'c>,
 }
 
-/// The first token is sent.
+/// State after the first token is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct AwaitingChallenge<'c> {
     ntlm: ntlm::AwaitingChallenge<'c>,
 }
 
-/// The proof is sent.
+/// State after the proof is sent.
 #[derive(Clone, Debug)]
 pub struct AwaitingResult {
     session: SessionKey,
 }
 
-/// Why a login did not go on.
+/// Why a login did not continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The peer's fault: its token is damaged.
+    /// The server's fault: its token is damaged.
     #[error("the server's Negotiate token is damaged: {0}")]
     BadToken(#[from] TokenError),
-    /// The server said no.
+    /// The server rejected the negotiation.
     #[error("the server refused the negotiation")]
     Rejected,
-    /// The server wants another mechanism than NTLM.
-    #[error("the server chose another mechanism than NTLM")]
+    /// The server wants a mechanism other than NTLM.
+    #[error("the server chose a mechanism other than NTLM")]
     OtherMechanism,
-    /// Where an NTLM challenge should be there is none.
+    /// The token has no NTLM challenge where one is expected.
     #[error("the server's token carries no NTLM challenge")]
     NoChallenge,
     /// The server's signature of the list of mechanisms is wrong.
     #[error("the server's signature of the mechanism list is wrong")]
     WrongMechListMic,
-    /// The NTLM message within.
+    /// The NTLM message inside.
     #[error(transparent)]
     Ntlm(#[from] ntlm::ClientError),
 }
@@ -55,7 +55,7 @@ impl<'c> Client<'c> {
         Self { ntlm }
     }
 
-    /// Begins the login: the token to send, and the state that waits for its answer.
+    /// Starts the login: returns the state that waits for the answer, and the token to send.
     pub fn negotiate(self) -> (AwaitingChallenge<'c>, Vec<u8>) {
         let (ntlm, message) = self.ntlm.negotiate();
         (AwaitingChallenge { ntlm }, neg_token_init(MECHANISMS, Some(message)))
@@ -93,7 +93,7 @@ impl AwaitingChallenge<'_> {
 }
 
 impl AwaitingResult {
-    /// Looks at the server's last token, if it sent one with its answer.
+    /// Checks the server's last token, if it sent one with its answer.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -1,8 +1,8 @@
-//! SPNEGO tokens (RFC 4178, MS-SPNG), what `Negotiate` carries, with NTLM as the mechanism inside.
+//! SPNEGO tokens (RFC 4178, MS-SPNG), which `Negotiate` carries, with NTLM as the mechanism inside.
 //!
-//! This module reads and writes the two kinds of tokens, and carries NTLM through them on both sides. It must never
-//! search a token for what looks like an NTLM message: behind one there may be a signature (mechListMIC). It does
-//! not do Kerberos, whose messages pass through it as bytes.
+//! This module reads and writes the two kinds of tokens, and carries NTLM through them for client and server. It must
+//! never search a token for what looks like an NTLM message: a signature (mechListMIC) may follow one. It does not do
+//! Kerberos, whose messages it passes through as bytes.
 //!
 //! ```text
 //! client                                                     server
@@ -14,8 +14,9 @@
 //! AwaitingResult::finish     <- Resp "done", signature  --
 //! ```
 //!
-//! The round in brackets happens when the client preferred another mechanism. Clients also send plain NTLM
-//! messages under `Negotiate`: ask [`ntlm::is_message`](super::ntlm::is_message) first. Who only looks asks [`Carried`]. Start with `token.rs`.
+//! The round in brackets happens when the client preferred another mechanism. Clients also send bare NTLM messages
+//! under `Negotiate`: check [`ntlm::is_message`](super::ntlm::is_message) first. Code that only observes uses
+//! [`Carried`]. Start with `token.rs`.
 
 mod carried;
 mod client;
@@ -34,16 +35,16 @@ pub use token::{MechTypes, Mechanism, NegState, NegTokenInit, NegTokenResp, mech
 /// What is wrong with a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Its elements.
+    /// Its elements are damaged.
     #[error("the token is damaged: {0}")]
     Der(#[from] DerError),
     /// A GSS token of another mechanism.
-    #[error("a GSS token, but not SPNEGO's")]
+    #[error("a GSS token, but not of SPNEGO")]
     NotSpnego,
     /// The first token has no list of mechanisms.
     #[error("no list of mechanisms")]
     NoMechTypes,
-    /// The state is none of the four.
+    /// The state is not one of the four.
     #[error("an unknown negotiation state")]
     BadState,
 }

@@ -1,4 +1,4 @@
-//! The server's side: whatever the client prefers, it is going to be NTLM.
+//! The server's part: whatever the client prefers, NTLM is chosen.
 
 use subtle::ConstantTimeEq;
 
@@ -6,33 +6,33 @@ use super::TokenError;
 use super::token::{Mechanism, NegState, NegTokenInit, NegTokenResp};
 use crate::protocol::ntlm::{self, Direction, ExtendedProtection, FileTime, Login, MessageError, NtHash};
 
-/// What the client offered, and whether its choice has to be signed.
+/// What the client offered, and whether its choice must be signed.
 #[derive(Clone, Debug)]
 struct Offer {
     mech_types_der: Vec<u8>,
-    /// NTLM was not the client's favourite, so somebody could have struck that off the list (RFC 4178 section 5).
+    /// NTLM was not the client's favourite, so an attacker could have removed that from the list (RFC 4178 section 5).
     mic_required: bool,
 }
 
-/// NTLM was chosen; the client has not sent a message of it yet.
+/// State after NTLM was chosen and before the client has sent an NTLM message.
 #[derive(Clone, Debug)]
 pub struct AwaitingNegotiate {
     offer: Offer,
 }
 
-/// The NTLM challenge is sent.
+/// State after the NTLM challenge is sent.
 #[derive(Clone, Debug)]
 pub struct AwaitingAuthenticate {
     offer: Offer,
     ntlm: ntlm::AwaitingAuthenticate,
 }
 
-/// Where the first token leads to.
+/// What follows the first token.
 #[derive(Clone, Debug)]
 pub enum Begun {
-    /// To another round, because the client sent ahead a message of another mechanism, or none.
+    /// Another round, because the client sent ahead a message of another mechanism, or none.
     Negotiating(AwaitingNegotiate),
-    /// To the challenge.
+    /// The challenge.
     Challenged(AwaitingAuthenticate),
 }
 
@@ -45,16 +45,16 @@ pub enum Refusal {
     /// The client does not offer NTLM.
     #[error("the client does not offer NTLM")]
     NoCommonMechanism,
-    /// A token without a message where one is due.
+    /// A token without a message where one is expected.
     #[error("the Negotiate token carries no NTLM message")]
     NoMessage,
-    /// The list of mechanisms was changed on its way.
+    /// The list of mechanisms was changed in transit.
     #[error("the signature of the mechanism list is wrong")]
     WrongMechListMic,
-    /// The list of mechanisms must be signed, for NTLM was not the client's favourite.
-    #[error("the mechanism list is not signed")]
+    /// The list of mechanisms must be signed, because NTLM was not the client's favourite.
+    #[error("the mechanism list must be signed and is not")]
     MissingMechListMic,
-    /// The NTLM message within.
+    /// The NTLM message inside.
     #[error(transparent)]
     Ntlm(#[from] ntlm::Refusal),
 }
@@ -65,7 +65,7 @@ impl From<MessageError> for Refusal {
     }
 }
 
-/// Answers a client's first token. `server_challenge` and `now` as in [`ntlm::Server::challenge`].
+/// Answers a client's first token. `server_challenge` and `now` are those of [`ntlm::Server::challenge`].
 ///
 /// # Errors
 /// See [`Refusal`].
@@ -132,8 +132,8 @@ impl AwaitingNegotiate {
 }
 
 impl AwaitingAuthenticate {
-    /// Verifies a token with an AUTHENTICATE message; gives the login and the last token. The signature of the
-    /// list is answered by the server's own, as RFC 4178 section 5 asks.
+    /// Verifies a token with an AUTHENTICATE message; returns the login and the last token. The server answers the
+    /// signature of the list with its own, as RFC 4178 section 5 requires.
     ///
     /// # Errors
     /// See [`Refusal`].

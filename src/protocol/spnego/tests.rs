@@ -31,7 +31,8 @@ fn hash_of(_user: &str, _domain: &str) -> Option<NtHash> {
     Some(NtHash::of_password("secret"))
 }
 
-/// A client that signs `signed` as the list it offered, after it offered `offered`, NTLM's first message not sent ahead.
+/// A client that signs `signed` as the list it offered, after it offered `offered` without sending NTLM's first
+/// message.
 fn login_in_three_rounds(
     offered: &[Mechanism<'_>],
     signed: Option<&[Mechanism<'_>]>,
@@ -98,7 +99,7 @@ fn a_browser_s_list_with_kerberos_first() {
     let browser =
         [Mechanism::MsKerberos, Mechanism::Kerberos, Mechanism::Other(b"\x2b\x06\x01"), Mechanism::Ntlm];
     assert_eq!(login_in_three_rounds(&browser, Some(&browser)).unwrap().user, "alice");
-    // Kerberos was struck off: what the server chose must be signed, and with the list that was sent.
+    // Kerberos was removed: the server's choice must be signed, with the list that was sent.
     let shortened = [Mechanism::Ntlm];
     assert_eq!(login_in_three_rounds(&browser, Some(&shortened)), Err(Refusal::WrongMechListMic));
     assert_eq!(login_in_three_rounds(&browser, None), Err(Refusal::MissingMechListMic));
@@ -144,7 +145,7 @@ fn lengths_that_lie() {
     ] {
         assert_eq!(NegTokenResp::parse(token), Err(expected.into()), "{token:x?}");
     }
-    // Longer than need be: not DER, but in use.
+    // Longer than necessary: not DER, but in use.
     assert!(NegTokenResp::parse(b"\xa1\x82\x00\x03\x30\x81\x00").is_ok());
 }
 

@@ -13,17 +13,17 @@ pub(super) const SPNEGO: &[u8] = &[0x2b, 6, 1, 5, 5, 2];
 const NTLM: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 2, 2, 10];
 /// 1.2.840.113554.1.2.2
 pub(super) const KERBEROS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2];
-/// 1.2.840.48018.1.2.2: Kerberos, with the digit that Windows 2000 got wrong.
+/// 1.2.840.48018.1.2.2: Kerberos, with the number that Windows 2000 got wrong.
 pub(super) const MS_KERBEROS: &[u8] = &[0x2a, 0x86, 0x48, 0x82, 0xf7, 0x12, 1, 2, 2];
 
-/// A way to log in that SPNEGO can choose.
+/// A login mechanism that SPNEGO can choose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mechanism<'a> {
     /// NTLM.
     Ntlm,
     /// Kerberos 5.
     Kerberos,
-    /// Kerberos 5 under Microsoft's other number.
+    /// Kerberos 5 under Microsoft's own identifier.
     MsKerberos,
     /// Any other, by the content of its object identifier.
     Other(&'a [u8]),
@@ -49,7 +49,7 @@ impl<'a> Mechanism<'a> {
     }
 }
 
-/// The list of mechanisms, which is signed as it was sent.
+/// The list of mechanisms, which is signed as sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MechTypes<'a> {
     der: &'a [u8],
@@ -63,7 +63,7 @@ impl<'a> MechTypes<'a> {
 
     /// The mechanisms, the client's favourite first.
     pub fn iter(&self) -> impl Iterator<Item = Mechanism<'a>> + use<'a> {
-        // It was walked once by `parse`.
+        // `parse` has validated it.
         let mut rest = der::only(SEQUENCE, self.der).unwrap_or_default();
         std::iter::from_fn(move || {
             let (oid, after) = der::expect(OID, rest).ok()?;
@@ -90,7 +90,7 @@ pub fn mech_types_der(mechanisms: &[Mechanism<'_>]) -> Vec<u8> {
 /// The client's first token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NegTokenInit<'a> {
-    /// What the client can do.
+    /// The mechanisms that the client supports.
     pub mech_types: MechTypes<'a>,
     /// The first message of its favourite mechanism, sent ahead.
     pub mech_token: Option<&'a [u8]>,
@@ -102,7 +102,7 @@ impl<'a> NegTokenInit<'a> {
     /// Reads a token. Microsoft's `negHints` and the request flags are skipped.
     ///
     /// # Errors
-    /// Says what does not parse.
+    /// What does not parse.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TokenError> {
         let (oid, rest) = der::expect(OID, der::only(APPLICATION, bytes)?)?;
         if oid != SPNEGO {
@@ -130,7 +130,7 @@ impl<'a> NegTokenInit<'a> {
     }
 }
 
-/// The client's first token, written.
+/// Builds the client's first token.
 pub fn neg_token_init(mechanisms: &[Mechanism<'_>], mech_token: Option<&[u8]>) -> Vec<u8> {
     let mut fields = der::element(context(0), &mech_types_der(mechanisms));
     if let Some(token) = mech_token {
@@ -141,25 +141,25 @@ pub fn neg_token_init(mechanisms: &[Mechanism<'_>], mech_token: Option<&[u8]>) -
     der::element(APPLICATION, &body)
 }
 
-/// How far the negotiation is.
+/// The state of the negotiation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NegState {
     /// Logged in.
     AcceptCompleted,
-    /// Go on.
+    /// In progress.
     AcceptIncomplete,
     /// Refused.
     Reject,
-    /// Go on, and sign the list of mechanisms.
+    /// In progress; the list of mechanisms must be signed.
     RequestMic,
 }
 
-/// Every token after the first, in both directions.
+/// Any token after the first, in either direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NegTokenResp<'a> {
-    /// How far the server sees it.
+    /// The state as the server sees it.
     pub state: Option<NegState>,
-    /// What the server chose.
+    /// The mechanism that the server chose.
     pub supported_mech: Option<Mechanism<'a>>,
     /// A message of the mechanism.
     pub response_token: Option<&'a [u8]>,
@@ -171,7 +171,7 @@ impl<'a> NegTokenResp<'a> {
     /// Reads a token.
     ///
     /// # Errors
-    /// Says what does not parse.
+    /// What does not parse.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TokenError> {
         let mut rest = der::only(SEQUENCE, der::only(context(1), bytes)?)?;
         let mut token = Self::default();

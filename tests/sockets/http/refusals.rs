@@ -62,7 +62,7 @@ fn connect_is_refused() {
     let server = Server::v4();
     let proxy = proxy(&server, "");
     let request = b"CONNECT web:443 HTTP/1.1\r\nHost: web:443\r\n\r\n";
-    refused(&proxy, request, "405 Method Not Allowed", "CONNECT is not served here");
+    refused(&proxy, request, "405 Method Not Allowed", "CONNECT is not supported");
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! Fields of a head: which of them go on, and how a line is written.
+//! Fields of a head: which of them are forwarded, and how a line is written.
 
 use crate::protocol::http1::connection::ConnectionOptions;
 
-/// Fields that concern one connection (RFC 9110 section 7.6.1). `Transfer-Encoding` and `Trailer` are not among them: a
-/// body is passed on as it is framed.
+/// Fields that concern one connection (RFC 9110 section 7.6.1), except `Transfer-Encoding` and `Trailer`: a body is
+/// forwarded as it is framed.
 const HOP_BY_HOP: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"];
-/// Fields that say how the next one reads the message.
+/// Fields that say how the next recipient reads the message.
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
-/// Fields that `Connection` cannot remove, although a client may name them: they are for the reader of the message at the
-/// end, and without them it would be another message, another user's or another client's.
+/// Fields that `Connection` cannot remove, although a client may name them: they are for the final recipient, and
+/// without them the message would change its meaning, its user or its client.
 const END_TO_END: [&str; 18] = [
     "host",
     "transfer-encoding",
@@ -33,12 +33,12 @@ const END_TO_END: [&str; 18] = [
 /// Beginnings of such names.
 const END_TO_END_FAMILIES: [&str; 4] = ["content-", "sec-", "if-", "x-forwarded-"];
 
-/// Lines to take out and to put in.
+/// Lines to remove and to add.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
-    /// Names of fields to leave out, with their twins.
+    /// Names of fields to remove, with their twins.
     pub remove: Vec<String>,
-    /// Fields to put in, in place of any of the same name and of their twins.
+    /// Fields to add, replacing any of the same name and their twins.
     pub set: Vec<(String, String)>,
 }
 
@@ -55,7 +55,7 @@ impl Edits {
     }
 }
 
-/// `Connection` anew, for the connection that this head goes to.
+/// Writes `Connection` for the connection that this head goes to.
 pub(super) fn write_connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool, upgrade: Option<&[u8]>) {
     match (upgrade, http11, keep_alive) {
         (Some(protocols), _, _) => {
@@ -68,8 +68,8 @@ pub(super) fn write_connection(out: &mut Vec<u8>, http11: bool, keep_alive: bool
     }
 }
 
-/// Does this field concern only the connection that it came on? `connection` is what the message itself says of that. The
-/// twin of a field about framing goes nowhere: what it says is wrong, or said already.
+/// Whether this field concerns only the connection it came on. `connection` is what the message itself says about that.
+/// The twin of a framing field is never forwarded: what it says is either wrong or redundant.
 pub(super) fn is_hop_by_hop(name: &str, connection: &ConnectionOptions) -> bool {
     HOP_BY_HOP.iter().any(|known| is_same_name(known, name))
         || FRAMING.iter().any(|known| is_twin(known, name))
@@ -81,19 +81,19 @@ fn is_end_to_end(name: &str) -> bool {
         || END_TO_END_FAMILIES.iter().any(|family| begins_with(name, family))
 }
 
-/// Is it the same name to programs that get it as a variable? CGI, ASP.NET server variables and WSGI make `_` of every
-/// `-`, some of everything that is neither letter nor digit: `X_Forwarded_For` is `X-Forwarded-For` there, and comes in its
-/// place or is added to it.
+/// Whether programs that receive the names as variables take them for the same. CGI, ASP.NET server variables and WSGI
+/// turn every `-` into `_`, and some turn everything that is neither letter nor digit: there, `X_Forwarded_For` becomes
+/// `X-Forwarded-For`, and replaces it or is added to it.
 pub(super) fn is_same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && begins_with(a, b)
 }
 
-/// The same name in another spelling, apart from letters' case.
+/// Whether this is the same name in another spelling, other than by letter case.
 fn is_twin(known: &str, name: &str) -> bool {
     is_same_name(known, name) && !known.eq_ignore_ascii_case(name)
 }
 
-/// Does the name begin with these characters, as [`is_same_name`] compares them?
+/// Whether the name begins with these characters, compared as [`is_same_name`] does.
 pub(super) fn begins_with(name: &str, begin: &str) -> bool {
     let is_same = |(a, b): (u8, u8)| {
         a.eq_ignore_ascii_case(&b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())

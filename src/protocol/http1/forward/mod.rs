@@ -1,11 +1,11 @@
-//! Heads as a proxy passes them on (RFC 9110 section 7, RFC 9112).
+//! Heads as a proxy forwards them (RFC 9110 section 7, RFC 9112).
 //!
-//! Everything goes on as it came, in its order and form, but what concerns the connection to the proxy alone, and
-//! what the operator wants changed. `Authorization` and `WWW-Authenticate` belong to the two ends and are copied
-//! whatever they hold. No `Via` is added: old IIS gives up persistent authentication when it sees one.
+//! Everything is forwarded as it came, in its order and form, except what concerns only the connection to the proxy and
+//! what the operator changes. `Authorization` and `WWW-Authenticate` belong to client and server and are copied
+//! unchanged. No `Via` is added: old IIS disables persistent authentication when it sees one.
 //!
-//! `target.rs` is where a request goes; `upgrade.rs` what it may change the connection to; `request.rs` and `reply.rs` write
-//! heads; `fields.rs` is what both know about fields.
+//! `target.rs` says where a request goes; `upgrade.rs` which protocol it may change the connection to; `request.rs` and
+//! `reply.rs` write heads; `fields.rs` holds the rules for fields that both use.
 
 mod fields;
 mod reply;

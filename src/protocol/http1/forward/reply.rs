@@ -1,11 +1,11 @@
-//! The head of a reply as the client is to see it.
+//! The head of a reply as the client receives it.
 
 use super::fields::{Edits, is_hop_by_hop, line, write_connection};
 use crate::protocol::http1::connection::ConnectionOptions;
 use crate::protocol::http1::response::ResponseHead;
 
 impl ResponseHead<'_, '_> {
-    /// Does it ask for a login that holds for the connection?
+    /// Whether it asks for a login that holds for the connection.
     fn asks_for_windows_authentication(&self) -> bool {
         self.status == 401
             && self.values("www-authenticate").any(|value| {
@@ -20,20 +20,20 @@ impl ResponseHead<'_, '_> {
     }
 }
 
-/// What is done to a reply's head.
+/// The changes to a reply's head.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplyChanges<'a> {
-    /// The client speaks HTTP/1.1, or else HTTP/1.0.
+    /// Whether the client speaks HTTP/1.1; if not, it speaks HTTP/1.0.
     pub to_http11: bool,
-    /// The client's connection goes on after this reply.
+    /// Whether the client's connection stays open after this reply.
     pub keep_alive: bool,
-    /// The body goes on without chunks, up to the end of the connection: HTTP/1.0 knows no chunks.
+    /// Whether the body is sent without chunks, up to the end of the connection, because HTTP/1.0 has no chunks.
     pub unchunked: bool,
-    /// The operator's.
+    /// The operator's changes.
     pub edits: &'a Edits,
 }
 
-/// Appends the head of `reply` as the client is to see it.
+/// Appends the head of `reply` as the client receives it.
 pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out: &mut Vec<u8>) {
     let digit = |value: u16| b'0' + (value % 10) as u8;
     let status = [digit(reply.status / 100), digit(reply.status / 10), digit(reply.status)];
@@ -48,7 +48,7 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
             continue;
         }
         if name.eq_ignore_ascii_case("content-length") {
-            // Equal ones become one.
+            // Equal values become one.
             if let Some(length_bytes) = length_bytes.take() {
                 line(out, name, length_bytes.to_string().as_bytes());
             }
@@ -56,13 +56,13 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
             line(out, name, header.value);
         }
     }
-    // RFC 4559 section 6: a proxy between says that it does not share authenticated connections.
+    // RFC 4559 section 6: a proxy announces that it does not share authenticated connections.
     if reply.asks_for_windows_authentication() && reply.values("proxy-support").next().is_none() {
         line(out, "Proxy-Support", b"Session-Based-Authentication");
     }
     changes.edits.write(out);
     if !reply.is_interim() {
-        // 426 names what it wants in the same way as 101.
+        // 426 names the protocol it requires in the same way as 101.
         let upgrade = reply.values("upgrade").next().filter(|_| matches!(reply.status, 101 | 426));
         let keep_alive = changes.keep_alive || reply.status == 101;
         write_connection(out, changes.to_http11, keep_alive, upgrade);

@@ -1,4 +1,4 @@
-//! The head of a request as the upstream is to see it.
+//! The head of a request as the server receives it.
 
 use super::fields::{Edits, begins_with, is_hop_by_hop, is_same_name, line, write_connection};
 use super::target::Target;
@@ -6,49 +6,49 @@ use super::upgrade::Offer;
 use crate::protocol::http1::connection::list_items;
 use crate::protocol::http1::request::RequestHead;
 
-/// What the upstream is told about the client.
+/// What the server is told about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarded<'a> {
-    /// The client's address without port, as X-Forwarded-For has it.
+    /// The client's address without port, for X-Forwarded-For.
     pub client: &'a str,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Which of the client's own words go on.
+    /// Which of the client's own fields are forwarded.
     pub believed: Believed,
 }
 
-/// Which of a client's own words about who it is, and who was before it, go on.
+/// Which of a client's own fields about its identity and the hops before it are forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Believed {
-    /// None: `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are removed, and ours put in their place.
+    /// None: `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are removed and replaced by the proxy's.
     Nothing,
-    /// X-Forwarded-For, with the client's address behind it: who reads that from its end is not deceived.
+    /// X-Forwarded-For, with the client's address appended: a reader that starts from its end is not deceived.
     Chain,
-    /// All of them; ours are for those it does not have, and X-Forwarded-For is added to.
+    /// All of them; the proxy only adds those that are missing, and appends to X-Forwarded-For.
     Everything,
 }
 
-/// What is written here, and so never copied.
+/// Fields that are written here and so never copied.
 const WRITTEN: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
 
-/// What is done to a request's head.
+/// The changes to a request's head.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestChanges<'a> {
     /// Where it goes.
     pub target: Target<'a>,
-    /// Another `Host` than the client's.
+    /// A `Host` that replaces the client's.
     pub host: Option<&'a str>,
-    /// X-Forwarded-For and its like; none are added, and the client's pass, without.
+    /// X-Forwarded-For and similar; without it none are added, and the client's are forwarded.
     pub forwarded: Option<Forwarded<'a>>,
-    /// Other protocols that it may change to.
+    /// Other protocols that the connection may change to.
     pub offer: Option<&'a Offer>,
-    /// Whether fields with an underscore in their name go on.
+    /// Whether fields with an underscore in their name are forwarded.
     pub underscores: bool,
-    /// The operator's.
+    /// The operator's changes.
     pub edits: &'a Edits,
 }
 
-/// Appends the head of `request` as the upstream is to see it.
+/// Appends the head of `request` as the server receives it.
 pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>, out: &mut Vec<u8>) {
     let version: &[u8] = if request.is_http11 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" };
     let [slash, path] = changes.target.parts();
@@ -82,11 +82,11 @@ pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>
     out.extend_from_slice(b"\r\n");
 }
 
-/// Does a client's own field go on that may say who it is?
+/// Whether a field of the client about its identity is forwarded.
 fn goes_on(name: &str, believed: Believed) -> bool {
     let is_of_the_family = begins_with(name, "x-forwarded-")
         || ["forwarded", "x-forwarded", "x-real-ip"].iter().any(|known| is_same_name(known, name));
-    // What a proxy before this one says is spelled as it should be.
+    // A trusted proxy in front of this one spells these names correctly.
     let is_twin = || name.bytes().any(|byte| !(byte.is_ascii_alphanumeric() || byte == b'-'));
     !is_of_the_family
         || (believed == Believed::Everything
@@ -94,7 +94,7 @@ fn goes_on(name: &str, believed: Believed) -> bool {
             && !WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(name)))
 }
 
-/// Ours, but for those that the operator sets or removes.
+/// Writes the proxy's own fields, except those that the operator sets or removes.
 fn write_forwarded(
     request: &RequestHead<'_, '_>,
     changes: &RequestChanges<'_>,
@@ -118,7 +118,7 @@ fn write_forwarded(
     if is_ours("X-Forwarded-Proto") {
         line(out, "X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(forwarded.scheme.as_bytes()));
     }
-    // The host that is served: that of an absolute target goes before `Host`.
+    // The host that is served: that of an absolute target takes precedence over `Host`.
     let asked_for =
         changes.target.authority.or_else(|| request.values("host").next()).filter(|host| !host.is_empty());
     if let Some(host) = said("x-forwarded-host").or(asked_for).filter(|_| is_ours("X-Forwarded-Host")) {
@@ -129,7 +129,8 @@ fn write_forwarded(
     }
 }
 
-/// The offer to change to another protocol. HTTP/2 over plain TCP (RFC 7540 section 3.2.1) comes with its settings.
+/// Writes the offer to change to another protocol. HTTP/2 over plain TCP (RFC 7540 section 3.2.1) comes with its
+/// settings.
 fn write_offer(request: &RequestHead<'_, '_>, offer: &Offer, out: &mut Vec<u8>) {
     let settings = request.values("http2-settings").next().filter(|_| offer.has(b"h2c"));
     if let Some(settings) = settings {
@@ -153,7 +154,7 @@ mod tests {
     const CLIENT: Forwarded<'_> =
         Forwarded { client: "192.0.2.7", scheme: "https", believed: Believed::Nothing };
 
-    /// The head of a request as it goes on.
+    /// The head of a request as it is forwarded.
     fn forwarded(head: &str, change: impl FnOnce(&mut RequestChanges<'_>)) -> String {
         edited(head, &Edits::default(), change)
     }
@@ -335,7 +336,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is passed on is read by the next server as it was read here, and has nothing behind its head.
+        /// What is forwarded is read by the next server as it was read here, and no bytes follow its head.
         #[test]
         fn the_next_server_reads_the_same(
             at in any::<prop::sample::Index>(),

@@ -2,14 +2,14 @@
 
 use crate::protocol::http1::request::is_host;
 
-/// Why a request cannot be passed on, though its syntax is right. The client's fault.
+/// Why a request cannot be forwarded although its syntax is right. The client's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TargetError {
-    /// `CONNECT`: this is no forward proxy.
-    #[error("CONNECT is not served here")]
+    /// `CONNECT`: this is not a forward proxy.
+    #[error("CONNECT is not supported")]
     Connect,
-    /// `TRACE`, which shows a client's own credentials to whatever script sent it, or its twin of old IIS, `TRACK`.
-    #[error("TRACE is not served here (--trace)")]
+    /// `TRACE`, which reveals a client's credentials to the script that sent it, or its old IIS equivalent `TRACK`.
+    #[error("TRACE is not allowed; to allow it, use --trace")]
     Trace,
     /// Neither a path, nor `*` for `OPTIONS`, nor `http://host/...`.
     #[error("the request's target is neither a path nor an http URI")]
@@ -19,14 +19,14 @@ pub enum TargetError {
 /// Where a request wants to go (RFC 9112 section 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target<'b> {
-    /// Path and query, in origin-form, or `*`; of an absolute-form target without a path the query alone.
+    /// Path and query in origin-form, or `*`; for an absolute-form target without a path, only the query.
     path: &'b [u8],
-    /// The authority of an absolute-form target, which goes before any `Host`.
+    /// The authority of an absolute-form target, which takes precedence over any `Host`.
     pub authority: Option<&'b [u8]>,
 }
 
 impl<'b> Target<'b> {
-    /// Path and query, in origin-form, or `*`: what the server gets, in two parts.
+    /// Path and query in origin-form, or `*`: what the server receives, in two parts.
     pub fn parts(&self) -> [&'b [u8]; 2] {
         [if self.path.starts_with(b"?") { b"/" } else { b"" }, self.path]
     }
@@ -52,7 +52,7 @@ pub fn target<'b>(method: &str, target: &'b [u8]) -> Result<Target<'b>, TargetEr
         .ok_or(TargetError::Form)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    // Without user information, which has no business in a request (RFC 9110 section 4.2.4).
+    // User information is not accepted: it has no place in a request (RFC 9110 section 4.2.4).
     if !is_host(authority) {
         return Err(TargetError::Form);
     }
@@ -64,7 +64,7 @@ pub fn target<'b>(method: &str, target: &'b [u8]) -> Result<Target<'b>, TargetEr
     Ok(Target { path, authority: Some(authority) })
 }
 
-/// Is it a method that has the server send back the request?
+/// Whether this method makes the server send back the request.
 pub fn is_trace(method: &str) -> bool {
     ["TRACE", "TRACK"].iter().any(|known| known.eq_ignore_ascii_case(method))
 }

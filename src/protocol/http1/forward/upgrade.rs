@@ -1,21 +1,21 @@
 //! Other protocols that a client asks to change to (RFC 9110 section 7.8).
 //!
-//! After a change nothing of what is said any more is read here: only what the operator allows is offered to the server,
-//! and `h2c` would be a tunnel around every rule.
+//! After a change nothing is parsed here any more. So only what the operator allows is offered to the server; `h2c`
+//! would be a tunnel around every rule.
 
 use crate::protocol::http1::connection::list_items;
 use crate::protocol::http1::request::RequestHead;
 
-/// What may be changed to always: it belongs to one request, and cannot carry others.
+/// The protocol that is always allowed: it belongs to one request and cannot carry others.
 const ALWAYS: &str = "websocket";
 
-/// What a request offers the server to change to, of what is allowed. A server's 101 has to name one of these.
+/// The allowed protocols that a request offers to the server. A server's 101 must name one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer(Vec<u8>);
 
 impl Offer {
-    /// What of a request's own offer goes on: `websocket`, and the protocols in `allowed`, each as a name for all its
-    /// versions or as `name/version`. Nothing when that leaves none.
+    /// The part of a request's own offer that is forwarded: `websocket`, and the protocols in `allowed`, each as a name
+    /// for all its versions or as `name/version`. `None` if that leaves none.
     pub fn of(request: &RequestHead<'_, '_>, allowed: &[String]) -> Option<Self> {
         if !request.is_http11 || !request.connection.upgrade {
             return None;
@@ -33,24 +33,24 @@ impl Offer {
         (!offered.is_empty()).then_some(Self(offered))
     }
 
-    /// The value of the `Upgrade` field that the server gets.
+    /// The value of the `Upgrade` field that the server receives.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Was this protocol offered? One that was offered by its name alone stands for all its versions.
+    /// Whether this protocol was offered. One offered by its name alone stands for all its versions.
     pub fn has(&self, protocol: &[u8]) -> bool {
         list_items([&self.0[..]]).any(|offered| is_of(protocol, offered))
     }
 
-    /// Is a reply of 101 with these `Upgrade` values a change to what was offered, and to nothing else?
+    /// Whether a 101 reply with these `Upgrade` values changes only to what was offered.
     pub fn is_taken_by<'v>(&self, upgrade: impl IntoIterator<Item = &'v [u8]>) -> bool {
         let mut protocols = list_items(upgrade).peekable();
         protocols.peek().is_some() && protocols.all(|protocol| self.has(protocol))
     }
 }
 
-/// Is it this protocol, or a version of it?
+/// Whether this is the known protocol, or a version of it.
 fn is_of(protocol: &[u8], known: &[u8]) -> bool {
     let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
     protocol.eq_ignore_ascii_case(known) || name.eq_ignore_ascii_case(known)

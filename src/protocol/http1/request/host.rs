@@ -4,9 +4,9 @@ use std::net::Ipv6Addr;
 
 /// Whether this is `host` or `host:port`, without user information.
 ///
-/// A name has letters, digits, `-._~`, the underscores of Active Directory, the other signs that RFC 3986 allows, and
-/// percent-encoded bytes of names that are not ASCII. A comma, which joins two fields into one, a semicolon, which Apache
-/// does not take, and percent-encoded ASCII, which some servers decode and some do not, are refused.
+/// A name has letters, digits, `-._~`, the underscores of Active Directory, the other characters that RFC 3986 allows,
+/// and percent-encoded bytes of names that are not ASCII. Refused are a comma, which joins two fields into one, a
+/// semicolon, which Apache does not accept, and percent-encoded ASCII, which only some servers decode.
 pub fn is_host(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
@@ -30,7 +30,7 @@ fn is_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// Nothing, or a colon and a number up to 65535; the number may be missing (RFC 3986 section 3.2.3).
+/// Whether this is empty, or a colon and a number up to 65535; the number may be missing (RFC 3986 section 3.2.3).
 fn is_port(text: &[u8]) -> bool {
     let Some((&first, digits)) = text.split_first() else { return true };
     let number = digits.iter().try_fold(0_u32, |sum, digit| {

@@ -1,7 +1,7 @@
 //! A request's head as a server reads it (RFC 9112 sections 2 to 6).
 //!
-//! `scan.rs` reads the request line and finds the end of the head while it is still coming; `host.rs` is the grammar of
-//! hosts. The fields are read by `httparse`, when all of them are there.
+//! `scan.rs` reads the request line and finds the end of the head while it is still arriving; `host.rs` is the grammar
+//! of hosts. `httparse` reads the fields when all of them have arrived.
 
 mod host;
 mod scan;
@@ -12,7 +12,7 @@ use super::connection::{ConnectionOptions, list_items};
 pub use host::is_host;
 pub use scan::{EMPTY_LINES_MAX, Scan};
 
-/// Room for the header lines of one head; it grows to as many as there are.
+/// Room for the header lines of one head; it grows as needed.
 pub type HeaderSlots<'b> = Vec<httparse::Header<'b>>;
 
 /// Empty [`HeaderSlots`].
@@ -20,14 +20,14 @@ pub const fn header_slots<'b>() -> HeaderSlots<'b> {
     Vec::new()
 }
 
-/// Why bytes are not a request. The peer's fault, all of them.
+/// Why bytes are not a request. All are the sender's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RequestError {
     /// Not a request line.
-    #[error("not an HTTP/1 request (its first line is not a method, a target and a version)")]
+    #[error("not an HTTP/1 request (the first line is not a method, a target and a version)")]
     RequestLine,
-    /// A byte that a target cannot have as it is.
-    #[error("the request's target has the byte 0x{0:02x}, which only may be there percent-encoded")]
+    /// A byte that a target may not contain unencoded.
+    #[error("the request's target contains the byte 0x{0:02x}, which must be percent-encoded")]
     TargetByte(u8),
     /// Another major version.
     #[error("the request's version is not HTTP/1.0 or HTTP/1.1")]
@@ -35,8 +35,8 @@ pub enum RequestError {
     /// Not header lines.
     #[error("not an HTTP/1 request ({0})")]
     Head(httparse::Error),
-    /// A line that ends with LF alone, which others may read as no end.
-    #[error("a line of the request's head ends without CR")]
+    /// A line that ends with LF alone, which other readers may not accept as a line end.
+    #[error("a line of the request's head ends with LF only, not CR LF")]
     BareLf,
     /// More empty lines before the request than any client sends.
     #[error("there are too many empty lines before the request")]
@@ -47,37 +47,37 @@ pub enum RequestError {
         /// The limit.
         limit_bytes: usize,
     },
-    /// More than one `Host`, or HTTP/1.1 without one.
-    #[error("the request has not exactly one Host header")]
+    /// More than one `Host`, or none in HTTP/1.1.
+    #[error("the request does not have exactly one Host header")]
     Host,
-    /// A `Host` that names no host.
-    #[error("the request's Host is not a host, with a port or without")]
+    /// A `Host` that is not a valid host.
+    #[error("the request's Host is not a host with an optional port")]
     HostSyntax,
-    /// Two `Authorization` fields: two servers could take it for two users.
+    /// Two `Authorization` fields: two servers could each read a different user.
     #[error("the request has more than one Authorization header")]
     Authorization,
-    /// `Content-Length` is no number, or is there twice.
-    #[error("the request's Content-Length is not one number")]
+    /// `Content-Length` is not a number, or occurs twice.
+    #[error("the request's Content-Length is not a single number")]
     ContentLength,
-    /// `Transfer-Encoding` is anything but one `chunked`, or comes with HTTP/1.0.
+    /// `Transfer-Encoding` is anything but a single `chunked`, or comes with HTTP/1.0.
     #[error("the request's Transfer-Encoding is not chunked")]
     TransferEncoding,
-    /// Two lengths: what request smuggling is made of.
+    /// Both lengths at once: the basis of request smuggling.
     #[error("the request has both Content-Length and Transfer-Encoding")]
     TwoLengths,
-    /// `Expect` asks for something else than `100-continue`.
-    #[error("the request expects something else than 100-continue")]
+    /// `Expect` asks for something other than `100-continue`.
+    #[error("the request expects something other than 100-continue")]
     Expectation,
 }
 
 /// A request's head; borrowed from the input.
 #[derive(Debug)]
 pub struct RequestHead<'h, 'b> {
-    /// The method, in its own case.
+    /// The method, in its original case.
     pub method: &'b str,
-    /// The request target as it was sent, which need not be UTF-8.
+    /// The request target as sent, which may not be UTF-8.
     pub target: &'b [u8],
-    /// Bytes of the input up to the body.
+    /// Bytes of the input before the body.
     pub length_bytes: usize,
     /// The header lines in their order.
     pub headers: &'h [httparse::Header<'b>],
@@ -85,7 +85,7 @@ pub struct RequestHead<'h, 'b> {
     pub connection: ConnectionOptions,
     /// What follows the head.
     pub body: BodyLength,
-    /// HTTP/1.1, or else HTTP/1.0. A later HTTP/1 counts as HTTP/1.1.
+    /// Whether the version is HTTP/1.1; if not, it is HTTP/1.0. A later HTTP/1 counts as HTTP/1.1.
     pub is_http11: bool,
     /// Whether the client wants to use the connection again.
     pub keep_alive: bool,
@@ -105,10 +105,10 @@ impl<'b> RequestHead<'_, 'b> {
     }
 }
 
-/// Reads the head of a request from the start of `input`; `None`: more bytes are needed.
+/// Reads the head of a request from the start of `input`; returns `None` if more bytes are needed.
 ///
 /// # Errors
-/// See [`RequestError`]; [`RequestError::TooLong`] also for an unfinished head that is over the limit already.
+/// See [`RequestError`]; [`RequestError::TooLong`] also for an incomplete head that already exceeds the limit.
 pub fn read_head<'h, 'b>(
     input: &'b [u8],
     limit_bytes: usize,
@@ -117,8 +117,8 @@ pub fn read_head<'h, 'b>(
     resume_head(input, limit_bytes, &mut Scan::default(), slots)
 }
 
-/// Reads a head that comes in pieces, as [`read_head`] does. `input` is all that has come so far, `scan` how far it was
-/// looked at before.
+/// Reads a head that arrives in pieces, as [`read_head`] does. `input` is all that has arrived so far; `scan` says how
+/// far it was already examined.
 ///
 /// # Errors
 /// As [`read_head`].
@@ -149,7 +149,7 @@ pub fn resume_head<'h, 'b>(
     }
     let connection = ConnectionOptions::read(values(headers, "connection"));
     Ok(Some(RequestHead {
-        // It is a token.
+        // The scan has checked that it is a token.
         method: std::str::from_utf8(&input[found.method]).unwrap_or_default(),
         target: &input[found.target],
         length_bytes,
@@ -162,7 +162,8 @@ pub fn resume_head<'h, 'b>(
     }))
 }
 
-/// One host, or an empty one: a client may have none to name (RFC 9112 section 3.2), and health checks send it so.
+/// Checks for one host, or an empty one: a client may have none to name (RFC 9112 section 3.2), and health checks send
+/// that.
 fn one_host(headers: &[httparse::Header<'_>], is_http11: bool) -> Result<(), RequestError> {
     let mut hosts = values(headers, "host");
     match (hosts.next(), hosts.next()) {
@@ -173,7 +174,7 @@ fn one_host(headers: &[httparse::Header<'_>], is_http11: bool) -> Result<(), Req
     }
 }
 
-/// RFC 9112 section 6.3, with errors where it leaves a choice.
+/// Follows RFC 9112 section 6.3, with errors where it leaves a choice.
 fn body_length(headers: &[httparse::Header<'_>], is_http11: bool) -> Result<BodyLength, RequestError> {
     let mut lengths = values(headers, "content-length");
     let mut encodings = values(headers, "transfer-encoding");
@@ -195,7 +196,7 @@ fn body_length(headers: &[httparse::Header<'_>], is_http11: bool) -> Result<Body
     }
 }
 
-/// By all its lines; one without an item counts as absent.
+/// Considers all `Expect` lines; one without an item counts as absent.
 fn expects_continue(headers: &[httparse::Header<'_>]) -> Result<bool, RequestError> {
     let mut expects = false;
     for item in list_items(values(headers, "expect")) {
@@ -215,7 +216,7 @@ fn values<'s, 'b>(
 }
 
 fn decimal(value: &[u8]) -> Option<u64> {
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
 }
 

@@ -1,26 +1,26 @@
-//! The request line, and where the head ends, found while the head is still coming: each byte is looked at once.
+//! The request line and the end of the head, found while the head is still arriving: each byte is examined once.
 //!
-//! What cannot become a request is refused as soon as that shows, and not when the head should be there: a TLS hello on a
-//! plain port is an error by its first byte.
+//! Input that cannot become a request is refused as soon as that shows, not when the head should be complete: a TLS
+//! hello on a plain port is an error at its first byte.
 
 use memchr::memchr;
 
 use super::RequestError;
 use crate::protocol::http1::syntax::{is_text, is_token};
 
-/// Empty lines before a request (RFC 9112 section 2.2): some clients send one behind a body.
+/// Empty lines allowed before a request (RFC 9112 section 2.2): some clients send one after a body.
 pub const EMPTY_LINES_MAX: usize = 32;
 
-/// The most that a line break is: CR and LF.
+/// The most bytes of a line break: CR and LF.
 const LINE_END_BYTES: usize = 2;
 
 /// ` HTTP/1.1` and the end of its line, without the space.
 const VERSION_BYTES: usize = b"HTTP/1.1\r\n".len();
 
-/// How far the head at the start of some input was looked at. It belongs to that input, which may only grow.
+/// How far the head at the start of some input was examined. It belongs to that input, which may only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Bytes that were looked at.
+    /// Bytes examined.
     at: usize,
     stage: Stage,
     /// Where the request line begins.
@@ -28,10 +28,10 @@ pub struct Scan {
     method_end: usize,
     target_end: usize,
     is_http11: bool,
-    /// Where the first field begins, and the one that is being looked at.
+    /// Where the first field begins, and where the one being examined begins.
     fields_begin: usize,
     line_begin: usize,
-    /// Up to here fields were judged.
+    /// Fields up to here were judged.
     judged: usize,
     fields: usize,
 }
@@ -47,7 +47,7 @@ enum Stage {
     Whole,
 }
 
-/// The parts of a whole head, as ranges of the input.
+/// The parts of a complete head, as ranges of the input.
 pub(super) struct Found {
     pub(super) method: std::ops::Range<usize>,
     pub(super) target: std::ops::Range<usize>,
@@ -58,7 +58,7 @@ pub(super) struct Found {
 }
 
 impl Scan {
-    /// Looks at what has come since; nothing while the head is not whole.
+    /// Examines what has arrived since the last call; returns nothing while the head is incomplete.
     pub(super) fn advance(&mut self, input: &[u8]) -> Result<Option<Found>, RequestError> {
         while self.at < input.len() && self.stage != Stage::Whole {
             let goes_on = match self.stage {
@@ -155,7 +155,7 @@ impl Scan {
         if version[5] != b'1' {
             return Err(RequestError::Version);
         }
-        // A later minor version is spoken to as the latest that is known (RFC 9110 section 2.5).
+        // A later minor version is treated as the latest known one (RFC 9110 section 2.5).
         self.is_http11 = version[7] != b'0';
         (self.fields_begin, self.line_begin, self.judged) = (self.at, self.at, self.at);
         self.stage = Stage::Fields;
@@ -177,7 +177,7 @@ impl Scan {
             self.fields += 1;
         }
         self.at = input.len();
-        // Of a head that is whole at once the parser judges them.
+        // When a head arrives complete, the parser judges the fields.
         for line in input[self.judged..self.line_begin].split_inclusive(|&byte| byte == b'\n') {
             judge_field(line)?;
         }
@@ -186,7 +186,7 @@ impl Scan {
     }
 }
 
-/// Refuses no line that the parser takes.
+/// Refuses only lines that the parser refuses.
 fn judge_field(line: &[u8]) -> Result<(), RequestError> {
     let name_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     if name_end == 0 || line.get(name_end) != Some(&b':') {
@@ -199,8 +199,8 @@ fn judge_field(line: &[u8]) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// What a target may have: the printable ASCII that URIs have and the backtick that browsers send in queries; and bytes over
-/// 0x7F, which HTTP.sys takes for the ANSI code page or UTF-8. A fragment has no place in it.
+/// Whether a target may contain this byte: printable ASCII of URIs, the backtick that browsers send in queries, and
+/// bytes over 0x7F, which HTTP.sys reads as the ANSI code page or UTF-8. A fragment is not allowed.
 const fn is_target_byte(byte: u8) -> bool {
     matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_'..=b'z' | b'~' | 0x80..)
 }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(refused, expected);
     }
 
-    /// What was looked at is overwritten, all but the field that is still coming: a second look would see.
+    /// The examined bytes are overwritten, except the field that is still arriving: a second look would fail.
     #[test]
     fn a_head_that_comes_byte_by_byte_is_looked_at_once() {
         let fields = "X-Field: value\r\n".repeat(50) + &"Y: 1\r\n".repeat(200);
@@ -228,7 +228,7 @@ mod tests {
             assert!(found.is_none() && scan.at <= end, "at {end}");
             let seen = match scan.stage {
                 Stage::Fields => scan.judged,
-                // The version has ten bytes, and the pair of an empty line comes together.
+                // The version has ten bytes, and the CR LF of an empty line comes together.
                 Stage::Version => scan.target_end,
                 _ => scan.at,
             };

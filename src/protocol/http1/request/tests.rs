@@ -4,7 +4,7 @@ use super::*;
 
 const LIMIT_BYTES: usize = 1024;
 
-/// What a test looks at.
+/// What the tests compare.
 #[derive(Debug, PartialEq)]
 struct Seen {
     method: String,
@@ -171,7 +171,7 @@ fn expectations_are_judged_together() {
     }
 }
 
-/// Reads a head that has come up to each of these ends, one after the other.
+/// Reads a head whose input ends at each of these positions in turn.
 fn read_in_pieces(
     input: &[u8],
     ends: impl IntoIterator<Item = usize>,

@@ -1,8 +1,8 @@
 //! The lines of a reply's head, as servers send them: those of RFC 9112, and what IIS and its applications add.
 //!
-//! What has one meaning is read, and comes out clean: line ends without CR, folded values, blanks in front of a colon,
-//! empty lines in front of the status line, `403.1` for a status. A line that is no field is left out. What could mean
-//! something else to the next reader (a lone CR, NUL and other controls) is an error.
+//! Input with only one possible meaning is read and normalised: line ends without CR, folded values, blanks before a
+//! colon, empty lines before the status line, `403.1` for a status. A line that is not a field is left out. Input that
+//! the next reader could read differently (a lone CR, NUL and other controls) is an error.
 
 use std::borrow::Cow;
 
@@ -12,25 +12,25 @@ use memchr::memchr;
 use super::HeadError;
 use crate::protocol::http1::syntax::{is_blank, is_text, is_token, trim};
 
-/// A whole head.
+/// A complete head.
 #[derive(Debug)]
 pub(super) struct Head<'b> {
     pub(super) status: u16,
     pub(super) reason: &'b [u8],
     pub(super) is_http11: bool,
     pub(super) headers: Vec<Header<'b>>,
-    /// The first line that is left out.
+    /// The first line that was left out.
     pub(super) dropped: Option<&'b [u8]>,
 }
 
-/// Fields that replies have, about; IIS sends ten.
+/// Approximate number of fields in a reply; IIS sends ten.
 const USUAL_FIELDS: usize = 16;
 
-/// How far the head at the start of some input was looked at: each byte once, however it comes. It belongs to that input,
-/// which may only grow.
+/// How far the head at the start of some input was examined: each byte once, in whatever pieces it arrives. It belongs
+/// to that input, which may only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Bytes that were looked at.
+    /// Bytes examined.
     at: usize,
     line_start: usize,
     stage: Stage,
@@ -45,10 +45,10 @@ enum Stage {
 }
 
 impl Scan {
-    /// How many bytes of `input` the head takes; nothing when its end is not there.
+    /// Returns how many bytes of `input` the head takes; nothing while its end has not arrived.
     ///
     /// # Errors
-    /// As soon as the beginning cannot be a head's.
+    /// As soon as the beginning cannot belong to a head.
     pub(super) fn advance(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
         if self.stage == Stage::EmptyLines {
             self.at += status_line_start(&input[self.at..]);
@@ -82,7 +82,7 @@ impl Scan {
     }
 }
 
-/// Folded lines as one: the fold becomes a blank (RFC 9112 section 5.2).
+/// Joins folded lines: the fold becomes a blank (RFC 9112 section 5.2).
 pub(super) fn unfold(head: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
     let is_folded = |pair: &[u8]| pair[0] == b'\n' && is_blank(pair[1]);
     if !head.windows(2).any(is_folded) {
@@ -93,7 +93,7 @@ pub(super) fn unfold(head: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
     let mut line_start = start;
     while let Some(line) = line_at(head, line_start) {
         if is_blank(line[0]) {
-            // Behind the status line there is nothing to go on with.
+            // The status line cannot be continued.
             let before = line_at(head, start).map_or(0, <[u8]>::len);
             if line_start <= start + before {
                 return Err(HeadError::Fold);
@@ -110,7 +110,7 @@ pub(super) fn unfold(head: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
     Ok(Cow::Owned(unfolded))
 }
 
-/// A whole head without folded lines.
+/// Reads a complete head without folded lines.
 pub(super) fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
     let mut line_start = status_line_start(head);
     let first = line_at(head, line_start).ok_or(HeadError::StatusLine)?;
@@ -135,12 +135,12 @@ pub(super) fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
 
 const VERSION: &[u8] = b"HTTP/1.";
 
-/// Behind the empty lines that some servers send after the body before.
+/// Skips the empty lines that some servers send after the previous body.
 fn status_line_start(input: &[u8]) -> usize {
     input.iter().position(|&byte| byte != b'\r' && byte != b'\n').unwrap_or(input.len())
 }
 
-/// The line that starts there, with its end.
+/// The line that starts there, including its end.
 fn line_at(input: &[u8], start: usize) -> Option<&[u8]> {
     let rest = &input[start..];
     memchr(b'\n', rest).map(|end| &rest[..=end])
@@ -155,7 +155,7 @@ fn trim_start(line: &[u8]) -> &[u8] {
     &line[line.iter().position(|&byte| !is_blank(byte)).unwrap_or(line.len())..]
 }
 
-/// Whether it is HTTP/1.1, the status, and the reason.
+/// Returns whether it is HTTP/1.1, the status, and the reason.
 fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), HeadError> {
     let rest = line.strip_prefix(VERSION).ok_or(HeadError::StatusLine)?;
     let [minor @ b'0'..=b'9', b' ', rest @ ..] = rest else { return Err(HeadError::StatusLine) };
@@ -180,7 +180,7 @@ fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), HeadError> {
     Ok((*minor != b'0', status, reason))
 }
 
-/// Nothing when the line is no field.
+/// Returns nothing if the line is not a field.
 fn field(line: &[u8]) -> Option<Header<'_>> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (name, value) = (trim_end(&line[..colon]), trim(&line[colon + 1..]));

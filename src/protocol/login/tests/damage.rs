@@ -1,4 +1,4 @@
-//! Whatever goes by, it is followed.
+//! Follows arbitrary and damaged values without failing.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -31,7 +31,7 @@ fn every_prefix_of_every_value_is_followed() {
             let cut = &value.as_bytes()[..end];
             let mut follower = Follower::new();
             follow(&mut follower, Some(cut), 401, Some(cut));
-            // It does not spoil what comes after it.
+            // It does not affect what comes after it.
             let seen = follow(&mut follower, Some(type1.as_bytes()), 401, Some(type2.as_bytes()));
             assert_eq!(seen.step, Step::Type1, "after {end} bytes of {value}");
             assert_eq!(follow(&mut follower, Some(type3.as_bytes()), 200, None).step, Step::Type3Ok);

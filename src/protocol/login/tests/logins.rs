@@ -1,4 +1,4 @@
-//! Logins that go well.
+//! Successful logins.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn a_connection_is_within_a_login_while_the_client_has_to_answer_the_server() {
         (&type3, unauthorized(OFFER), false),
         (&first, unauthorized(&[&second]), true),
         (&third, last, false),
-        // The server's turn to say what it makes of a ticket, and it wants more.
+        // The server continues the negotiation of a ticket.
         (&ticket, unauthorized(&[&second]), true),
         (&ticket, ok(), false),
         (&type1, unauthorized(&[&type2]), true),
@@ -135,7 +135,7 @@ fn other_schemes() {
             assert_eq!(play.exchange(authorization, sent), exchange(step, None, None), "{authorization}");
         }
     }
-    // 401, but not ours.
+    // 401, but not of Windows Authentication.
     let bearer = unauthorized(&["Bearer realm=\"a, NTLM\", scope=\"b\"", "Basic realm=\"Negotiate\""]);
     assert_eq!(play.exchange("", bearer), exchange(Step::Challenged, None, None));
 }

@@ -1,4 +1,4 @@
-//! Whom an `Authorization` names, in all the forms that a server might read.
+//! The user that an `Authorization` names, in all forms that a server might read.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ fn names_of_every_scheme() {
 fn what_names_no_one_is_known() {
     let is_unnamed = |value: &str| Asked::new([value.as_bytes()], Instant::now()).is_unnamed();
     assert!(!Asked::new([], Instant::now()).is_unnamed());
-    assert!(!is_unnamed(&ntlm("CORP", "alice")[0]), "a Type 1 is no credentials");
+    assert!(!is_unnamed(&ntlm("CORP", "alice")[0]), "a Type 1 has no credentials");
     assert!(!is_unnamed(&ntlm("CORP", "alice")[2]));
     for value in [&*kerberos(100), "Bearer x", &ntlm("CORP", "")[2], "NTLM TlRMTVNTUAADAAAA"] {
         assert!(is_unnamed(value), "{value}");
@@ -63,7 +63,7 @@ fn a_message_far_behind_the_beginning_of_its_token() {
     play.exchange(&type1, unauthorized(&[&type2]));
     assert_eq!(play.exchange(&header("Negotiate", &late), ok()).step, Step::Type3Ok);
     assert_eq!(play.follower.ran_as(), Some("CORP\\alice"));
-    // SPNEGO under NTLM is no NTLM, but who it names is not overlooked.
+    // SPNEGO under NTLM is not NTLM, but the user it names is still detected.
     let mut play = Play::new();
     play.login("CORP", "bob", ok());
     let asked = Asked::new([header("NTLM", &late).as_bytes()], play.now);
@@ -90,7 +90,7 @@ fn a_second_user_is_told_from_a_request_before_its_reply() {
     let mut play = Play::new();
     let asked = |value: &str| Asked::new([value.as_bytes()], Instant::now());
     let [.., bob] = ntlm("CORP", "bob");
-    assert_eq!(play.follower.refuse_second_user(&asked(&bob)), None, "the connection is no one's yet");
+    assert_eq!(play.follower.refuse_second_user(&asked(&bob)), None, "the connection has no user yet");
     play.login("CORP", "alice", ok());
     for value in [&ntlm("corp", "Alice")[2], &kerberos(100), &ntlm("CORP", "")[2], "Bearer x"] {
         assert_eq!(play.follower.refuse_second_user(&asked(value)), None, "{value}");
@@ -99,7 +99,7 @@ fn a_second_user_is_told_from_a_request_before_its_reply() {
     play.exchange(&type1, unauthorized(&[&type2]));
     let expected = IdentityChange { from: "CORP\\alice".into(), to: "CORP\\bob".into() };
     assert_eq!(play.follower.refuse_second_user(&asked(&bob)), Some(expected));
-    // It was ours to end the login.
+    // The proxy itself ended the login.
     assert_eq!(play.follower.ended(Side::Client), None);
 }
 

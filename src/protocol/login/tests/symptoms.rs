@@ -1,4 +1,4 @@
-//! Logins that do not go well.
+//! Logins that fail.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn a_type_3_on_another_connection() {
     assert_eq!((seen.step, seen.symptom), (Step::Type3Refused, Some(Symptom::Type3WithoutType2)));
     assert_eq!(seen.leg, Some((Leg::Type3ToFinal, TICK)));
 
-    // Somebody else's request came between its messages.
+    // Another user's request came between its messages.
     let [type1, type2, type3] = ntlm("CORP", "alice");
     play.exchange(&type1, unauthorized(&[&type2]));
     play.exchange("", unauthorized(OFFER));
@@ -28,7 +28,7 @@ fn a_connection_that_ends_in_the_middle_of_a_login() {
         play.exchange(&type1, unauthorized(&[&type2]));
         assert_eq!(play.follower.ended(by), Some(symptom));
     }
-    // The Type 2 says so itself: it is told once.
+    // The Type 2 itself announces it: it is reported once.
     let mut play = Play::new();
     let seen = play.exchange(&type1, Sent { closes: true, ..unauthorized(&[&type2]) });
     assert_eq!((seen.step, seen.symptom), (Step::Type1, Some(Symptom::ClosedByUpstream)));
@@ -77,7 +77,7 @@ fn no_verdict_on_a_login() {
         assert_eq!(seen, exchange(Step::Other, Some(Mechanism::Ntlm), None));
         assert_eq!(play.follower.mechanism(), None);
     }
-    // Whoever may not see the page, or broke it, is logged in.
+    // A user who may not see the page, or broke it, is still logged in.
     for status in [101, 302, 403, 404, 500] {
         assert_eq!(Play::new().login("CORP", "alice", Sent { status, ..ok() }).step, Step::Type3Ok);
     }
@@ -89,7 +89,7 @@ fn a_server_that_says_it_keeps_no_login() {
     let not_kept = Sent { persistent_auth: Some(" False "), ..ok() };
     for _ in 0..2 {
         assert_eq!(play.login("CORP", "alice", not_kept).symptom, Some(Symptom::LoginNotKept));
-        // Once a login is enough.
+        // One report for a login is enough.
         assert_eq!(play.exchange("", unauthorized(OFFER)).symptom, None);
     }
     assert_eq!(play.login("CORP", "alice", Sent { persistent_auth: Some("true"), ..ok() }).symptom, None);
@@ -114,7 +114,7 @@ fn a_client_that_logs_in_with_every_request() {
         assert_eq!(seen.symptom, Some(Symptom::LoginRepeated));
         assert_eq!(seen.identity_change, None);
     }
-    // After a failed one it has to.
+    // After a failed login it must log in again.
     play.login("CORP", "alice", unauthorized(OFFER));
     assert_eq!(play.login("CORP", "alice", ok()).symptom, None);
 }
@@ -141,7 +141,7 @@ fn two_identities_on_one_connection() {
     assert_eq!(play.follower.identity(), Some("CORP\\alice"));
     assert_eq!(play.login("CORP", "bob", ok()).identity_change, changed("CORP\\alice", "CORP\\bob"));
     assert_eq!(play.follower.identity(), Some("CORP\\bob"));
-    // A ticket names nobody; who was there before it is not forgotten.
+    // A ticket names no user; the previous user is not forgotten.
     assert_eq!(play.exchange(&kerberos(100), ok()).identity_change, None);
     assert_eq!(play.login("CORP", "alice", ok()).identity_change, changed("CORP\\bob", "CORP\\alice"));
 }
@@ -158,7 +158,7 @@ fn a_type_3_without_a_type_2_is_no_login() {
         play.exchange("", ok());
         assert_eq!((play.follower.identity(), play.follower.ran_as()), (None, None));
         assert_eq!(play.follower.mechanism(), None);
-        // The first one that answers the Type 2 is a login, the second one is none, and spoils the first.
+        // The first one, which answers the Type 2, is a login; the second is not, and invalidates the first.
         play.exchange(&type1, unauthorized(&[&type2]));
         assert_eq!(play.exchange(&type3, ok()).step, Step::Type3Ok);
         assert_eq!(play.follower.ran_as(), Some("CORP\\alice"));
@@ -193,7 +193,7 @@ fn a_type_3_for_another_place_is_no_login() {
         let seen = follower.answered(asked(&type3, host, target), reply(200, None), now);
         assert_eq!(seen.step, step, "{host} {target}");
         assert_eq!(follower.ran_as().is_some(), step == Step::Type3Ok);
-        // A second user is told from it all the same.
+        // It still serves to detect a second user.
         assert_eq!(follower.identity(), Some("CORP\\alice"));
     }
 }
@@ -236,7 +236,7 @@ fn a_request_that_brings_nothing_runs_under_the_login_until_something_else_happe
         assert_eq!(play.follower.runs_as(&nothing), None);
         play.exchange("", ok());
         assert_eq!(play.follower.ran_as(), None);
-        // Whose the connection is, is another question.
+        // The connection still belongs to the user.
         assert!(play.follower.identity().is_some());
     }
 }

@@ -38,7 +38,7 @@ fn every_prefix_of_every_message_is_an_error() {
 fn every_prefix_of_an_nt_response_is_no_ntlmv2() {
     let [.., message] = whole_login();
     let nt_response = Authenticate::parse(&message).unwrap().nt_response;
-    // The four zeros after the end mark are not looked at.
+    // The four zeros after the end mark are not read.
     for len in 0..nt_response.len() - 4 {
         let parsed = NtResponse::parse(&nt_response[..len]);
         assert!(!matches!(parsed, Ok(NtResponse::V2(_))), "{len} bytes");
@@ -74,7 +74,7 @@ fn pairs() -> impl Strategy<Value = Vec<u8>> {
     vec((1_u16.., vec(any::<u8>(), 0..40)), 0..6).prop_map(|list| {
         let mut builder = AvPairsBuilder::default();
         for (id, value) in list {
-            // Those with a fixed size would have to have it.
+            // Pairs with a fixed size would need that size.
             let id = if (6..=7).contains(&id) { 100 } else { id };
             builder.add(id, &value).unwrap();
         }
@@ -162,8 +162,8 @@ proptest! {
         prop_assert_eq!(parsed, message);
     }
 
-    /// Whatever is changed, both sides say yes or no. A yes to changed bytes is none to the password: it has to be
-    /// a change that neither the proof nor the MIC covers, and there is none in the last message.
+    /// Whatever is changed, both ends accept or refuse. Accepting changed bytes never means accepting a wrong password:
+    /// the change must be one that neither the proof nor the MIC covers, and the last message has no such bytes.
     #[test]
     fn changed_messages_never_panic_and_never_get_in(
         changes in vec((0_usize..3, any::<prop::sample::Index>(), 1_u8..), 1..4),
@@ -193,7 +193,7 @@ proptest! {
         let mut bytes = b"NTLMSSP\0".to_vec();
         bytes.extend_from_slice(&[kind, 0, 0, 0]);
         bytes.extend_from_slice(&body);
-        // What a parser keeps is never more than what came.
+        // A parser never keeps more than it received.
         if let Ok(message) = Negotiate::parse(&bytes) {
             let kept = message.domain.map_or(0, |d| d.len()) + message.workstation.map_or(0, |w| w.len());
             prop_assert!(kept <= 2 * bytes.len());

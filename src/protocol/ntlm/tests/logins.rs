@@ -1,4 +1,4 @@
-//! A client against a server: who gets in, and why who does not.
+//! A client against a server: which logins are accepted, and why the others are refused.
 
 use super::super::*;
 use super::{NOW, RANDOM, SERVER_CHALLENGE, hash_of, server};
@@ -9,7 +9,7 @@ fn bindings() -> ChannelBindings {
     ChannelBindings::of_certificate_hash(&CERTIFICATE_HASH)
 }
 
-/// A whole login; `change` may damage each message on its way.
+/// A whole login; `change` may damage each message in transit.
 fn login_changed(
     client: Client<'_>,
     protection: ExtendedProtection,
@@ -29,7 +29,7 @@ fn login(client: Client<'_>, protection: ExtendedProtection) -> Result<Login, Re
     login_changed(client, protection, |_, _| {})
 }
 
-/// Rewrites a real Type 3 with other parts and lets the server judge it.
+/// Rewrites a real Type 3 with other parts and returns the server's refusal.
 fn refusal_of(rewrite: impl FnOnce(&mut Authenticate<'_>)) -> Refusal {
     let alice = Credentials::new("CORP", "alice", "secret");
     let (client, negotiate) = Client::new(&alice).negotiate();
@@ -91,7 +91,7 @@ fn unicode_struck_off_the_offer_on_its_way_is_caught_by_the_mic() {
             message[12] &= !1;
         }
     });
-    // The names are ASCII, so all but the MIC would hold.
+    // The names are ASCII, so everything but the MIC would match.
     assert_eq!(login.unwrap_err(), Refusal::WrongMic);
 }
 
@@ -201,7 +201,7 @@ fn a_session_key_of_another_length_is_refused() {
     assert_eq!(refused, Refusal::BadSessionKey { found_bytes: 15 });
 }
 
-/// impacket leaves the last four zeros of `temp` out; the proof is over the bytes as they came.
+/// impacket omits the last four zeros of `temp`; the proof covers the bytes as received.
 #[test]
 fn temp_without_its_last_zeros_gets_in() {
     let key = NtHash::of_password("secret").response_key("alice", "CORP");

@@ -1,8 +1,8 @@
-//! Names that are read without judging the rest of a message.
+//! Names read without judging the rest of a message.
 
 use super::*;
 
-/// A Type 3 of these parts, in the form of NT 4 if it has no flags.
+/// A Type 3 with these parts, in the form of NT 4 if it has no flags.
 fn type3(flags: Option<u32>, domain: &[u8], user: &[u8], nt_response: &[u8]) -> Vec<u8> {
     let start = if flags.is_some() { 64 } else { 52 };
     let mut fixed = b"NTLMSSP\0\x03\0\0\0".to_vec();

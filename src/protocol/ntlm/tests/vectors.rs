@@ -53,8 +53,8 @@ fn the_session_key_is_sent_under_rc4() {
     assert_eq!(key[..], hex("c5dad2544fc9799094ce1ce90bc9d03e"));
 }
 
-/// 4.2.4.3: the Type 2 of the example, answered as the example does. Only the version differs, and the order of the
-/// payload is the writer's affair.
+/// 4.2.4.3: the Type 2 of the example, answered as in the example. Only the version and the order of the payload
+/// differ, which the writer chooses.
 #[test]
 fn the_client_answers_the_challenge_of_the_specification() {
     let challenge =
@@ -76,8 +76,8 @@ fn the_client_answers_the_challenge_of_the_specification() {
     assert_eq!(answered.session.exported(), &[0x55; 16]);
 }
 
-/// 4.2.4.4: the example seals a message first, which moves the RC4 stream on by its 18 bytes; the signature's
-/// arithmetic is otherwise the one of the first signature.
+/// 4.2.4.4: the example seals a message first, which advances the RC4 stream by its 18 bytes; the signature is
+/// otherwise computed like the first signature.
 #[test]
 fn signing_keys_and_checksum() {
     let plaintext: Vec<u8> = "Plaintext".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -88,7 +88,7 @@ fn signing_keys_and_checksum() {
     rc4_apply(&seal_key, &mut sealed);
     assert_eq!(sealed, hex("54e50165bf1936dc996020c1811b0f06fb5f 7fb38ec5c55d4976"));
 
-    // The same two keys come out of the session key of the example.
+    // The session key of the example gives the same two keys.
     let session = SessionKey::new([0x55; 16], Flags(0xe28a_8233));
     let mut expected = hex("01000000 0000000000000000 00000000");
     expected[4..12].copy_from_slice(&hmac_md5(&sign_key, &[&[0; 4], &plaintext])[..8]);
