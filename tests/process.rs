@@ -226,7 +226,7 @@ fn both_signals_to_stop_end_an_idle_proxy_with_exit_code_0() {
         proxy.signal(signal);
         let (code, log) = proxy.wait();
         assert_eq!(code, Some(0), "{signal}: {log}");
-        assert!(log.contains("every connection has ended"), "{signal}: {log}");
+        assert!(log.contains("all connections have ended"), "{signal}: {log}");
     }
 }
 
@@ -277,7 +277,7 @@ fn a_second_signal_ends_a_draining_proxy_at_once() {
     proxy.signal(Signal::SIGTERM);
     let (code, log) = proxy.wait();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("stopped at once"), "{log}");
+    assert!(log.contains("stopped immediately"), "{log}");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn a_log_that_was_moved_away_is_opened_anew_on_sigusr1() {
     wait_until(|| lines(&log).len() == 1, "the first line was not written");
     std::fs::rename(&log, &moved).expect("the log is there");
     proxy.signal(Signal::SIGUSR1);
-    wait_until(|| log.exists(), "the log was not opened anew");
+    wait_until(|| log.exists(), "the log was not reopened");
     exchange(&mut proxy.connect());
     wait_until(|| lines(&log).len() == 1, "the second line was not written");
     assert_eq!(lines(&moved).len(), 1);

@@ -1,4 +1,4 @@
-//! What this host lets the process have.
+//! The resources that this host gives the process.
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -7,29 +7,29 @@ use nix::unistd::Pid;
 
 use super::memory::memory_bytes;
 
-/// What the plan of the workers depends on.
+/// The resources that the plan of the workers depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The CPUs in the process's affinity mask, ascending; never empty.
     pub cpus: Vec<usize>,
-    /// Descriptors that this process may have open.
+    /// Most descriptors that this process may have open.
     pub descriptors_max: u64,
-    /// Memory that it can have, as far as that can be told.
+    /// Memory available to the process, if known.
     pub memory_bytes: Option<u64>,
 }
 
 impl Host {
-    /// Raises the descriptor limit to its hard limit and looks around.
+    /// Raises the descriptor limit to its hard limit and reads the host's resources.
     ///
     /// # Errors
-    /// Whatever getrlimit(2), setrlimit(2) or `sched_getaffinity`(2) say; with valid arguments only a security
-    /// module that forbids them.
+    /// The errors of getrlimit(2), setrlimit(2) and `sched_getaffinity`(2); with valid arguments they occur only if a
+    /// security module forbids the calls.
     pub fn prepare() -> Result<Self, Errno> {
         Ok(Self { cpus: cpus()?, descriptors_max: raise_descriptors()?, memory_bytes: memory_bytes() })
     }
 }
 
-/// The hard limit, which is the limit in force from now on.
+/// Raises the descriptor limit and returns the hard limit, which now applies.
 fn raise_descriptors() -> Result<u64, Errno> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {

@@ -1,13 +1,13 @@
-//! A limit on log lines that clients and servers cause: so many a second for each cause, then a sum.
+//! A limit on log lines that clients and servers cause: a number per second for each cause, then a sum.
 //!
 //! ```text
 //! worker --event--> admits? --yes--> line
 //!                      `--no--> count --once a second--> "and 6,931 more: ..."
 //! ```
 //!
-//! A cause is a place in the code that logs, and there the values of the fields `cause`, `status` and `upstream` where an
-//! event has them. An event beyond the limit costs some atomic operations: it is not formatted, and no lock is taken. The table of causes
-//! has a fixed size; causes that have no place in it share one.
+//! A cause is a call site that logs, and there the values of the fields `cause`, `status` and `upstream` if the event
+//! has them. An event beyond the limit costs a few atomic operations: it is not formatted, and no lock is taken. The
+//! table of causes has a fixed size; causes that do not fit share one entry.
 
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,33 +20,33 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// The room whose lines strangers cause.
+/// The room whose lines clients and servers can cause.
 const ROOM: &str = "iisplice::proxy";
 
-/// Lines of one cause within a second.
+/// Most lines of one cause within a second.
 const LINES_A_SECOND: u64 = 20;
 
-/// How often sums are logged, while there is something to sum up.
+/// How often pending sums are logged.
 const SUM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Causes that are told apart.
+/// Most causes that are counted separately.
 const CAUSES_MAX: usize = 256;
 
-/// Characters of a message that a sum repeats.
+/// Most characters of a message that a sum repeats.
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// The limit on this process's log.
 static LIMIT: OnceLock<Limit> = OnceLock::new();
 
-/// A layer that keeps back what is beyond the limit, and a thread that logs the sums.
+/// Starts the thread that logs the sums, and returns the layer that suppresses events beyond the limit.
 pub(super) fn start() -> Limited {
     let limit = LIMIT.get_or_init(Limit::default);
-    // Without a thread the sums come at the end.
+    // Without a thread the sums are logged at the end.
     let _ = thread::Builder::new().name("log-sums".to_owned()).spawn(|| limit.sum_up_forever());
     Limited(limit)
 }
 
-/// Logs what is not summed up yet; for the end of the process, ahead of its last line.
+/// Logs all pending sums; called at the end of the process, before its last line.
 pub(super) fn flush() {
     if let Some(limit) = LIMIT.get() {
         limit.log_sums();
@@ -71,7 +71,7 @@ fn is_in_room(target: &str) -> bool {
 struct Limit {
     begin: Instant,
     causes: [Cause; CAUSES_MAX],
-    /// Something waits to be summed up.
+    /// Whether sums are pending.
     has_sums: AtomicBool,
     summing: OnceLock<Thread>,
 }
@@ -92,7 +92,7 @@ impl Limit {
         let mut hasher = DefaultHasher::new();
         event.metadata().callsite().hash(&mut hasher);
         event.record(&mut CauseIn(&mut hasher));
-        // Zero is a place that is free.
+        // Zero marks a free entry.
         let cause = self.cause(hasher.finish() | 1);
         let second = self.begin.elapsed().as_secs();
         if cause.admits(second) {
@@ -121,7 +121,7 @@ impl Limit {
     }
 
     fn sum_up_forever(&self) {
-        // The only one: a second one would find it set.
+        // There is only one such thread: a second would find this set.
         let _ = self.summing.set(thread::current());
         loop {
             while !self.has_sums.load(Ordering::Acquire) {
@@ -149,12 +149,12 @@ impl Limit {
     }
 }
 
-/// What is known of a cause.
+/// The state of a cause.
 struct Cause {
     key: AtomicU64,
-    /// The second (upper half) and how many lines it has had (lower half).
+    /// The current second (upper half) and its number of lines (lower half).
     window: AtomicU64,
-    /// Lines kept back and not summed up yet.
+    /// Suppressed lines that are not in a sum yet.
     more: AtomicU64,
     about: OnceLock<About>,
 }
@@ -169,9 +169,9 @@ impl Cause {
         }
     }
 
-    /// One more line in this second.
+    /// Counts one more line in this second, and returns whether it is within the limit.
     fn admits(&self, second: u64) -> bool {
-        // Counted from one, so that the first second is not what nothing has happened in.
+        // Seconds count from one, so that the first differs from the initial state.
         let second = (second + 1) << 32;
         let next = |window: u64| match window & !u64::from(u32::MAX) {
             same if same == second && window - same >= LINES_A_SECOND => None,
@@ -182,7 +182,7 @@ impl Cause {
     }
 }
 
-/// What a sum says: the message of the cause's first line, and the fields that tell causes apart.
+/// The text of a sum: the message of the cause's first line, and the fields that distinguish causes.
 struct About {
     level: Level,
     line: String,
@@ -205,7 +205,7 @@ fn tells_apart(field: &Field) -> bool {
     matches!(field.name(), "cause" | "status" | "upstream")
 }
 
-/// Takes the fields that tell causes of one place apart, without formatting any.
+/// Hashes the fields that distinguish causes of one call site, without formatting any.
 struct CauseIn<'a>(&'a mut DefaultHasher);
 
 impl Visit for CauseIn<'_> {
@@ -224,7 +224,7 @@ impl Visit for CauseIn<'_> {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The words of a sum.
+/// The text of a sum.
 #[derive(Default)]
 struct Words {
     message: String,
@@ -248,7 +248,7 @@ impl Visit for Words {
     }
 }
 
-/// A number with its thousands apart: 6,931.
+/// A number with thousands separators: 6,931.
 struct Grouped(u64);
 
 impl fmt::Display for Grouped {
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// What `log` writes under a limit of its own, and the sums after it.
+    /// What `log` writes under a limit of its own, followed by the sums.
     fn lines(log: impl FnOnce()) -> Vec<String> {
         let limit: &'static Limit = Box::leak(Box::default());
         let written = Written::default();
@@ -329,7 +329,7 @@ mod tests {
             }
         });
         let refused = count(&lines, "a client is refused; closing number=");
-        // The second may have changed meanwhile.
+        // The second may have changed in between.
         assert!((20..=200).contains(&refused) && refused.is_multiple_of(20), "{refused}: {lines:#?}");
         let sum = format!("WARN and {} more: a client is refused; closing", Grouped(7000 - refused as u64));
         assert_eq!(count(&lines, &sum), 1, "{sum}: {lines:#?}");

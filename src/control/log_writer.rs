@@ -4,9 +4,9 @@
 //! workers --Record--> channel --> lines (memory) --write(2)--> file or standard output
 //! ```
 //!
-//! It writes when the channel is empty or enough lines have come together, so that one write(2) takes many lines when
-//! there are many, and none waits when there are few. Nobody waits for this thread: what it cannot write is dropped,
-//! counted, and said in the other log at most once a second.
+//! It writes when the channel is empty or enough lines are buffered, so that one write(2) takes many lines under load,
+//! and none waits otherwise. No other thread waits for this one: lines that it cannot write are dropped, counted, and
+//! reported in the process's log at most once a second.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,16 +23,16 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::{AccessLog, LogTarget};
 use crate::proxy::access_log::{self, Entry, Format, LogSender, Names};
 
-/// Records that may wait: a fraction of a second of the busiest worker; about 4 MB.
+/// Most records that wait: a fraction of a second of the busiest worker; about 4 MB.
 const RECORDS_MAX: usize = 16384;
 
-/// Lines are written when they take this much, even when more wait.
+/// Lines are written once they take this much, even if more are waiting.
 const BUFFERED_BYTES: usize = 64 * 1024;
 
-/// How often trouble with the log is said.
+/// Shortest interval between two reports of trouble with the log.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The writer, seen from the thread that supervises.
+/// The supervising thread's handle to the writer.
 pub struct LogWriter {
     sender: LogSender,
     reopen: Arc<AtomicBool>,
@@ -43,10 +43,10 @@ impl LogWriter {
     /// Opens the target and starts the thread.
     ///
     /// # Errors
-    /// As open(2), a FIFO that nobody reads, or no thread.
+    /// Those of open(2), a FIFO without a reader, or no thread.
     pub fn start(log: &AccessLog, names: Names) -> Result<Self, NoLog> {
         let (output, path): (Box<dyn Write + Send>, _) = match &log.target {
-            // Not std's, which holds back what does not end with a line feed and locks.
+            // Not std's handle, which takes a lock and holds back text without a line feed.
             LogTarget::Stdout => {
                 let copy = nix::unistd::dup(io::stdout()).map_err(io::Error::from)?;
                 (Box::new(File::from(copy)), None)
@@ -80,41 +80,41 @@ impl LogWriter {
         Ok(Self { sender, reopen, ended })
     }
 
-    /// For a worker.
+    /// A sender for a worker.
     pub fn sender(&self) -> LogSender {
         self.sender.clone()
     }
 
-    /// Opens the file anew, so that what was moved away is left alone.
+    /// Reopens the file, so that a file that was moved away is no longer written to.
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Release);
         self.sender.wake();
     }
 
-    /// Lets what waits be written, for at most `patience`; every other sender must be gone. The number of lines that
-    /// were never written.
+    /// Writes what is waiting, for at most `patience`; every other sender must be gone. Returns the number of lines
+    /// that were never written.
     pub fn finish(self, patience: Duration) -> u64 {
         let dropped_lines = Arc::clone(self.sender.dropped_lines());
         drop(self.sender);
-        // Nothing is ever sent: this ends when the thread drops its end, or when patience does.
+        // Nothing is ever sent: this returns when the thread drops its end, or when `patience` ends.
         let _ = self.ended.recv_timeout(patience);
         dropped_lines.load(Ordering::Relaxed)
     }
 }
 
-/// Why there is nothing to write to.
+/// Why the access log has no output.
 #[derive(Debug, thiserror::Error)]
 pub enum NoLog {
-    /// Opening a FIFO waits for its other end (fifo(7)), and nobody knows for how long.
-    #[error("it is a FIFO that nobody reads")]
+    /// Opening a FIFO waits for its reader (fifo(7)), with no time limit.
+    #[error("it is a FIFO without a reader")]
     Unread,
-    /// Whatever else.
+    /// Any other error.
     #[error(transparent)]
     Failed(#[from] io::Error),
 }
 
-/// Opens without waiting for anybody. Writes may wait: only this thread does them, and what a reader is too slow for
-/// is kept for it as long as there is room.
+/// Opens without waiting for a reader. Writes may wait: only this thread does them, and lines for a slow reader are
+/// kept as long as there is room.
 fn open(path: &Path) -> Result<File, NoLog> {
     let opened = OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = opened.map_err(|error| {
@@ -135,7 +135,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Until every sender is gone.
+    /// Runs until every sender is gone.
     fn run(mut self, entries: &Receiver<Entry>) {
         loop {
             let entry = match entries.try_recv() {
@@ -178,20 +178,20 @@ impl Writer {
         match open(path) {
             Ok(file) => {
                 self.lines.replace(Box::new(file));
-                tracing::info!(path = %path.display(), "access log opened anew");
+                tracing::info!(path = %path.display(), "access log reopened");
             }
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "access log not opened anew, the old file goes on");
+                tracing::error!(path = %path.display(), %error, "cannot reopen the access log; continuing with the old file");
             }
         }
     }
 }
 
-/// Whole lines on their way out.
+/// Whole lines that are being written.
 struct Lines {
     output: Box<dyn Write + Send>,
     buffered: String,
-    /// The last write ended within a line, which is finished by a line feed before the next.
+    /// Whether the last write ended within a line; a line feed then ends it before the next one.
     torn: bool,
     dropped: Arc<AtomicU64>,
 }
@@ -206,7 +206,7 @@ impl Lines {
         self.torn = false;
     }
 
-    /// Writes what is buffered; at an error the rest is dropped and counted, since it would only grow.
+    /// Writes the buffer; after an error the rest is dropped and counted, because it would only grow.
     fn flush(&mut self) -> io::Result<()> {
         let result = self.write_out();
         self.buffered.clear();
@@ -239,7 +239,7 @@ impl Lines {
     }
 }
 
-/// Says that lines are missing, at most once a second.
+/// Reports that lines are missing, at most once a second.
 #[derive(Default)]
 struct Complaint {
     last: Option<Instant>,
@@ -258,9 +258,9 @@ impl Complaint {
         }
         let lines = dropped_lines - self.told_lines;
         if let Some(error) = self.failed.take() {
-            tracing::error!(lines, %error, "access log cannot be written, lines were dropped");
+            tracing::error!(lines, %error, "cannot write the access log; dropped lines");
         } else {
-            tracing::warn!(lines, "access log is too slow, lines were dropped");
+            tracing::warn!(lines, "access log target is too slow; dropped lines");
         }
         self.last = Some(Instant::now());
         self.told_lines = dropped_lines;

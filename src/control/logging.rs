@@ -1,7 +1,7 @@
 //! The process's own log, on standard error.
 //!
-//! Lines go through a bounded queue to a thread that writes them: a terminal that is held, or a pipe that nobody reads,
-//! costs lines and never stalls a worker. Lines that clients and servers cause are limited: see `log_limit.rs`.
+//! Lines go through a bounded queue to a thread that writes them: a paused terminal, or a pipe without a reader, costs
+//! lines and never stalls a worker. Lines that clients and servers cause are limited: see `log_limit.rs`.
 
 use std::io::{self, IsTerminal};
 
@@ -11,11 +11,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::log_limit;
 
-/// Lines that may wait to be written.
+/// Most lines that wait to be written.
 const LINES_MAX: usize = 4096;
 
-/// Has what waits written when it is dropped.
-#[must_use = "lines that wait are lost without it"]
+/// Writes waiting lines when it is dropped.
+#[must_use = "waiting lines are lost without it"]
 pub struct Logging(#[expect(dead_code, reason = "kept for what its drop does")] WorkerGuard);
 
 impl Drop for Logging {
@@ -24,7 +24,7 @@ impl Drop for Logging {
     }
 }
 
-/// Logs from now on; dropping the guard writes what waits, for at most about a second.
+/// Starts the log; dropping the guard writes waiting lines, for at most about a second.
 pub fn start(least: LevelFilter) -> Logging {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
@@ -37,7 +37,7 @@ pub fn start(least: LevelFilter) -> Logging {
         .with_target(false)
         .with_writer(writer);
     let subscriber = tracing_subscriber::registry().with(lines).with(log_limit::start()).with(least);
-    // Fails when there is one already, which then serves as well.
+    // Fails if there is a subscriber already, which then serves as well.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Logging(guard)
 }

@@ -1,7 +1,6 @@
-//! What sessions see of logins, put together over all workers: said in the log while it goes wrong, and at the end.
+//! The login symptoms and counts of all workers together: logged while they occur, and at the end.
 //!
-//! One login that fails is somebody's typing error. The same sign again and again, at one upstream, is a cause that can
-//! be named.
+//! One failed login is a user's typing error. The same symptom repeatedly at one server has a cause that can be named.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,14 +11,14 @@ use std::time::{Duration, Instant};
 use crate::protocol::login::{Leg, Mechanism, Symptom};
 use crate::proxy::counters::{Counter, Counters, Histogram};
 
-/// How often the counters are looked at.
+/// How often the counters are read.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often the same trouble at the same upstream is said.
+/// Shortest interval between two lines about the same symptom at the same server.
 const SAID_INTERVAL: Duration = Duration::from_secs(60);
-/// So many of a kind since it was said last are no chance.
+/// This many of a kind since the last line are not chance.
 const MANY: u64 = 3;
 
-/// Starts the thread that looks for trouble. It ends with the process.
+/// Starts the thread that watches for symptoms. It ends with the process.
 ///
 /// # Errors
 /// No thread.
@@ -45,12 +44,12 @@ pub(super) fn watch(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> io:
         .map(drop)
 }
 
-/// Something to say.
+/// A symptom to log.
 #[derive(Debug, PartialEq, Eq)]
 struct Sign {
     upstream: String,
     symptom: Symptom,
-    /// Since it was said last.
+    /// Number since the last line.
     count: u64,
 }
 
@@ -90,7 +89,7 @@ impl Trouble {
     }
 }
 
-/// All logins of a run in a line: who logs in how, and how long the legs of it took. Nothing when there were none.
+/// All logins of a run in one line: the number by mechanism, and the durations of the legs. `None` if there were none.
 pub(super) fn summary(counters: &[Arc<Counters>]) -> Option<String> {
     let mut line = String::new();
     for mechanism in Mechanism::ALL {

@@ -1,12 +1,12 @@
-//! How much memory this process can have: the host's, or what its control group is limited to (cgroups(7)).
+//! The memory available to this process: the host's, or the limit of its control group (cgroups(7)).
 
 use std::fs;
 use std::path::Path;
 
-/// Where control groups are, by convention (cgroups(7), file-hierarchy(7)).
+/// Where control groups are mounted by convention (cgroups(7), file-hierarchy(7)).
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes that this process can have, as far as that can be told.
+/// The bytes available to this process, if known.
 pub(super) fn memory_bytes() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let host = read(Path::new("/proc/meminfo")).and_then(|text| total_bytes(&text));
@@ -21,7 +21,7 @@ fn total_bytes(meminfo: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The least limit on a process's group and on those around it. `groups` is its `/proc/PID/cgroup`.
+/// The lowest limit on a process's group and its ancestors. `groups` is its `/proc/PID/cgroup`.
 fn group_limit_bytes(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let mut least = None;
     for line in groups.lines() {
@@ -35,7 +35,7 @@ fn group_limit_bytes(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Op
             _ => continue,
         };
         let group = root.join(path.trim_start_matches('/'));
-        // `max` in place of a number is no limit.
+        // `max` instead of a number means no limit.
         let limits = group
             .ancestors()
             .take_while(|group| group.starts_with(&root))

@@ -1,4 +1,4 @@
-//! The slow path: what the process needs around its workers.
+//! The slow path: what the process needs besides its workers.
 //!
 //! This room owns the process: its limits, its signals, its threads, its logs. It must never touch a session, and
 //! nothing on the data path waits for it: workers leave records in a bounded channel and are told to stop by a flag.
@@ -43,42 +43,42 @@ pub(crate) use serve::{Workers, start_workers};
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The same for all workers.
+    /// Shared by all workers.
     pub settings: Settings,
     /// Permissions of the files of Unix listeners.
     pub unix_mode: u32,
-    /// Connections that workers serve at once.
+    /// Most connections that the workers serve at once.
     pub sessions_max: usize,
     /// One for each worker; never empty.
     pub workers: Vec<WorkerSettings>,
-    /// Where the access log goes, if it is kept.
+    /// Where the access log goes, if it is enabled.
     pub access_log: Option<AccessLog>,
-    /// Where certificates come from, if TLS ends here, and what was in the files.
+    /// The source of certificates, if TLS ends here, and the contents of its files.
     pub certificates: Option<(Termination, Terminated)>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
-    /// How many of them sessions cannot have.
+    /// Descriptors that sessions cannot use.
     pub descriptors_reserved: u64,
 }
 
-/// Its two sockets.
+/// The two sockets of a session.
 pub const DESCRIPTORS_A_SESSION: u64 = 2;
 
-/// The access log as the operator wants it.
+/// The access log as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
-    /// Where it goes.
+    /// Where lines go.
     pub target: LogTarget,
-    /// What a line looks like.
+    /// The format of a line.
     pub format: Format,
 }
 
-/// Where lines go.
+/// The target of the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard output.
     Stdout,
-    /// Appended to a file, which is opened anew on SIGUSR1.
+    /// Appended to a file, which SIGUSR1 reopens.
     File(PathBuf),
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for LogTarget {
     }
 }
 
-/// Why the proxy does not serve, or not any more.
+/// Why the proxy does not start, or stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line names a file that cannot be written to.
@@ -102,15 +102,15 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Nobody is there yet to read the access log.
+    /// The access log is a FIFO without a reader.
     #[error(
-        "--access-log {0} is a FIFO that nobody reads; start its reader before the proxy, or give a file, - or off"
+        "--access-log {0} is a FIFO without a reader; start its reader before the proxy, or give a file, - or off"
     )]
     UnreadAccessLog(LogTarget),
     /// A server that is this proxy.
     #[error(
-        "server {server} is this proxy's own listener {listener}, and connections would come back to it again and again; \
-         give the server's address"
+        "server {server} is this proxy's own listener {listener}, so connections would loop; give the server's own \
+         address"
     )]
     OwnListener {
         /// As written and as resolved.
@@ -124,13 +124,13 @@ pub enum Error {
     /// No descriptor or thread for the workers or the logs.
     #[error("cannot start: {0}; raise the limits on descriptors and threads (ulimit -n, -u)")]
     Resource(#[source] io::Error),
-    /// A worker that fails or panics.
+    /// A worker that failed or panicked.
     #[error(transparent)]
     Worker(#[from] supervise::WorkerFailure),
 }
 
 impl Error {
-    /// 2 where the command line is at fault, 1 where this host or the program is.
+    /// 2 if the command line is at fault, 1 if this host or the program is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::AccessLog { .. } | Self::OwnListener { .. } => ExitCode::from(2),

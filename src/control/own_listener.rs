@@ -7,13 +7,14 @@ use crate::proxy::bind::SocketFile;
 use crate::proxy::settings::Upstream;
 use crate::uring::Address;
 
-/// Any port will do: nothing is sent there.
+/// An arbitrary port: nothing is sent to it.
 const ANY_PORT: u16 = 9;
 
-/// Refuses servers whose address leads to a listener; `files` are those of the Unix ones, in their order.
+/// Refuses servers whose address leads to a listener; `files` are the socket files of the Unix listeners, in their
+/// order.
 ///
 /// # Errors
-/// The first of them.
+/// The first such server.
 pub(super) fn refuse(
     upstreams: &[Upstream],
     listeners: &[Address],
@@ -41,10 +42,10 @@ pub(super) fn refuse(
     Ok(())
 }
 
-/// Does a connection to `server` arrive at `listener`?
+/// Whether a connection to `server` arrives at `listener`.
 fn leads_to(server: SocketAddr, listener: SocketAddr) -> bool {
     let ip = match server.ip().to_canonical() {
-        // connect(2) takes them for the host itself.
+        // connect(2) treats them as the host itself.
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
@@ -57,8 +58,8 @@ fn leads_to(server: SocketAddr, listener: SocketAddr) -> bool {
         }
 }
 
-/// The kernel talks to the host's own addresses from the same address. An interface of an IPv6 address is taken from
-/// `server`.
+/// Whether the address belongs to this host: the kernel reaches its own addresses from the same address. The interface
+/// of an IPv6 address is taken from `server`.
 fn is_of_this_host(ip: IpAddr, mut server: SocketAddr) -> bool {
     if ip.is_loopback() {
         return true;

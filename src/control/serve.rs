@@ -1,4 +1,4 @@
-//! From a plan to a proxy that serves, and to its end.
+//! The way from a plan to a serving proxy, and to its end.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, PipeSet};
 
-/// How long the end waits for lines of the access log that are not written yet.
+/// Longest wait at the end for access log lines that are not written yet.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Serves until it is told to stop; `signals` were blocked before the process had a second thread.
+/// Serves until it is told to stop; `signals` must be blocked before the process starts a second thread.
 ///
 /// # Errors
 /// What this host does not allow, or the first failure of a worker.
@@ -104,7 +104,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
             if let (Some((files, _)), Some(tls)) = (&certificates, &settings.client_tls) {
                 reload(files, tls, &settings);
             } else {
-                tracing::warn!("nothing to read again: settings are flags, restart to change them");
+                tracing::warn!("nothing to reload; settings are flags, restart to change them");
             }
         }
     });
@@ -115,15 +115,18 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     };
     log_limit::flush();
     if let Some(summary) = logins::summary(&counters) {
-        tracing::info!("logins seen: {summary}");
+        tracing::info!("login totals: {summary}");
     }
     let totals = totals();
     let drained_ms = asked.map_or(0, |asked| asked.elapsed().as_millis());
     match end? {
         End::Drained => {
-            tracing::info!(drained_ms, log_lines_dropped, "stopped: every connection has ended; {totals}");
+            tracing::info!(drained_ms, log_lines_dropped, "stopped; all connections have ended: {totals}");
         }
-        End::AtOnce => tracing::info!(drained_ms, "stopped at once; ended before: {ended_before}"),
+        End::AtOnce => tracing::info!(
+            drained_ms,
+            "stopped immediately; totals for connections already closed: {ended_before}"
+        ),
     }
     Ok(())
 }
@@ -142,34 +145,35 @@ fn say_what_is_risky(settings: &Settings) {
     }
     if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
         tracing::warn!(
-            "--upstream-insecure is set: anything between this host and the servers can read logins"
+            "--upstream-insecure is set: servers are not verified, so anything between this host and them can \
+             read logins"
         );
     }
 }
 
-/// Accepting pauses when they do, so that this is no error; but it is hardly what was meant.
+/// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.
 fn say_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
     let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
     if wanted > descriptors_max {
         let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
         tracing::warn!(
-            "--max-connections {sessions_max} needs {wanted} descriptors; the limit of {descriptors_max} is enough for \
-             {fitting} connections, and accepting pauses when it is reached: raise the limit to {wanted} \
-             (LimitNOFILE=, ulimit -n), or lower --max-connections"
+            "--max-connections {sessions_max} needs {wanted} descriptors, but the limit of {descriptors_max} allows only \
+             {fitting} connections; accepting pauses when it is reached; raise the limit to {wanted} (LimitNOFILE=, \
+             ulimit -n), or lower --max-connections"
         );
     }
 }
 
-/// Reads certificates and keys again, for connections to come. What cannot be used changes nothing.
+/// Reloads certificates and keys for new connections. If they cannot be used, nothing changes.
 fn reload(files: &Termination, tls: &ClientTls, settings: &Settings) {
     match files.read() {
         Ok(terminated) => {
             tls.config.store(Arc::clone(&terminated.config));
-            tracing::info!("certificates were read again; connections to come are shown them");
+            tracing::info!("certificates reloaded; used for new connections");
             say(&terminated, settings);
             compare(&terminated, settings);
         }
-        Err(error) => tracing::error!(%error, "certificates are not replaced"),
+        Err(error) => tracing::error!(%error, "cannot reload certificates; keeping the old ones"),
     }
 }
 
@@ -182,20 +186,20 @@ fn where_tls_is(settings: &Settings) -> Option<&'static str> {
     }
 }
 
-/// Says what an operator should know about certificates before clients find out.
+/// Logs what an operator should know about certificates before clients notice.
 fn say(terminated: &Terminated, settings: &Settings) {
     for warning in &terminated.warnings {
         tracing::warn!("{warning}");
     }
     if settings.upstream_tls.is_none() {
         tracing::info!(
-            "TLS ends here and goes on as plain HTTP: where IIS requires Extended Protection, logins will fail; \
-             pass TLS through with --sni-route, or add --upstream-tls and show clients the same certificate"
+            "TLS ends here and the servers get plain HTTP: where IIS requires Extended Protection, logins will fail; \
+             pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for clients"
         );
     }
 }
 
-/// Where both legs have TLS, looks whether they show the same certificate.
+/// If both sides use TLS, checks whether they use the same certificate.
 fn compare(terminated: &Terminated, settings: &Settings) {
     if settings.upstream_tls.is_none() {
         return;
@@ -206,13 +210,12 @@ fn compare(terminated: &Terminated, settings: &Settings) {
         send_proxy: settings.send_proxy,
     };
     if let Err(error) = comparison.start() {
-        tracing::warn!(%error, "no thread to look at upstreams' certificates with");
+        tracing::warn!(%error, "cannot start a thread to check the servers' certificates; skipping the check");
     }
 }
 
-/// Starts a thread for each of `workers`, with its sockets and pipes; they serve from then on, `sessions_max` clients at
-/// once. The caller that waits for the
-/// supervisor drains them by their stops.
+/// Starts a thread for each of `workers`, with its sockets and pipes; they serve immediately, up to `sessions_max`
+/// clients at once. The caller waits for the supervisor and drains the workers by their stops.
 ///
 /// # Errors
 /// No descriptor or thread.
@@ -250,15 +253,15 @@ pub(crate) fn start_workers(
     Ok(Workers { supervisor, stops, counters, shared })
 }
 
-/// Workers that serve.
+/// Running workers.
 pub(crate) struct Workers {
-    /// Waits for their end.
+    /// Waits for them to end.
     pub(crate) supervisor: Supervisor,
-    /// One for each.
+    /// One for each worker.
     pub(crate) stops: Vec<Stop>,
-    /// What each counts.
+    /// The counters of each worker.
     counters: Vec<Arc<Counters>>,
-    /// What they share.
+    /// The state they share.
     shared: Arc<Shared>,
 }
 

@@ -1,16 +1,16 @@
 //! Signals, as events.
 //!
-//! They are blocked in every thread and taken by one that waits for nothing else (`sigwait`(3)), so that no system call
-//! of a worker is ever interrupted and nothing runs in a signal's context.
+//! They are blocked in every thread and received by one that waits for nothing else (`sigwait`(3)), so that no system
+//! call of a worker is ever interrupted and nothing runs in a signal handler.
 //!
 //! | signal | meaning |
 //! | --- | --- |
-//! | SIGTERM, SIGQUIT | drain; the second one ends at once, but not within a second of the same: `timeout`(1) sends two |
-//! | SIGINT | drain; the second one ends at once, however soon: it is a person at the keyboard |
-//! | SIGUSR1 | open the access log anew |
-//! | SIGHUP | read certificates again |
+//! | SIGTERM, SIGQUIT | drain; the second one stops immediately, unless it repeats the first within a second: `timeout`(1) sends two |
+//! | SIGINT | drain; the second one stops immediately, however soon: it comes from the keyboard |
+//! | SIGUSR1 | reopen the access log |
+//! | SIGHUP | reload certificates |
 //!
-//! SIGPIPE is ignored from the start of a Rust program on; splice(2) could not be told otherwise.
+//! Rust programs ignore SIGPIPE from their start; splice(2) has no flag for that.
 
 use std::io;
 use std::sync::mpsc::Sender;
@@ -22,18 +22,18 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::supervise::{Event, Request};
 
-/// The same signal to stop within this time is one.
+/// The same stop signal within this time counts once.
 const TWICE: Duration = Duration::from_secs(1);
 
-/// The signals that are taken, blocked.
+/// The signals that are received, blocked.
 #[derive(Debug)]
 pub struct Signals(SigSet);
 
 impl Signals {
-    /// Blocks them for this thread and those that it starts from now on; to be called before it starts any.
+    /// Blocks them for this thread and all threads it starts later; call it before starting any.
     ///
     /// # Errors
-    /// None with valid signals, says sigprocmask(2).
+    /// None with valid signals, according to sigprocmask(2).
     pub fn block() -> Result<Self, Errno> {
         let taken = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP];
         let taken: SigSet = taken.into_iter().collect();
@@ -41,7 +41,7 @@ impl Signals {
         Ok(Self(taken))
     }
 
-    /// Starts the thread that takes them and sends what they mean.
+    /// Starts the thread that receives signals and sends the requests they stand for.
     ///
     /// # Errors
     /// No thread.
@@ -57,7 +57,7 @@ impl Signals {
                     {
                         tracing::info!(
                             signal = signal.as_str(),
-                            "signal taken twice within a second; it counts once"
+                            "received the signal twice within a second; it counts once"
                         );
                         continue;
                     }
@@ -65,7 +65,7 @@ impl Signals {
                     Signal::SIGUSR1 => Request::ReopenLog,
                     _hang_up => Request::Reload,
                 };
-                tracing::info!(signal = signal.as_str(), "signal taken");
+                tracing::info!(signal = signal.as_str(), "received signal");
                 if events.send(Event::Request(request)).is_err() {
                     return;
                 }
@@ -75,12 +75,12 @@ impl Signals {
     }
 }
 
-/// The last signal to stop that counted, and when.
+/// The last stop signal that counted, and when.
 #[derive(Default)]
 struct Stops(Option<(Signal, Instant)>);
 
 impl Stops {
-    /// Is this the same as the last one, too soon after it to be meant?
+    /// Whether this repeats the last one too soon to be intended.
     fn is_repeated(&mut self, signal: Signal, now: Instant) -> bool {
         let is_repeated = signal != Signal::SIGINT
             && self.0.is_some_and(|(last, at)| last == signal && now.duration_since(at) < TWICE);

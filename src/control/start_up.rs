@@ -1,30 +1,30 @@
-//! The line that says what was started, with what this host granted.
+//! The line that says what was started, and with which resources of this host.
 
 use std::fmt::{self, Display};
 
 use crate::proxy::settings::{Upstream, WorkerSettings};
 use crate::uring::{Address, Features};
 
-/// What the start-up line says.
+/// The contents of the start-up line.
 #[derive(Debug)]
 pub struct StartUp<'a> {
     /// As bound.
     pub listeners: &'a [Address],
     /// As resolved.
     pub upstreams: &'a [Upstream],
-    /// Where TLS ends or begins, or whose hello is looked at; nothing where it is of no interest.
+    /// Where TLS ends or begins, or that hellos are examined; `None` if not relevant.
     pub tls: Option<&'static str>,
     /// One for each worker.
     pub workers: &'a [WorkerSettings],
-    /// Connections that they serve at once.
+    /// Most connections that they serve at once.
     pub sessions_max: usize,
-    /// What the kernel has.
+    /// The kernel's features.
     pub features: &'a Features,
     /// The descriptor limit in force.
     pub descriptors_max: u64,
-    /// Pipes that were granted, over all workers.
+    /// Pipes granted, over all workers.
     pub pipes: usize,
-    /// Bytes that the smallest of them holds.
+    /// Capacity of the smallest pipe.
     pub pipe_bytes: usize,
 }
 
@@ -51,7 +51,7 @@ impl Display for StartUp<'_> {
     }
 }
 
-/// Comma between each, `-` for none.
+/// The items separated by commas, `-` for none.
 struct List<'a, T>(&'a [T]);
 
 impl<T: Display> Display for List<'_, T> {
@@ -62,7 +62,7 @@ impl<T: Display> Display for List<'_, T> {
     }
 }
 
-/// The name, and what it stands for when that is something else.
+/// The name, and its addresses if they differ from it.
 struct Server<'a>(&'a Upstream);
 
 impl Display for Server<'_> {

@@ -1,4 +1,4 @@
-//! Workers as a whole: all of them serve, or none does.
+//! The workers as a whole: either all of them serve, or none does.
 //!
 //! ```text
 //! signals --Request--.
@@ -6,8 +6,8 @@
 //! workers --Ended----'                       `--> Drained | AtOnce | WorkerFailure
 //! ```
 //!
-//! A worker that panics, fails or just returns takes the process down: its share of the listeners' queues would be
-//! served by nobody, and connections that the kernel puts there would hang.
+//! A worker that panics, fails or just returns stops the process: otherwise connections that the kernel puts into its
+//! share of the listeners' queues would hang.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the end at once waits for workers, which take far less to close what they have.
+/// Longest wait for workers in an immediate stop; they need far less to close their connections.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the supervisor waits for.
@@ -27,68 +27,68 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 pub enum Event {
     /// From outside the process.
     Request(Request),
-    /// A worker's thread is at its end.
+    /// A worker's thread ended.
     Ended {
         /// Which one, from 0.
         worker: usize,
-        /// Nothing, if it ended as it should.
+        /// `None` if it ended as requested.
         fault: Option<Fault>,
     },
 }
 
-/// What an operator asks for.
+/// An operator's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// To end: in order the first time, at once the second.
+    /// Stop: drain on the first request, immediately on the second.
     Stop,
-    /// To open the access log anew.
+    /// Reopen the access log.
     ReopenLog,
-    /// To read certificates again.
+    /// Reload certificates.
     Reload,
 }
 
-/// What the supervisor has done by others.
+/// What the supervisor asks its caller to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Every worker is to accept nobody any more, and to end when its sessions have.
+    /// Drain every worker: it accepts no more clients, and ends when its sessions have ended.
     Drain,
-    /// The access log is to be opened anew.
+    /// Reopen the access log.
     ReopenLog,
-    /// Certificates are to be read again.
+    /// Reload certificates.
     Reload,
-    /// Every worker is to end its sessions where they stand.
+    /// End the sessions of every worker immediately.
     End,
 }
 
-/// How it ended without a failure.
+/// How the workers ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Asked to, and every worker has ended.
+    /// After a request; every worker has ended.
     Drained,
-    /// Asked to twice. A worker that has not ended a second later still runs.
+    /// After a second request. A worker that has not ended one second later still runs.
     AtOnce,
 }
 
-/// A worker that does not work.
+/// A worker that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("worker {worker} {fault}")]
 pub struct WorkerFailure {
     /// Which one, from 0.
     pub worker: usize,
-    /// What it did.
+    /// The failure.
     pub fault: Fault,
 }
 
-/// What a worker did instead of working.
+/// The failure of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It said why it cannot go on.
+    /// It reported why it cannot continue.
     #[error("failed: {0}")]
     Failed(String),
     /// Our bug: message and place.
     #[error("panicked: {0}; this is a bug in iisplice")]
     Panicked(String),
-    /// Our bug: it returned without being asked to.
+    /// Our bug: it returned unasked.
     #[error("ended without being asked to; this is a bug in iisplice")]
     Ended,
 }
@@ -109,7 +109,7 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Where requests are sent.
+    /// A sender for requests.
     pub fn sender(&self) -> Sender<Event> {
         self.sender.clone()
     }
@@ -127,7 +127,7 @@ impl Supervisor {
         let events = self.sender.clone();
         thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
             let fault = run(work);
-            // Without a supervisor the process is at its end.
+            // Without a supervisor the process is ending.
             let _ = events.send(Event::Ended { worker, fault });
         })?;
         self.workers += 1;
@@ -167,7 +167,8 @@ impl Supervisor {
         unreachable!("the supervisor holds a sender of its own events")
     }
 
-    /// Waits until all have ended, but not for long: who ends with the process closes its connections as if they were whole.
+    /// Waits for all to end, but not for long: connections that the end of the process closes look complete to the
+    /// other end.
     fn wait_for_ends(&self, mut running: usize) {
         let deadline = Instant::now() + END_PATIENCE;
         while running > 0 {
@@ -181,14 +182,14 @@ impl Supervisor {
 }
 
 thread_local! {
-    /// In a worker's thread: what its panic said, where.
+    /// In a worker's thread: the message and place of its panic.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
 fn run<E: Display>(work: impl FnOnce() -> Result<(), E>) -> Option<Fault> {
     IS_WORKER.set(true);
-    // What the panic left half done is not looked at again: the process ends.
+    // State that the panic left half changed is not used again: the process ends.
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(Fault::Failed(error.to_string())),
@@ -199,7 +200,7 @@ fn run<E: Display>(work: impl FnOnce() -> Result<(), E>) -> Option<Fault> {
     }
 }
 
-/// A panic's place is told to the hook only; for a worker it is kept for the one line that the process ends with.
+/// Only the hook knows a panic's place; for a worker it is kept for the last line of the process.
 fn keep_panics_of_workers() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -229,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// A worker that ends when it is asked to.
+    /// A worker that ends when asked to.
     fn obedient(supervisor: &mut Supervisor) -> Sender<()> {
         let (stop, stopped) = channel();
         let work = move || stopped.recv().map_err(|_| "its stop signal is gone");
@@ -264,7 +265,7 @@ mod tests {
             events.send(Event::Request(Request::Stop)).expect("it listens");
         }
         let mut commands = Vec::new();
-        // The worker does not hear.
+        // The worker does not listen.
         assert_eq!(supervisor.wait(|command| commands.push(command)), Ok(End::AtOnce));
         assert_eq!(commands, [Command::Drain, Command::End]);
     }

@@ -1,4 +1,4 @@
-//! What a run came to, put together over all workers, for the line that it ends with.
+//! The totals of a run over all workers, for its last line.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use crate::proxy::counters::{Counter, Counters};
 use crate::proxy::record::End;
 
-/// See the module's head.
+/// The totals; see the module documentation.
 #[derive(Debug)]
 pub(super) struct Totals<'a> {
     /// One for each worker.
     pub(super) counters: &'a [Arc<Counters>],
-    /// Requests were seen as such.
+    /// Whether requests are counted.
     pub(super) has_requests: bool,
-    /// How often a client had to wait since all seats were taken.
+    /// How often a client had to wait because all seats were taken.
     pub(super) times_full: u64,
 }
 

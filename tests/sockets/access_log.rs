@@ -101,7 +101,7 @@ fn after_sigusr1_it_goes_to_a_new_file_of_the_name() {
     let moved = proxy.access_log().with_extension("1");
     fs::rename(proxy.access_log(), &moved).expect("the directory is ours");
     proxy.signal(Signal::SIGUSR1);
-    wait_until("the log to be opened anew", || proxy.access_log().exists());
+    wait_until("the log to be reopened", || proxy.access_log().exists());
     drop(pair(&proxy, &server));
     assert_eq!(proxy.records(1).len(), 1, "lines in the new file (left)");
     let old = fs::read_to_string(moved).expect("it was moved here");
@@ -143,9 +143,8 @@ fn one_that_nobody_reads_stops_nobody_and_what_it_lost_is_said() {
             }
         }
     };
-    let said_lost = || -> usize {
-        proxy.said("lines were dropped").iter().map(|line| number_after(line, "lines=")).sum()
-    };
+    let said_lost =
+        || -> usize { proxy.said("dropped lines").iter().map(|line| number_after(line, "lines=")).sum() };
     wait_until("lines that were read and lines that were lost to be all there were", || {
         let read = read_all();
         read < SESSIONS && read + said_lost() == SESSIONS
@@ -186,7 +185,7 @@ fn a_reader_that_goes_away_costs_lines_until_another_one_comes() {
     expect_line(&mut first_reader);
     drop(first_reader);
     drop(pair(&proxy, &server));
-    let said = proxy.wait_to_say("lines were dropped");
+    let said = proxy.wait_to_say("dropped lines");
     assert!(said.contains("lines=1") && said.contains("Broken pipe"), "{said}");
     let mut second_reader = reader(&path);
     drop(pair(&proxy, &server));
@@ -203,14 +202,14 @@ fn a_fifo_that_nobody_reads_is_not_waited_for_on_sigusr1() {
     fs::rename(&path, &moved).expect("the directory is ours");
     drop(fifo(&path));
     proxy.signal(Signal::SIGUSR1);
-    let said = proxy.wait_to_say("access log not opened anew");
-    assert!(said.contains("a FIFO that nobody reads"), "{said}");
+    let said = proxy.wait_to_say("cannot reopen the access log");
+    assert!(said.contains("a FIFO without a reader"), "{said}");
     drop(pair(&proxy, &server));
     wait_until("the next line to go to the old file", || old_has_lines(1));
 
     let mut reader = reader(&path);
     proxy.signal(Signal::SIGUSR1);
-    proxy.wait_to_say("access log opened anew");
+    proxy.wait_to_say("access log reopened");
     drop(pair(&proxy, &server));
     expect_line(&mut reader);
     assert!(old_has_lines(1), "the old file is left alone");

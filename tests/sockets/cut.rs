@@ -33,7 +33,7 @@ impl Ends {
             DrainTimeout => proxy.signal(Signal::SIGTERM),
             SecondSignal => {
                 proxy.signal(Signal::SIGTERM);
-                proxy.wait_to_say("signal taken");
+                proxy.wait_to_say("received signal");
                 // Two that come at once could be one.
                 std::thread::sleep(Duration::from_millis(1200));
                 proxy.signal(Signal::SIGTERM);

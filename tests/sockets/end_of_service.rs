@@ -30,7 +30,7 @@ fn sessions_finish_after(signal: Signal) {
     drop(upstream);
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
     proxy.record().expect_end("client-close");
-    proxy.wait_to_say("stopped: every connection has ended");
+    proxy.wait_to_say("stopped; all connections have ended");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn the_last_line_sums_up_all_workers() {
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
     drop(cut);
     let (up, down) = (words("to_upstream_bytes") + 8, words("to_client_bytes") + 6);
-    let sum = sum_of(&proxy, "stopped: every connection has ended; ");
+    let sum = sum_of(&proxy, "stopped; all connections have ended: ");
     let expected = format!(
         "connections=12 to_upstream_bytes={up} to_client_bytes={down} client-close=10 upstream-close=1 drain=1 "
     );
@@ -90,11 +90,11 @@ fn an_end_at_once_sums_up_what_had_ended() {
     proxy.records(1);
     let _open = pair(&proxy, &server);
     proxy.signal(Signal::SIGTERM);
-    proxy.wait_to_say("signal taken");
+    proxy.wait_to_say("received signal");
     // Within a second it would be the same request.
     proxy.signal(Signal::SIGINT);
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
-    let sum = sum_of(&proxy, "stopped at once; ended before: ");
+    let sum = sum_of(&proxy, "stopped immediately; totals for connections already closed: ");
     assert!(sum.starts_with("connections=1 to_upstream_bytes=8 to_client_bytes=6 client-close=1 "), "{sum}");
 }
 
@@ -128,7 +128,7 @@ fn in_http_mode_the_last_line_counts_requests() {
     proxy.wait_until_idle();
     proxy.signal(Signal::SIGTERM);
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
-    let sum = sum_of(&proxy, "stopped: every connection has ended; ");
+    let sum = sum_of(&proxy, "stopped; all connections have ended: ");
     let (up, down) = (3 * request.len(), 3 * reply.len() + page_bytes);
     let expected = format!("connections=2 requests=4 to_upstream_bytes={up} to_client_bytes={down} ");
     assert!(sum.starts_with(&expected) && sum.contains(" client-close=1 bad-request=1 "), "{sum}");
@@ -177,7 +177,7 @@ fn who_waits_for_a_seat_is_served_after_sigterm() {
     let (client, upstream) = pair(&proxy, &server);
     let waiting: Vec<_> = (0..3).map(|_| Peer::connect(proxy.address())).collect();
     proxy.signal(Signal::SIGTERM);
-    proxy.wait_to_say("signal taken");
+    proxy.wait_to_say("received signal");
     exchange(&client, &upstream);
     drop((client, upstream));
     for client in waiting {
@@ -226,13 +226,13 @@ fn the_same_signal_again_within_a_second_is_the_same_request() {
         let mut proxy = Launch::to(server.address()).start();
         let (client, upstream) = pair(&proxy, &server);
         proxy.signal(signal);
-        proxy.wait_to_say("signal taken");
+        proxy.wait_to_say("received signal");
         proxy.signal(signal);
         proxy.wait_to_say("counts once");
         exchange(&client, &upstream);
         drop((client, upstream));
         assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
-        proxy.wait_to_say("stopped: every connection has ended");
+        proxy.wait_to_say("stopped; all connections have ended");
     }
 }
 
@@ -242,12 +242,12 @@ fn sigint_twice_ends_it_at_once_however_soon() {
     let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
     let (client, upstream) = pair(&proxy, &server);
     proxy.signal(Signal::SIGINT);
-    proxy.wait_to_say("signal taken");
+    proxy.wait_to_say("received signal");
     proxy.signal(Signal::SIGINT);
     assert_eq!(proxy.exit_code(), Some(0), "exit code (left)");
     client.expect_close();
     upstream.expect_close();
-    proxy.wait_to_say("stopped at once");
+    proxy.wait_to_say("stopped immediately");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_second_signal_ends_it_at_once() {
         let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
         let (client, upstream) = pair(&proxy, &server);
         proxy.signal(Signal::SIGTERM);
-        proxy.wait_to_say("signal taken");
+        proxy.wait_to_say("received signal");
         exchange(&client, &upstream);
         // The same signal within a second is the same request.
         thread::sleep(Duration::from_millis(1100));

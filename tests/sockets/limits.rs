@@ -124,7 +124,7 @@ fn more_connections_than_descriptors_allow_is_a_warning() {
         assert_eq!(said.len(), usize::from(is_too_many), "warnings (left): {said:?}");
         assert!(proxy.said(&format!("connections_max={connections}")).len() == 1, "it is used all the same");
         let needed = if connections == "100" { "raise the limit to 241" } else { "raise the limit to 201" };
-        for part in ["WARN", "200 is enough for 79 connections", needed, "LimitNOFILE=, ulimit -n"] {
+        for part in ["WARN", "200 allows only 79 connections", needed, "LimitNOFILE=, ulimit -n"] {
             assert!(said.iter().all(|line| line.contains(part)), "expected {part:?} in: {said:?}");
         }
     }

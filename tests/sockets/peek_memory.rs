@@ -84,7 +84,7 @@ fn expect_the_oldest_to_close(mut proxy: Proxy, begun: &[u8], has_its_say: impl 
     assert!(grown < 4 << 20, "{grown} bytes more are in use when all is over");
     proxy.signal(Signal::SIGTERM);
     assert_eq!(proxy.exit_code(), Some(0));
-    let line = proxy.wait_to_say("stopped: every connection has ended");
+    let line = proxy.wait_to_say("stopped; all connections have ended");
     let (_, closed) = line.split_once(" peek-memory=").unwrap_or_else(|| panic!("not counted: {line}"));
     let closed: usize = closed.split(' ').next().unwrap_or_default().parse().expect("a number");
     assert!((CROWD / 2..CROWD).contains(&closed), "{closed} of {CROWD} were closed");

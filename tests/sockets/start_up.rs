@@ -134,12 +134,7 @@ fn an_access_log_that_is_a_fifo_without_a_reader() {
     let launch = Launch::to("127.0.0.1:9").flags(&format!("--access-log {}", path.display()));
     expect_complaint(
         launch,
-        &[
-            "--access-log",
-            path.to_str().expect("text"),
-            "a FIFO that nobody reads",
-            "start its reader before",
-        ],
+        &["--access-log", path.to_str().expect("text"), "a FIFO without a reader", "start its reader before"],
     );
 }
 

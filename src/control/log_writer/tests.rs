@@ -6,7 +6,7 @@ use super::*;
 use crate::proxy::record::{End, Record};
 use crate::uring::Address;
 
-/// Longer than anything here takes; only a test that fails waits for it.
+/// Longer than anything here takes; only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn names() -> Names {
@@ -80,7 +80,7 @@ fn a_file_that_was_moved_away_is_left_alone_after_reopening() {
     wait_until(|| std::fs::metadata(&path).is_ok_and(|log| log.len() > 0), "the line was not written");
     std::fs::rename(&path, &moved).expect("the log is there");
     writer.reopen();
-    // A reopened file is there at once, without a line to write.
+    // A reopened file exists immediately, without a line to write.
     wait_until(|| path.exists(), "the log was not opened anew");
     sender.send(record(2));
     drop(sender);
@@ -96,7 +96,7 @@ fn a_path_that_cannot_be_opened_is_told_at_start() {
     assert!(matches!(error, NoLog::Failed(error) if error.kind() == io::ErrorKind::NotFound));
 }
 
-/// An output that says when it is written to, and waits for permission.
+/// An output that reports each write, and waits for permission.
 struct Stalled {
     writing: SyncSender<()>,
     go_on: Receiver<()>,
@@ -105,7 +105,7 @@ struct Stalled {
 
 impl Write for Stalled {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Either end gone: the test is over.
+        // If either end is gone, the test is over.
         let _ = self.writing.send(());
         let _ = self.go_on.recv();
         self.written.lock().expect("no panic while locked").extend(bytes);
@@ -127,7 +127,7 @@ fn a_disk_that_stalls_drops_lines_and_stops_nobody() {
     let sender = writer.sender();
     sender.send(record(0));
     is_writing.recv().expect("the writer writes");
-    // The writer stands in write(2) now: what does not fit the channel is dropped, and `send` returns.
+    // The writer is blocked in write(2) now: what does not fit into the channel is dropped, and `send` returns.
     for nth in 1..=RECORDS_MAX + 10 {
         sender.send(record(nth as u64));
     }
@@ -150,7 +150,7 @@ fn a_writer_that_never_comes_back_does_not_hold_up_the_end() {
     drop(let_go);
 }
 
-/// What a write is answered with, in turn: a number of bytes taken, or an error.
+/// The result of each write in turn: a number of bytes taken, or an error.
 struct Scripted(std::vec::IntoIter<Result<usize, i32>>, Arc<Mutex<Vec<u8>>>);
 
 impl Write for Scripted {
@@ -174,7 +174,7 @@ impl Write for Scripted {
     }
 }
 
-/// Lines after a script of writes: what was written, how many were dropped, and what the last flush said.
+/// Lines after a script of writes: what was written, how many were dropped, and the results of the flushes.
 fn scripted(script: Vec<Result<usize, i32>>, flushes: &[&str]) -> (String, u64, Vec<bool>) {
     let written = Arc::default();
     let dropped = Arc::default();
@@ -207,7 +207,7 @@ fn a_full_disk_drops_what_was_not_written_and_tears_no_later_line() {
         scripted(all_fails, &["one\n", "two\n", "three\n"]),
         ("three\n".to_owned(), 2, vec![false, false, true])
     );
-    // The line feed that ends a torn line fails in its turn.
+    // The line feed that ends a torn line also fails.
     let twice = vec![Ok(1), Err(libc::ENOSPC), Err(libc::ENOSPC)];
     assert_eq!(
         scripted(twice, &["one\n", "two\n", "three\n"]),

@@ -1,4 +1,4 @@
-//! Do clients see the certificate that the upstreams show? Logins that Extended Protection binds to it depend on that.
+//! Whether clients see the servers' certificate: logins with Extended Protection depend on it.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -18,34 +18,34 @@ use crate::protocol::proxy_protocol;
 use crate::proxy::settings::Upstream;
 use crate::uring::Address;
 
-/// How long looking at one upstream may take.
+/// Longest time to check one server.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of a fingerprint that are shown: enough to find the certificate by.
+/// Bytes of a fingerprint that are shown: enough to identify the certificate.
 const FINGERPRINT_BYTES: usize = 8;
 
-/// Both legs' certificates, to be compared.
+/// The certificates of both sides, for comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// What clients are shown.
+    /// The certificates that clients see.
     pub shown: Vec<CertificateDer<'static>>,
-    /// Who is looked at; those without a name for TLS are left out.
+    /// The servers to check; those without a name for TLS are left out.
     pub upstreams: Vec<Upstream>,
-    /// What they expect before TLS.
+    /// The PROXY header that they expect before TLS.
     pub send_proxy: Option<proxy_protocol::Version>,
 }
 
-/// What an upstream's certificate is to clients.
+/// Whether clients see a server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
-    /// They are shown it, too.
+    /// They see it.
     Too,
-    /// They are shown others; this is its fingerprint.
+    /// They see another; this is its fingerprint.
     Not(String),
 }
 
 impl Comparison {
-    /// Looks at every upstream in a thread of its own, and logs what is found. One that does not answer is none of
-    /// its business: that shows when a client wants it.
+    /// Checks every server in a thread of its own, and logs the result. A server that does not answer is not reported
+    /// here: that shows when a client needs it.
     ///
     /// # Errors
     /// No thread.
@@ -55,7 +55,7 @@ impl Comparison {
                 match self.look(upstream) {
                     Ok(Shown::Too) => tracing::info!(
                         upstream = upstream.name,
-                        "clients are shown this upstream's certificate: Extended Protection holds"
+                        "clients see this server's certificate: Extended Protection works"
                     ),
                     Ok(Shown::Not(fingerprint)) => {
                         let clients: Vec<_> = self.shown.iter().map(|leaf| fingerprint_of(leaf)).collect();
@@ -63,15 +63,15 @@ impl Comparison {
                             upstream = upstream.name,
                             shows = fingerprint,
                             clients_see = clients.join(","),
-                            "Extended Protection (channel binding) will fail: clients are shown another certificate \
-                             than this upstream shows; install the same certificate and key on both, or pass TLS \
-                             through with --sni-route in place of --tls-cert, or switch it off at IIS"
+                            "Extended Protection (channel binding) will fail: clients do not see this server's \
+                             certificate; install the same certificate and key on both, or pass TLS through with \
+                             --sni-route instead of --tls-cert, or turn it off in IIS"
                         );
                     }
                     Err(error) => tracing::debug!(
                         upstream = upstream.name,
                         %error,
-                        "this upstream's certificate could not be looked at"
+                        "cannot check this server's certificate; skipping it"
                     ),
                 }
             }
@@ -79,10 +79,10 @@ impl Comparison {
         Ok(())
     }
 
-    /// Connects to an upstream and looks at its certificate.
+    /// Connects to a server and compares its certificate.
     ///
     /// # Errors
-    /// None that answers with TLS in time.
+    /// No server that answers with TLS in time.
     pub fn look(&self, upstream: &Upstream) -> io::Result<Shown> {
         let name = upstream.tls_name.clone().ok_or(io::ErrorKind::InvalidInput)?;
         let trust = Trust { ca: None, is_insecure: true, ca_flag: "", insecure_flag: "" };
@@ -90,7 +90,7 @@ impl Comparison {
         let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         let mut socket = connect(upstream)?;
         if let Some(version) = self.send_proxy {
-            // Made for nobody: LOCAL, or UNKNOWN.
+            // Made for no client: LOCAL, or UNKNOWN.
             socket.write_all(&proxy_protocol::write(version, None))?;
         }
         let deadline = Instant::now() + TIMEOUT;
@@ -108,7 +108,7 @@ impl Comparison {
         }
         let leaf = tls.peer_certificates().and_then(<[_]>::first).ok_or(io::ErrorKind::NotFound)?;
         let shown = if self.shown.contains(leaf) { Shown::Too } else { Shown::Not(fingerprint_of(leaf)) };
-        // As orderly as it goes: nobody at the upstream needs to hear of this.
+        // Best effort: the server need not notice this.
         tls.send_close_notify();
         while tls.wants_write() {
             tls.write_tls(&mut socket)?;
@@ -143,7 +143,7 @@ fn connect(upstream: &Upstream) -> io::Result<Box<dyn Stream>> {
     Err(last)
 }
 
-/// The first bytes of what `openssl x509 -fingerprint -sha256` shows.
+/// The first bytes of the output of `openssl x509 -fingerprint -sha256`.
 fn fingerprint_of(certificate: &CertificateDer<'_>) -> String {
     let mut text = String::new();
     for byte in &Sha256::digest(certificate)[..FINGERPRINT_BYTES] {

@@ -1,6 +1,6 @@
-//! TLS on the slow path: certificates, keys and trust from PEM files, and a look at the upstreams' certificates.
+//! TLS on the slow path: certificates, keys and trust from PEM files, and a check of the servers' certificates.
 //!
-//! What workers use is made here, whole and checked, and then swapped in: they never see a file.
+//! The configuration for workers is built here, complete and checked, and then swapped in: they never see a file.
 
 mod comparison;
 mod termination;
@@ -13,13 +13,13 @@ pub use comparison::{Comparison, Shown};
 pub use termination::{CertificateFiles, Terminated, Termination};
 pub use trust::{Trust, client_config};
 
-/// The only protocol offered on either leg (ALPN): HTTP/2 carries no Windows Authentication.
+/// The only protocol offered on either side (ALPN): HTTP/2 carries no Windows Authentication.
 const ALPN: &[u8] = b"http/1.1";
 
-/// A file that is not what a flag needs.
+/// A file that does not contain what a flag needs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read, or has nothing in it that is wanted.
+    /// It cannot be read, or contains nothing suitable.
     #[error("{flag} {}: {reason}; {wanted}", path.display())]
     File {
         /// With its dashes.
@@ -31,24 +31,24 @@ pub enum Error {
         /// What would be right.
         wanted: &'static str,
     },
-    /// A key of another certificate.
-    #[error("--tls-key {}: this key does not belong to --tls-cert {}; give the key that the certificate was made for, \
-             in the order of the certificates", key.display(), certificate.display())]
+    /// A key that does not match the certificate.
+    #[error("--tls-key {}: this key does not belong to --tls-cert {}; give that certificate's key, and keys in the order \
+        of the certificates", key.display(), certificate.display())]
     Mismatch {
         /// As given.
         certificate: PathBuf,
         /// As given.
         key: PathBuf,
     },
-    /// This host trusts nobody.
+    /// This host trusts no authority.
     #[error("this host has no trusted certificates; give {ca} FILE or {insecure}")]
     NoRoots {
         /// The flag that names a file of them.
         ca: &'static str,
-        /// The flag that does without.
+        /// The flag that turns verification off.
         insecure: &'static str,
     },
-    /// What rustls does not do.
+    /// A configuration that rustls does not support.
     #[error("TLS cannot be set up: {0}")]
     Rustls(#[from] rustls::Error),
 }

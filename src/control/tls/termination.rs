@@ -1,4 +1,5 @@
-//! TLS that ends at the proxy: what `--tls-cert`, `--tls-key` and `--tls-client-ca` name, read at start and on SIGHUP.
+//! TLS that ends at the proxy: the files of `--tls-cert`, `--tls-key` and `--tls-client-ca`, read at start and on
+//! SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,31 +26,31 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// The files behind TLS that ends here.
+/// The files for TLS that ends here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Termination {
     /// The first is the default; never empty.
     pub certificates: Vec<CertificateFiles>,
-    /// Clients have to show a certificate of these authorities.
+    /// Clients must present a certificate of these authorities.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What was in the files.
+/// The contents of the files.
 #[derive(Debug, Clone)]
 pub struct Terminated {
     /// For workers.
     pub config: Arc<ServerConfig>,
     /// The servers' own certificates, in the order of the files.
     pub leaves: Vec<CertificateDer<'static>>,
-    /// What an operator should know before clients find out, a line each.
+    /// What an operator should know before clients notice, one line each.
     pub warnings: Vec<String>,
 }
 
 impl Termination {
-    /// Reads all of it.
+    /// Reads all files.
     ///
     /// # Errors
-    /// The first file that is not what it should be.
+    /// The first file that is not as required.
     pub fn read(&self) -> Result<Terminated, Error> {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -75,8 +76,8 @@ impl Termination {
             .collect();
         let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(all)));
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // Sessions are resumed by tickets alone, with keys that all workers share: nothing is stored here, and what
-        // stores has a lock.
+        // Sessions are resumed only by tickets, with keys that all workers share: nothing is stored here, because
+        // storage would take a lock.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = ring::Ticketer::new()?;
         Ok(Terminated { config: Arc::new(config), leaves, warnings })
@@ -99,12 +100,12 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
     let chain = CertificateDer::pem_file_iter(&files.chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong_chain(error.to_string()))?;
-    let leaf = chain.first().ok_or_else(|| wrong_chain("no certificate in it".to_owned()))?;
+    let leaf = chain.first().ok_or_else(|| wrong_chain("it contains no certificate".to_owned()))?;
     if let Err(error) = ParsedCertificate::try_from(leaf) {
         return Err(wrong_chain(own_words(leaf, &error)));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
-        pem::Error::NoItemsFound => wrong_key("no private key in it".to_owned()),
+        pem::Error::NoItemsFound => wrong_key("it contains no private key".to_owned()),
         other => wrong_key(other.to_string()),
     })?;
     let leaf = leaf.clone();
@@ -117,7 +118,7 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
     })
 }
 
-/// What is wrong with a certificate of our own: rustls speaks of a peer's.
+/// Describes what is wrong with the proxy's own certificate: rustls' texts are about a peer's.
 fn own_words(certificate: &CertificateDer<'_>, error: &rustls::Error) -> String {
     use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
     if let Ok((_, parsed)) = X509Certificate::from_der(certificate)
@@ -125,7 +126,7 @@ fn own_words(certificate: &CertificateDer<'_>, error: &rustls::Error) -> String 
     {
         let version = parsed.version().0 + 1;
         return format!(
-            "the proxy's own certificate is of X.509 version {version}, which TLS clients do not take; make one of \
+            "the proxy's own certificate is of X.509 version {version}, which TLS clients do not accept; create one of \
              version 3 with the host's names (subjectAltName)"
         );
     }
@@ -137,13 +138,13 @@ fn own_words(certificate: &CertificateDer<'_>, error: &rustls::Error) -> String 
     }
 }
 
-/// The last date that humantime writes is in the year 9999.
+/// The last date that humantime can write is in the year 9999.
 fn time_since_1970(time: UnixTime) -> Duration {
     const LAST: u64 = 253_402_300_799;
     Duration::from_secs(time.as_secs().min(LAST))
 }
 
-/// Asks the verifier of clients: it looks at the dates before it asks who signed, which is nobody here.
+/// Uses the verifier of client certificates, which checks the dates before the issuer; there is no issuer here.
 fn out_of_date(leaf: &CertificateDer<'static>, path: &Path) -> Option<String> {
     let verified = verify_server_cert_signed_by_trust_anchor(
         &ParsedCertificate::try_from(leaf).ok()?,
@@ -156,7 +157,7 @@ fn out_of_date(leaf: &CertificateDer<'static>, path: &Path) -> Option<String> {
     let at =
         |time: UnixTime| humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time_since_1970(time));
     let when = match error {
-        CertificateError::ExpiredContext { not_after, .. } => format!("has expired at {}", at(not_after)),
+        CertificateError::ExpiredContext { not_after, .. } => format!("expired at {}", at(not_after)),
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("is not valid before {}", at(not_before))
         }

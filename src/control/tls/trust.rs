@@ -1,4 +1,4 @@
-//! Whom TLS connections to servers trust.
+//! Which certificates TLS connections to servers trust.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use rustls::pki_types::pem::PemObject as _;
 use super::verifiers::{Pinning, TrustEverybody, is_certificate};
 use super::{ALPN, Error};
 
-/// Who vouches for servers, and the flags that say so.
+/// Who vouches for servers, and the flags for that.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
-    /// The file with authorities, or the servers' own certificates, in place of this host's authorities.
+    /// The file with authorities, or with the servers' own certificates, instead of this host's authorities.
     pub ca: Option<&'a Path>,
-    /// Nobody has to.
+    /// Certificates are not verified.
     pub is_insecure: bool,
     /// The flag of `ca`.
     pub ca_flag: &'static str,
@@ -25,10 +25,10 @@ pub struct Trust<'a> {
     pub insecure_flag: &'static str,
 }
 
-/// A client that speaks `http/1.1` and resumes no session.
+/// A client configuration that offers `http/1.1` and resumes no session.
 ///
 /// # Errors
-/// A file that is not what it should be; a host without trusted certificates.
+/// A file that is not as required; a host without trusted certificates.
 pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder =
@@ -41,9 +41,9 @@ pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, Error> {
         let mut roots = RootCertStore::empty();
         if roots.add_parsable_certificates(given.iter().cloned()).0 == 0 && !given.iter().any(is_certificate)
         {
-            return Err(wrong_file(trust.ca_flag, path, "no certificate in it".to_owned()));
+            return Err(wrong_file(trust.ca_flag, path, "it contains no certificate".to_owned()));
         }
-        // It fails without any.
+        // It fails if there are none.
         let authorities =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().ok();
         let pinning = Arc::new(Pinning { authorities, given, provider });
@@ -69,7 +69,7 @@ fn roots_of_this_host(trust: Trust<'_>) -> Result<RootCertStore, Error> {
 pub(super) fn authorities(flag: &'static str, path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     if roots.add_parsable_certificates(certificates(flag, path)?).0 == 0 {
-        return Err(wrong_file(flag, path, "no certificate in it".to_owned()));
+        return Err(wrong_file(flag, path, "it contains no certificate".to_owned()));
     }
     Ok(roots)
 }

@@ -1,5 +1,5 @@
-//! How servers prove who they are where an authority's word is not all that counts: by a certificate that was given as it
-//! is, or not at all.
+//! How servers prove their identity when an authority is not all that counts: by a certificate given as a pin, or not
+//! at all.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
-/// Bits of the RSA keys whose signatures can be verified.
+/// Sizes of RSA keys, in bits, whose signatures can be verified.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// Signatures that cannot be verified here, of servers whose certificates prove nothing anyway.
+/// Signature schemes that cannot be verified here, offered only to servers whose certificates prove nothing anyway.
 const UNVERIFIED: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448];
 
-/// Can it be a pin?
+/// Whether it can be a pin.
 pub(super) fn is_certificate(der: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(der).is_ok()
 }
 
-/// What a signature of a handshake turned out to be.
+/// The result of checking a handshake's signature.
 #[derive(Debug, PartialEq, Eq)]
 enum Signature {
     Holds,
     Forged,
-    /// The certificate or its key is of a kind that is not known here.
+    /// The certificate or its key is of an unsupported kind.
     Unknown,
 }
 
-/// Judges a signature by the key in a certificate, of which nothing else has to be in order.
+/// Checks a signature by the key in a certificate, whatever else may be wrong with it.
 fn judge(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -63,7 +63,7 @@ fn judge(
     judgement
 }
 
-/// Takes any certificate, but holds the server to the one it shows, as far as that can be verified.
+/// Accepts any certificate, but requires the server to prove that it has its key, as far as that can be verified.
 #[derive(Debug)]
 pub(super) struct TrustEverybody(pub(super) Arc<CryptoProvider>);
 
@@ -128,18 +128,18 @@ impl ServerCertVerifier for TrustEverybody {
     }
 }
 
-/// Takes certificates of authorities, and those that were given themselves, whatever signed them: pins. A pin is held
-/// to its dates and names like any other; where it has no alternative names, its common name counts.
+/// Accepts certificates of authorities, and the given certificates themselves, whoever signed them: pins. A pin's dates
+/// and names are checked like any other's; without alternative names, its common name counts.
 #[derive(Debug)]
 pub(super) struct Pinning {
-    /// None where no given certificate can be one.
+    /// `None` if no given certificate can be an authority.
     pub(super) authorities: Option<Arc<WebPkiServerVerifier>>,
     pub(super) given: Vec<CertificateDer<'static>>,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
 impl Pinning {
-    /// For a pin that is too old for the usual verification.
+    /// Checks the signature of a pin that is too old for the usual verification.
     fn judge(
         &self,
         verified: Result<HandshakeSignatureValid, Error>,
@@ -208,7 +208,7 @@ impl ServerCertVerifier for Pinning {
     }
 }
 
-/// Verifies the dates and the name of a pin. `error` is what was wrong with it as one of an authority.
+/// Verifies the dates and the name of a pin. `error` is the failure of its usual verification.
 fn verify_pin(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -237,7 +237,7 @@ fn verify_pin(
     }
 }
 
-/// Is it for `name`, in the way of certificates without alternative names?
+/// Whether it is for `name` by its common name, as certificates without alternative names are.
 fn has_common_name(certificate: &X509Certificate<'_>, name: &ServerName<'_>) -> bool {
     let has_alternatives = certificate
         .extensions()

@@ -162,8 +162,8 @@ fn a_type_3_that_answers_no_type_2_names_no_user() {
     drop(pair);
     proxy.wait_until_idle();
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
-    let all = proxy.wait_to_say("stopped:");
-    assert!(proxy.said("logins seen: ntlm=1").is_empty(), "no login was accepted: {all}");
+    let all = proxy.wait_to_say("stopped;");
+    assert!(proxy.said("login totals: ntlm=1").is_empty(), "no login was accepted: {all}");
 }
 
 #[test]
@@ -470,7 +470,7 @@ fn the_refusal_has_a_line_of_its_own_and_is_counted() {
     assert!(said.contains("CORP\\\\bob") && said.contains("CORP\\\\alice"), "{said}");
     proxy.wait_until_idle();
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
-    let line = proxy.wait_to_say("logins seen: ");
+    let line = proxy.wait_to_say("login totals: ");
     assert!(line.contains("ntlm=1 negotiate-ntlm=0 kerberos=1 refused=1 "), "{line}");
     assert!(line.contains("identity_changes=1 unnamed_requests=2 "), "{line}");
 }

@@ -164,7 +164,7 @@ fn at_the_end_the_log_says_who_still_uses_ntlm() {
     drop((client, upstream));
     proxy.wait_until_idle();
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
-    let line = proxy.wait_to_say("logins seen: ");
+    let line = proxy.wait_to_say("login totals: ");
     assert!(line.contains("ntlm=1 negotiate-ntlm=0 kerberos=0 "), "{line}");
     assert!(line.contains("type3-final_p99_ms="), "{line}");
     assert_eq!(proxy.exit_code(), Some(0));

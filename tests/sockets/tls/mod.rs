@@ -340,15 +340,15 @@ fn sighup_swaps_the_certificate_and_ends_nothing() {
 
     fs::write(&bed.front.key, "no key").expect("written");
     proxy.signal(Signal::SIGHUP);
-    let said = proxy.wait_to_say("certificates are not replaced");
-    assert!(said.contains("--tls-key") && said.contains("no private key in it"), "{said}");
+    let said = proxy.wait_to_say("cannot reload certificates");
+    assert!(said.contains("--tls-key") && said.contains("contains no private key"), "{said}");
     let client = bed.connect(&proxy);
     assert_eq!(client.facts().certificate, Some(bed.front.der.clone()));
     exchange(&client.plain, &bed.server.accept());
 
     let renewed = Identity::make(bed.directory.path(), "front", &["front.test"]);
     proxy.signal(Signal::SIGHUP);
-    proxy.wait_to_say("certificates were read again");
+    proxy.wait_to_say("certificates reloaded");
     let client = TlsPeer::connect(proxy.address(), &Arc::new(renewed.client(None)), "front.test");
     assert_eq!(client.facts().certificate, Some(renewed.der.clone()));
     exchange(&client.plain, &bed.server.accept());
@@ -407,7 +407,7 @@ fn start_up_says_whether_both_legs_show_the_same_certificate() {
 
     let proxy = bed.with_back(Launch::to(bed.server.address()).flags(&bed.back.flags())).start();
     bed.accept_tls().facts();
-    proxy.wait_to_say("Extended Protection holds");
+    proxy.wait_to_say("Extended Protection works");
     assert!(proxy.said("will fail").is_empty());
 
     let proxy = bed.terminated().start();
@@ -451,8 +451,8 @@ fn files_that_cannot_be_used_are_one_line() {
     let (front, back) = (bed.front.certificate.display(), bed.back.key.display());
     for (flags, parts) in [
         (format!("--tls-cert {}", path("missing")), ["--tls-cert", "No such file"]),
-        (format!("--tls-cert {}", path("empty")), ["--tls-cert", "no certificate in it"]),
-        (format!("--tls-cert {front}"), ["--tls-key", "no private key in it"]),
+        (format!("--tls-cert {}", path("empty")), ["--tls-cert", "contains no certificate"]),
+        (format!("--tls-cert {front}"), ["--tls-key", "contains no private key"]),
         (format!("--tls-cert {front} --tls-key {back}"), ["--tls-key", "does not belong to --tls-cert"]),
         (old.flags(), ["--tls-cert", "the proxy's own certificate is of X.509 version 1"]),
         (
@@ -461,7 +461,7 @@ fn files_that_cannot_be_used_are_one_line() {
         ),
         (
             format!("--upstream-tls --upstream-ca {}", path("empty")),
-            ["--upstream-ca", "no certificate in it"],
+            ["--upstream-ca", "contains no certificate"],
         ),
     ] {
         let (code, said) = Launch::to("127.0.0.1:9").flags(&flags).fail();
@@ -470,6 +470,6 @@ fn files_that_cannot_be_used_are_one_line() {
         assert!(parts.iter().all(|part| line.contains(part)), "expected {parts:?} in: {line}");
     }
     let proxy = Launch::to("127.0.0.1:9").flags(&expired.flags()).start();
-    let line = proxy.wait_to_say("the certificate has expired at");
+    let line = proxy.wait_to_say("the certificate expired at");
     assert!(line.contains("WARN") && line.contains("2020-01-01"), "{line}");
 }
