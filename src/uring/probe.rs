@@ -9,7 +9,7 @@ use super::linux;
 /// The first kernel with all that is needed: `IORING_SETUP_DEFER_TASKRUN`, after buffer rings (5.19).
 const KERNEL_MIN: (u32, u32) = (6, 1);
 
-/// Why io_uring cannot be used.
+/// Why `io_uring` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel lacks something that the proxy needs.

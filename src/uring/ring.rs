@@ -1,4 +1,4 @@
-//! The ring and its turn: the loop that everything on a worker runs in.
+//! The ring and its turn: the loop in which everything on a worker runs.
 //!
 //! ```text
 //!   +-> run woken tasks -> grant set-up turns -> grant bulk turns -> enter the kernel -> completions -> deadlines -+
@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Small directions are woken by completions and run first. Bulk directions wait in a queue of their own
-//! ([`Ring::bulk_turn`]) and get a bounded share each turn: a fast bulk direction would starve the rest. So do new
-//! connections ([`Ring::set_up_turn`]): what they cost depends on the kernel and on their peers, so their share is
-//! measured in time.
+//! ([`Ring::bulk_turn`]) and get a bounded share of each turn: a fast bulk direction would otherwise starve the rest.
+//! So do new connections ([`Ring::set_up_turn`]): their cost depends on the kernel and on their peers, so their share
+//! is measured in time.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -29,17 +29,17 @@ use super::shortage::{Shortage, Shortages};
 use super::task::Tasks;
 
 /// Bulk directions that get their share in one turn; the others go first in the next one. Measured with 64 small
-/// connections beside 8 bulk streams: with 8 a turn bulk is a tenth faster and the small ones' p99 twice as
+/// connections beside 8 bulk streams: with 8 per turn bulk is a tenth faster and the p99 of the small ones twice as
 /// long; with 1 it is the other way round.
 const BULK_GRANTS_A_TURN: usize = 2;
 
-/// How long set-ups go on in one turn: the one that is under way when this is over is the last. Each is short as a rule
-/// (accept: 5 us, connect: 20 us, a signature: 50 us to 1 ms), but one connect takes more than a millisecond when
-/// source ports run short. A round trip of an established connection waits for one such share, or two.
+/// How long set-ups continue in one turn: the one in progress when this time is over is the last. Most are short
+/// (accept: 5 us, connect: 20 us, a signature: 50 us to 1 ms), but a connect takes more than a millisecond when source
+/// ports run short. A round trip of an established connection waits for one such share, or two.
 pub(super) const SET_UP_TIME_A_TURN: Duration = Duration::from_millis(1);
 
-/// A worker's handle on its ring, its tasks, buffers, pipes and deadlines. Clones are the same ring; it stays
-/// on the thread that made it.
+/// A worker's handle on its ring, tasks, buffers, pipes and deadlines. Clones share one ring; it stays on the thread
+/// that created it.
 #[derive(Clone)]
 pub struct Ring(Rc<Inner>);
 
@@ -66,7 +66,7 @@ impl Drop for Inner {
 }
 
 impl Ring {
-    /// A ring over `kernel`, which knows `region` already.
+    /// Creates a ring over `kernel`, which knows `region` already.
     pub(super) fn new(kernel: Box<dyn Kernel>, region: Rc<Region>, pipes: Pipes) -> Self {
         let now = Cell::new(kernel.now());
         Self(Rc::new(Inner {
@@ -105,15 +105,15 @@ impl Ring {
         Sleep::new(self.clone(), at)
     }
 
-    /// Completes after `duration`. One that reaches past the end of time (an idle time-out of centuries)
-    /// completes in a year.
+    /// Completes after `duration`. A duration beyond the range of `Instant` (an idle time-out of centuries) completes
+    /// in a year.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let now = self.now();
         self.sleep_until(now.checked_add(duration).unwrap_or(now + YEAR))
     }
 
-    /// Completes with what `future` gives, or with nothing when that takes longer than `duration`.
+    /// Completes with the output of `future`, or with none when that takes longer than `duration`.
     pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
         let expired = async {
             self.sleep(duration).await;
@@ -127,13 +127,13 @@ impl Ring {
         self.0.bulk.wait().await;
     }
 
-    /// Completes when the caller may do the next step of setting a connection up: accept it, connect it, sign for it.
-    /// What it does until it next waits is on the account of set-ups.
+    /// Completes when the caller may take the next step of setting up a connection: accept it, connect it, sign for it.
+    /// The time until the caller next waits counts as set-up time.
     pub async fn set_up_turn(&self) {
         self.0.set_ups.wait().await;
     }
 
-    /// Do set-ups have to wait for later turns? Then some may not be wanted any more.
+    /// Whether set-ups must wait for later turns. Some may then not be needed any more.
     pub fn set_ups_wait(&self) -> bool {
         self.0.set_ups_wait.get()
     }
@@ -143,15 +143,15 @@ impl Ring {
         self.0.shortages.note(shortage, self.now());
     }
 
-    /// Has every task dropped where it stands, at the end of this turn.
+    /// Drops every task at the end of this turn, finished or not.
     pub fn end_tasks(&self) {
         self.0.ending.set(true);
     }
 
-    /// Takes turns until no task is left and the kernel has nothing of ours any more.
+    /// Takes turns until no task is left and the kernel has no operation of this ring any more.
     ///
     /// # Errors
-    /// When the kernel cannot be entered: our bug, or the kernel's; nothing can go on.
+    /// When the kernel cannot be entered: a bug of ours or of the kernel; the ring cannot continue.
     pub fn run(&self) -> io::Result<()> {
         let inner = &*self.0;
         let mut completions = Vec::new();
@@ -165,7 +165,7 @@ impl Ring {
             if inner.tasks.living() == 0 && inner.ops.borrow().in_flight() == 0 {
                 return Ok(());
             }
-            // After the tasks, which return buffers: nobody may sleep over one that is free.
+            // After the tasks, which return buffers: no task may sleep while a buffer is free.
             inner.loans.serve_waiting();
             let wait = self.wait();
             inner.kernel.borrow_mut().enter(wait)?;
@@ -184,7 +184,7 @@ impl Ring {
         }
     }
 
-    /// Lets set-ups go on until their share of the turn is used up; at least one, whatever it takes.
+    /// Lets set-ups continue until their share of the turn is used up; at least one, however long it takes.
     fn grant_set_up_turns(&self) {
         let Inner { set_ups, tasks, kernel, .. } = &*self.0;
         if !set_ups.is_empty() {
@@ -228,7 +228,7 @@ impl Ring {
         }
     }
 
-    /// What the kernel or a peer could still have of ours: for tests that all came back.
+    /// What the kernel or a peer may still hold; tests check that all of it was returned.
     #[cfg(test)]
     pub(crate) fn outstanding(&self) -> Outstanding {
         Outstanding {
@@ -244,7 +244,7 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()
 }
 
-/// What is out on loan or in flight.
+/// Resources on loan or in flight.
 #[cfg(test)]
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outstanding {
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use crate::uring::testing::with_peer;
 
-    /// Set-ups that take a whole share each, beside a socket that has something to do in every turn.
+    /// Set-ups that each take a whole share, beside a socket that is ready in every turn.
     #[test]
     fn set_ups_take_turns_with_what_is_established() {
         const SET_UPS: usize = 20;
@@ -283,7 +283,7 @@ mod tests {
                 before = done.get();
                 waited |= ring.set_ups_wait();
             }
-            assert!(waited && !ring.set_ups_wait(), "they waited, and wait no more");
+            assert!(waited && !ring.set_ups_wait(), "they waited, and no longer do");
         });
     }
 

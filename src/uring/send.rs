@@ -1,15 +1,15 @@
-//! Sending: an operation that nobody has to wait for.
+//! Sending: an operation that no task has to wait for.
 //!
 //! ```text
 //!                 all of it is sent
-//!    In flight ----------------------> none            nobody is woken, but who waits for just that
+//!    In flight ----------------------> none            wakes only a task that waits for exactly this
 //!        |
 //!        |    no room, or an error                        taken
 //!        +---------------------------> something unsent ---------> none
 //! ```
 //!
-//! A small message mostly is sent whole, and then its direction has nothing to do: being woken for it was every
-//! other poll of a session. So a send belongs to its socket, one at a time, and is asked about before the next.
+//! A small message is usually sent completely, and then its direction has nothing to do: waking it for that took every
+//! other poll of a session. So a send belongs to its socket, one at a time, and is checked before the next.
 
 use std::future::Future;
 use std::io;
@@ -22,11 +22,11 @@ use super::kernel::Operation;
 use super::ops::{Held, Memory, Slot, set_waker};
 use super::socket::{Descriptor, Socket, errno};
 
-/// What a send has left over.
+/// The unsent rest of a send.
 pub struct Unsent {
     /// The bytes that were not sent, at least one.
     pub buffer: Buffer,
-    /// Why, as send(2); no error when there is no room now: see [`Socket::writable`].
+    /// The error of send(2), or none when there is no room now: see [`Socket::writable`].
     pub error: Option<io::Error>,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct Send {
     descriptor: Rc<Descriptor>,
     buffer: Buffer,
     waker: Option<Waker>,
-    /// Is the waker also for a send that leaves nothing over?
+    /// Whether the waker is also for a send without a rest.
     wakes_when_sent: bool,
-    /// How it ended, where not all was sent.
+    /// The result, when not everything was sent.
     result: Option<i32>,
 }
 
 impl Send {
-    /// Takes the completion in, and wakes whoever waits for it. True when all was sent: nobody will ask then.
+    /// Handles the completion and wakes the waiting task. True when everything was sent: the result is not needed then.
     pub(super) fn complete(&mut self, result: i32) -> bool {
         let is_whole = usize::try_from(result) == Ok(self.buffer.len());
         if is_whole {
@@ -58,28 +58,28 @@ impl Send {
         is_whole
     }
 
-    /// May the kernel still read from the buffer?
+    /// Whether the kernel may still read from the buffer.
     pub(super) fn is_in_flight(&self) -> bool {
         self.result.is_none()
     }
 
-    /// What was not sent, and the result: of one that is over.
+    /// The unsent bytes and the result, if the send is over.
     pub(super) fn into_unsent(self) -> Option<(Buffer, i32)> {
         self.result.map(|result| (self.buffer, result))
     }
 
-    /// What has to live on until its completion.
+    /// What must live on until its completion.
     pub(super) fn into_held(self) -> Held {
         Held { _descriptor: self.descriptor, _memory: Memory::Buffer { _buffer: self.buffer } }
     }
 }
 
 impl Socket {
-    /// Sends what there is room for, in one operation. What becomes of it is told by [`sent`](Self::sent), which has
-    /// to be asked before the next one.
+    /// Sends what there is room for, in one operation. [`sent`](Self::sent) reports the result, and must be called
+    /// before the next send.
     ///
     /// # Panics
-    /// When there is one already.
+    /// When a send is in progress already.
     pub fn send(&self, buffer: Buffer) {
         assert!(self.0.send.get().is_none(), "one send at a time: the next could overtake it");
         let operation = Operation::Send { fd: self.0.fd, bytes: buffer.as_ptr(), len: buffer.len() as u32 };
@@ -96,12 +96,12 @@ impl Socket {
         inner.kernel.borrow_mut().push(operation, key.user_data());
     }
 
-    /// Waits until the last send is over, and takes what it has left over. Nothing when all was sent.
+    /// Waits until the last send is over, and takes its unsent rest. Nothing when everything was sent.
     pub fn sent(&self) -> Sent<'_> {
         Sent(self)
     }
 
-    /// How much of the last send is not known to be sent.
+    /// How many bytes of the last send are not known to be sent.
     pub fn unsent_bytes(&self) -> usize {
         let Some(key) = self.0.send.get() else { return 0 };
         match &self.0.ring.inner().ops.borrow_mut().entry(key).slot {
@@ -110,7 +110,7 @@ impl Socket {
         }
     }
 
-    /// Takes what the last send has left over, if it is over.
+    /// Takes the unsent rest of the last send, if the send is over.
     fn take_unsent(&self) -> Option<Unsent> {
         let key = self.0.send.get()?;
         let mut ops = self.0.ring.inner().ops.borrow_mut();
@@ -127,7 +127,7 @@ impl Socket {
         Some(Unsent { buffer, error })
     }
 
-    /// Ready when the last send has left something over; for who waits for something else at the same time.
+    /// Ready when the last send has left a rest; for tasks that wait for something else at the same time.
     pub fn poll_unsent(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.0.send.get().is_some() && self.set_send_waker(cx, false) {
             Poll::Ready(())
@@ -136,7 +136,7 @@ impl Socket {
         }
     }
 
-    /// Has the last send wake the task of `cx`, when it leaves something over or in any case. True when it is over.
+    /// Makes the last send wake the task of `cx`, when it leaves a rest or in any case. True when the send is over.
     fn set_send_waker(&self, cx: &mut Context<'_>, wakes_when_sent: bool) -> bool {
         let Some(key) = self.0.send.get() else { return true };
         let mut ops = self.0.ring.inner().ops.borrow_mut();
@@ -149,7 +149,7 @@ impl Socket {
     }
 }
 
-/// Completes when a send is over, with what it has left over.
+/// Completes with the unsent rest when a send is over.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sent<'a>(&'a Socket);
 
@@ -174,7 +174,7 @@ mod tests {
     use crate::uring::testing::with_peer;
     use crate::uring::{Expect, Ring};
 
-    /// A buffer to send, which can only be had by receiving.
+    /// A buffer to send, obtained by receiving, which is the only way.
     async fn a_buffer(socket: &Socket, peer: &mut TcpStream) -> Buffer {
         peer.write_all(b"bytes").expect("a socket with room");
         socket.receive(Expect::Now).await.expect("alive").expect("not ended").buffer
@@ -194,7 +194,7 @@ mod tests {
     fn a_send_that_finds_room_leaves_nothing_over_and_gives_its_buffer_back() {
         with_peer(|ring, socket, mut peer| async move {
             socket.send(a_buffer(&socket, &mut peer).await);
-            assert_eq!(socket.unsent_bytes(), 5, "nobody has entered the kernel yet");
+            assert_eq!(socket.unsent_bytes(), 5, "the kernel was not entered yet");
             assert!(socket.sent().await.is_none());
             assert_eq!((socket.unsent_bytes(), ring.outstanding().buffers), (0, 0));
             let mut arrived = [0; 5];

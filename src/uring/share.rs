@@ -1,4 +1,4 @@
-//! A queue for a share of each turn: who waits in it goes on when the ring says so, first come first served.
+//! A queue for a share of each turn: tasks wait in it until the ring lets them continue, first come first served.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 
 use super::task::Tasks;
 
-/// See the module's head.
+/// See the module docs.
 #[derive(Default)]
 pub(super) struct Share {
     queue: RefCell<VecDeque<(u64, Waker)>>,
@@ -16,7 +16,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// How many wait. Some of them may have been dropped.
+    /// Number of waiting entries. Some of their tasks may have been dropped.
     pub(super) fn len(&self) -> usize {
         self.queue.borrow().len()
     }
@@ -42,13 +42,13 @@ impl Share {
         .await;
     }
 
-    /// Lets the first go on, and runs it and the tasks that it wakes. False when nothing waits.
+    /// Lets the first continue, and runs it and the tasks that it wakes. False when nothing waits.
     pub(super) fn grant(&self, tasks: &Tasks) -> bool {
         let Some((ticket, waker)) = self.queue.borrow_mut().pop_front() else { return false };
         self.granted.set(Some(ticket));
         waker.wake();
         tasks.run_woken();
-        // One that was dropped in the queue leaves its grant unused.
+        // A task dropped in the queue leaves its grant unused.
         self.granted.set(None);
         true
     }

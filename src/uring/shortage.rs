@@ -1,20 +1,20 @@
-//! Saying that something ran out: at most once a second, with how often since.
+//! Logging that a resource ran out: at most once a second, with the count since the last line.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// What a worker can run out of.
+/// A resource that a worker can run out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortage {
-    /// `EMFILE`, `ENFILE`, or memory for a socket: accepting or connecting pauses.
+    /// `EMFILE`, `ENFILE`, or no memory for a socket: accepting or connecting pauses.
     Descriptors,
     /// All receive buffers are on loan: receiving pauses.
     Buffers,
-    /// All pipes are on loan: bulk goes on being copied.
+    /// All pipes are on loan: bulk is copied instead.
     Pipes,
 }
 
-/// One [`Notice`] a kind.
+/// One [`Notice`] per kind.
 #[derive(Default)]
 pub(super) struct Shortages([Notice; 3]);
 
@@ -25,7 +25,7 @@ struct Notice {
 }
 
 impl Shortages {
-    /// Counts one, and says so if none was said in the last second.
+    /// Counts a shortage, and logs it if none was logged in the last second.
     pub(super) fn note(&self, shortage: Shortage, now: Instant) {
         let notice = &self.0[shortage as usize];
         let count = notice.unsaid.get() + 1;
@@ -38,15 +38,15 @@ impl Shortages {
         match shortage {
             Shortage::Descriptors => tracing::warn!(
                 count,
-                "out of file descriptors: pausing until one is free; raise the limit (ulimit -n, LimitNOFILE=) \
+                "out of file descriptors; pausing until one is free: raise the limit (ulimit -n, LimitNOFILE=) \
                  or lower --max-connections"
             ),
             Shortage::Buffers => tracing::warn!(
                 count,
-                "out of receive buffers: connections wait for one to come back; raise --buffers"
+                "out of receive buffers; connections wait until one is free: raise --buffers"
             ),
             Shortage::Pipes => {
-                tracing::debug!(count, "out of pipes: bulk is copied until one comes back; raise --pipes");
+                tracing::debug!(count, "out of pipes; copying bulk until one is free: raise --pipes");
             }
         }
     }

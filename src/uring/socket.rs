@@ -13,24 +13,24 @@ use super::kernel::{Operation, SocketOptions};
 use super::ops::{Held, InFlight, Key, Memory};
 use super::ring::Ring;
 
-/// How long a Unix socket waits whose listener has a full backlog: there is no event to wait for.
+/// How long a connect to a Unix socket pauses while the listener's backlog is full: there is no event to wait for.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
-/// A file descriptor. Operations in flight share it, so that its number cannot be given to another file while
-/// the kernel may still read it from the queue.
+/// A file descriptor. Operations in flight share it, so that its number cannot be reused for another file while the
+/// kernel may still read it from the queue.
 pub(super) struct Descriptor {
     pub(super) ring: Ring,
     pub(super) fd: RawFd,
-    /// The receive that is armed for it, or has something to tell: see `receive.rs`. Here and not in `Socket`, which
-    /// every idle session has several copies of.
+    /// The receive that is armed for it or has something to report: see `receive.rs`. Here and not in `Socket`, of
+    /// which every idle session has several copies.
     pub(super) receive: Cell<Option<Key>>,
-    /// The last send, until all of it was sent or it was asked about: see `send.rs`.
+    /// The last send, until it is complete or its result was taken: see `send.rs`.
     pub(super) send: Cell<Option<Key>>,
-    /// May a receive complete several times? Not on a Unix socket, whose end it may miss: see `doubt.rs`.
+    /// Whether a receive may complete several times. Not on a Unix socket, where it may miss the end: see `doubt.rs`.
     pub(super) receives_several: bool,
-    /// Does something wait for room to send?
+    /// Whether a task waits for room to send.
     awaits_room: Cell<bool>,
-    /// Are there bytes for the peer outside of the socket, and will its close be a reset?
+    /// Whether bytes for the peer are held outside of the socket, and whether its close will be a reset.
     has_held: Cell<bool>,
     resets: Cell<bool>,
 }
@@ -42,7 +42,7 @@ impl Drop for Descriptor {
 }
 
 impl Descriptor {
-    /// One that is not received from.
+    /// A descriptor that is not received from.
     pub(super) fn new(ring: &Ring, fd: RawFd) -> Rc<Self> {
         Self::with(ring, fd, false)
     }
@@ -80,7 +80,7 @@ impl Descriptor {
         InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), _memory: memory })
     }
 
-    /// Waits for one of `events` (poll(2)); gives those found, errors and hang-ups among them.
+    /// Waits for one of `events` (poll(2)); returns the events found, including errors and hang-ups.
     pub(super) async fn poll(self: &Rc<Self>, events: i16) -> io::Result<i16> {
         let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         let (fd, events) = (self.fd, u32::from(events as u16));
@@ -90,7 +90,7 @@ impl Descriptor {
             if found & wanted != 0 {
                 return Ok(found);
             }
-            // Only that the peer has ended its stream, which will stay so.
+            // Only the end of the peer's stream, which stays reported.
             let result = self.start(Operation::PollChange { fd, events }, Memory::Nothing).await;
             if result < 0 && result != -libc::ECANCELED {
                 errno(result)?;
@@ -99,7 +99,7 @@ impl Descriptor {
     }
 }
 
-/// A socket that is being connected: when this is dropped with it, a connection that has come about is reset.
+/// A socket that is being connected. Dropping this while connecting resets a connection that has been established.
 struct Unfinished<'a>(Option<&'a Rc<Descriptor>>);
 
 impl Drop for Unfinished<'_> {
@@ -115,21 +115,21 @@ pub(super) fn errno(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_negative| io::Error::from_raw_os_error(-result))
 }
 
-/// Has an error the meaning that a descriptor, or memory for one, is not to be had now?
+/// Whether an error means that no descriptor, or no memory for one, is available now.
 pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// A connected stream socket. It can be shut down and dropped, and given to nobody: there is no way to get it
-/// out of the session that owns it.
+/// A connected stream socket. It can be shut down and dropped, but not handed on: there is no way to get it out of the
+/// session that owns it.
 pub struct Socket(pub(super) Rc<Descriptor>);
 
 impl Socket {
-    /// Connects a new socket. Dropped before it is through, it leaves no connection behind that was begun in vain: that
-    /// would keep a source port (`TIME_WAIT`).
+    /// Connects a new socket. Dropping the future resets a connection that is not in use yet: an orderly close would
+    /// keep a source port (`TIME_WAIT`).
     ///
     /// # Errors
-    /// As socket(2) and connect(2).
+    /// Those of socket(2) and connect(2).
     pub async fn connect(
         ring: &Ring,
         address: &Address,
@@ -154,13 +154,13 @@ impl Socket {
         connected.map(|()| Self(descriptor))
     }
 
-    /// Sends what there is room for now, at once and by a system call; 0 when there is none. For bytes that are not
-    /// in a [`Buffer`](super::Buffer), whose memory no operation could keep.
+    /// Sends what there is room for now, by a system call; 0 when there is none. For bytes that are not in a
+    /// [`Buffer`](super::Buffer), whose memory no operation could keep.
     ///
     /// # Errors
-    /// As send(2).
+    /// Those of send(2).
     pub fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        debug_assert!(self.0.send.get().is_none(), "a send that is queued would be overtaken");
+        debug_assert!(self.0.send.get().is_none(), "a queued send would be overtaken");
         match self.0.ring.inner().kernel.borrow_mut().send(self.0.fd, bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             sent => sent,
@@ -170,22 +170,21 @@ impl Socket {
     /// Waits until a receive would not block.
     ///
     /// # Errors
-    /// As poll(2).
+    /// Those of poll(2).
     pub async fn readable(&self) -> io::Result<()> {
         self.0.poll(libc::POLLIN | libc::POLLRDHUP).await.map(|_events| ())
     }
 
-    /// Waits until a send would not block, or fails. Whatever waits for this needs a time-out: a peer may take nothing
-    /// for ever.
+    /// Waits until a send would not block, or fails. Every wait for this needs a time-out: a peer may never receive.
     ///
     /// # Errors
-    /// As poll(2).
+    /// Those of poll(2).
     pub async fn writable(&self) -> io::Result<()> {
         let _until_dropped = AwaitsRoom::new(&self.0.awaits_room);
         self.0.poll(libc::POLLOUT).await.map(|_events| ())
     }
 
-    /// Does something wait for this socket to be [`writable`](Self::writable) at this moment?
+    /// Whether a task waits for this socket to be [`writable`](Self::writable) at this moment.
     pub fn awaits_room(&self) -> bool {
         self.0.awaits_room.get()
     }
@@ -193,7 +192,7 @@ impl Socket {
     /// Waits until the peer has ended its stream, or the connection is dead.
     ///
     /// # Errors
-    /// As poll(2).
+    /// Those of poll(2).
     pub async fn peer_closed(&self) -> io::Result<()> {
         self.0.poll(libc::POLLRDHUP).await.map(|_events| ())
     }
@@ -201,16 +200,16 @@ impl Socket {
     /// Waits until the connection is dead: reset, timed out, or ended both ways.
     ///
     /// # Errors
-    /// As poll(2).
+    /// Those of poll(2).
     pub async fn dead(&self) -> io::Result<()> {
         self.0.poll(0).await.map(|_events| ())
     }
 
-    /// Are there bytes to receive? False at the end of the stream; an error when the connection is dead, and
+    /// Whether there are bytes to receive. False at the end of the stream; an error when the connection is dead, and
     /// `WouldBlock` when it is alive and silent.
     ///
     /// # Errors
-    /// As recv(2).
+    /// Those of recv(2).
     pub fn has_bytes(&self) -> io::Result<bool> {
         if self.has_received()? {
             return Ok(true);
@@ -218,13 +217,13 @@ impl Socket {
         self.0.ring.inner().kernel.borrow_mut().peek(self.0.fd).map(|bytes| bytes > 0)
     }
 
-    /// Is there still a connection, or half of one? A reset is reported to one operation only: another one in
-    /// flight takes it for the end of the stream (`tcp_recvmsg_locked`, on a socket that is closed).
+    /// Whether a connection, or half of one, still exists. A reset is reported to one operation only: another one in
+    /// flight takes it for the end of the stream (`tcp_recvmsg_locked`, on a closed socket).
     pub fn is_connected(&self) -> bool {
         self.0.ring.inner().kernel.borrow_mut().is_connected(self.0.fd)
     }
 
-    /// Is anything on its way: bytes that were received and not taken, or sent and are not known to have arrived?
+    /// Whether bytes are on the way: received and not taken, or sent and not acknowledged.
     pub fn has_undelivered(&self) -> bool {
         self.unsent_bytes() > 0
             || self.0.has_held.get()
@@ -232,26 +231,26 @@ impl Socket {
             || self.0.ring.inner().kernel.borrow_mut().unacknowledged_bytes(self.0.fd) > 0
     }
 
-    /// Ends our stream to the peer; it may go on with its own.
+    /// Ends our stream to the peer, which may continue its own.
     ///
     /// # Errors
-    /// As shutdown(2).
+    /// Those of shutdown(2).
     pub fn shutdown_write(&self) -> io::Result<()> {
-        debug_assert!(self.0.send.get().is_none(), "a send that is queued would be overtaken");
+        debug_assert!(self.0.send.get().is_none(), "a queued send would be overtaken");
         self.0.ring.inner().kernel.borrow_mut().shutdown_write(self.0.fd)
     }
 
-    /// Says whether somebody holds bytes for the peer that the socket had no room for, in a pipe or a buffer.
+    /// Sets whether bytes for the peer, which the socket had no room for, are held in a pipe or a buffer.
     pub fn set_held(&self, has_held: bool) {
         self.0.has_held.set(has_held);
     }
 
-    /// Will the close be a reset?
+    /// Whether the close will be a reset.
     pub fn resets_on_close(&self) -> bool {
         self.0.resets.get()
     }
 
-    /// Makes the coming close a reset instead of an orderly end: the peer learns that something was lost.
+    /// Makes the close a reset instead of an orderly end: the peer learns that bytes were lost.
     pub fn reset_on_close(&self) {
         self.0.resets.set(true);
         self.0.ring.inner().kernel.borrow_mut().reset_on_close(self.0.fd);
@@ -260,7 +259,7 @@ impl Socket {
     /// The address that the peer connected to.
     ///
     /// # Errors
-    /// As getsockname(2).
+    /// Those of getsockname(2).
     pub fn local_address(&self) -> io::Result<Option<Address>> {
         let address = self.0.ring.inner().kernel.borrow_mut().local_address(self.0.fd)?;
         Ok(Address::from_sock_addr(&address))
@@ -271,7 +270,7 @@ impl Socket {
     }
 }
 
-/// Says that room is awaited for as long as it lives.
+/// Marks room as awaited until it is dropped.
 struct AwaitsRoom<'a>(&'a Cell<bool>);
 
 impl<'a> AwaitsRoom<'a> {
@@ -296,25 +295,25 @@ impl Listener {
         Self(Descriptor::new(ring, socket.into_raw_fd()))
     }
 
-    /// One of a kernel that hands out its own descriptors.
+    /// A listener of a kernel that hands out its own descriptors.
     #[cfg(test)]
     pub(super) fn on_descriptor(ring: &Ring, fd: RawFd) -> Self {
         Self(Descriptor::new(ring, fd))
     }
 
-    /// Waits until someone is to be accepted.
+    /// Waits until a client can be accepted.
     ///
     /// # Errors
-    /// As poll(2).
+    /// Those of poll(2).
     pub async fn readable(&self) -> io::Result<()> {
         self.0.poll(libc::POLLIN).await.map(|_events| ())
     }
 
-    /// Accepts one client if one waits, with its address. Accepted sockets take their options over from the
-    /// listening one.
+    /// Accepts one client if one waits, with its address. Accepted sockets inherit their options from the listening
+    /// one.
     ///
     /// # Errors
-    /// `WouldBlock` when nobody waits, else as accept4(2).
+    /// `WouldBlock` when no client waits, otherwise those of accept4(2).
     pub fn accept(&self) -> io::Result<(Socket, Address)> {
         let (fd, address) = self.0.ring.inner().kernel.borrow_mut().accept(self.0.fd)?;
         let address = Address::from_sock_addr(&address).unwrap_or(Address::Unix(std::path::PathBuf::new()));
@@ -322,7 +321,7 @@ impl Listener {
     }
 }
 
-/// The family of an address, for making a socket.
+/// The family of an address, to create a socket.
 impl Address {
     fn domain(&self) -> Domain {
         match self {
@@ -354,7 +353,7 @@ mod tests {
         });
     }
 
-    /// True when `future` did not complete in a while.
+    /// True when `future` does not complete for a while.
     async fn is_pending<T>(ring: &Ring, future: impl Future<Output = T>) -> bool {
         let completed = async {
             future.await;

@@ -1,4 +1,4 @@
-//! Options of TCP sockets that the crates do not name, or that belong together.
+//! TCP socket options that the crates do not offer, or that belong together.
 
 use std::ffi::c_int;
 use std::io;
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// Probes to a peer that answers none, before it is taken for dead; more where a whole number of seconds asks for it.
+/// Probes to a peer that answers none before it counts as dead; more where whole seconds require it.
 const PROBES: u64 = 6;
 
 /// The most probes that the kernel sends (`MAX_TCP_KEEPCNT`).
 const PROBES_MAX: u64 = 127;
 
-/// `SO_KEEPALIVE` with `TCP_KEEPIDLE`, `TCP_KEEPINTVL` and `TCP_KEEPCNT` (tcp(7)): a peer that has not answered for `idle` is
-/// probed for about as long again, and then taken for dead. The kernel's own interval and count would add eleven minutes.
+/// Sets `SO_KEEPALIVE` with `TCP_KEEPIDLE`, `TCP_KEEPINTVL` and `TCP_KEEPCNT` (tcp(7)): a peer that has not answered
+/// for `idle` is probed for about the same time again, and then counts as dead. The kernel's own interval and count
+/// would add eleven minutes.
 ///
 /// # Errors
-/// As setsockopt(2).
+/// Those of setsockopt(2).
 pub fn set_keepalive(socket: &impl AsFd, idle: Duration) -> io::Result<()> {
     let (interval, probes) = probing(idle);
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
-/// How long after each other probes are sent, and how many, for them to take about as long as `idle`: the kernel takes
-/// whole seconds.
+/// The interval and number of probes that take about as long as `idle` in total: the kernel takes whole seconds.
 fn probing(idle: Duration) -> (Duration, u32) {
     let idle = idle.as_secs().max(1);
     let interval = ((idle + PROBES / 2) / PROBES).max(1);
@@ -33,18 +33,18 @@ fn probing(idle: Duration) -> (Duration, u32) {
     (Duration::from_secs(interval), probes as u32)
 }
 
-/// `TCP_DEFER_ACCEPT` (tcp(7)): a connection that sends nothing is held back for this long.
+/// Sets `TCP_DEFER_ACCEPT` (tcp(7)): a connection that sends nothing is held back for this long.
 ///
 /// # Errors
-/// As setsockopt(2).
+/// Those of setsockopt(2).
 pub fn set_defer_accept(socket: &impl AsFd, seconds: c_int) -> io::Result<()> {
     set_tcp_option(socket, libc::TCP_DEFER_ACCEPT, seconds)
 }
 
-/// `TCP_FASTOPEN` (tcp(7)): how many connections with data in their first packet may wait.
+/// Sets `TCP_FASTOPEN` (tcp(7)): how many connections with data in their first packet may wait.
 ///
 /// # Errors
-/// As setsockopt(2).
+/// Those of setsockopt(2).
 pub fn set_fastopen_queue(socket: &impl AsFd, queue: c_int) -> io::Result<()> {
     set_tcp_option(socket, libc::TCP_FASTOPEN, queue)
 }

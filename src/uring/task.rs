@@ -1,11 +1,11 @@
 //! Tasks and the queue of those to run.
 //!
-//! A [`Waker`] must be `Send`, while everything here stays on one thread. So a waker carries no pointer: its
-//! data word names the task, and waking puts that word on the queue of the thread that wakes. On a foreign
-//! thread that is a word nobody reads, or a task polled once for nothing; never a data race.
+//! A [`Waker`] must be `Send`, while everything here stays on one thread. So a waker carries no pointer: its data word
+//! names the task, and waking puts that word on the queue of the thread that wakes. On another thread that word is
+//! never read, or causes one needless poll of a task; never a data race.
 //!
-//! A task may have [`Parts`], which its wakers name as well: a session of two directions polls the one that
-//! something has happened to.
+//! A task may have [`Parts`], which its wakers name as well: a session with two directions polls only the one that was
+//! woken.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ thread_local! {
     static WOKEN: RefCell<VecDeque<Name>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Whom a wake is for: a task, and in the lowest bits the part of it, or all of them.
+/// The target of a wake: a task, and in the lowest bits one of its parts, or all of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Name(usize);
 
@@ -52,24 +52,24 @@ pub(super) struct Tasks {
     living: Cell<usize>,
 }
 
-/// A finished task's slot is used again, so a late wake may reach the wrong task: a poll too many, no more.
+/// A finished task's slot is reused, so a late wake may reach the wrong task: that costs one needless poll.
 struct Slot {
     future: Option<TaskFuture>,
 }
 
 impl Tasks {
-    /// Forgets wakes that another ring left behind on this thread.
+    /// Creates an empty set, and drops wakes that another ring left behind on this thread.
     pub(super) fn new() -> Self {
         WOKEN.with_borrow_mut(VecDeque::clear);
         Self::default()
     }
 
-    /// How many have not finished.
+    /// Number of unfinished tasks.
     pub(super) fn living(&self) -> usize {
         self.living.get()
     }
 
-    /// Takes a future in and queues its first poll.
+    /// Adds a task and queues its first poll.
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let slot = Slot { future: Some(Box::pin(future)) };
         let mut slots = self.slots.borrow_mut();
@@ -84,7 +84,7 @@ impl Tasks {
         wake(Name::whole(id));
     }
 
-    /// Is anyone waiting to be polled?
+    /// Whether a task waits to be polled.
     pub(super) fn any_woken() -> bool {
         WOKEN.with_borrow(|woken| !woken.is_empty())
     }
@@ -93,7 +93,7 @@ impl Tasks {
     pub(super) fn run_woken(&self) {
         while let Some(name) = WOKEN.with_borrow_mut(VecDeque::pop_front) {
             let id = name.id();
-            // Out of its slot while it runs: it may spawn, which moves the slots.
+            // Taken out of its slot while it runs: it may spawn, which moves the slots.
             let Some(mut future) = self.slots.borrow_mut().get_mut(id).and_then(|slot| slot.future.take())
             else {
                 continue;
@@ -108,7 +108,7 @@ impl Tasks {
         }
     }
 
-    /// Drops every task where it stands. Must not be called from within one.
+    /// Drops every task, at its current point. Must not be called from within one.
     pub(super) fn clear(&self) {
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
         self.free.borrow_mut().clear();
@@ -117,9 +117,9 @@ impl Tasks {
     }
 }
 
-/// The parts of a task: futures of which each is polled for its own wakes, and passed by at those of the others.
-/// Most wakes of a session concern one direction of two, and polling both was a seventh of a worker's own time
-/// at small messages.
+/// The parts of a task: futures that are each polled for their own wakes and skipped for those of the others. Most
+/// wakes of a session concern one direction of two, and polling both took a seventh of a worker's own time with small
+/// messages.
 #[derive(Default)]
 pub struct Parts {
     /// A bit for each part that has been polled.
@@ -127,8 +127,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Polls the future that is this part, 1 to 3, if the wake was for it or for the whole task, or none was
-    /// needed yet.
+    /// Polls the future of this part, 1 to 3, if the wake was for it or for the whole task, or if it was never polled.
     pub fn poll<F: Future>(
         &mut self,
         part: usize,
@@ -136,7 +135,7 @@ impl Parts {
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
         debug_assert!(0 < part && part < 1 << PART_BITS);
-        // Another executor's waker says nothing of parts.
+        // The waker of another executor names no part.
         let Some(name) = name(cx.waker()) else { return future.poll(cx) };
         if self.begun & 1 << part != 0 && name.is_for_part_other_than(part) {
             return Poll::Pending;
@@ -167,12 +166,12 @@ fn raw_waker(name: *const ()) -> RawWaker {
 }
 
 fn waker(name: Name) -> Waker {
-    // SAFETY: the data word is a number and is never dereferenced, so every function of the table may be
-    // called from any thread and any number of times, and there is nothing to free.
+    // SAFETY: the data word is a number and is never dereferenced, so every function of the table may be called from
+    // any thread and any number of times, and there is nothing to free.
     unsafe { Waker::from_raw(raw_waker(std::ptr::without_provenance(name.0))) }
 }
 
-/// What a waker of ours names; nothing, if it is somebody else's.
+/// The target of one of this module's wakers; none for another waker.
 fn name(waker: &Waker) -> Option<Name> {
     std::ptr::eq(waker.vtable(), &raw const TABLE).then(|| Name(waker.data().addr()))
 }
@@ -185,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts its polls, and leaves its waker.
+    /// Counts its polls and stores its waker.
     fn counted(polls: &Cell<u32>, waker: &RefCell<Option<Waker>>) -> impl Future<Output = ()> {
         poll_fn(|cx| {
             polls.set(polls.get() + 1);

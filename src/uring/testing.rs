@@ -1,4 +1,4 @@
-//! For tests: a connection on a ring of the kernel.
+//! Test support: a connection on a ring of the real kernel.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,7 +12,7 @@ use super::{Listener, PipeSet, Ring, RingOptions, Socket};
 
 /// Buffers of the ring.
 pub(super) const BUFFERS: u16 = 4;
-/// Bytes of each.
+/// Bytes of each buffer.
 pub(super) const BUFFER_BYTES: u32 = 65536;
 
 /// Runs `session` on a ring of the kernel with an accepted TCP connection and its peer.
@@ -24,7 +24,7 @@ pub(super) fn with_peer<F: Future<Output = ()> + 'static>(
     run(listener.into(), |ring, socket| session(ring, socket, peer));
 }
 
-/// The same with a Unix socket.
+/// Same with a Unix socket.
 pub(super) fn with_unix_peer<F: Future<Output = ()> + 'static>(
     session: impl FnOnce(Ring, Socket, UnixStream) -> F + 'static,
 ) {

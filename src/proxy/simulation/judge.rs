@@ -1,4 +1,4 @@
-//! Does what sessions left behind fit what happened?
+//! Checks that the records of sessions fit what happened.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use crate::proxy::record::{End, Record};
 use crate::uring::Address;
 use crate::uring::sim::{Connection, DOUBT, SETTING_UP_TURN_MAX, World};
 
-/// What can move and has not for so long is stalled: far above what the simulated kernel delays anything by.
+/// Bytes that could move and have not for this long are stalled: far above any delay of the simulated kernel.
 const STALL: Duration = Duration::from_millis(20);
-/// Descriptors are closed when their last operation has completed, which may be so much after the end.
+/// Descriptors are closed when their last operation has completed, which may be this long after the end.
 const LATE_CLOSE: Duration = Duration::from_millis(10);
 
 /// Judges every client.
@@ -30,26 +30,28 @@ pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records:
                 case.judge();
             }
             (None, None) => {
-                // Who came before the drain is accepted, unless the time for that was too short.
+                // A client that arrived before the drain is accepted, unless the time for that was too short.
                 let waits = begin + client.arrives_after + LATE_CLOSE < drain_at;
                 let failed = notes.connection.is_some_and(|id| world.connections[id].faulted);
                 let short = world.now >= drain_at + scenario.stage.settings.drain_timeout;
                 assert!(!waits || failed || short, "{address} was never accepted");
             }
             (record, accepted) => {
-                panic!("{address}: a record for who was not accepted, or none: {record:?}, {accepted:?}")
+                panic!(
+                    "{address}: a record without an accepted client, or an accepted client without one: {record:?}, {accepted:?}"
+                )
             }
         }
     }
 }
 
-/// One client that was accepted.
+/// One accepted client.
 struct Case<'a> {
     scenario: &'a Scenario,
     world: &'a World,
     client: &'a Client,
     record: &'a Record,
-    /// Of the client's connection.
+    /// Index of the client's connection.
     id: usize,
     notes: &'a Notes,
     drain_at: Instant,
@@ -77,7 +79,7 @@ impl Case<'_> {
         &self.world.connections[self.id]
     }
 
-    /// The server's end of the session, where bytes have told which it is.
+    /// The server end of the session, where the bytes have identified it.
     fn server(&self) -> Option<Rc<std::cell::RefCell<Notes>>> {
         let number = self.scenario.acquaintance.pairs.borrow().server_of(self.notes.number)?;
         let servers = self.scenario.servers.borrow();
@@ -88,7 +90,7 @@ impl Case<'_> {
     fn times_fit(&self, server: Option<&Notes>) {
         let Record { connect_time, first_byte_time, duration, .. } = self.record;
         for time in [connect_time, first_byte_time].into_iter().flatten() {
-            assert!(time <= duration, "a session is over before something in it: {:?}", self.record);
+            assert!(time <= duration, "a session is over before an event in it: {:?}", self.record);
         }
         if let Some(quiet) = self.quiet_time(server) {
             let longest = self.scenario.stage.settings.idle_timeout + LATE_CLOSE;
@@ -96,14 +98,14 @@ impl Case<'_> {
         }
     }
 
-    /// From the `last` byte that moved, or from when there were two connections for it to move between, to the end.
+    /// The time from the last byte that moved, or from when both connections existed, to the end.
     fn quiet_time(&self, server: Option<&Notes>) -> Option<Duration> {
         let server = &self.world.connections[server?.connection?];
         Some(self.closed_at().duration_since(self.connection().last_moved.max(server.last_moved)))
     }
 
-    /// The same, as the session could notice it: what a receive brings while its bytes find no room at the other peer
-    /// waits until they do.
+    /// Same, as far as the session could notice: bytes that a receive delivers while the other side has no room wait
+    /// until it has.
     fn noticed_quiet_time(&self, server: Option<&Notes>) -> Option<Duration> {
         let (client, server) = (self.connection(), &self.world.connections[server?.connection?]);
         let is_full = |to: &Connection| to.near_close.is_some_and(|close| close.room_since.is_none());
@@ -122,7 +124,8 @@ impl Case<'_> {
         }
     }
 
-    /// Counts are what the kernel took. When a session ends early an operation on its way may add to that.
+    /// Checks that counts match what the kernel took. When a session ends early, an operation in flight may add to
+    /// that.
     fn counts_fit(&self, server: Option<&Notes>) {
         let Record { upstream_bytes, client_bytes, spliced_bytes, end, .. } = *self.record;
         let closed = matches!(end, End::ClientClose | End::UpstreamClose);
@@ -134,7 +137,7 @@ impl Case<'_> {
         );
         assert!(spliced_bytes <= upstream_bytes + client_bytes, "more was spliced than went through");
         let Some(server) = server else { return };
-        let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has spoken");
+        let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has sent bytes");
         let has_read_header = server.header_bytes > 0 || self.scenario.stage.settings.send_proxy.is_none();
         let fits = |counted, taken| if has_read_header { fits(counted, taken) } else { counted <= taken };
         let to_server = connection.outward.sent_bytes.saturating_sub(server.header_bytes);
@@ -144,7 +147,7 @@ impl Case<'_> {
         );
     }
 
-    /// Both ends got everything and the end of the stream, unless they stopped listening.
+    /// Checks that both ends got everything and the end of the stream, unless they stopped reading.
     fn all_was_delivered(&self, server: Option<&Notes>) {
         let Some(server) = server else { return };
         for (from, to) in [(self.notes, server), (server, self.notes)] {
@@ -152,17 +155,17 @@ impl Case<'_> {
                 continue;
             }
             assert_eq!(to.received_bytes, from.sent_bytes, "bytes from {} to {}", from.number, to.number);
-            assert!(to.hears == Hears::End, "{} was not told that {} ended", to.number, from.number);
+            assert!(to.hears == Hears::End, "{} did not see that {} ended", to.number, from.number);
         }
     }
 
-    /// Who broke a session without an end of its stream does not look to the other as if it had ended it.
+    /// Checks that a side that broke the session without an end of its stream does not appear to have ended it.
     fn breaks(&self, from: &Notes, to: &Notes) {
         let looks_ended = to.hears == Hears::End && !self.has_ended(from);
-        assert!(!looks_ended, "{} was told that {} had ended, which was reset", to.number, from.number);
+        assert!(!looks_ended, "{} saw an end from {}, which was reset", to.number, from.number);
     }
 
-    /// Whom the proxy told of an end has got all that was sent, although the proxy ended the session itself.
+    /// Checks that a peer that saw an end got everything that was sent, although the proxy ended the session itself.
     fn nothing_half_looks_whole(&self, server: &Notes) {
         for (from, to) in [(self.notes, server), (server, self.notes)] {
             if to.hears != Hears::End || self.is_faulted(to) || self.is_faulted(from) {
@@ -170,14 +173,14 @@ impl Case<'_> {
             }
             let connection = from.connection.map(|id| &self.world.connections[id]).expect("it was served");
             let closed_at = connection.near_close.expect("all descriptors are closed").at;
-            // What comes between the last look and the close is lost, and its sender is told by a reset.
+            // Bytes that arrive between the last check and the close are lost, and a reset tells their sender.
             if connection.inward.last_put.is_some_and(|at| at + LATE_CLOSE >= closed_at) {
                 continue;
             }
             assert_eq!(
                 to.received_bytes,
                 from.sent_bytes,
-                "{} was told of an end behind so many bytes (left) of those that {} had sent: {:?}\n{connection:?}\n{:?}",
+                "{} saw an end after (left) bytes of those that {} had sent (right): {:?}\n{connection:?}\n{:?}",
                 to.number,
                 from.number,
                 self.record.end,
@@ -232,7 +235,7 @@ impl Case<'_> {
                     || self.scenario.stage.faults.descriptor > 0
                     || self.scenario.stage.descriptors_max < 100
             }
-            // Nobody here speaks TLS or HTTP.
+            // No peer here uses TLS or HTTP.
             End::TlsClient
             | End::TlsUpstream
             | End::HelloTimeout
@@ -275,7 +278,7 @@ impl Case<'_> {
         servers.ends.iter().any(|notes| notes.borrow().has_left || self.is_faulted(&notes.borrow()))
     }
 
-    /// Could something have moved, for quite some time?
+    /// Whether something could have moved for a long time.
     fn stalled(&self, server: Option<&Notes>) -> bool {
         let Some(server) = server.and_then(|server| server.connection) else { return false };
         let (client, server) = (self.connection(), &self.world.connections[server]);
@@ -284,7 +287,7 @@ impl Case<'_> {
     }
 }
 
-/// One way of [`Case::stalled`].
+/// One direction of [`Case::stalled`].
 fn stalls(from: &Connection, to: &Connection) -> bool {
     let (Some(from_close), Some(to_close)) = (from.near_close, to.near_close) else { return false };
     let at = from_close.at.min(to_close.at);

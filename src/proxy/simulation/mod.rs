@@ -1,10 +1,10 @@
-//! Whole sessions over a simulated kernel, thousands of times: from the accept to the record.
+//! Whole sessions over a simulated kernel, thousands of times: from accept to record.
 //!
-//! A seed decides everything: settings, how many buffers, pipes and descriptors there are, who connects when, what
-//! is sent in what pieces, who leaves how, and what the kernel does to every operation. A run fails by a violation
-//! inside the kernel (`uring/sim`), by a peer that receives a byte it must not (`peer.rs`), or by a record that
-//! does not fit what happened (`judge.rs`). HTTP mode has peers and a judge of its own (`http`). It prints its seed,
-//! and how to replay it (`seeds.rs`).
+//! A seed decides everything: settings, the number of buffers, pipes and descriptors, which clients connect when, what
+//! is sent in which pieces, how peers leave, and what the kernel does to every operation. A run fails by a violation
+//! inside the kernel (`uring/sim`), by a peer that receives a byte it must not (`peer.rs`), or by a record that does
+//! not fit what happened (`judge.rs`). HTTP mode has peers and a judge of its own (`http`). A failed run prints its
+//! seed and how to replay it (`seeds.rs`).
 
 mod http;
 mod judge;
@@ -28,7 +28,7 @@ use crate::uring::{Address, Ring};
 use scenario::Scenario;
 use seeds::for_each_seed;
 
-/// Runs in one go of the test command.
+/// Runs per invocation of the test command.
 const SEEDS: u64 = 25_000;
 
 /// More than a run writes.
@@ -39,7 +39,7 @@ fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
     for_each_seed(SEEDS, run);
 }
 
-/// One run, to its end, with all that is left behind.
+/// Plays one run to its end and judges it.
 fn run(seed: u64) {
     let (scenario, servers, arrivals) = Scenario::of(&mut Dice::new(seed));
     let Stage { settings, supplies, faults, sessions_max, descriptors_max, drain_after } = &scenario.stage;
@@ -49,7 +49,7 @@ fn run(seed: u64) {
     judge::judge(&scenario, &world.borrow(), begin, &records(entries));
 }
 
-/// What a worker is given, and what is done to it.
+/// The worker's environment, and when it is told to drain.
 struct Stage {
     settings: Arc<Settings>,
     supplies: Supplies,
@@ -60,8 +60,8 @@ struct Stage {
 }
 
 impl Stage {
-    /// Runs a worker from the first arrival until it has ended by itself, `longest` after that at the latest. Gives the
-    /// world, when it began, and what the log got.
+    /// Runs a worker from the first arrival until it has ended by itself, at the latest `longest` later. Returns the
+    /// world, when the run began, and the log's entries.
     fn play(
         &self,
         seed: u64,
@@ -94,11 +94,11 @@ impl Stage {
 
         ring.run().expect("a simulated kernel can always be entered");
         let took = world.borrow().now.duration_since(begin);
-        assert!(took <= longest, "the worker ended {took:?} after it began, though nobody was left");
-        assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
+        assert!(took <= longest, "the worker ended {took:?} after it began, though no session was left");
+        assert_eq!(ring.outstanding(), Outstanding::default(), "outstanding resources after the end");
         drop((worker, ring));
-        assert!(leftovers.none(), "operations or buffers that did not come back");
-        assert_eq!(world.borrow().open_descriptors(), 0, "descriptors that are still open");
+        assert!(leftovers.none(), "operations or buffers were not returned");
+        assert_eq!(world.borrow().open_descriptors(), 0, "open descriptors (left)");
 
         world.borrow_mut().settle();
         (world, begin, entries.try_iter().collect())

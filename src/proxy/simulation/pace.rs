@@ -1,20 +1,20 @@
-//! When a peer acts: step by step, at the pace that the seed has it, and not for ever.
+//! When a peer acts: step by step, at the seed's pace, for a limited time.
 
 use std::time::{Duration, Instant};
 
 use crate::uring::sim::{Dice, Far, Next};
 
-/// How a peer leaves before its time.
+/// How a peer leaves early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
     Close,
     Reset,
 }
 
-/// How long a peer stays, and how it leaves then, if it does not stay to the end.
+/// How long a peer stays and how it leaves then, unless it stays to the end.
 pub(super) type Patience = Option<(Duration, Leaving)>;
 
-/// Leaves, if it is time.
+/// Leaves if the time has come.
 pub(super) fn leave(patience: Patience, begin: Instant, far: &mut Far<'_>) -> Option<Leaving> {
     let (_, leaving) = patience.filter(|(after, _)| begin + *after <= far.now)?;
     match leaving {
@@ -24,14 +24,14 @@ pub(super) fn leave(patience: Patience, begin: Instant, far: &mut Far<'_>) -> Op
     Some(leaving)
 }
 
-/// The steps of one turn, and when there is to be another.
+/// The steps of one turn, and when the next turn is due.
 pub(super) struct Steps {
     wake: Option<Instant>,
     waits: bool,
 }
 
 impl Steps {
-    /// Of a peer that came at `begin`.
+    /// The steps of a peer that arrived at `begin`.
     pub(super) fn new(patience: Patience, begin: Instant) -> Self {
         Self { wake: patience.map(|(after, _)| begin + after), waits: false }
     }
@@ -40,7 +40,7 @@ impl Steps {
         self.wake = Some(self.wake.map_or(at, |before| before.min(at)));
     }
 
-    /// Takes a step if it is due, and then a pause. `step` says false when it can do nothing now.
+    /// Takes a step if it is due, followed by a pause. `step` returns false when it can do nothing now.
     pub(super) fn take(
         &mut self,
         due: &mut Instant,
@@ -69,6 +69,6 @@ impl Steps {
 }
 
 fn pause(dice: &mut Dice, longest: Duration) -> Duration {
-    // Mostly short, so that runs end soon.
+    // Usually short, so that runs end soon.
     if dice.chance(100) { dice.time(longest) } else { dice.time(longest / 20) }
 }

@@ -1,8 +1,8 @@
-//! Clients and servers that act as the seed has it, and know exactly what they may receive.
+//! Clients and servers that act as the seed decides, and know exactly what they may receive.
 //!
-//! Every peer has a number, and what it sends follows from that number and the position alone; the first bytes are
-//! the number itself. So whoever receives it knows from whom it comes, and one byte that is lost, doubled or
-//! another one's is noticed at once.
+//! Every peer has a number; what it sends follows from that number and the position alone, and its first bytes are the
+//! number itself. So the receiver knows the sender, and notices at once a byte that is lost, duplicated or of another
+//! peer.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ use super::pace::{self, Patience, Steps};
 use crate::protocol::proxy_protocol::{self, Header, Progress};
 use crate::uring::sim::{Far, Heard, Next, Peer};
 
-/// Numbers from here on are servers' ends.
+/// Numbers from here on are server ends.
 pub(super) const SERVER_NUMBER_MIN: u32 = 1_000_000;
 /// Bytes of a number.
 const NUMBER_BYTES: u64 = 4;
 
-/// What the peer with this number sends at this position.
+/// The byte that the peer with this number sends at this position.
 pub(super) fn content(number: u32, position: u64) -> u8 {
     if position < NUMBER_BYTES {
         return number.to_le_bytes()[position as usize];
@@ -28,7 +28,7 @@ pub(super) fn content(number: u32, position: u64) -> u8 {
     (mixed >> 40) as u8
 }
 
-/// Who got whose bytes. A client has one server's end, which has that client.
+/// Which peers exchanged bytes. Each client has one server end, which has that client.
 #[derive(Default)]
 pub(super) struct Pairs {
     servers: BTreeMap<u32, u32>,
@@ -36,7 +36,7 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// The server's end that got the client's bytes, or whose bytes the client got.
+    /// The server end that exchanged bytes with the client.
     pub(super) fn server_of(&self, client: u32) -> Option<u32> {
         self.servers.get(&client).copied()
     }
@@ -47,16 +47,16 @@ impl Pairs {
         assert_eq!(
             (server_before, client_before),
             (server, client),
-            "bytes of client {client} and server {server} met, which are not of one session"
+            "bytes of client {client} and server {server} met, but these are not of one session"
         );
     }
 }
 
-/// What all peers of a run share.
+/// The state that all peers of a run share.
 #[derive(Default)]
 pub(super) struct Acquaintance {
     pub(super) pairs: RefCell<Pairs>,
-    /// Whose source address a PROXY header names.
+    /// Maps the source address of a PROXY header to its client.
     pub(super) sources: RefCell<BTreeMap<SocketAddr, u32>>,
 }
 
@@ -68,10 +68,10 @@ pub(super) enum Fin {
     Never,
 }
 
-/// What a peer does.
+/// The behaviour of a peer.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
-    /// Sent before everything else: a PROXY header, or what is none.
+    /// Sent before everything else: a PROXY header, or an invalid one.
     pub(super) preamble: Vec<u8>,
     pub(super) content_bytes: u64,
     pub(super) send_bytes_max: usize,
@@ -80,13 +80,13 @@ pub(super) struct Script {
     pub(super) urgent: u32,
     pub(super) receive_bytes_max: usize,
     pub(super) receive_pause_max: Duration,
-    /// Receives nothing before that.
+    /// The peer receives nothing before this time.
     pub(super) receive_from: Duration,
     pub(super) fin: Fin,
     pub(super) patience: Patience,
 }
 
-/// What a peer knows of the other end.
+/// What a peer has seen of the other end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Hears {
     #[default]
@@ -99,29 +99,29 @@ pub(super) enum Hears {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) number: u32,
-    /// Of a server's end: the upstream's index.
+    /// For a server end: the index of the upstream.
     pub(super) upstream: Option<usize>,
     /// The connection in the world, once there is one.
     pub(super) connection: Option<usize>,
-    /// What it has not sent of its preamble.
+    /// Unsent bytes of its preamble.
     pub(super) preamble_left_bytes: usize,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
-    /// Of the PROXY header that a server got.
+    /// Bytes of the PROXY header that a server got.
     pub(super) header_bytes: u64,
     pub(super) has_ended: bool,
     pub(super) has_left: bool,
     pub(super) hears: Hears,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Scripted {
     pub(super) notes: Rc<RefCell<Notes>>,
     pub(super) script: Script,
     pub(super) acquaintance: Rc<Acquaintance>,
-    /// A PROXY header is to come first.
+    /// Whether a PROXY header must come first.
     pub(super) expects_header: bool,
-    /// Received, and not understood yet.
+    /// Received and not parsed yet.
     unread: Vec<u8>,
     preamble_bytes: usize,
     partner: Option<u32>,
@@ -146,7 +146,7 @@ impl Scripted {
         }
     }
 
-    /// Sends the next piece. Gives false when there is no room for it.
+    /// Sends the next piece. Returns false when there is no room for it.
     fn send(&mut self, far: &mut Far<'_>) -> bool {
         let notes = &mut *self.notes.borrow_mut();
         if far.dice.chance(self.script.urgent) {
@@ -174,7 +174,7 @@ impl Scripted {
         true
     }
 
-    /// Receives a piece. Gives false when there is none now.
+    /// Receives a piece. Returns false when there is none now.
     fn receive(&mut self, far: &mut Far<'_>) -> bool {
         let wanted = far.dice.number(1, self.script.receive_bytes_max);
         match far.receive(&mut self.unread, wanted) {
@@ -189,7 +189,7 @@ impl Scripted {
         true
     }
 
-    /// Checks what was received.
+    /// Checks received bytes.
     fn read(&mut self) {
         let notes = &mut *self.notes.borrow_mut();
         if self.expects_header {
@@ -203,7 +203,7 @@ impl Scripted {
             self.unread.drain(..consumed);
             let sources = self.acquaintance.sources.borrow();
             let Header::Tcp { source, .. } = header else { panic!("a header without the client's address") };
-            let client = *sources.get(&source).expect("a header names a client that there is");
+            let client = *sources.get(&source).expect("a header names an existing client");
             self.acquaintance.pairs.borrow_mut().join(client, notes.number);
             self.partner = Some(client);
         }
@@ -214,7 +214,7 @@ impl Scripted {
                 if notes.upstream.is_none() { (notes.number, from) } else { (from, notes.number) };
             assert!(
                 client < SERVER_NUMBER_MIN && server >= SERVER_NUMBER_MIN,
-                "peer {} received bytes that nobody sent to it: {first:?}",
+                "peer {} received bytes that no peer sent to it: {first:?}",
                 notes.number
             );
             self.acquaintance.pairs.borrow_mut().join(client, server);
@@ -229,7 +229,7 @@ impl Scripted {
         }
     }
 
-    /// The end of a stream too short to hold a number.
+    /// Counts the rest of a stream that is too short to hold a number.
     fn read_rest(&mut self) {
         self.notes.borrow_mut().received_bytes += self.unread.len() as u64;
     }

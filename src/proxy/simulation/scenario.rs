@@ -1,4 +1,4 @@
-//! What a seed stands for: the settings, what there is of everything, who comes and what they do.
+//! What a seed decides: the settings, the resources, the peers and their behaviour.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,24 +21,24 @@ use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Suppli
 /// A drain so late that every session has ended by itself.
 pub(super) const LATE_DRAIN: Duration = Duration::from_secs(3600);
 
-/// What it takes a worker to end its last operations.
+/// The time a worker needs to end its last operations.
 pub(super) const AFTERMATH: Duration = Duration::from_millis(10);
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Scenario {
     pub(super) stage: Stage,
     pub(super) clients: Vec<Client>,
     pub(super) servers: Rc<RefCell<ServerNotes>>,
     pub(super) acquaintance: Rc<Acquaintance>,
-    /// Of what sizes everything is.
+    /// The unit of all sizes.
     scale: usize,
 }
 
-/// A client before it comes.
+/// A client before it arrives.
 pub(super) struct Client {
     pub(super) notes: Rc<RefCell<Notes>>,
     pub(super) address: SocketAddr,
-    /// The source that its PROXY header names, if that is sound.
+    /// The source in its PROXY header, if the header is valid.
     pub(super) proxied: Option<SocketAddr>,
     pub(super) has_sound_header: bool,
     pub(super) arrives_after: Duration,
@@ -49,11 +49,11 @@ pub(super) struct Client {
 pub(super) struct ServerNotes {
     /// Their ends of connections.
     pub(super) ends: Vec<Rc<RefCell<Notes>>>,
-    /// Errors that attempts to connect were answered with.
+    /// Errors that ended attempts to connect.
     pub(super) errors: BTreeSet<i32>,
 }
 
-/// How a server takes attempts to connect.
+/// How a server responds to attempts to connect.
 #[derive(Debug, Clone, Copy)]
 enum Behaviour {
     Sound,
@@ -102,7 +102,7 @@ impl Scenario {
         (scenario, Box::new(farm), arrivals)
     }
 
-    /// The longest that a worker may take until it has ended. A late drain finds nobody left.
+    /// The longest time until a worker has ended. A late drain finds no session left.
     pub(super) fn longest(&self) -> Duration {
         let Stage { settings, drain_after, .. } = &self.stage;
         let drain = if *drain_after == LATE_DRAIN { Duration::ZERO } else { settings.drain_timeout };
@@ -302,7 +302,7 @@ impl Farm {
     fn server(&self, to: &SockAddr) -> (usize, Behaviour) {
         let address = to.as_socket().expect("upstreams have IP addresses");
         let found = self.behaviours.iter().find(|(at, ..)| *at == address);
-        let (_, index, behaviour) = found.expect("nobody connects to what is no upstream");
+        let (_, index, behaviour) = found.expect("the proxy connects only to upstreams");
         (*index, *behaviour)
     }
 }

@@ -1,11 +1,11 @@
-//! Which seeds a simulation runs: as the environment asks, or a fixed number from 0 on.
+//! The seeds that a simulation runs: those given in the environment, or a fixed number from 0 on.
 //!
 //! ```text
 //! IISPLICE_SEED=4711 cargo test --lib simulation          replays one run, with its log
-//! IISPLICE_SEEDS=1000000 cargo test --lib simulation      runs the seeds below that
-//! IISPLICE_SEEDS=500..900 cargo test --lib simulation     runs these
-//! IISPLICE_SOAK_SECONDS=60 cargo test --lib simulation    runs seeds that it draws, each test for so long
-//! scripts/soak 20m                                        does that on all processors, without debug code's slowness
+//! IISPLICE_SEEDS=1000000 cargo test --lib simulation      runs the seeds below that number
+//! IISPLICE_SEEDS=500..900 cargo test --lib simulation     runs this range
+//! IISPLICE_SOAK_SECONDS=60 cargo test --lib simulation    runs random seeds, each test for that time
+//! scripts/soak 20m                                        does that on all processors, with optimized code
 //! ```
 
 use std::env;
@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Calls `run` with each seed: with the first `seeds`, unless the environment asks for others. A run that fails prints
-/// its seed and how to replay it.
+/// Calls `run` with each seed: the first `seeds`, unless the environment says otherwise. A run that fails prints its
+/// seed and how to replay it.
 pub(super) fn for_each_seed(seeds: u64, run: fn(u64)) {
     if let Some(seed) = variable::<u64>("IISPLICE_SEED") {
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).try_init();
@@ -28,7 +28,7 @@ pub(super) fn for_each_seed(seeds: u64, run: fn(u64)) {
     seeds.for_each(|seed| run_one(seed, run));
 }
 
-/// Runs seeds that nothing ran before, most likely: those of a test begin somewhere else each time.
+/// Runs seeds that were most likely never run before: each test begins at a random seed.
 fn soak(time: Duration, run: fn(u64)) {
     let begin = Instant::now();
     let first = fastrand::u64(..u64::MAX / 2);
@@ -42,13 +42,13 @@ fn soak(time: Duration, run: fn(u64)) {
 
 fn run_one(seed: u64, run: fn(u64)) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-        eprintln!("seed {seed}: failed as said above; replay it with");
+        eprintln!("seed {seed}: failed with the message above; replay it with");
         eprintln!("    IISPLICE_SEED={seed} cargo test --lib {}", test_name());
         resume_unwind(panic);
     }
 }
 
-/// The test harness names its threads by their tests.
+/// The name of the current test; the test harness names threads by their tests.
 fn test_name() -> String {
     std::thread::current().name().unwrap_or("simulation").to_owned()
 }
@@ -60,7 +60,7 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
     parsed
 }
 
-/// `N`, the seeds below it, or `BEGIN..END`.
+/// `N` for the seeds below it, or `BEGIN..END`.
 struct Seeds(Range<u64>);
 
 impl FromStr for Seeds {

@@ -1,12 +1,12 @@
 //! A TCP connection between the worker (the near end) and a scripted peer (the far end).
 //!
-//! It behaves as tcp(7) does where a session can see it; the rules are those of Linux' `tcp_recvmsg_locked`,
+//! It behaves as tcp(7) does as far as a session can tell; the rules are those of Linux' `tcp_recvmsg_locked`,
 //! `tcp_sendmsg_locked`, `tcp_poll`, `tcp_reset` and `tcp_close`, named beside them.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// What the far end finds when it reads.
+/// The result of a read at the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// This many bytes were appended.
@@ -19,25 +19,25 @@ pub(crate) enum Heard {
     Reset,
 }
 
-/// One direction: bytes that were sent and not yet received.
+/// One direction: bytes sent and not yet received.
 #[derive(Debug)]
 pub(crate) struct Stream {
     queue: VecDeque<u8>,
-    /// Where in the queue there is an urgent byte (tcp(7), `MSG_OOB`), which is not part of the stream. One at a time: to
-    /// Linux an older one becomes an ordinary byte (`tcp_check_urg`).
+    /// Position of an urgent byte in the queue (tcp(7), `MSG_OOB`), which is not part of the stream. There is at most
+    /// one: Linux turns an older one into an ordinary byte (`tcp_check_urg`).
     mark: Option<usize>,
     bytes_max: usize,
-    /// The sender has ended it.
+    /// Whether the sender has ended it.
     ended: bool,
     /// Since when there has been something to receive.
     pub(crate) readable_since: Option<Instant>,
     /// Since when there has been room.
     pub(crate) room_since: Option<Instant>,
-    /// When bytes last went in.
+    /// When bytes last entered.
     pub(crate) last_put: Option<Instant>,
-    /// All bytes that ever went in.
+    /// All bytes that ever entered.
     pub(crate) sent_bytes: u64,
-    /// All bytes that ever came out.
+    /// All bytes that ever left.
     pub(crate) received_bytes: u64,
 }
 
@@ -56,12 +56,12 @@ impl Stream {
         }
     }
 
-    /// Has its sender ended it?
+    /// Whether its sender has ended it.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// An urgent byte takes none: it would be all there is of the smallest.
+    /// Free space. An urgent byte takes none: it would fill the smallest stream.
     fn room(&self) -> usize {
         self.bytes_max - (self.queue.len() - usize::from(self.mark.is_some()))
     }
@@ -75,7 +75,7 @@ impl Stream {
         count
     }
 
-    /// Puts an urgent byte behind the others, if there is none already.
+    /// Appends an urgent byte, if there is none already.
     fn put_mark(&mut self, now: Instant) {
         if self.mark.is_none() {
             self.mark = Some(self.queue.len());
@@ -89,7 +89,7 @@ impl Stream {
         self.mark.unwrap_or(self.queue.len())
     }
 
-    /// Goes over an urgent byte that is the next.
+    /// Skips an urgent byte that is next.
     fn pass_mark(&mut self, now: Instant) {
         if self.mark == Some(0) {
             self.mark = None;
@@ -98,7 +98,7 @@ impl Stream {
         }
     }
 
-    /// poll(2) does not count an urgent byte that is the next (`tcp_poll`).
+    /// Whether poll(2) reports the stream readable; it does not count an urgent byte that is next (`tcp_poll`).
     fn is_readable(&self) -> bool {
         self.queue.len() > usize::from(self.mark == Some(0)) || self.ended
     }
@@ -130,7 +130,7 @@ impl Stream {
     }
 }
 
-/// How the near end was left, for judging why a session ended.
+/// The state in which the near end was closed, for judging why a session ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NearClose {
     pub(crate) at: Instant,
@@ -140,22 +140,22 @@ pub(crate) struct NearClose {
     pub(crate) dead_since: Option<Instant>,
     /// Since when there had been room to send.
     pub(crate) room_since: Option<Instant>,
-    /// Its own stream had been ended before.
+    /// Whether its own stream had been ended before.
     pub(crate) had_ended: bool,
 }
 
-/// What the far end is to its peer.
+/// The state of the far end towards its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FarEnd {
     Open,
-    /// Whoever sends to it is answered by a reset, which may be on its way.
+    /// A send to it is answered by a reset, which may be on its way.
     Closed {
         reset_due: bool,
     },
     Reset,
 }
 
-/// See the module's head.
+/// See the module docs.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// From the far end to the near one.
@@ -164,7 +164,7 @@ pub(crate) struct Connection {
     pub(crate) outward: Stream,
     /// Since when it is in `TCP_CLOSE`: by a reset of either end or a time-out.
     dead_since: Option<Instant>,
-    /// `sk_err` of the near end: told once.
+    /// `sk_err` of the near end: reported once.
     error: Option<i32>,
     reset_on_close: bool,
     far: FarEnd,
@@ -172,10 +172,10 @@ pub(crate) struct Connection {
     pub(crate) near_close: Option<NearClose>,
     /// When the near end last sent or received a byte.
     pub(crate) last_moved: Instant,
-    /// The same, but for bytes that a receive brought which had brought some before: the session may be busy with those
-    /// and see the later ones when it is done.
+    /// Same, but without bytes of a receive that had delivered some before: the session may be busy with those and see
+    /// the later ones only when it is done.
     pub(crate) last_awaited: Instant,
-    /// An error was made up for it: whatever comes of it is plausible.
+    /// Whether an error was injected: any consequence is plausible then.
     pub(crate) faulted: bool,
 }
 
@@ -197,8 +197,8 @@ impl Connection {
 
     // The near end.
 
-    /// recv(2): data first, then the end of the stream (`SOCK_DONE`), then the error, once. It goes over urgent data that
-    /// is the next, and stops in front of it otherwise.
+    /// recv(2): data first, then the end of the stream (`SOCK_DONE`), then the error, once. It skips urgent data that
+    /// is next, and otherwise stops in front of it.
     pub(super) fn near_receive(
         &mut self,
         into: &mut Vec<u8>,
@@ -209,7 +209,7 @@ impl Connection {
         self.near_splice(into, bytes_max, now)
     }
 
-    /// splice(2): as recv(2), but in front of urgent data there is nothing to it (`tcp_read_sock`), so that it looks for the
+    /// splice(2): same as recv(2), but in front of urgent data it sees no bytes (`tcp_read_sock`), and so looks for the
     /// end or an error (`tcp_splice_read`).
     pub(super) fn near_splice(
         &mut self,
@@ -229,7 +229,7 @@ impl Connection {
         self.last_awaited = now;
     }
 
-    /// recv(2) of one byte with `MSG_PEEK`. It takes the error as a plain one does.
+    /// recv(2) of one byte with `MSG_PEEK`. It consumes the error as a plain one does.
     pub(super) fn near_peek(&mut self) -> Result<usize, i32> {
         let behind = self.inward.queue.len() > usize::from(self.inward.mark == Some(0));
         if behind { Ok(1) } else { self.near_read_end() }
@@ -251,7 +251,7 @@ impl Connection {
         self.error.take()
     }
 
-    /// Bytes that are there up to urgent ones, which `passes` says whether to go over first.
+    /// Readable bytes up to urgent ones; `passes` says whether to skip an urgent byte that is next.
     pub(super) fn near_readable_bytes(&self, passes: bool) -> usize {
         if passes && self.inward.mark == Some(0) {
             self.inward.queue.len() - 1
@@ -260,7 +260,7 @@ impl Connection {
         }
     }
 
-    /// Is anything there (`tcp_inq_hint`)?
+    /// Whether any byte is readable (`tcp_inq_hint`).
     pub(super) fn near_is_nonempty(&self) -> bool {
         !self.inward.queue.is_empty()
     }
@@ -293,12 +293,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Bytes that were sent and that the far end has not read; none of those that `have_arrived`.
+    /// Bytes sent that the far end has not read; 0 if all of them `have_arrived`.
     pub(super) fn near_unread_bytes(&self, have_arrived: bool) -> usize {
         if have_arrived { 0 } else { self.outward.queue.len() }
     }
 
-    /// Has the near end ended its stream?
+    /// Whether the near end has ended its stream.
     pub(super) fn near_has_ended(&self) -> bool {
         self.outward.ended
     }
@@ -311,7 +311,7 @@ impl Connection {
         !self.is_dead()
     }
 
-    /// Is it dead, with no end of the stream before?
+    /// Whether the connection is dead without an end of the stream before.
     pub(super) fn near_is_reset(&self) -> bool {
         self.is_dead() && !self.inward.ended
     }
@@ -320,8 +320,8 @@ impl Connection {
         self.reset_on_close = true;
     }
 
-    /// close(2): a reset if asked for, or when received bytes were not read. `kept` of what was sent reaches the
-    /// far end before a reset does.
+    /// close(2): a reset if requested, or when received bytes were not read. `kept` of the sent bytes reach the far end
+    /// before a reset does.
     pub(super) fn near_close(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
         self.near_close = Some(NearClose {
             at: now,
@@ -350,7 +350,7 @@ impl Connection {
         self.outward.ended &= kept == sent;
     }
 
-    /// poll(2), of a connected socket.
+    /// poll(2) of a connected socket.
     pub(super) fn near_events(&self) -> u32 {
         let no_more_in = self.inward.ended || self.is_dead();
         let no_more_out = self.outward.ended || self.is_dead();
@@ -368,7 +368,7 @@ impl Connection {
         events
     }
 
-    /// The connection dies of `error`, which neither end wanted.
+    /// The connection dies of `error`, which neither end caused.
     pub(super) fn fail(&mut self, error: i32, now: Instant) {
         self.dead_since = Some(now);
         self.error = Some(error);
@@ -378,7 +378,7 @@ impl Connection {
 
     // The far end.
 
-    /// A sending near end learns now that the far one is gone.
+    /// Tells a sending near end now that the far end is gone.
     pub(super) fn deliver_due_reset(&mut self, now: Instant) {
         if self.is_reset_due() {
             self.reset_near(|bytes| bytes, now);
@@ -395,15 +395,14 @@ impl Connection {
             return Heard::Bytes(self.outward.take(into, bytes_max, now));
         }
         match (self.far, self.outward.ended) {
-            // What ended the stream came before what reset the connection.
+            // The end of the stream came before the reset.
             (_, true) => Heard::End,
             (FarEnd::Reset, false) => Heard::Reset,
             (_, false) => Heard::Nothing,
         }
     }
 
-    /// Sends what there is room for; nothing when the connection was reset, which a send to a near end that is
-    /// closed does.
+    /// Sends what there is room for; nothing when the connection was reset, which a send to a closed near end causes.
     pub(crate) fn far_send(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
         if self.far == FarEnd::Reset {
             return None;
@@ -415,7 +414,7 @@ impl Connection {
         Some(self.inward.put(bytes, now))
     }
 
-    /// Sends an urgent byte, where there is none on its way already.
+    /// Sends an urgent byte, unless one is on its way already.
     pub(crate) fn far_send_urgent(&mut self, now: Instant) {
         if self.far != FarEnd::Reset && self.near_close.is_none() {
             self.inward.put_mark(now);
@@ -439,20 +438,20 @@ impl Connection {
         }
     }
 
-    /// Resets the connection; `kept` of what was sent reaches the near end before.
+    /// Resets the connection; `kept` of the sent bytes reach the near end before.
     pub(crate) fn far_reset(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
         self.far = FarEnd::Reset;
         self.reset_near(kept, now);
     }
 
-    /// `tcp_reset`: what was received stays, what was to be sent does not.
+    /// `tcp_reset`: received bytes stay, bytes to be sent are dropped.
     fn reset_near(&mut self, kept: impl FnOnce(usize) -> usize, now: Instant) {
         if self.is_dead() {
             return;
         }
         self.dead_since = Some(now);
         self.error = Some(if self.inward.ended { libc::EPIPE } else { libc::ECONNRESET });
-        // An end of the stream that has arrived says that all before it has.
+        // An end of the stream that has arrived means that all bytes before it have.
         let arrived = self.inward.queue.len();
         let kept = if self.inward.ended { arrived } else { kept(arrived) };
         self.inward.keep(kept, now);

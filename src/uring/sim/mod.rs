@@ -1,8 +1,8 @@
-//! A simulated kernel, for tests: the same surface as Linux, seeded, in virtual time.
+//! A simulated kernel for tests: the same interface as Linux, seeded, in virtual time.
 //!
-//! It owns a small world of sockets, pipes and the peers at their far ends, and moves it on whenever the ring enters
-//! the kernel. It must never use anything whose outcome is not decided by the seed. Where the worker breaks a
-//! rule (a descriptor closed in use, memory freed too early, a buffer given back twice) it ends the run.
+//! It owns a small world of sockets, pipes and the peers at their far ends, and advances it whenever the ring enters
+//! the kernel. It must never use anything whose outcome the seed does not decide. Where the worker breaks a rule (a
+//! descriptor closed in use, memory freed too early, a buffer returned twice) it ends the run.
 //!
 //! ```text
 //!   Ring --push, enter--> SimKernel --> operations: tried each turn, late, cancelled, failing   (faults)
@@ -42,15 +42,15 @@ pub(crate) use world::{SharedWorld, World};
 use operations::{LATE_MAX, Operations};
 use world::{PORT_SEARCH_MAX, violation};
 
-/// What a turn of a worker takes at most, without set-ups.
+/// The longest turn of a worker without set-ups.
 const TURN_MAX: Duration = Duration::from_micros(20);
-/// With set-ups: the last one begins just before their share is used up.
+/// The longest turn with set-ups: the last set-up begins just before their share is used up.
 pub(crate) const SETTING_UP_TURN_MAX: Duration =
     TURN_MAX.saturating_add(SET_UP_TIME_A_TURN).saturating_add(PORT_SEARCH_MAX);
-/// A worker that takes so many turns while nothing in the world moves burns its processor for nothing.
+/// A worker that takes more turns than this while nothing in the world moves is busy-looping.
 const IDLE_TURNS_MAX: u32 = 2000;
 
-/// What a ring gets to work with.
+/// The resources of a ring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Supplies {
     pub(crate) buffers: u16,
@@ -59,7 +59,7 @@ pub(crate) struct Supplies {
     pub(crate) pipe_bytes: usize,
 }
 
-/// A ring over a simulated kernel, and a look into that kernel for when the ring is gone.
+/// Creates a ring over a simulated kernel, with a view of that kernel for when the ring is dropped.
 pub(crate) fn ring(world: &SharedWorld, supplies: Supplies) -> (Ring, Leftovers) {
     let region = Rc::new(Region::new(supplies.buffers, supplies.buffer_bytes));
     let multishot = world.borrow_mut().dice.chance(700);
@@ -81,17 +81,17 @@ pub(crate) fn listen(ring: &Ring, world: &SharedWorld, address: SockAddr) -> Lis
     Listener::on_descriptor(ring, fd)
 }
 
-/// What the kernel may still have of a ring's.
+/// What the kernel may still hold of a ring.
 pub(crate) struct Leftovers(Rc<RefCell<Operations>>);
 
 impl Leftovers {
-    /// Nothing queued or in flight, and every buffer with the kernel.
+    /// Whether nothing is queued or in flight, and every buffer is with the kernel.
     pub(crate) fn none(&self) -> bool {
         self.0.borrow().nothing_outstanding()
     }
 }
 
-/// See the module's head.
+/// See the module docs.
 struct SimKernel {
     world: SharedWorld,
     operations: Rc<RefCell<Operations>>,
@@ -102,7 +102,7 @@ struct SimKernel {
 }
 
 impl SimKernel {
-    /// Notices a worker that turns and turns.
+    /// Detects a worker that takes turns without progress.
     fn count_idle_turns(&mut self, slept: bool) {
         let progress = self.world.borrow().progress;
         if slept || progress != self.progress_seen {
@@ -112,7 +112,7 @@ impl SimKernel {
         }
         self.idle_turns += 1;
         if self.idle_turns > IDLE_TURNS_MAX {
-            violation("the worker turns without moving anything");
+            violation("the worker takes turns without moving anything");
         }
     }
 }
@@ -128,7 +128,7 @@ impl Kernel for SimKernel {
         let mut world = self.world.borrow_mut();
         let in_thousand = world.faults.late;
         if world.dice.chance(in_thousand) {
-            // As if the queue had been full.
+            // As if the queue were full.
             operations.submit(&mut world);
         }
     }
@@ -159,13 +159,13 @@ impl Kernel for SimKernel {
                 slept = true;
                 let next = [until, world.next_event_at(), operations.next_late_at(world.now)];
                 let Some(next) = next.into_iter().flatten().min() else {
-                    violation("the worker waits for what will never happen");
+                    violation("the worker waits for an event that cannot occur");
                     break;
                 };
                 world.now = world.now.max(next);
             }
             if world.dice.chance(world.faults.late) {
-                // The worker had to give its processor up: more has completed when it looks.
+                // The worker was preempted: more has completed when it looks.
                 world.now += world.dice.time(LATE_MAX);
                 world.run_events();
                 operations.advance(world);
@@ -232,7 +232,7 @@ impl Kernel for SimKernel {
 
     fn unacknowledged_bytes(&mut self, fd: RawFd) -> usize {
         let world = &mut *self.world.borrow_mut();
-        // What has arrived may not be read yet.
+        // Bytes that have arrived may be unread.
         let have_arrived = world.dice.chance(500);
         world.connected(fd).map_or(0, |id| world.connections[id].near_unread_bytes(have_arrived))
     }

@@ -1,4 +1,4 @@
-//! Operations of a simulated kernel: submitted, waiting for what they want, completed or cancelled.
+//! Operations of a simulated kernel: submitted, waiting for their condition, completed or cancelled.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -11,38 +11,38 @@ use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
 use crate::uring::ops::NOBODY;
 
-/// How long an operation that could complete may take to, and a worker to look.
+/// The longest delay of an operation that could complete, and of a worker that looks for completions.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(2);
-/// `io_uring` reports these whatever was asked for (`IO_POLL_UNMASK`; poll(2) does so without `POLLRDHUP`).
+/// `io_uring` always reports these (`IO_POLL_UNMASK`; poll(2) does so without `POLLRDHUP`).
 const ALWAYS_REPORTED: u32 = (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL | libc::POLLRDHUP) as u32;
-/// A freed buffer is filled with this, so that whoever still reads it is noticed.
+/// Freed buffers are filled with this, so that a later read is noticed.
 const POISON: u8 = 0xdb;
 
 /// An operation that the kernel has.
 struct InFlight {
     user_data: u64,
     operation: Operation,
-    /// What the memory it names held when it was submitted.
+    /// The content of the memory it names at submission.
     memory: Vec<u8>,
-    /// Not to be completed before.
+    /// The earliest time of its completion.
     earliest: Instant,
     was_late: bool,
     was_tried: bool,
     cancelled: bool,
-    /// Of a receive: what it has brought.
+    /// For a receive: the bytes it has delivered.
     received_bytes: usize,
     hearing: Hearing,
 }
 
-/// Does an operation notice what happens to its connection?
+/// Whether an operation notices what happens to its connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hearing {
     Good,
-    /// A reset was there with the last bytes that it brought, and will be no event for it.
+    /// A reset arrived with the last bytes that it delivered, and will cause no event for it.
     MissedAReset,
 }
 
-/// How an operation ended, or what it brought on the way.
+/// The result of an operation, final or not.
 struct Ended {
     result: i32,
     buffer: Option<u16>,
@@ -59,7 +59,7 @@ impl Ended {
 /// All operations, and the provided buffers.
 pub(super) struct Operations {
     region: Rc<Region>,
-    /// Does a receive that waited complete several times?
+    /// Whether a receive that waited completes several times.
     multishot: bool,
     free_buffers: VecDeque<u16>,
     queued: VecDeque<(u64, Operation)>,
@@ -79,12 +79,12 @@ fn descriptor(operation: &Operation) -> Option<RawFd> {
     }
 }
 
-/// What the memory that an operation names holds now.
+/// The current content of the memory that an operation names.
 fn memory(operation: &Operation) -> Vec<u8> {
     match operation {
         Operation::Send { bytes, len, .. } => {
-            // SAFETY: the promise of `Operation`: it is valid from the push to the completion. That it keeps its
-            // bytes for so long is what the simulation checks.
+            // SAFETY: the contract of `Operation`: it is valid from the push to the completion. The simulation checks
+            // that it keeps its bytes for that time.
             unsafe { std::slice::from_raw_parts(*bytes, *len as usize) }.to_vec()
         }
         _ => Vec::new(),
@@ -108,7 +108,7 @@ impl Operations {
         self.queued.push_back((user_data, operation));
     }
 
-    /// Has everything come back that was ever lent?
+    /// Whether everything lent has come back.
     pub(super) fn nothing_outstanding(&self) -> bool {
         self.queued.is_empty()
             && self.in_flight.is_empty()
@@ -129,7 +129,7 @@ impl Operations {
         !self.completed.is_empty()
     }
 
-    /// When the next one that is late may be tried again.
+    /// When the next delayed operation may be tried again.
     pub(super) fn next_late_at(&self, now: Instant) -> Option<Instant> {
         self.in_flight.iter().map(|op| op.earliest).filter(|at| *at > now).min()
     }
@@ -154,7 +154,7 @@ impl Operations {
         self.free_buffers.push_back(index);
     }
 
-    /// Hands over what is queued.
+    /// Submits what is queued.
     pub(super) fn submit(&mut self, world: &mut World) {
         while let Some((user_data, operation)) = self.queued.pop_front() {
             if let Operation::Cancel { target } = operation {
@@ -188,7 +188,7 @@ impl Operations {
             Some(File::Socket(None) | File::PipeRead(_) | File::PipeWrite(_)) | None => false,
         };
         if !suits {
-            violation(&format!("{operation:?} does not suit what descriptor {fd} is"));
+            violation(&format!("{operation:?} does not suit descriptor {fd}"));
         }
         let kind = |operation: &Operation| match operation {
             Operation::ReceiveSeveral { fd } => {
@@ -221,7 +221,7 @@ impl Operations {
         self.completed.push(Completion { user_data: NOBODY, result, buffer: None, more: false, last: true });
     }
 
-    /// Tries every operation, in no certain order.
+    /// Tries every operation, in random order.
     pub(super) fn advance(&mut self, world: &mut World) {
         if self.free_buffers.is_empty() {
             world.buffers_short_at = Some(world.now);
@@ -263,7 +263,7 @@ impl Operations {
             && is_first
             && self.free_buffers.is_empty()
         {
-            // It picks a buffer before it looks whether there is anything to receive.
+            // It picks a buffer before it checks whether there is anything to receive.
             return Some(Ended::with(-libc::ENOBUFS));
         } else if !Self::is_ready(op, world) {
             return None;
@@ -272,7 +272,7 @@ impl Operations {
             && world.dice.chance(world.faults.late)
         {
             op.was_late = true;
-            // Later than now in any case: only then does time stop there again.
+            // Always later than now: only then does time stop there again.
             op.earliest = world.now + Duration::from_micros(1) + world.dice.time(LATE_MAX);
             return None;
         }
@@ -288,7 +288,7 @@ impl Operations {
         op.hearing == Hearing::Good && Self::events(&op.operation, world) != 0
     }
 
-    /// The events that hold, of those that let an operation go on.
+    /// The events that hold and let an operation proceed.
     fn events(operation: &Operation, world: &World) -> u32 {
         let Some(fd) = descriptor(operation) else { return 0 };
         let wanted = match operation {
@@ -316,7 +316,7 @@ impl Operations {
     }
 
     fn complete(&mut self, op: &mut InFlight, world: &mut World) -> Option<Ended> {
-        // What nobody waits for any more is no activity of a session.
+        // A cancelled operation is no activity of a session.
         if op.cancelled
             && let Some(File::Socket(Some(id))) = descriptor(&op.operation).and_then(|fd| world.file(fd))
         {
@@ -345,7 +345,7 @@ impl Operations {
                 Err(error) => Some(Ended::with(-error)),
                 Ok(sent) => Some(Ended::with(sent as i32)),
             },
-            Operation::Cancel { .. } => unreachable!("done when it was submitted"),
+            Operation::Cancel { .. } => unreachable!("handled at submission"),
         }
     }
 
@@ -364,7 +364,7 @@ impl Operations {
         }
         match received {
             Err(libc::EAGAIN) => None,
-            // A kernel thread that ran it cannot put the buffer back.
+            // A kernel thread that ran it cannot return the buffer.
             Ok(0) if world.dice.chance(world.faults.error) => {
                 self.free_buffers.pop_front();
                 Some(Ended { buffer: Some(index), ..Ended::with(0) })
@@ -373,11 +373,11 @@ impl Operations {
             Err(error) => Some(Ended::with(-error)),
             Ok(count) => {
                 self.free_buffers.pop_front();
-                // SAFETY: `receive` gave at most the length of a buffer, and this one was the kernel's until now.
+                // SAFETY: `receive` returned at most the length of a buffer, and this one was the kernel's until now.
                 unsafe { self.region.address(index).copy_from_nonoverlapping(bytes.as_ptr(), count) };
                 let more = world.connections[id].near_is_nonempty();
                 op.received_bytes += count;
-                // It may give up before (`io_req_post_cqe` without room for a completion).
+                // It may end earlier (`io_req_post_cqe` without room for a completion).
                 let last =
                     !several || op.received_bytes >= bytes_max || world.dice.chance(world.faults.error);
                 if !last && !more && world.connections[id].near_is_reset() && world.dice.chance(500) {

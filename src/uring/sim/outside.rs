@@ -1,4 +1,4 @@
-//! Who is outside of a simulated kernel: the peers at the far ends of connections, as a test writes them.
+//! The outside of a simulated kernel: the peers at the far ends of connections, scripted by tests.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use socket2::SockAddr;
 use super::connection::{Connection, Heard};
 use super::faults::Dice;
 
-/// Whoever is at the far end of a connection.
+/// A peer at the far end of a connection.
 pub(crate) trait Peer {
-    /// Does something, and says when it wants to do more.
+    /// Acts, and returns when it acts again.
     fn turn(&mut self, far: &mut Far<'_>) -> Next;
 }
 
@@ -26,39 +26,39 @@ pub(crate) enum Next {
 
 /// The servers that can be connected to.
 pub(crate) trait Servers {
-    /// How an attempt to connect will go.
+    /// Decides how an attempt to connect ends.
     fn answer(&mut self, to: &SockAddr, dice: &mut Dice) -> Answer;
 
-    /// It was established.
+    /// Provides the peer of an established connection.
     fn accept(&mut self, to: &SockAddr, dice: &mut Dice) -> Accepted;
 }
 
-/// How an attempt to connect goes.
+/// How an attempt to connect ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
-    /// When it is answered.
+    /// The time until the answer.
     pub(crate) after: Duration,
-    /// With what error, if not with success.
+    /// The error, or none for success.
     pub(crate) error: Option<i32>,
 }
 
 /// A server's end of a connection.
 pub(crate) struct Accepted {
-    /// Who is there.
+    /// The peer at this end.
     pub(crate) peer: Box<dyn Peer>,
-    /// Bytes that may be on their way to the worker and from it.
+    /// Most bytes in flight to the worker and from it.
     pub(crate) socket_bytes: (usize, usize),
 }
 
 /// A client that will connect.
 pub(crate) struct Arrival {
-    /// To which listener, counted from 0.
+    /// The index of the listener.
     pub(crate) listener: usize,
-    /// From where.
+    /// The client's address.
     pub(crate) address: SockAddr,
-    /// Who it is.
+    /// The client's peer.
     pub(crate) peer: Box<dyn Peer>,
-    /// Bytes that may be on their way to the worker and from it.
+    /// Most bytes in flight to the worker and from it.
     pub(crate) socket_bytes: (usize, usize),
 }
 
@@ -93,7 +93,7 @@ impl Far<'_> {
         self.connection.far_close(self.now);
     }
 
-    /// Some of what was sent may not arrive.
+    /// Resets the connection; some of what was sent may not arrive.
     pub(crate) fn reset(&mut self) {
         let dice = &mut *self.dice;
         self.connection

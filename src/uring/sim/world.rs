@@ -1,7 +1,7 @@
-//! What the descriptors of a simulated kernel stand for, with the peers at the far ends.
+//! The descriptors of a simulated kernel, with the peers at the far ends.
 //!
-//! Descriptors are numbers as Linux gives them: the lowest that is free. A number that names nothing, or the
-//! wrong thing, is a violation: our bug, and the end of the run.
+//! Descriptors are numbers as Linux assigns them: the lowest free one. A number that names nothing, or the wrong kind
+//! of file, is a violation: our bug, and the end of the run.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,15 +18,15 @@ use crate::uring::kernel::RawPipe;
 
 /// Descriptors begin after the standard streams.
 const FD_MIN: usize = 3;
-/// How long something takes to be noticed at the other end of a connection.
+/// The longest time until the other end of a connection notices something.
 const LATENCY_MAX: Duration = Duration::from_micros(500);
 
 /// How long a connect may search for a source port when they run short.
 pub(super) const PORT_SEARCH_MAX: Duration = Duration::from_millis(2);
 
-/// Ends the run: the code under test did what it must never do.
+/// Ends the run because the code under test broke a rule.
 pub(super) fn violation(what: &str) {
-    // While a first one unwinds, what is torn down may well break rules.
+    // While a first violation unwinds, cleanup may break further rules.
     assert!(std::thread::panicking(), "violation: {what}");
 }
 
@@ -53,7 +53,7 @@ struct Backlog {
     waiting: VecDeque<(usize, SockAddr)>,
 }
 
-/// A peer, with its next turn and whether a change at the near end is to wake it.
+/// A peer, with its next turn and whether a change at the near end wakes it.
 struct Present {
     peer: Box<dyn Peer>,
     turn: Option<(Instant, u64)>,
@@ -73,17 +73,17 @@ struct PipeBytes {
     bytes_max: usize,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) connections: Vec<Connection>,
-    /// Connections that were taken out of a backlog, with their descriptor's listener.
+    /// Connections that were taken out of a backlog.
     pub(crate) accepted: Vec<usize>,
-    /// The last time that there was no free provided buffer.
+    /// The last time that no provided buffer was free.
     pub(crate) buffers_short_at: Option<Instant>,
-    /// What the worker took at most from one entry into the kernel to the next.
+    /// The longest time between two entries into the kernel.
     pub(crate) longest_turn: Duration,
-    /// Counts whatever moves, so that a worker that turns without moving anything is noticed.
+    /// Counts everything that moves, to detect a worker that takes turns without progress.
     pub(super) progress: u64,
     pub(super) dice: Dice,
     pub(super) faults: Faults,
@@ -93,13 +93,13 @@ pub(crate) struct World {
     backlogs: Vec<Backlog>,
     pipes: Vec<PipeBytes>,
     attempts: Vec<Attempt>,
-    /// As many as connections; nobody where the peer is done.
+    /// One entry for each connection; none where the peer is done.
     peers: Vec<Option<Present>>,
     events: BTreeMap<(Instant, u64), Event>,
     next_event: u64,
 }
 
-/// Shared by the kernel and whoever judges the run.
+/// Shared by the kernel and the judge of the run.
 pub(crate) type SharedWorld = Rc<RefCell<World>>;
 
 impl World {
@@ -130,17 +130,17 @@ impl World {
         }))
     }
 
-    /// How many descriptors are open.
+    /// Number of open descriptors.
     pub(crate) fn open_descriptors(&self) -> usize {
         self.files.iter().flatten().count()
     }
 
-    /// Has a client connect some time from now.
+    /// Schedules a client to connect after a time.
     pub(crate) fn arrive(&mut self, after: Duration, arrival: Arrival) {
         self.schedule(after, Event::Arrive(Box::new(arrival)));
     }
 
-    /// Lets the peers go on without the worker until they are done.
+    /// Lets the peers continue without the worker until they are done.
     pub(crate) fn settle(&mut self) {
         while let Some(at) = self.next_event_at() {
             self.now = self.now.max(at);
@@ -157,7 +157,7 @@ impl World {
         self.events.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Everything outside that is due.
+    /// Runs all due events of the outside.
     pub(super) fn run_events(&mut self) {
         while let Some(first) = self.events.first_entry() {
             if first.key().0 > self.now {
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// The next turn of a peer, if none comes before that.
+    /// Schedules the next turn of a peer, unless an earlier one is scheduled.
     fn schedule_turn(&mut self, id: usize, after: Duration) {
         let Some(peer) = &mut self.peers[id] else { return };
         let at = self.now + after;
@@ -217,7 +217,7 @@ impl World {
         id
     }
 
-    /// The near end of a connection did something that the far end may notice.
+    /// Notes that the near end did something that the far end may notice.
     fn changed(&mut self, id: usize) {
         self.progress += 1;
         if self.peers[id].as_mut().is_some_and(|peer| std::mem::take(&mut peer.dormant)) {
@@ -240,7 +240,7 @@ impl World {
         fd as RawFd
     }
 
-    /// What a descriptor names. None that is open may be asked for by mistake.
+    /// The file behind a descriptor. Using one that is not open is a violation.
     pub(super) fn file(&self, fd: RawFd) -> Option<File> {
         let file = usize::try_from(fd).ok().and_then(|fd| self.files.get(fd).copied().flatten());
         if file.is_none() {
@@ -254,7 +254,7 @@ impl World {
         match self.file(fd) {
             Some(File::Socket(Some(id))) => Some(id),
             Some(_) => {
-                violation(&format!("descriptor {fd} is no connected socket"));
+                violation(&format!("descriptor {fd} is not a connected socket"));
                 None
             }
             None => None,
@@ -277,14 +277,14 @@ impl World {
         self.open(File::Listener(self.backlogs.len() - 1))
     }
 
-    /// Does a client wait to be accepted?
+    /// Whether a client waits to be accepted.
     pub(super) fn has_waiting(&self, listener: usize) -> bool {
         !self.backlogs[listener].waiting.is_empty()
     }
 
     pub(super) fn accept(&mut self, fd: RawFd) -> Result<(RawFd, SockAddr), i32> {
         let Some(File::Listener(listener)) = self.file(fd) else {
-            violation(&format!("accept on {fd}, which is no listener"));
+            violation(&format!("accept on {fd}, which is not a listener"));
             return Err(libc::EINVAL);
         };
         if self.backlogs[listener].waiting.is_empty() {
@@ -309,11 +309,11 @@ impl World {
         Ok(self.open(File::Socket(None)))
     }
 
-    /// Begins to connect a socket, which takes its time when ports are looked for; gives the error that is its end, or
+    /// Begins to connect a socket, which takes time when source ports are searched. Returns the error that ends it, or
     /// `EINPROGRESS`.
     pub(super) fn connect(&mut self, fd: RawFd, to: &SockAddr) -> i32 {
         if !matches!(self.file(fd), Some(File::Socket(None))) {
-            violation(&format!("connect on {fd}, which is no new socket"));
+            violation(&format!("connect on {fd}, which is not a new socket"));
             return libc::EISCONN;
         }
         if self.dice.chance(self.faults.late) {
@@ -337,7 +337,7 @@ impl World {
         self.attempts[attempt].ends_at
     }
 
-    /// poll(2), of a socket that is being connected.
+    /// poll(2) of a socket that is being connected.
     pub(super) fn connecting_events(&self, attempt: usize) -> u32 {
         let Attempt { ends_at, error, .. } = self.attempts[attempt];
         let events = match error {
@@ -348,7 +348,7 @@ impl World {
         u32::from(events as u16)
     }
 
-    /// A socket's attempt to connect has ended: if it was with success, there is a connection now.
+    /// Ends a socket's attempt to connect; after a success the socket has a connection.
     pub(super) fn end_attempt(&mut self, fd: RawFd, attempt: usize) {
         let Attempt { error: None, to, reset_on_close, .. } = &self.attempts[attempt] else { return };
         let Accepted { peer, socket_bytes } = self.servers.accept(to, &mut self.dice);
@@ -373,7 +373,7 @@ impl World {
         }
     }
 
-    /// The coming close of a socket is a reset, if it has a connection by then.
+    /// Makes the close of a socket a reset, if it has a connection by then.
     pub(super) fn reset_on_close(&mut self, fd: RawFd) {
         match self.file(fd) {
             Some(File::Socket(Some(id))) => self.connections[id].near_reset_on_close(),
@@ -383,7 +383,7 @@ impl World {
     }
 
     pub(super) fn local_address(&self, fd: RawFd) -> SockAddr {
-        // All listeners of a run are asked for the same way: which one it was makes no difference.
+        // All listeners of a run are equivalent: which one it was makes no difference.
         let _ = self.connected(fd);
         self.backlogs[0].address.clone()
     }
@@ -422,7 +422,7 @@ impl World {
         sent
     }
 
-    /// A failure of a transfer: its own, or the whole connection's, which then shows in what the transfer finds.
+    /// Injects a failure: of the transfer, or of the whole connection, which the transfer then finds.
     pub(super) fn made_up_error(&mut self, id: usize) -> Option<i32> {
         self.connections[id].faulted = true;
         if self.dice.chance(300) {
@@ -444,7 +444,7 @@ impl World {
         Ok(())
     }
 
-    /// A pipe; how many bytes it holds is the kernel's to say.
+    /// A pipe; the kernel decides its capacity.
     pub(super) fn pipe(&mut self, bytes: usize) -> Result<RawPipe, i32> {
         self.descriptors_left(2)?;
         let small = self.dice.chance(self.faults.small_pipe);
@@ -463,7 +463,7 @@ impl World {
             (Some(File::Socket(Some(id))), Some(File::PipeWrite(pipe))) => self.splice_in(id, pipe, bytes),
             (Some(File::PipeRead(pipe)), Some(File::Socket(Some(id)))) => self.splice_out(pipe, id, bytes),
             _ => {
-                violation(&format!("splice from {from} to {to}, which are no socket and pipe"));
+                violation(&format!("splice from {from} to {to}, which are not a socket and a pipe"));
                 Err(libc::EBADF)
             }
         }
@@ -472,7 +472,7 @@ impl World {
     fn splice_in(&mut self, id: usize, pipe: usize, bytes: usize) -> Result<usize, i32> {
         let PipeBytes { queue, bytes_max } = &self.pipes[pipe];
         let room = bytes_max - queue.len();
-        // A pipe is full when its slots are, however little is in each.
+        // A pipe is full when its slots are, even with few bytes in each.
         let full = room == 0 || !queue.is_empty() && self.dice.chance(self.faults.partial);
         if full {
             return Err(libc::EAGAIN);

@@ -1,4 +1,4 @@
-//! A client: it asks for one thing after the other, and knows what it may be answered.
+//! A client: it sends one request after the other, and knows which replies it may get.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,10 +11,10 @@ use super::message::{Body, End, Framing, Head};
 use crate::proxy::simulation::peer::Acquaintance;
 use crate::uring::sim::Dice;
 
-/// What a client does.
+/// The behaviour of a client.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
-    /// Things it asks for; a login takes more requests.
+    /// Number of things it requests; a login takes more requests.
     pub(super) wishes: u64,
     pub(super) body_bytes_max: u64,
     pub(super) hearing: Hearing,
@@ -23,51 +23,51 @@ pub(super) struct Script {
     pub(super) is_http10: bool,
     /// How it logs in, where it has to.
     pub(super) scheme: Option<&'static str>,
-    /// In a thousand: it asks for what needs a login.
+    /// In a thousand: it requests something that needs a login.
     pub(super) secret: u32,
-    /// In a thousand: it begins to log in where nothing demands it.
+    /// In a thousand: it begins to log in where no login is demanded.
     pub(super) logs_in: u32,
-    /// Each of its logins is as another user.
+    /// Each of its logins uses another user.
     pub(super) changes_user: bool,
-    /// The last thing it asks for is a tunnel, for so many bytes.
+    /// The last thing it requests is a tunnel, for this many bytes.
     pub(super) tunnel_bytes: Option<u64>,
 }
 
-/// When a client hears replies.
+/// When a client reads replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hearing {
     Always,
-    /// And it does not wait for one before it asks again.
+    /// Always, and it sends the next request without waiting for a reply.
     Ahead,
-    /// Not before its request is sent, to the last byte.
+    /// Not before its request is sent completely.
     Late,
 }
 
 /// How a client ends its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Farewell {
-    /// Its stream ends behind the last reply.
+    /// Its stream ends after the last reply.
     None,
-    /// The last request says that it is the last.
+    /// The last request announces that it is the last.
     Said,
-    /// Its stream ends behind the last request.
+    /// Its stream ends after the last request.
     Early,
 }
 
 /// What a client saw.
 #[derive(Debug, Default)]
 pub(super) struct ClientNotes {
-    /// Replies that came to their end, in order: their statuses. One of the proxy's own may be the last.
+    /// Statuses of complete replies, in order. The last may be the proxy's own.
     pub(super) statuses: Vec<u16>,
-    /// It got all that it wished for.
+    /// Whether it got everything that it requested.
     pub(super) is_content: bool,
-    /// It was told that there will be no more.
+    /// Whether it was told that no reply follows.
     pub(super) was_told_last: bool,
-    /// The last whole reply was one of a login that goes on with the next request.
+    /// Whether the last complete reply belongs to a login that continues with the next request.
     pub(super) is_within_login: bool,
     /// Where the stream ended, if it did.
     pub(super) over: Option<Over>,
-    /// How many bytes it sent and received through a tunnel.
+    /// Bytes it sent and received through a tunnel.
     pub(super) tunnel: Option<TunnelBytes>,
 }
 
@@ -75,9 +75,9 @@ pub(super) struct ClientNotes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     BetweenReplies,
-    /// In the middle of one.
+    /// Within a reply.
     Within,
-    /// And one with it.
+    /// At the end of a reply, which it ended.
     With(UntilClose),
 }
 
@@ -91,23 +91,23 @@ impl ClientNotes {
     }
 }
 
-/// A reply that is over with its stream.
+/// A reply that ends with its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UntilClose {
-    /// Who sent it.
+    /// The server that sent it.
     pub(super) server: u32,
     pub(super) exchange: usize,
     pub(super) bytes: u64,
 }
 
-/// What an end of a tunnel knows of it.
+/// What one end of a tunnel knows of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TunnelBytes {
     pub(super) sent: u64,
     pub(super) received: u64,
 }
 
-/// A reply whose head has come.
+/// A reply whose head has arrived.
 struct Reply {
     status: u16,
     end: End,
@@ -117,7 +117,7 @@ struct Reply {
     changes_protocol: bool,
 }
 
-/// Where a client's login is.
+/// The stage of a client's login.
 enum Stage {
     None,
     /// The first message is next.
@@ -126,23 +126,23 @@ enum Stage {
     Begun,
     /// The answer to this challenge is next.
     Challenged(String),
-    /// It was sent.
+    /// The answer was sent.
     Answered,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Client {
     number: u32,
     script: Script,
     notes: Rc<RefCell<ClientNotes>>,
     acquaintance: Rc<Acquaintance>,
-    /// Requests, and those which were for what it wishes.
+    /// Number of requests, and of those for something wished.
     asked: u64,
     wished: u64,
     logins: u32,
     login: Option<ClientLogin>,
     stage: Stage,
-    /// Whom the replies are to name.
+    /// The identity that replies must name.
     identity: Option<String>,
     has_offered_tunnel: bool,
     reply: Option<Reply>,
@@ -179,7 +179,7 @@ impl Client {
         self.notes.borrow().statuses.len() as u64
     }
 
-    /// The head of a reply; nothing when another one follows it.
+    /// Handles the head of a reply; none for an interim reply.
     fn begin_reply(&mut self, head: &Head) -> Option<Reply> {
         let mut words = head.start_line.split(' ');
         assert_eq!(words.next(), Some("HTTP/1.1"), "{}", head.start_line);
@@ -197,15 +197,15 @@ impl Client {
         };
         let Some(echo) = head.value("x-echo") else {
             let is_ours = head.value("x-request-id").is_some() && head.says_close() && status >= 400;
-            assert!(is_ours, "a reply of nobody's to client {}: {head:?}", self.number);
-            // What was refused is none of a server's.
+            assert!(is_ours, "a reply of unknown origin to client {}: {head:?}", self.number);
+            // A refused request never reached the server's login.
             self.notes.borrow_mut().is_within_login = false;
             return Some(Reply { status, end, body: None, body_bytes: 0, server: None, changes_protocol });
         };
         let mut numbers = echo.split('/').map(|number| number.parse::<u32>().expect("a number"));
         let mut number = || numbers.next().expect("three numbers");
         let (server, client, exchange) = (number(), number(), number());
-        assert_eq!(client, self.number, "client {} got a reply to another one's request", self.number);
+        assert_eq!(client, self.number, "client {} got a reply to another client's request", self.number);
         assert_eq!(u64::from(exchange), self.answered(), "replies to client {client} in another order");
         assert!(u64::from(exchange) < self.asked, "a reply before its request");
         assert!(!changes_protocol || self.has_offered_tunnel && head.says_upgrade(), "{head:?}");
@@ -216,7 +216,7 @@ impl Client {
         Some(Reply { status, end, body, body_bytes: 0, server: Some(server), changes_protocol })
     }
 
-    /// What a reply says of logins: its own, and that of the connection.
+    /// Follows the login of the connection by what a reply says.
     fn go_on_with_login(&mut self, status: u16, head: &Head) {
         let challenge = head.value("www-authenticate").map(str::to_owned);
         match (std::mem::replace(&mut self.stage, Stage::None), status, challenge) {
@@ -229,13 +229,13 @@ impl Client {
                 assert_eq!(self.identity, None, "client {} was logged in", self.number);
                 self.stage = Stage::Begins;
             }
-            // One that was sent ahead.
+            // A pipelined request.
             (Stage::Begins, ..) => self.stage = Stage::Begins,
             (Stage::None, 101 | 200..=299, None) => {}
-            _ => panic!("no part of a login of client {}: {head:?}", self.number),
+            _ => panic!("not part of a login of client {}: {head:?}", self.number),
         }
         let identity = head.value("x-user");
-        assert_eq!(identity, self.identity.as_deref(), "who client {} is, by its reply", self.number);
+        assert_eq!(identity, self.identity.as_deref(), "the identity of client {} in the reply", self.number);
         self.notes.borrow_mut().is_within_login = matches!(self.stage, Stage::Challenged(_));
     }
 
@@ -244,13 +244,13 @@ impl Client {
         if reply.changes_protocol {
             let server = reply.server.expect("the proxy changes to nothing");
             self.tunnel = Some(Body::tunnel(server));
-            // Whatever else was demanded meanwhile.
+            // Whatever was demanded meanwhile.
             self.stage = Stage::None;
             self.notes.borrow_mut().tunnel = Some(TunnelBytes::default());
         }
     }
 
-    /// May it ask again before all replies are there?
+    /// Whether it may send a request before all replies have arrived.
     fn pipelines(&self) -> bool {
         self.script.hearing == Hearing::Ahead && matches!(self.stage, Stage::None) && !self.has_offered_tunnel
     }
@@ -259,7 +259,7 @@ impl Client {
         self.wished == self.script.wishes && matches!(self.stage, Stage::None)
     }
 
-    /// The fields of the next request that have to do with logins.
+    /// The `Authorization` value of the next request, if it takes part in a login.
     fn authorization(&mut self, dice: &mut Dice) -> Option<String> {
         let scheme = self.script.scheme?;
         if matches!(self.stage, Stage::None)
@@ -296,7 +296,7 @@ impl Client {
         if let Some(value) = &authorization {
             let _ = write!(fields, "Authorization: {value}\r\n");
         }
-        // What a login was begun for comes with its last message.
+        // The request that a login was begun for comes with the login's last message.
         let is_wish = !matches!(self.stage, Stage::Begun);
         if is_wish && self.wished < self.script.wishes {
             self.wished += 1;
@@ -337,7 +337,7 @@ impl Client {
         }
     }
 
-    /// Sends into its tunnel, once.
+    /// Sends its bytes into the tunnel, once.
     fn fill_tunnel(&self, out: &mut VecDeque<u8>, dice: &mut Dice) {
         let Some(tunnel) = &mut self.notes.borrow_mut().tunnel else { return };
         if let Some(bytes) = self.script.tunnel_bytes.filter(|bytes| tunnel.sent < *bytes) {
@@ -360,12 +360,12 @@ impl Part for Client {
             }
             let Some(reply) = &mut self.reply else {
                 let Some(head) = Head::take(unread) else { return };
-                assert!(!self.notes.borrow().was_told_last, "something behind the last reply: {head:?}");
+                assert!(!self.notes.borrow().was_told_last, "bytes after the last reply: {head:?}");
                 self.reply = self.begin_reply(&head);
                 continue;
             };
             let before = unread.len();
-            // One that the proxy wrote has a page for people.
+            // A reply of the proxy has an HTML page as its body.
             let is_whole = reply.end.read(unread, reply.body.as_mut());
             reply.body_bytes += before.saturating_sub(unread.len()) as u64;
             if !is_whole {

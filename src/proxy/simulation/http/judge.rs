@@ -1,4 +1,4 @@
-//! Does what visitors left behind fit what they may see?
+//! Checks that what clients saw is allowed.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use crate::proxy::simulation::peer::{Acquaintance, Hears};
 use crate::uring::Address;
 use crate::uring::sim::World;
 
-/// How long a server's end may last whose client has left.
+/// How long a server end may last after its client has left.
 const LEAVING_MAX: Duration = Duration::from_secs(3);
 
-/// What the visitors are judged by.
+/// What the clients are judged by.
 pub(super) struct Trial<'a> {
     pub(super) is_calm: bool,
-    /// No session was ended by the clock.
+    /// Whether no session was ended by a time-out.
     pub(super) is_orderly: bool,
-    /// From when on the clock may have ended any session.
+    /// The time from which a time-out may have ended any session.
     pub(super) ends_from: Instant,
     pub(super) tls: Sides,
-    /// What the mode is set to, where it is HTTP.
+    /// The settings of HTTP mode; none in stream mode.
     pub(super) http: Option<&'a Http>,
     pub(super) world: &'a World,
     pub(super) acquaintance: &'a Acquaintance,
@@ -33,7 +33,7 @@ pub(super) struct Trial<'a> {
     pub(super) entries: &'a [Entry],
 }
 
-/// A visitor with the server's end that it had, if it had one.
+/// A client with its server end, if it had one.
 struct Case<'a> {
     visitor: &'a Visitor,
     client: &'a ClientNotes,
@@ -69,7 +69,7 @@ impl Trial<'_> {
         }
     }
 
-    /// A body that ended with the stream is whole.
+    /// Checks that a body that ended with the stream is complete.
     fn judge_end(&self, case: &Case<'_>) {
         let (Some(until_close), Some((server, line))) = (case.client.until_close(), case.server) else {
             return;
@@ -77,18 +77,18 @@ impl Trial<'_> {
         let UntilClose { server: number, exchange, bytes } = until_close;
         assert_eq!(number, server.number, "another server's reply: {:?}, {server:?}", case.client);
         let sent = server.replies[exchange];
-        // Its chunks were the server's word for where it ended.
+        // The server's chunks told the proxy where it ended.
         let is_chunked = sent.framing == Framing::Chunked;
         if self.http.is_none() && !self.is_orderly {
-            // A proxy that knows no HTTP sees nothing missing where all that had come has gone out.
+            // In stream mode the proxy cannot see that something is missing once all that arrived has been forwarded.
             return;
         }
         assert!(
             is_chunked || self.has_ended(line, self.tls.server),
-            "a reply looks whole whose server was reset: {:?}, {server:?}, {line:?}",
+            "a reply looks complete although its server was reset: {:?}, {server:?}, {line:?}",
             case.client
         );
-        // A stream that ends before its time looks no different.
+        // A stream that ends early looks no different.
         if is_chunked || line.left != Some(Leaving::Close) {
             let is_whole = bytes == sent.bytes;
             assert!(is_whole, "a body that ended with the stream: {:?}, {server:?}", case.client);
@@ -97,7 +97,7 @@ impl Trial<'_> {
 
     fn judge_orderly(&self, case: &Case<'_>) {
         let Case { client, line, server, .. } = *case;
-        // A proxy that knows no HTTP cannot tell an early end from a late one.
+        // In stream mode the proxy cannot distinguish an early end from a late one.
         let is_sound = match self.http {
             Some(_) => self.is_sound(line),
             None => case.lines().all(|line| self.is_sound(line)),
@@ -105,10 +105,10 @@ impl Trial<'_> {
         if is_sound {
             assert!(
                 client.over != Some(Over::Within),
-                "an end within a reply that looks like an orderly one: {client:?}, {line:?}, {server:?}"
+                "an end within a reply looks orderly: {client:?}, {line:?}, {server:?}"
             );
             let was_cut_short = server.is_some_and(|(server, _)| server.was_cut_short);
-            assert!(!was_cut_short, "an end within a request that looks like an orderly one: {server:?}");
+            assert!(!was_cut_short, "an end within a request looks orderly: {server:?}");
         }
         let Some(at_client) = client.tunnel else { return };
         let (server, _) = server.expect("a tunnel has two ends");
@@ -125,7 +125,7 @@ impl Trial<'_> {
         }
     }
 
-    /// No login is torn, and none follows another user's where that is not allowed.
+    /// Checks that no login is interrupted, and that no other user follows where that is not allowed.
     fn judge_login(&self, case: &Case<'_>) {
         let Case { client, line, server, .. } = *case;
         let hangs = server.is_some_and(|(server, _)| server.hangs);
@@ -143,9 +143,9 @@ impl Trial<'_> {
         }
     }
 
-    /// The server of a client that has left is not kept waiting.
+    /// Checks that the server of a client that has left is not kept waiting.
     fn judge_leaving(&self, case: &Case<'_>) {
-        // Requests that wait behind the present one are as good as a sign of life.
+        // Requests that wait behind the current one count as a sign of life.
         let is_noticed = self.http.is_some_and(|http| !http.ignore_client_close) && !case.visitor.pipelines
             || case.line.left == Some(Leaving::Reset);
         let (Some(left_at), true) = (case.line.left_at, is_noticed) else { return };
@@ -165,11 +165,11 @@ impl Trial<'_> {
             case.server
         );
         let may_be_refused = visitor.changes_user && self.closes_on_identity_change();
-        let (last, others) = client.statuses.split_last().expect("there is one at least");
+        let (last, others) = client.statuses.split_last().expect("there is at least one");
         let is_due = |status: &u16| matches!(status, 101 | 200 | 204 | 401);
         assert!(others.iter().all(is_due), "refused: {client:?}");
         assert!(is_due(last) || may_be_refused, "refused: {client:?}");
-        // To a client that ended its stream first the proxy may be short in words.
+        // The proxy may omit `close_notify` for a client that ended its stream first.
         let may_be_short = self.tls.client && client.tunnel.is_none() && line.parted_unasked;
         assert!(line.hears == Hears::End || may_be_short, "{client:?}, {line:?}");
         let address = Address::Ip(visitor.address);
@@ -186,14 +186,14 @@ impl Trial<'_> {
         let sent =
             self.world.connections[line.connection.expect("it came")].outward.sent_bytes - tunnel_bytes;
         let logged: u64 = logged.map(|record| record.reply_bytes).sum();
-        assert_eq!(logged, sent, "bytes to the client by the log, and really");
+        assert_eq!(logged, sent, "bytes to the client by the log (left) and in fact (right)");
     }
 
-    /// It stayed until all was said, and what it said arrived.
+    /// Whether it stayed until everything was sent, and what it sent arrived.
     fn is_sound(&self, line: &LineNotes) -> bool {
         let arrived = match line.parted {
             None | Some(Parting::Orderly) => true,
-            // A proxy that knows no HTTP does not know that all has come before the reset.
+            // In stream mode the proxy does not know that everything arrived before the reset.
             Some(Parting::Close) => self.http.is_some(),
             Some(Parting::Bare | Parting::Reset) => false,
         };
@@ -208,7 +208,7 @@ impl Trial<'_> {
         line.connection.is_some_and(|id| self.world.connections[id].faulted)
     }
 
-    /// Has this end ended its stream, and not only its connection?
+    /// Whether this end has ended its stream, and not only its connection.
     fn has_ended(&self, line: &LineNotes, has_tls: bool) -> bool {
         if has_tls {
             return line.says_end;
@@ -224,12 +224,12 @@ impl Trial<'_> {
     }
 }
 
-/// A stream that TLS did not end is passed on as one that has none.
+/// Checks that a stream that TLS did not end is not forwarded as one that ended in order.
 fn judge_truncation(case: &Case<'_>) {
     let Some((_, server)) = case.server else { return };
     for (from, to) in [(server, case.line), (case.line, server)] {
         let is_cut = from.parted == Some(Parting::Bare) && from.parted_unasked;
         let looks_whole = is_cut && to.hears == Hears::End;
-        assert!(!looks_whole, "the end of a stream that TLS had not ended: {from:?}, {to:?}");
+        assert!(!looks_whole, "an orderly end of a stream that TLS had not ended: {from:?}, {to:?}");
     }
 }

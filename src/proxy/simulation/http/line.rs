@@ -1,4 +1,4 @@
-//! A peer's end of a connection, at the pace that the seed has it: what it says is up to its part.
+//! A peer's end of a connection, at the seed's pace; its part decides what it sends.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,37 +10,37 @@ use crate::proxy::simulation::pace::{self, Leaving, Patience, Steps};
 use crate::proxy::simulation::peer::Hears;
 use crate::uring::sim::{Dice, Far, Heard, Next, Peer};
 
-/// What a client or a server says and hears.
+/// What a client or a server sends and receives.
 pub(super) trait Part {
-    /// Takes in what has arrived.
+    /// Handles what has arrived.
     fn read(&mut self, unread: &mut Vec<u8>);
 
-    /// The other end's stream is over, with these bytes left that were no message.
+    /// The other end's stream is over, with these bytes left that were no complete message.
     fn ended(&mut self, unread: &[u8]);
 
-    /// Appends what is to be said now.
+    /// Appends what to send now.
     fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice);
 
-    /// Does it receive now, with this still to be sent?
+    /// Whether it receives now, with `out` still to be sent.
     fn listens(&self, out: &VecDeque<u8>) -> bool;
 
-    /// Is all said, for good? What was not sent yet matters no more if it `gives_up`.
+    /// Whether it has nothing more to say. If it `gives_up`, unsent bytes no longer matter.
     fn is_through(&self) -> bool;
 
     fn gives_up(&self) -> bool;
 
-    /// How its stream ends, when all is said and sent.
+    /// How its stream ends when everything is sent.
     fn parting(&self) -> Parting;
 }
 
-/// How an end of a connection parts.
+/// How one end closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parting {
-    /// It ends its stream and hears the other one out.
+    /// It ends its stream and reads the other one to the end.
     Orderly,
-    /// The same, without TLS's word for the end.
+    /// Same, without `close_notify`.
     Bare,
-    /// It closes at once.
+    /// It closes immediately.
     Close,
     Reset,
 }
@@ -51,7 +51,7 @@ pub(super) struct Pace {
     pub(super) piece_bytes_max: usize,
     pub(super) pause_max: Duration,
     pub(super) patience: Patience,
-    /// So many bytes come one by one when there was nothing to send before: heads.
+    /// This many bytes are sent one by one when there was nothing to send before: heads.
     pub(super) single_bytes: usize,
 }
 
@@ -60,21 +60,21 @@ pub(super) struct Pace {
 pub(super) struct LineNotes {
     /// The connection in the world, once there is one.
     pub(super) connection: Option<usize>,
-    /// Before its time, and how.
+    /// How it left early, if it did.
     pub(super) left: Option<Leaving>,
     pub(super) left_at: Option<Instant>,
     pub(super) hears: Hears,
-    /// When it heard an end or a reset.
+    /// When it saw an end or a reset.
     pub(super) heard_at: Option<Instant>,
-    /// It has said that nothing more will come, or is about to.
+    /// Whether it has announced its end, or is about to.
     pub(super) says_end: bool,
     /// How it ended its stream by itself.
     pub(super) parted: Option<Parting>,
-    /// And had not heard that the other one ended.
+    /// Whether it had not seen the end of the other stream by then.
     pub(super) parted_unasked: bool,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Line<P> {
     part: P,
     pace: Pace,
@@ -115,7 +115,7 @@ impl<P: Part> Line<P> {
             Heard::Nothing => return false,
             Heard::Bytes(_) => self.part.read(&mut self.unread),
             Heard::End => {
-                // TLS may say it right behind the last bytes.
+                // `close_notify` may come right behind the last bytes.
                 self.part.read(&mut self.unread);
                 self.part.ended(&self.unread);
                 self.heard(Hears::End, far);
@@ -143,12 +143,12 @@ impl<P: Part> Line<P> {
         true
     }
 
-    /// Is all sent that was said?
+    /// Whether everything written is sent.
     fn has_sent_all(&self) -> bool {
         self.out.is_empty() && !self.wire.has_unsent()
     }
 
-    /// All is said. True if it is gone then.
+    /// Ends its stream, since it has nothing more to say. True if the connection is gone then.
     fn part(&mut self, far: &mut Far<'_>) -> bool {
         let parting = self.part.parting();
         if parting == Parting::Orderly && !std::mem::replace(&mut self.notes.borrow_mut().says_end, true) {

@@ -1,4 +1,4 @@
-//! Logins with the real messages of NTLM: a client that gets a reply to another one's challenge notices.
+//! Logins with real NTLM messages: a client that gets a reply to another client's challenge notices.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use crate::uring::sim::Dice;
 const DOMAIN: &str = "CORP";
 const PASSWORD: &str = "of everybody";
 
-/// A moment that is the same in every run.
+/// A time that is the same in every run.
 fn now() -> FileTime {
     FileTime::from_system_time(SystemTime::UNIX_EPOCH)
 }
@@ -22,7 +22,7 @@ fn random<const N: usize>(dice: &mut Dice) -> [u8; N] {
     std::array::from_fn(|_| dice.number(0, 255) as u8)
 }
 
-/// What a client says in a login.
+/// The client side of a login.
 pub(super) struct ClientLogin {
     scheme: &'static str,
     user: String,
@@ -33,7 +33,7 @@ impl ClientLogin {
         Self { scheme, user }
     }
 
-    /// As the server knows it.
+    /// The identity as the server knows it.
     pub(super) fn identity(&self) -> String {
         format!("{DOMAIN}\\{}", self.user)
     }
@@ -62,15 +62,15 @@ impl ClientLogin {
     }
 }
 
-/// What a server's end knows of who is at the other one.
+/// What a server end knows of the client.
 #[derive(Default)]
 pub(super) struct ServerLogin {
     awaiting: Option<AwaitingAuthenticate>,
-    /// Who is logged in.
+    /// The user that is logged in.
     pub(super) identity: Option<String>,
 }
 
-/// What a server says to an `Authorization`.
+/// A server's answer to an `Authorization`.
 pub(super) enum Verdict {
     /// 401, with this in `WWW-Authenticate`.
     Challenge(String),
@@ -78,7 +78,7 @@ pub(super) enum Verdict {
 }
 
 impl ServerLogin {
-    /// Goes on with a login, or begins one with this challenge.
+    /// Continues a login, or begins one with this challenge.
     ///
     /// # Panics
     /// When the message belongs to no login on this connection.
@@ -108,7 +108,7 @@ impl ServerLogin {
         Verdict::LoggedIn
     }
 
-    /// A challenge was given and is to be answered next.
+    /// Whether a challenge was given and must be answered next.
     pub(super) fn is_within(&self) -> bool {
         self.awaiting.is_some()
     }

@@ -1,4 +1,5 @@
-//! Messages as the peers write and read them: made and parsed here anew, so that no mistake of the proxy's is made twice.
+//! Messages as the peers write and read them: implemented here independently, so that no mistake of the proxy is
+//! repeated.
 
 use std::collections::VecDeque;
 
@@ -10,14 +11,14 @@ const TRAILER: &str = "X-Trailer";
 /// Every position of a tunnel is behind those of all bodies.
 const TUNNEL: u64 = 1 << 30;
 
-/// How a message says where its body ends.
+/// How a message frames its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// It has none.
+    /// Without a body.
     None,
     Sized,
     Chunked,
-    /// With the stream.
+    /// Until the stream ends.
     UntilClose,
 }
 
@@ -34,7 +35,7 @@ impl Body {
         Self { number, exchange, read_bytes: 0 }
     }
 
-    /// What goes through a tunnel, all of it.
+    /// The bytes of a whole tunnel.
     pub(super) fn tunnel(number: u32) -> Self {
         Self::new(number, TUNNEL)
     }
@@ -47,12 +48,12 @@ impl Body {
         content(self.number, ((self.exchange + 1) << 32) + at)
     }
 
-    /// The value of its trailer, if it has one when it comes in chunks.
+    /// The value of its trailer, if it has one when chunked.
     fn trailer(&self) -> Option<String> {
         self.byte(0).is_multiple_of(3).then(|| format!("{}/{}", self.number, self.exchange))
     }
 
-    /// So many bytes of it, framed.
+    /// Writes this many bytes of it, framed.
     pub(super) fn write(&self, framing: Framing, bytes: u64, dice: &mut Dice, out: &mut VecDeque<u8>) {
         if framing != Framing::Chunked {
             out.extend((0..bytes).map(|at| self.byte(at)));
@@ -96,15 +97,15 @@ impl Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     After(u64),
-    /// Behind a chunk with so many bytes left, or at the beginning of one.
+    /// In a chunk with this many bytes left, or at the beginning of one.
     Chunk(Option<u64>),
-    /// Behind the lines that follow the last chunk.
+    /// After the lines that follow the last chunk.
     Trailers,
     Close,
 }
 
 impl End {
-    /// As a head says.
+    /// The end that a head announces.
     pub(super) fn of(head: &Head) -> Self {
         match (head.value("content-length"), head.value("transfer-encoding")) {
             (Some(bytes), None) => Self::After(bytes.parse().expect("a length is a number")),
@@ -114,7 +115,8 @@ impl End {
         }
     }
 
-    /// Takes what there is of the body out of `unread` and checks that it is `body`, where that is known. True at its end.
+    /// Takes the available part of the body out of `unread`, and checks it against `body`, where that is known. True at
+    /// its end.
     pub(super) fn read(&mut self, unread: &mut Vec<u8>, mut body: Option<&mut Body>) -> bool {
         let mut check = |bytes: &[u8]| {
             if let Some(body) = body.as_deref_mut() {
@@ -138,7 +140,7 @@ impl End {
                     let Some(line) = take_through(unread, b"\r\n") else { return false };
                     *self = match size_of_chunk(line) {
                         0 => {
-                            // So that no trailers end like some.
+                            // Makes an empty trailer section end like any other.
                             unread.splice(..0, *b"\r\n");
                             Self::Trailers
                         }
@@ -172,14 +174,14 @@ impl End {
     }
 }
 
-/// Extensions mean nothing.
+/// Parses the size of a chunk; extensions are ignored.
 fn size_of_chunk(line: Vec<u8>) -> u64 {
     let line = String::from_utf8(line).expect("the size of a chunk");
     let size = line.split(';').next().expect("split gives at least one");
     u64::from_str_radix(size.trim_end(), 16).expect("a size in hexadecimal digits")
 }
 
-/// Takes the bytes before the first `mark`, and drops that.
+/// Takes the bytes before the first `mark`, and drops the mark.
 fn take_through(unread: &mut Vec<u8>, mark: &[u8]) -> Option<Vec<u8>> {
     let at = unread.windows(mark.len()).position(|window| window == mark)?;
     let before = unread.drain(..at).collect();
@@ -195,13 +197,13 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Takes a whole head out of `unread`, if there is one.
+    /// Takes a complete head out of `unread`, if there is one.
     pub(super) fn take(unread: &mut Vec<u8>) -> Option<Self> {
         let head = String::from_utf8(take_through(unread, b"\r\n\r\n")?).expect("heads are text");
         let mut lines = head.split("\r\n");
         let start_line = lines.next().expect("split gives at least one").to_owned();
         let fields = lines
-            .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field of a head")))
+            .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is not a header field")))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
         Some(Self { start_line, fields })
@@ -211,16 +213,16 @@ impl Head {
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(has, _)| has == name);
         let value = values.next();
-        assert!(values.next().is_none(), "{name} comes twice");
+        assert!(values.next().is_none(), "{name} occurs twice");
         value.map(|(_, value)| value.as_str())
     }
 
-    /// The sender closes behind this message.
+    /// Whether the sender closes after this message.
     pub(super) fn says_close(&self) -> bool {
         self.value("connection") == Some("close")
     }
 
-    /// The sender changes to another protocol behind this message, or offers to.
+    /// Whether the sender switches to another protocol after this message, or offers to.
     pub(super) fn says_upgrade(&self) -> bool {
         self.value("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade"))
             && self.value("upgrade") == Some("websocket")

@@ -1,8 +1,8 @@
-//! Sessions in HTTP mode: a client gets the replies to its own requests, in their order and whole, from the one server's
-//! end that got those requests, once each; whatever happens on the way.
+//! Sessions in HTTP mode: a client gets the replies to its own requests, in order and complete, from the one server end
+//! that got those requests, once each, whatever happens on the way.
 //!
-//! In a run that is calm nobody leaves, fails or is out of patience: there every request has its reply. In all others
-//! there is at least never a wrong one, nor one that looks whole and is not.
+//! In a calm run no peer leaves, fails or times out: there every request has its reply. In all other runs there is at
+//! least never a wrong reply, nor an incomplete one that looks complete.
 
 mod client;
 mod judge;
@@ -36,11 +36,11 @@ use line::{Line, LineNotes, Pace, Parting};
 use server::{Server, ServerNotes};
 use wire::{TlsConfigs, Wire};
 
-/// Runs in one go of the test command.
+/// Runs per invocation of the test command.
 const SEEDS: u64 = 10_000;
-/// Handshakes take their time.
+/// Fewer, because handshakes take time.
 const TLS_SEEDS: u64 = 1000;
-/// One that no session of a run reaches.
+/// A time that no session of a run reaches.
 const IDLE_TIMEOUT_LONG: Duration = Duration::from_secs(20);
 
 #[test]
@@ -71,7 +71,7 @@ impl<N> Clone for Left<N> {
     }
 }
 
-/// A client before it comes.
+/// A client before it arrives.
 struct Visitor {
     address: SocketAddr,
     changes_user: bool,
@@ -79,19 +79,19 @@ struct Visitor {
     left: Left<ClientNotes>,
 }
 
-/// What the peers of a run are like.
+/// The properties of a run's peers.
 #[derive(Clone, Copy)]
 struct Manners {
     is_calm: bool,
-    /// They lose no time.
+    /// Whether they make no long pauses.
     hurries: bool,
-    /// The proxy speaks HTTP: it helps those that know HTTP/1.0 alone, and those that know no pipelining.
+    /// Whether the proxy is in HTTP mode: it serves clients of HTTP/1.0 and clients that pipeline.
     is_http: bool,
     scale: usize,
     tls: Sides,
 }
 
-/// Which side of the proxy speaks TLS.
+/// The sides of the proxy that use TLS.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sides {
     client: bool,
@@ -123,14 +123,14 @@ impl Manners {
         let is_http10 = self.is_http && dice.chance(150);
         let scheme = dice.one_of(&[None, None, Some("NTLM"), Some("Negotiate")]);
         let tunnel_bytes = (!is_http10 && dice.chance(200)).then(|| self.tunnel_bytes(dice));
-        // A client that has ended its stream has nothing to say in a login or a tunnel.
+        // A client that has ended its stream can send nothing in a login or a tunnel.
         let may_end = scheme.is_none() && tunnel_bytes.is_none();
         let farewell = match dice.number(0, 9) {
             0..=2 => Farewell::Said,
             3..=4 if may_end => Farewell::Early,
             _ => Farewell::None,
         };
-        // In a calm run it matters to none but the proxy.
+        // In a calm run a bare end must matter only to the proxy.
         let may_be_bare =
             self.tls.client && (!self.is_calm || tunnel_bytes.is_none() && farewell != Farewell::Early);
         client::Script {
@@ -165,7 +165,8 @@ impl Manners {
             last: dice.one_of(&[0, 0, 100]),
             hangs: if self.is_calm { 0 } else { dice.one_of(&[0, 0, 100]) },
             parting,
-            // Closing at once may tear what nothing but the end would end; in a calm run nothing is torn.
+            // An immediate close may cut off a reply that only the end of the stream ends; in a calm run nothing is cut
+            // off.
             ends_replies: parting == Parting::Orderly || !self.is_calm && parting != Parting::Close,
             tunnel_bytes: dice.chance(800).then(|| self.tunnel_bytes(dice)),
             scheme: dice.one_of(&["NTLM", "Negotiate"]),
@@ -200,7 +201,7 @@ impl Servers for Farm {
     }
 }
 
-/// Of each wait long, or so short that it ends sessions now and then.
+/// Time-outs, each either long or short enough to end sessions now and then.
 fn timeouts(dice: &mut Dice) -> Timeouts {
     let default = Timeouts::default();
     let mut timeout = |long| if dice.chance(200) { dice.time(Duration::from_millis(200)) } else { long };
@@ -229,7 +230,7 @@ fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
     let mut settings = scenario::settings(dice);
     settings.mode = Mode::Http(Box::new(Http {
         timeouts: if is_calm { Timeouts::default() } else { timeouts(dice) },
-        // A client that ends its stream behind its last request has a reply to come in a calm run.
+        // In a calm run, a client that ends its stream after its last request still gets its reply.
         ignore_client_close: is_calm || dice.chance(500),
         head_bytes_max: 16 * 1024,
         forwarded: dice.one_of(&[ForwardedFor::Off, ForwardedFor::Replace]),
@@ -279,7 +280,7 @@ fn visitor(
     (visitor, arrival)
 }
 
-/// TLS that ends, and begins, at the proxy.
+/// Sets TLS on the given sides of the proxy.
 fn set_tls(sides: Sides, settings: &mut Settings) {
     let TlsConfigs { client, server } = TlsConfigs::get();
     if sides.client {
@@ -323,7 +324,7 @@ fn run_with_tls(seed: u64) {
     play(seed, manners, dice);
 }
 
-/// One run, to its end, with all that is left behind.
+/// Plays one run to its end and judges it.
 fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     let is_calm = manners.is_calm;
     let mut settings = settings(is_calm, dice);

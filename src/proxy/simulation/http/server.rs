@@ -1,4 +1,4 @@
-//! A server's end: it answers what it is asked, and knows who may ask it.
+//! A server end: it answers requests, and knows which client may send them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -12,37 +12,37 @@ use super::message::{Body, End, Framing, Head};
 use crate::proxy::simulation::peer::Acquaintance;
 use crate::uring::sim::Dice;
 
-/// What a server does.
+/// The behaviour of a server.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
     pub(super) body_bytes_max: u64,
-    /// In a thousand: it answers before the request is through.
+    /// In a thousand: it answers before the request is complete.
     pub(super) early: u32,
     /// In a thousand: the reply is the last one.
     pub(super) last: u32,
     /// In a thousand: it never answers.
     pub(super) hangs: u32,
-    /// What it does behind its last reply.
+    /// How it closes after its last reply.
     pub(super) parting: Parting,
-    /// A reply may end with the stream.
+    /// Whether a reply may end with the stream.
     pub(super) ends_replies: bool,
-    /// Bytes that it sends through a tunnel. Without, it stays with HTTP.
+    /// Bytes that it sends through a tunnel. Without this it stays with HTTP.
     pub(super) tunnel_bytes: Option<u64>,
-    /// What it offers to a client that has to log in.
+    /// The scheme it offers to a client that must log in.
     pub(super) scheme: &'static str,
 }
 
-/// What a server's end saw.
+/// What a server end saw.
 #[derive(Debug, Default)]
 pub(super) struct ServerNotes {
     pub(super) number: u32,
-    /// The stream ended within a request.
+    /// Whether the stream ended within a request.
     pub(super) was_cut_short: bool,
     pub(super) replies: Vec<Sent>,
     pub(super) tunnel: Option<TunnelBytes>,
-    /// It will never answer.
+    /// Whether it will never answer.
     pub(super) hangs: bool,
-    /// Who has logged in.
+    /// The users that have logged in.
     pub(super) identities: BTreeSet<String>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Sent {
     pub(super) bytes: u64,
 }
 
-/// A request whose head has come.
+/// A request whose head has arrived.
 struct Request {
     end: End,
     body: Body,
@@ -64,7 +64,7 @@ struct Request {
     challenge: Option<String>,
 }
 
-/// What a client wants behind the reply.
+/// What a client wants after the reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     More,
@@ -72,14 +72,14 @@ enum Then {
     Tunnel,
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Server {
     script: Script,
     notes: Rc<RefCell<ServerNotes>>,
     acquaintance: Rc<Acquaintance>,
     client: Option<u32>,
     login: ServerLogin,
-    /// Requests that have begun, and replies.
+    /// Number of requests that have begun, and of replies.
     asked: u64,
     answered: u64,
     request: Option<Request>,
@@ -128,7 +128,11 @@ impl Server {
         assert!(self.client.is_none_or(|before| before == client), "two clients on one connection");
         self.client = Some(client);
         self.acquaintance.pairs.borrow_mut().join(client, self.notes.borrow().number);
-        assert_eq!(u64::from(exchange), self.asked, "requests of client {client}: one twice, or left out");
+        assert_eq!(
+            u64::from(exchange),
+            self.asked,
+            "requests of client {client}: one is repeated or missing"
+        );
         assert_eq!(self.asked, self.answered, "a request before the reply to the one before it");
         assert_eq!(head.value("host"), Some("web"));
         self.asked += 1;
@@ -151,13 +155,13 @@ impl Server {
         }
     }
 
-    /// Goes on with a login, or demands one.
+    /// Continues a login, or demands one.
     fn challenge(&mut self, authorization: Option<&str>, is_secret: bool) -> Option<String> {
         let Some(authorization) = authorization else {
             assert!(!self.login.is_within(), "another request in the middle of a login");
             return (is_secret && self.login.identity.is_none()).then(|| self.script.scheme.to_owned());
         };
-        // Never the same one twice.
+        // Never the same challenge twice.
         let server_challenge = u64::from(self.notes.borrow().number) << 32 | self.asked;
         match self.login.answer(authorization, server_challenge) {
             Verdict::Challenge(challenge) => Some(challenge),
@@ -175,7 +179,7 @@ impl Server {
         if dice.chance(100) {
             out.extend(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n");
         }
-        let client = self.client.expect("somebody asked");
+        let client = self.client.expect("a request has arrived");
         let mut echo = format!("X-Echo: {number}/{client}/{exchange}\r\n");
         if let Some(identity) = &self.login.identity {
             let _ = write!(echo, "X-User: {identity}\r\n");
@@ -199,14 +203,14 @@ impl Server {
             Framing::Chunked,
             Framing::UntilClose,
         ]);
-        // A login goes on over the same connection.
+        // A login continues on the same connection.
         let may_end = !self.login.is_within();
         let is_last = may_end
             && (framing == Framing::UntilClose && dice.chance(300) || dice.chance(self.script.last))
             || request.then == Then::Nothing;
         let framing = match framing {
             Framing::UntilClose if !is_last || !self.script.ends_replies => Framing::Sized,
-            // For HTTP/1.0 the connection would end with them.
+            // For HTTP/1.0 the connection would end with the chunks.
             Framing::Chunked if request.is_http10 && !may_end => Framing::Sized,
             framing => framing,
         };
@@ -258,7 +262,7 @@ impl Part for Server {
                 return;
             }
             if self.answered == self.asked {
-                // The reply was first.
+                // The reply was sent first.
                 self.request = None;
             }
         }
@@ -268,7 +272,7 @@ impl Part for Server {
         self.has_heard_end = true;
         self.notes.borrow_mut().was_cut_short = match &self.request {
             None => !unread.is_empty(),
-            // One that was answered early is nothing to it any more.
+            // A request that was answered early no longer matters.
             Some(request) => !request.is_whole && self.answered < self.asked,
         };
     }

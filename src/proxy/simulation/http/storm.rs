@@ -1,7 +1,7 @@
-//! Storms: many clients that connect and reset in the same turns, while those that were there before go on.
+//! Storms: many clients that connect and reset in the same turns, while established ones continue.
 //!
-//! Afterwards nothing is left of them (`Stage::play` sees to that), no turn took longer than its shares, those that were
-//! there had their replies in time, and no connection to a server was left to a close that keeps its port in use.
+//! Afterwards nothing is left of them (checked by `Stage::play`), no turn took longer than its shares, the established
+//! clients got their replies in time, and no connection to a server was closed in a way that keeps its port in use.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,11 +17,11 @@ use crate::proxy::simulation::scenario::{AFTERMATH, LATE_DRAIN, source, supplies
 use crate::proxy::simulation::seeds::for_each_seed;
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
 
-/// Runs in one go of the test command.
+/// Runs per invocation of the test command.
 const SEEDS: u64 = 300;
 /// Numbers from here on are those of clients that leave.
 const QUITTER_NUMBER_MIN: u32 = 5000;
-/// By then each client that was there before the storm has all its replies, which takes a tenth of that without one.
+/// By then each established client has all its replies, which takes a tenth of that without a storm.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
@@ -29,7 +29,7 @@ fn established_clients_go_on_while_others_connect_and_reset() {
     for_each_seed(SEEDS, run);
 }
 
-/// A client that is gone before it gets anything.
+/// A client that leaves before it gets anything.
 struct Quitter {
     says: String,
     stays: Duration,
@@ -62,7 +62,7 @@ fn quitter(number: u32, longest: Duration, listeners: usize, dice: &mut Dice) ->
     (dice.time(longest), arrival)
 }
 
-/// One run, to its end, with all that is left behind.
+/// Plays one run to its end and judges it.
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
     let is_http = dice.chance(600);
@@ -95,7 +95,7 @@ fn run(seed: u64) {
         drain_after: LATE_DRAIN,
         supplies: supplies(dice, manners.scale),
         sessions_max: dice.one_of(&[visitors.len(), 8, 1000]).max(visitors.len()),
-        // Late: connects may have to look for a port.
+        // Late: connects may have to search for a port.
         faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
         descriptors_max: 3000,
         settings: Arc::clone(&settings),
@@ -104,7 +104,7 @@ fn run(seed: u64) {
     let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, LATE_DRAIN + AFTERMATH);
     let world = world.borrow();
     let longest = world.longest_turn;
-    assert!(longest <= SETTING_UP_TURN_MAX, "a turn of {longest:?}: everybody else waited");
+    assert!(longest <= SETTING_UP_TURN_MAX, "a turn took {longest:?} while all other sessions waited");
     let trial = Trial {
         is_calm: is_http,
         is_orderly: true,

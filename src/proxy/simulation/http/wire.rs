@@ -1,6 +1,6 @@
-//! What carries a line's bytes: the stream itself, or TLS over it, by rustls.
+//! The transport of a line's bytes: the stream itself, or TLS over it, by rustls.
 //!
-//! Keys and signatures are as random as ever, but of one size: a seed decides all that has to do with time and pieces.
+//! Keys and signatures are random, but of constant size: the seed decides everything that concerns time and pieces.
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -14,10 +14,10 @@ use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerCo
 
 use crate::uring::sim::{Far, Heard};
 
-/// Whom every certificate here names.
+/// The name in every certificate here.
 pub(super) const NAME: &str = "web.test";
 
-/// What both sides of the proxy and the peers at its far ends shake hands with.
+/// The TLS settings of the proxy's sides and of the peers at their far ends.
 #[derive(Clone)]
 pub(super) struct TlsConfigs {
     pub(super) client: Arc<ClientConfig>,
@@ -25,7 +25,7 @@ pub(super) struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    /// The same for all runs of a thread.
+    /// The settings shared by all runs of a thread.
     pub(super) fn get() -> Self {
         thread_local! {
             static CONFIGS: OnceCell<TlsConfigs> = const { OnceCell::new() };
@@ -34,7 +34,7 @@ impl TlsConfigs {
     }
 
     fn new() -> Self {
-        // Signatures of elliptic curves come in several lengths, but not those of this one.
+        // ECDSA signatures vary in length, those of Ed25519 do not.
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
         let mut certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
         certificate.serial_number = Some(1.into());
@@ -59,12 +59,12 @@ impl TlsConfigs {
     }
 }
 
-/// See the module's head.
+/// See the module docs.
 pub(super) struct Wire(Option<Box<Tls>>);
 
 struct Tls {
     connection: Connection,
-    /// Encrypted, and not sent.
+    /// Encrypted bytes that were not sent.
     unsent: VecDeque<u8>,
 }
 
@@ -92,12 +92,12 @@ impl Wire {
         self.0.as_ref().is_some_and(|tls| tls.connection.is_handshaking())
     }
 
-    /// Is there anything left to send of what it took?
+    /// Whether bytes that it took are still unsent.
     pub(super) fn has_unsent(&self) -> bool {
         self.0.as_ref().is_some_and(|tls| !tls.unsent.is_empty())
     }
 
-    /// Receives at most `bytes_max` bytes of the stream. The end of one that TLS has not ended is none.
+    /// Receives at most `bytes_max` bytes of the stream. The end of a stream that TLS has not ended counts as a reset.
     pub(super) fn receive(&mut self, into: &mut Vec<u8>, bytes_max: usize, far: &mut Far<'_>) -> Heard {
         let Some(tls) = &mut self.0 else { return far.receive(into, bytes_max) };
         let mut encrypted = Vec::new();
@@ -135,7 +135,7 @@ impl Wire {
         if tls.unsent.is_empty() { Some(0) } else { send_from(&mut tls.unsent, bytes_max, far) }
     }
 
-    /// Says that nothing more will come, where there is a word for it.
+    /// Sends `close_notify`, where TLS is used.
     pub(super) fn end(&mut self) {
         if let Some(tls) = &mut self.0 {
             tls.connection.send_close_notify();
@@ -158,7 +158,7 @@ impl Tls {
         }
     }
 
-    /// Appends what was said; true at TLS's end of the stream, nothing for what is no TLS.
+    /// Appends the decrypted bytes; true at TLS's end of the stream, none for bytes that are not TLS.
     fn decrypt(&mut self, mut encrypted: &[u8], into: &mut Vec<u8>) -> Option<bool> {
         while !encrypted.is_empty() {
             self.connection.read_tls(&mut encrypted).ok()?;
