@@ -1,0 +1,5 @@
+//! The binary on a terminal: colours, the live view, and how wide the lines are.
+
+mod colours;
+mod live;
+mod pty;

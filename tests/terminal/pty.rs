@@ -1,0 +1,94 @@
+//! A program on a terminal of our own, and what that terminal shows.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::num::NonZero;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What programs print in a terminal of this many lines stays on its screen.
+const ROWS: u16 = 200;
+
+/// Which of the program's streams the terminal gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streams {
+    /// Standard output and standard error.
+    Both,
+    /// Standard error; standard output goes nowhere.
+    Error,
+}
+
+/// A program that runs on a terminal.
+pub(crate) struct Terminal {
+    child: Child,
+    master: File,
+    parser: vt100::Parser,
+    bytes: Vec<u8>,
+}
+
+/// `iisplice` with these arguments, on what every terminal is today.
+pub(crate) fn iisplice(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
+    command.args(arguments).env("TERM", "xterm-256color");
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+impl Terminal {
+    /// Starts it on a terminal of this width.
+    pub(crate) fn start(mut command: Command, columns: u16, streams: Streams) -> Self {
+        let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(&size, None).expect("a terminal");
+        let slave = || Stdio::from(pair.slave.try_clone().expect("a descriptor"));
+        let output = if streams == Streams::Both { slave() } else { Stdio::null() };
+        let child =
+            command.stdin(Stdio::null()).stdout(output).stderr(slave()).spawn().expect("it was built");
+        // The command holds the child's ends; without them the last byte is followed by an end.
+        drop(command);
+        let cells = |count| NonZero::new(count).expect("a terminal has cells");
+        let parser = vt100::Parser::new(cells(ROWS), cells(columns), 0);
+        Self { child, master: pair.master.into(), parser, bytes: Vec::new() }
+    }
+
+    /// Reads on until the screen is like that; panics when the program ends before.
+    pub(crate) fn wait_for(&mut self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+        loop {
+            let screen = self.screen();
+            if is_there(&screen) {
+                return screen;
+            }
+            assert!(self.read(), "{what}: it ended first:\n{screen}");
+        }
+    }
+
+    /// What the terminal shows now.
+    pub(crate) fn screen(&self) -> String {
+        self.parser.screen().contents()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it runs");
+    }
+
+    /// Reads to the program's end: what the terminal shows then, all bytes that it got, and how the program ended.
+    pub(crate) fn end(mut self) -> (String, String, ExitStatus) {
+        while self.read() {}
+        let status = self.child.wait().expect("it was started");
+        (self.screen(), String::from_utf8_lossy(&self.bytes).into_owned(), status)
+    }
+
+    /// Reads what there is; false at the end.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        // A terminal that no process holds any more fails with EIO.
+        let count = self.master.read(&mut buffer).unwrap_or(0);
+        self.bytes.extend_from_slice(&buffer[..count]);
+        self.parser.process(&buffer[..count]);
+        count > 0
+    }
+}
