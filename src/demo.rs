@@ -35,8 +35,8 @@ const DOMAIN: &str = "CORP";
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 /// The password of all accounts, which exist in the mock only, for the seconds that the demo runs.
 const PASSWORD: &str = "demo";
-/// Requests after each login, as for a page in a browser.
-const REQUESTS_PER_LOGIN: u64 = 10;
+/// What each connection does: some requests after each login, as for a page in a browser.
+pub const SCENARIO: Scenario = Scenario::Session { requests_per_login: 10 };
 /// The warm-up is this part of each run.
 const WARMUP_PART: u32 = 10;
 /// Threads for each of mock, proxy and load; a demonstration needs no more.
@@ -76,6 +76,12 @@ pub struct Demo {
     stops: Vec<Stop>,
     threads: usize,
     connections: usize,
+}
+
+/// The warm-up of a run of this duration, and the measured time after it.
+pub fn parts(duration: Duration) -> (Duration, Duration) {
+    let warmup = duration / WARMUP_PART;
+    (warmup, duration.saturating_sub(warmup))
 }
 
 impl Demo {
@@ -153,7 +159,7 @@ impl Demo {
         watch: impl FnMut(&Part),
     ) -> Result<Summary, Error> {
         let users = USERS.iter().map(|user| Credentials::new(DOMAIN, user, PASSWORD)).collect();
-        let warmup = duration / WARMUP_PART;
+        let (warmup, measured) = parts(duration);
         let plan = load::Plan {
             targets: vec![Target {
                 url: format!("http://{to}/whoami"),
@@ -163,13 +169,13 @@ impl Demo {
                 addresses: vec![to],
                 tls: None,
             }],
-            scenario: Scenario::Session { requests_per_login: REQUESTS_PER_LOGIN },
+            scenario: SCENARIO,
             auth: Auth::Users { scheme: Scheme::Ntlm, users },
             identity: Some(IdentitySource::Body),
             request: plan::Request { method: "GET".to_owned(), headers: vec![], body: None },
             connections: self.connections,
             threads: self.threads.min(self.connections),
-            length: Length::Time(duration.saturating_sub(warmup)),
+            length: Length::Time(measured),
             warmup,
             pace: Pace::Closed,
             source_addresses: vec![],

@@ -12,6 +12,7 @@ use iisplice::control::limits::Host;
 use iisplice::control::signals::Signals;
 use iisplice::control::{self, logging};
 use iisplice::mock;
+use iisplice::report::live::Live;
 use nix::sys::signal::{SigSet, Signal};
 use tracing::level_filters::LevelFilter;
 
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo(arguments, log_level),
         Command::Mock(arguments) => mock(*arguments, log_level),
         Command::Load(arguments) => {
-            cli::load::execute(*arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+            let live = Live::new(log_level < LevelFilter::INFO);
+            cli::load::execute(*arguments, &live).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
         Command::Report(arguments) => {
             cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
@@ -67,8 +69,12 @@ fn demo(arguments: DemoArgs, log_level: LevelFilter) -> ExitCode {
     if let Err(error) = Host::prepare() {
         return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
     }
-    let _written_when_dropped = logging::start(log_level);
-    cli::demo::execute(arguments).unwrap_or_else(|error| fail(&error, ExitCode::FAILURE))
+    let live = Live::new(log_level < LevelFilter::INFO);
+    if let Err(error) = cli::demo::end_on_signal(&live) {
+        return fail(format_args!("cannot watch for Ctrl-C: {error}"), ExitCode::FAILURE);
+    }
+    let _written_when_dropped = logging::start_to(log_level, live.stderr());
+    cli::demo::execute(arguments, &live).unwrap_or_else(|error| fail(&error, ExitCode::FAILURE))
 }
 
 /// Serves until SIGINT or SIGTERM.

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
 
-use super::load::{Outcome, exit_code};
+use super::load::{Outcome, exit_code, exit_interrupted};
 use super::quantity::{duration, number};
-use crate::demo::Demo;
+use crate::demo::{self, Demo};
+use crate::load::plan::Length;
 use crate::report::live::Live;
 use crate::report::{self, Outputs, ReportError, compare};
 
@@ -54,17 +57,18 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`]; a leak is an exit code, as with `iisplice load`.
-pub fn execute(arguments: DemoArgs) -> Result<ExitCode, Error> {
+pub fn execute(arguments: DemoArgs, live: &Live) -> Result<ExitCode, Error> {
     let DemoArgs { duration, connections, html } = arguments;
-    let demo = Demo::start(connections as usize)?;
-    let live = Live::default();
-    let direct = demo.direct(duration / 2, |second| live.show(second));
-    live.end();
-    let live = Live::default();
-    let proxied = demo.proxied(duration / 2, |second| live.show(second));
+    let running = Demo::start(connections as usize)?;
+    let half = duration / 2;
+    let (warmup, measured) = demo::parts(half);
+    live.begin(demo::SCENARIO, Length::Time(measured), warmup);
+    let direct = running.direct(half, |second| live.show(second));
+    live.begin(demo::SCENARIO, Length::Time(measured), warmup);
+    let proxied = running.proxied(half, |second| live.show(second));
     live.end();
     // First, since a failed worker is the cause of what the load saw.
-    demo.stop()?;
+    running.stop()?;
     let (direct, proxied) = ([direct?], [proxied?]);
     report::show(&proxied[0], &Outputs { html, ..Outputs::default() })?;
     let differences = compare::compare(&direct, &proxied);
@@ -73,4 +77,21 @@ pub fn execute(arguments: DemoArgs) -> Result<ExitCode, Error> {
     let [direct] = direct;
     let [proxied] = proxied;
     Ok(exit_code(if direct.has_leak() { &direct } else { &proxied }, Outcome::default()))
+}
+
+/// Makes Ctrl-C and SIGTERM end the process without a report. For a time when no other thread is there: they inherit
+/// the mask.
+///
+/// # Errors
+/// No thread, or no mask.
+pub fn end_on_signal(live: &Live) -> std::io::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    signals.thread_block()?;
+    let live = live.clone();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if signals.wait().is_ok() {
+            exit_interrupted(&live);
+        }
+    })?;
+    Ok(())
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub use execute::execute;
-pub(super) use execute::{Outcome, exit_code};
+pub(super) use execute::{Outcome, exit_code, exit_interrupted};
 
 use super::quantity::{duration, number};
 use crate::load::objective::Objective;

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use std::time::Duration;
+
 /// `12.3 µs`, `4.56 ms`, `1.02 s`: three digits.
 pub(super) fn time(nanoseconds: f64) -> String {
     let (value, unit) = match nanoseconds {
@@ -9,6 +11,24 @@ pub(super) fn time(nanoseconds: f64) -> String {
         n => (n / 1e9, "s"),
     };
     format!("{} {unit}", three_digits(value))
+}
+
+/// `7 s`, `2:05`, `1:02:05`: times of one kind, all in the form that suits the longest.
+pub(super) fn clock<const COUNT: usize>(times: [Duration; COUNT]) -> [String; COUNT] {
+    let longest = times.iter().max().map_or(0, |time| rounded_seconds(*time));
+    times.map(|time| {
+        let seconds = rounded_seconds(time);
+        let (hours, minutes) = (seconds / 3600, seconds / 60);
+        match longest {
+            0..100 => format!("{seconds} s"),
+            100..3600 => format!("{minutes}:{:02}", seconds % 60),
+            _ => format!("{hours}:{:02}:{:02}", minutes % 60, seconds % 60),
+        }
+    })
+}
+
+fn rounded_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_millis() >= 500)
 }
 
 /// `612 MiB`, `1.23 GiB`.
@@ -70,6 +90,14 @@ mod tests {
         ] {
             assert_eq!(time(nanoseconds), expected);
         }
+    }
+
+    #[test]
+    fn clocks_have_one_form_for_all_that_stand_together() {
+        let clock = |seconds: [f64; 2]| super::clock(seconds.map(Duration::from_secs_f64));
+        assert_eq!(clock([6.4, 10.6]), ["6 s", "11 s"]);
+        assert_eq!(clock([6.0, 100.0]), ["0:06", "1:40"]);
+        assert_eq!(clock([65.0, 86_400.0]), ["0:01:05", "24:00:00"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -22,14 +23,18 @@ const EXIT_OBJECTIVE_MISSED: u8 = 4;
 /// After Ctrl-C: 128 and the signal's number, as shells have it.
 const EXIT_INTERRUPTED: u8 = 130;
 
+/// What a terminal gets to show that the live view is gone.
+const CLEAR_TIME_MAX: Duration = Duration::from_millis(200);
+const CLEAR_POLL: Duration = Duration::from_millis(1);
+
 /// Runs `iisplice load`.
 ///
 /// # Errors
 /// See [`Error`]; leaks and missed objectives are exit codes.
-pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
+pub fn execute(arguments: LoadArgs, live: &Live) -> Result<ExitCode, Error> {
     let Task { mut plan, objective, search_from_per_second, outputs, record, fail_on_errors } =
         arguments.task(command())?;
-    let stop = stop_on_signal().map_err(Error::Signals)?;
+    let stop = stop_on_signal(live).map_err(Error::Signals)?;
     let recording = match &record {
         None => None,
         Some(path) => {
@@ -39,7 +44,7 @@ pub fn execute(arguments: LoadArgs) -> Result<ExitCode, Error> {
         }
     };
     let logs_in = !matches!(plan.auth, Auth::None);
-    let live = Live::default();
+    live.begin(plan.scenario, plan.length, plan.warmup);
     let watch = |second: &_| live.show(second);
     let run = if let (Some(objective), Some(first_per_second)) = (objective, search_from_per_second) {
         let told = |step: &_| live.step(step, objective);
@@ -163,22 +168,34 @@ fn quoted(word: &str) -> String {
 }
 
 /// Ctrl-C and SIGTERM end the run early, with the report of what was measured; a second one ends the process.
-fn stop_on_signal() -> std::io::Result<Arc<AtomicBool>> {
+fn stop_on_signal(live: &Live) -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     // Before the threads of the run are made, which inherit the mask: only the thread below gets the signals.
     signals.thread_block()?;
-    let seen = Arc::clone(&stop);
+    let (seen, live) = (Arc::clone(&stop), live.clone());
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         while signals.wait().is_ok() {
             if seen.swap(true, Ordering::Relaxed) {
-                std::process::exit(EXIT_INTERRUPTED.into());
+                exit_interrupted(&live);
             }
         }
     })?;
     Ok(stop)
+}
+
+/// Ends the process without a report, and leaves a clean terminal.
+pub(in crate::cli) fn exit_interrupted(live: &Live) -> ! {
+    let live = live.clone();
+    let clear = thread::Builder::new().spawn(move || live.end());
+    // A terminal that is held takes nothing; the process ends all the same.
+    let until = Instant::now() + CLEAR_TIME_MAX;
+    while clear.as_ref().is_ok_and(|thread| !thread.is_finished()) && Instant::now() < until {
+        thread::sleep(CLEAR_POLL);
+    }
+    std::process::exit(EXIT_INTERRUPTED.into());
 }
 
 #[cfg(test)]
