@@ -232,6 +232,9 @@ pub enum Error {
     /// The run could not be done.
     #[error(transparent)]
     Load(#[from] crate::load::LoadError),
+    /// No ring on this host.
+    #[error(transparent)]
+    Kernel(#[from] crate::uring::Error),
     /// The results could not be shown.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
@@ -245,7 +248,9 @@ impl Error {
     pub fn exit_code(&self) -> std::process::ExitCode {
         match self {
             Self::Usage(_) => std::process::ExitCode::from(2),
-            Self::Load(_) | Self::Report(_) | Self::Signals(_) => std::process::ExitCode::FAILURE,
+            Self::Load(_) | Self::Kernel(_) | Self::Report(_) | Self::Signals(_) => {
+                std::process::ExitCode::FAILURE
+            }
         }
     }
 }

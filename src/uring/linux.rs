@@ -19,11 +19,12 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::buffers::Region;
 use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
 use super::ops::NOBODY;
+use super::probe::{Call, Failed};
 use super::provided::ProvidedRing;
 use super::sockopt::set_keepalive;
 
 /// The only group of provided buffers.
-const GROUP: u16 = 0;
+pub(super) const GROUP: u16 = 0;
 /// `IORING_RECVSEND_POLL_FIRST` (`io_uring_prep_recv(3)`); the crate does not name it.
 const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT` (`io_uring_prep_recv_multishot(3)`), also in `ioprio`.
@@ -47,7 +48,7 @@ pub(super) struct Linux {
 
 impl Linux {
     /// Creates a ring on the thread that will use it.
-    pub(super) fn new(entries: u32, spin: Duration, region: Rc<Region>) -> io::Result<Self> {
+    pub(super) fn new(entries: u32, spin: Duration, region: Rc<Region>) -> Result<Self, Failed> {
         let mut ring = build(entries)?;
         let limited_multishot = has_limited_multishot(&mut ring)?;
         let mut enter_flags = io_uring::EnterFlags::GETEVENTS;
@@ -55,7 +56,8 @@ impl Linux {
             // Waiting for clients is not waiting for a disk: keep it out of the host's iowait figure.
             enter_flags |= io_uring::EnterFlags::NO_IOWAIT;
         }
-        let provided = ProvidedRing::register(&ring, GROUP, region)?;
+        let provided =
+            ProvidedRing::register(&ring, GROUP, region).map_err(Failed::at(Call::RegisterBuffers))?;
         let enter_flags = enter_flags.bits();
         Ok(Self { ring, provided, spin, enter_flags, limited_multishot, changed: Vec::new() })
     }
@@ -277,7 +279,7 @@ impl Kernel for Linux {
 }
 
 /// A ring for a worker: one thread submits, and completions run when that thread asks for them.
-pub(super) fn build(entries: u32) -> io::Result<IoUring> {
+pub(super) fn build(entries: u32) -> Result<IoUring, Failed> {
     IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -286,6 +288,7 @@ pub(super) fn build(entries: u32) -> io::Result<IoUring> {
         .setup_clamp()
         .dontfork()
         .build(entries)
+        .map_err(Failed::at(Call::Setup))
 }
 
 /// A receive that completes once.
@@ -314,11 +317,13 @@ fn limited_multishot(fd: RawFd, limit: u32) -> squeue::Entry {
 }
 
 /// Whether this kernel supports the limit (Linux 6.17). Earlier ones reject the field.
-pub(super) fn has_limited_multishot(ring: &mut IoUring) -> io::Result<bool> {
+pub(super) fn has_limited_multishot(ring: &mut IoUring) -> Result<bool, Failed> {
     let no_file = -1;
     // SAFETY: the entry names no memory, and the ring is new: its queue has room.
-    unsafe { ring.submission().push(&limited_multishot(no_file, 1)) }.map_err(io::Error::other)?;
-    ring.submit_and_wait(1)?;
+    unsafe { ring.submission().push(&limited_multishot(no_file, 1)) }
+        .map_err(io::Error::other)
+        .and_then(|()| ring.submit_and_wait(1))
+        .map_err(Failed::at(Call::Enter))?;
     Ok(ring.completion().any(|entry| entry.result() == -libc::EBADF))
 }
 

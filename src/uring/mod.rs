@@ -53,7 +53,7 @@ pub use kernel::SocketOptions;
 pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;
 pub use pipe::{Moved, Pipe, PipeSet};
-pub use probe::{Error, Features, probe};
+pub use probe::{Call, Error, Features, probe, probe_basics};
 #[doc(hidden)]
 pub use provided::ProvidedTurns;
 pub use receive::{Expect, Received, Receiving};
@@ -85,7 +85,7 @@ impl Ring {
     pub fn open(options: &RingOptions, pipes: PipeSet) -> Result<Self, Error> {
         let region = Rc::new(buffers::Region::new(options.buffers, options.buffer_bytes));
         let kernel = linux::Linux::new(options.entries, options.spin, Rc::clone(&region))
-            .map_err(|error| probe::explain(error, "this kernel"))?;
+            .map_err(|failed| probe::explain(failed, &probe::release()))?;
         Ok(Self::new(Box::new(kernel), region, pipe::Pipes::new(pipes)))
     }
 }

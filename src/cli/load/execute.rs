@@ -15,6 +15,7 @@ use crate::load::search::find_rate;
 use crate::load::{self, Summary};
 use crate::report::recording::Recording;
 use crate::report::{self, live::Live};
+use crate::uring;
 
 /// A reply named another user than its connection's.
 const EXIT_LEAK: u8 = 3;
@@ -34,6 +35,7 @@ const CLEAR_POLL: Duration = Duration::from_millis(1);
 pub fn execute(arguments: LoadArgs, live: &Live) -> Result<ExitCode, Error> {
     let Task { mut plan, objective, search_from_per_second, outputs, record, fail_on_errors } =
         arguments.task(command())?;
+    uring::probe_basics()?;
     let stop = stop_on_signal(live).map_err(Error::Signals)?;
     let recording = match &record {
         None => None,
