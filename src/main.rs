@@ -101,7 +101,7 @@ fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
     let _written_when_dropped = logging::start(log_level);
     let mock = match mock::start(settings) {
         Ok(mock) => mock,
-        Err(error) => return fail(&error, ExitCode::FAILURE),
+        Err(error) => return fail(&error, error.exit_code()),
     };
     for address in mock.addresses() {
         tracing::info!("mock IIS on {scheme}://{address}");

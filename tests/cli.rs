@@ -1,5 +1,9 @@
 //! The binary as an operator meets it: what a command line leads to, on which stream, with which exit code.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 
 const LEAST: [&str; 5] = ["proxy", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9"];
@@ -29,10 +33,6 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["--listne=127.0.0.1:80"][..], "a similar argument exists: '--listen'"),
         (&["--listen=80"], "write 0.0.0.0:80 or [::]:80"),
         (&["--upstream=http://iis1/"], "this is a URL; write iis1"),
-        (
-            &["--upstream=no-such-host.invalid:80"],
-            "--upstream no-such-host.invalid:80: cannot resolve the name",
-        ),
         (&["--splice=sometimes"], "possible values: auto, never, always"),
         (&["--idle-timeout=5"], "give a duration like 250ms, 3s or 1h"),
         (&["--buffer-size=tiny"], "give a size like 16KiB or 1MiB"),
@@ -53,6 +53,77 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
     }
 }
 
+/// Runs as somebody who may not read everything, by a copy that anybody may start.
+fn as_nobody(binary: &Path, arguments: &[&str]) -> Output {
+    const NOBODY: u32 = 65534;
+    let mut command = Command::new(binary);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.args(arguments).output().expect("the binary was built")
+}
+
+/// For each flag that names a file: the command and what else it needs.
+const FILES: [(&str, &[&str]); 11] = [
+    ("--tls-cert", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9"]),
+    ("--tls-client-ca", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9", "--tls-cert={cert}"]),
+    ("--upstream-ca", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9", "--upstream-tls"]),
+    ("--access-log", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9"]),
+    ("--users", &["mock", "--listen=127.0.0.1:0"]),
+    ("--tls-cert", &["mock", "--listen=127.0.0.1:0", "--user=a:b", "--tls-key={cert}"]),
+    ("--users", &["load", "http://127.0.0.1:9/", "--auth=ntlm", "--password=x"]),
+    ("--password-file", &["load", "http://127.0.0.1:9/", "--auth=ntlm", "--user=a"]),
+    ("--replay", &["load", "http://127.0.0.1:9/"]),
+    ("--ca", &["load", "https://127.0.0.1:9/"]),
+    ("", &["report"]),
+];
+
+#[test]
+fn a_file_that_may_not_be_read_is_the_hosts_fault_and_one_that_is_not_there_the_command_lines() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("it is ours");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let good = directory.path().join("good.pem");
+    std::fs::write(&good, made.cert.pem() + &made.signing_key.serialize_pem()).expect("written");
+    let good = good.to_str().expect("text");
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "").expect("the directory is ours");
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o000)).expect("the file is ours");
+    let binary = directory.path().join("iisplice");
+    std::fs::copy(env!("CARGO_BIN_EXE_iisplice"), &binary).expect("there is room");
+    for (name, exit_code, said) in [("secret", 1, "Permission denied"), ("missing/file", 2, "No such file")] {
+        let path = directory.path().join(name);
+        let path = path.to_str().expect("text");
+        for (flag, others) in FILES {
+            let given = if flag.is_empty() { path.to_owned() } else { format!("{flag}={path}") };
+            let mut arguments: Vec<_> = others.iter().map(|other| other.replace("{cert}", good)).collect();
+            arguments.push(given);
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let output = as_nobody(&binary, &arguments);
+            let line = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {line}");
+            assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
+            assert!(line.contains(said) && line.contains(path), "{arguments:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_the_hosts_fault() {
+    for arguments in [
+        &["proxy", "--listen=127.0.0.1:0", "--upstream=no-such-host.invalid:80"][..],
+        &["proxy", "--listen=no-such-host.invalid:80", "--upstream=127.0.0.1:9"],
+        &["proxy", "--listen=127.0.0.1:0", "--sni-route=a.test=no-such-host.invalid:443"],
+        &["mock", "--user=a:b", "--listen=no-such-host.invalid:80"],
+        &["load", "http://no-such-host.invalid/"],
+    ] {
+        let line = complaint(arguments, 1);
+        assert!(line.contains("no-such-host.invalid"), "{arguments:?}: {line}");
+        assert!(line.contains("cannot resolve the name: "), "{arguments:?}: {line}");
+        assert!(line.contains("give an address, or"), "{arguments:?}: {line}");
+    }
+}
+
 #[test]
 fn help_and_version_go_to_standard_output() {
     for arguments in [&["--help"][..], &["proxy", "--help"], &["--version"]] {
@@ -61,6 +132,30 @@ fn help_and_version_go_to_standard_output() {
         assert_eq!(text(&output.stderr), "", "{arguments:?}");
         assert_ne!(text(&output.stdout), "", "{arguments:?}");
     }
+}
+
+const COMMANDS: [&str; 5] = ["demo", "proxy", "mock", "load", "report"];
+
+#[test]
+fn every_command_has_help_with_examples_and_a_version() {
+    for command in COMMANDS {
+        let help = iisplice(&["help", command]);
+        assert_eq!(help.status.code(), Some(0), "{command}");
+        assert_eq!(text(&help.stdout), text(&iisplice(&[command, "--help"]).stdout), "{command}");
+        for part in ["Examples:", &format!("  iisplice {command} "), "Exit codes:", "2 the command"] {
+            // The demo needs no flag.
+            let part = if command == "demo" { part.trim_end() } else { part };
+            assert!(text(&help.stdout).contains(part), "{command}: no {part:?}");
+        }
+        for flag in ["--version", "-V"] {
+            let version = iisplice(&[command, flag]);
+            assert_eq!(version.status.code(), Some(0), "{command} {flag}");
+            assert!(text(&version.stdout).contains(env!("CARGO_PKG_VERSION")), "{command} {flag}");
+        }
+    }
+    assert!(text(&iisplice(&["help"]).stdout).contains("Examples:"));
+    let line = complaint(&["help", "prxy"], 2);
+    assert!(line.contains("prxy"), "{line}");
 }
 
 #[test]

@@ -110,7 +110,6 @@ impl Unresolved {
     }
 }
 
-/// std puts its own words before those of `gai_strerror`(3).
 /// The parser of a network, of a single address as one, or of `unix:`.
 pub(super) fn network(text: &str) -> Result<Network, String> {
     if text == "unix:" {
@@ -121,7 +120,8 @@ pub(super) fn network(text: &str) -> Result<Network, String> {
     )
 }
 
-fn resolver_words(error: &std::io::Error) -> String {
+/// The words of `gai_strerror`(3), without those that std puts before them.
+pub(super) fn resolver_words(error: &std::io::Error) -> String {
     let words = error.to_string();
     words.strip_prefix("failed to lookup address information: ").unwrap_or(&words).to_owned()
 }

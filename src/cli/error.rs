@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::control::{advice_on_file, exit_code_of_file};
+
 /// A command line that cannot be carried out, found after its text was read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,10 +18,28 @@ pub enum Error {
         /// The resolver's words.
         reason: String,
     },
+    /// The same, in a URL.
+    #[error("{url}: cannot resolve the name: {reason}; give an address, or fix the name service")]
+    ResolveUrl {
+        /// As written.
+        url: String,
+        /// The resolver's words.
+        reason: String,
+    },
     /// The same address twice.
     #[error("--listen {0} is given twice; give each address once")]
     ListenTwice(String),
-    /// A file with users that cannot be read.
+    /// A file that cannot be read.
+    #[error("{flag} {}: cannot be read: {source}; {}", path.display(), advice_on_file(.source))]
+    Unreadable {
+        /// The flag with its dashes.
+        flag: &'static str,
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file with users that is none.
     #[error("--users {}: {reason}", path.display())]
     UsersFile {
         /// As given.
@@ -68,8 +88,7 @@ impl Error {
     /// 2 where the command line is at fault, 1 where this host is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Resolve { .. }
-            | Self::ListenTwice(_)
+            Self::ListenTwice(_)
             | Self::UsersFile { .. }
             | Self::ProtectionWithoutTls
             | Self::ListenPath(_)
@@ -77,9 +96,10 @@ impl Error {
             | Self::TrustWithoutAppend
             | Self::SteerUnpinned
             | Self::UnixModeWithoutSocket
-            | Self::Usage(_)
-            | Self::Tls(_) => ExitCode::from(2),
-            Self::Descriptors { .. } => ExitCode::FAILURE,
+            | Self::Usage(_) => ExitCode::from(2),
+            Self::Tls(error) => error.exit_code(),
+            Self::Unreadable { source, .. } => exit_code_of_file(source),
+            Self::Resolve { .. } | Self::ResolveUrl { .. } | Self::Descriptors { .. } => ExitCode::FAILURE,
         }
     }
 }
@@ -144,7 +164,7 @@ mod tests {
             (&["serve"], "unrecognized subcommand 'serve'"),
             (
                 &[],
-                "'iisplice' requires a subcommand but one was not provided [subcommands: demo, proxy, mock, load, report]",
+                "'iisplice' requires a subcommand but one was not provided [subcommands: demo, proxy, mock, load, report, help]",
             ),
         ] {
             assert_eq!(complaint(arguments), expected, "{arguments:?}");

@@ -7,7 +7,7 @@ mod tls;
 mod users;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -229,6 +229,9 @@ pub enum Error {
     /// Flags that contradict each other, or a file or name that is not what it should be.
     #[error("{0}")]
     Usage(String),
+    /// A name or a file of this host that cannot be had.
+    #[error(transparent)]
+    Host(crate::cli::Error),
     /// The run could not be done.
     #[error(transparent)]
     Load(#[from] crate::load::LoadError),
@@ -248,6 +251,7 @@ impl Error {
     pub fn exit_code(&self) -> std::process::ExitCode {
         match self {
             Self::Usage(_) => std::process::ExitCode::from(2),
+            Self::Host(error) => error.exit_code(),
             Self::Load(_) | Self::Kernel(_) | Self::Report(_) | Self::Signals(_) => {
                 std::process::ExitCode::FAILURE
             }
@@ -257,6 +261,17 @@ impl Error {
 
 fn usage<T>(text: impl Into<String>) -> Result<T, Error> {
     Err(Error::Usage(text.into()))
+}
+
+/// A file that `flag` names and that cannot be read. One that is not UTF-8 is of the wrong kind.
+fn unreadable<T>(flag: &'static str, path: &Path, source: std::io::Error) -> Result<T, Error> {
+    if source.kind() == std::io::ErrorKind::InvalidData {
+        return usage(format!(
+            "{flag} {}: cannot be read: {source}; give a text file in UTF-8",
+            path.display()
+        ));
+    }
+    Err(Error::Host(crate::cli::Error::Unreadable { flag, path: path.to_owned(), source }))
 }
 
 impl LoadArgs {
@@ -398,7 +413,9 @@ impl LoadArgs {
             None => None,
             Some((Some(path), _)) => {
                 let read = std::fs::read(path);
-                Some(read.or_else(|e| usage(format!("--body @{path}: cannot be read: {e}")))?.into())
+                Some(
+                    read.or_else(|error| unreadable("--body", Path::new(&format!("@{path}")), error))?.into(),
+                )
             }
             Some((None, text)) => Some(text.to_owned().into()),
         };

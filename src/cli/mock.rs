@@ -1,5 +1,6 @@
 //! `iisplice mock`.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -253,8 +254,11 @@ fn faults(given: &[GivenFault]) -> Faults {
 }
 
 fn read_accounts(path: &Path, accounts: &mut Accounts) -> Result<(), Error> {
-    let text = text_file::read(path)
-        .map_err(|reason| Error::UsersFile { path: path.to_owned(), reason: reason.to_string() })?;
+    let text = text_file::read(path).map_err(|error| match error.kind() {
+        // Not UTF-8.
+        ErrorKind::InvalidData => Error::UsersFile { path: path.to_owned(), reason: error.to_string() },
+        _ => Error::Unreadable { flag: "--users", path: path.to_owned(), source: error },
+    })?;
     for (nth, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -375,7 +379,7 @@ mod tests {
             assert_eq!(read(text), Err(expected.to_owned()), "{text:?}");
         }
         let missing = settings(&["--users", "/nowhere/users"]).unwrap_err();
-        assert!(missing.starts_with("--users /nowhere/users: No such file"), "{missing}");
+        assert!(missing.starts_with("--users /nowhere/users: cannot be read: No such file"), "{missing}");
     }
 
     #[test]

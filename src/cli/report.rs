@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::load::OutputArgs;
+use crate::control::exit_code_of_file;
 use crate::load::Summary;
 use crate::load::summary::MergeError;
 use crate::report::{self, ReportError, compare};
@@ -64,6 +65,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
+            Self::Report(ReportError::Read { cause, .. }) => exit_code_of_file(cause),
             Self::Report(_) | Self::Merge { .. } => ExitCode::FAILURE,
         }
     }

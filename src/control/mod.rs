@@ -94,7 +94,7 @@ impl fmt::Display for LogTarget {
 /// Why the proxy does not start, or stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line names a file that cannot be written to.
+    /// A file that cannot be written to.
     #[error("--access-log {target}: {source}; give a file that can be created or appended to, - or off")]
     AccessLog {
         /// As given.
@@ -133,10 +133,34 @@ impl Error {
     /// 2 if the command line is at fault, 1 if this host or the program is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::AccessLog { .. } | Self::OwnListener { .. } => ExitCode::from(2),
+            Self::OwnListener { .. } => ExitCode::from(2),
+            Self::AccessLog { source, .. } => exit_code_of_file(source),
             Self::UnreadAccessLog(_) | Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+/// The exit code for a file that cannot be opened or read: 2 where nothing of the kind has its name, which is a mistake of
+/// the command line; 1 where this host does not let the process have it.
+pub fn exit_code_of_file(error: &io::Error) -> ExitCode {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            ExitCode::from(2)
+        }
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// What helps against that error, in the words of a command to the operator.
+pub fn advice_on_file(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let the user that runs iisplice read it (chmod, chgrp; every directory above it needs x)"
+        }
+        io::ErrorKind::IsADirectory => "give a file in it",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "give the name of a file that exists",
+        _ => "give a file that can be read",
     }
 }

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::Error;
 use super::settings::{CertificateSource, Protection, Settings, Tls};
+use crate::protocol::credentials::{self, Wanted, without_mark};
 use crate::protocol::ntlm::{ChannelBindings, ExtendedProtection};
 
 /// The TLS settings that sessions need.
@@ -54,12 +55,32 @@ fn self_signed(settings: &Settings) -> Result<Identity, Error> {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let fail = |reason: pem::Error| Error::PemFile { path: path.to_owned(), reason };
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)?;
-    if chain.is_empty() { Err(Error::NoCertificate(path.to_owned())) } else { Ok(chain) }
+    let bytes = read(path)?;
+    match CertificateDer::pem_slice_iter(without_mark(&bytes)).collect::<Result<Vec<_>, _>>() {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) if bytes.is_empty() => Err(Error::NoCertificate(path.to_owned())),
+        chain => Err(wrong(&bytes, path, Wanted::Chain, chain.err())),
+    }
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_file(path).map_err(|reason| Error::PemFile { path: path.to_owned(), reason })
+    let bytes = read(path)?;
+    PrivateKeyDer::from_pem_slice(without_mark(&bytes)).map_err(|error| match error {
+        pem::Error::NoItemsFound => wrong(&bytes, path, Wanted::Key, None),
+        other => wrong(&bytes, path, Wanted::Key, Some(other)),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|reason| Error::File { path: path.to_owned(), reason })
+}
+
+/// What to say of a file in which nothing of what is wanted was found.
+fn wrong(bytes: &[u8], path: &Path, wanted: Wanted, error: Option<pem::Error>) -> Error {
+    let (what, remedy) = match (credentials::advice(bytes, wanted, path), error) {
+        (Some(advice), _) => (advice.what, advice.remedy),
+        (None, Some(error)) => (error.to_string(), wanted.wish().to_owned()),
+        (None, None) => (wanted.lacking().to_owned(), wanted.wish().to_owned()),
+    };
+    Error::WrongFile { path: path.to_owned(), what, remedy }
 }

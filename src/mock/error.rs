@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-/// Why a mock does not start. All causes are on this host or in its files.
+/// Why a mock does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot listen on the address.
@@ -23,11 +24,21 @@ pub enum Error {
     Worker(io::Error),
     /// The file with the certificate or its key cannot be read.
     #[error("cannot read {path}: {reason}; give two PEM files, one with the chain and one with the key")]
-    PemFile {
+    File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        reason: rustls::pki_types::pem::Error,
+        /// Why.
+        reason: io::Error,
+    },
+    /// It is of another kind.
+    #[error("cannot read {path}: {what}; {remedy}")]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// What to do.
+        remedy: String,
     },
     /// The chain file has no certificate.
     #[error("{0} contains no certificate; give the PEM file with the chain")]
@@ -41,4 +52,21 @@ pub enum Error {
     /// The certificate has no channel bindings.
     #[error("extended protection cannot be used with this certificate: {0}")]
     Bindings(#[from] crate::protocol::ntlm::CertificateError),
+}
+
+impl Error {
+    /// 2 where the command line names a wrong file, 1 where this host is at fault.
+    pub fn exit_code(&self) -> ExitCode {
+        let is_misnamed = match self {
+            Self::File { reason, .. } => matches!(
+                reason.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+            ),
+            Self::WrongFile { .. } | Self::NoCertificate(_) | Self::Certificate(_) | Self::Bindings(_) => {
+                true
+            }
+            Self::Listen { .. } | Self::Worker(_) | Self::SelfSigned(_) => false,
+        };
+        if is_misnamed { ExitCode::from(2) } else { ExitCode::FAILURE }
+    }
 }

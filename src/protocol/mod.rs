@@ -6,18 +6,22 @@
 //! | module | what it speaks |
 //! | --- | --- |
 //! | [`client_hello`] | how a TLS connection starts, and which site it is for |
+//! | [`credentials`] | files of certificates and keys: what they are, for errors |
 //! | [`http1`] | HTTP/1.1 heads and bodies |
 //! | [`login`] | the Windows logins of a connection, followed from outside |
 //! | [`ntlm`] | NTLM messages and logins, both sides |
-//! | [`proxy_protocol`] | the line before a connection that names its client |
 //! | [`proxy_protocol`] | the header before a connection that names its client |
+//! | [`shell`] | words of commands that a person copies |
+//! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
 
 pub mod client_hello;
+pub mod credentials;
 mod der;
 pub mod http1;
 pub mod login;
 pub mod ntlm;
 pub mod proxy_protocol;
+pub mod shell;
 pub mod spnego;
 
 pub use der::DerError;

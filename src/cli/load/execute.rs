@@ -13,6 +13,7 @@ use crate::load::plan::Auth;
 use crate::load::recorder::ErrorClass;
 use crate::load::search::find_rate;
 use crate::load::{self, Summary};
+use crate::protocol::shell::quoted;
 use crate::report::recording::Recording;
 use crate::report::{self, live::Live};
 use crate::uring;
@@ -159,16 +160,6 @@ fn without_password(user: &str) -> String {
     user.split_once(':').map_or_else(|| user.to_owned(), |(name, _)| format!("{name}:***"))
 }
 
-/// As a shell would take it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+.,:/@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// Ctrl-C and SIGTERM end the run early, with the report of what was measured; a second one ends the process.
 fn stop_on_signal(live: &Live) -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -203,13 +194,6 @@ pub(in crate::cli) fn exit_interrupted(live: &Live) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shown_command_can_be_typed_again() {
-        assert_eq!(quoted("http://a:1/b?c"), "'http://a:1/b?c'");
-        assert_eq!(quoted("CORP\\al'ice"), "'CORP\\al'\\''ice'");
-        assert_eq!(quoted("--rate=5"), "--rate=5");
-    }
 
     #[test]
     fn a_users_password_is_not_shown() {

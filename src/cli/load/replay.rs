@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Error, usage};
+use super::{Error, unreadable, usage};
 use crate::cli::text_file;
 use crate::load::recording::Recorded;
 
@@ -12,7 +12,7 @@ pub(super) fn read(path: &Path) -> Result<Arc<[Recorded]>, Error> {
     let shown = path.display();
     let content = match text_file::read(path) {
         Ok(content) => content,
-        Err(error) => return usage(format!("--replay {shown}: cannot be read: {error}")),
+        Err(error) => return unreadable("--replay", path, error),
     };
     let mut logins = Vec::new();
     for (index, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

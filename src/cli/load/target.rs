@@ -8,6 +8,7 @@ use rustls::pki_types::ServerName;
 use url::Position;
 
 use super::{Error, usage};
+use crate::cli::address::resolver_words;
 use crate::load::plan::{Target, Tls};
 
 /// An `http` or `https` URL with a host.
@@ -30,6 +31,10 @@ impl FromStr for Url {
     }
 }
 
+fn unresolved<T>(url: &url::Url, reason: String) -> Result<T, Error> {
+    Err(Error::Host(crate::cli::Error::ResolveUrl { url: url.to_string(), reason }))
+}
+
 impl Url {
     pub(super) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
@@ -40,8 +45,8 @@ impl Url {
         let url = &self.0;
         let addresses = match url.socket_addrs(|| None) {
             Ok(addresses) if !addresses.is_empty() => addresses,
-            Ok(_) => return usage(format!("{url}: the name has no address")),
-            Err(error) => return usage(format!("{url}: cannot resolve the name: {error}")),
+            Ok(_) => return unresolved(url, "it has no address".to_owned()),
+            Err(error) => return unresolved(url, resolver_words(&error)),
         };
         let host = url.host_str().unwrap_or_default();
         let tls = match tls.filter(|_| self.is_https()) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use rustls::client::ClientConfig;
 
-use super::{Error, usage};
+use super::Error;
 use crate::control::tls::{Trust, client_config};
 
 /// Trusts this host's authorities, those of the file `ca` instead, or everybody. Every connection makes a whole
 /// handshake: what is measured does not depend on what was connected before.
 pub(super) fn config(ca: Option<&Path>, is_insecure: bool) -> Result<Arc<ClientConfig>, Error> {
     let trust = Trust { ca, is_insecure, ca_flag: "--ca", insecure_flag: "--insecure" };
-    client_config(trust).map(Arc::new).or_else(|error| usage(error.to_string()))
+    client_config(trust).map(Arc::new).map_err(|error| Error::Host(error.into()))
 }

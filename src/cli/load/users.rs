@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Error, usage};
+use super::{Error, unreadable, usage};
 use crate::cli::text_file;
 use crate::protocol::ntlm::Credentials;
 
@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credential
     let shown = path.display();
     let content = match text_file::read(path) {
         Ok(content) => content,
-        Err(error) => return usage(format!("--users {shown}: cannot be read: {error}")),
+        Err(error) => return unreadable("--users", path, error),
     };
     let mut users = Vec::new();
     for (index, line) in content.lines().enumerate() {
@@ -51,6 +51,6 @@ pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credential
 pub(super) fn first_line(path: &Path) -> Result<String, Error> {
     match text_file::read(path) {
         Ok(content) => Ok(content.lines().next().unwrap_or_default().to_owned()),
-        Err(error) => usage(format!("--password-file {}: cannot be read: {error}", path.display())),
+        Err(error) => unreadable("--password-file", path, error),
     }
 }

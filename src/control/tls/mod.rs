@@ -3,15 +3,21 @@
 //! The configuration for workers is built here, complete and checked, and then swapped in: they never see a file.
 
 mod comparison;
+mod files;
 mod termination;
 mod trust;
 mod verifiers;
 
+use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 pub use comparison::{Comparison, Shown};
 pub use termination::{CertificateFiles, Terminated, Termination};
 pub use trust::{Trust, client_config};
+
+use super::{advice_on_file, exit_code_of_file};
+use crate::protocol::shell::quoted_path;
 
 /// The only protocol offered on either side (ALPN): HTTP/2 carries no Windows Authentication.
 const ALPN: &[u8] = b"http/1.1";
@@ -19,7 +25,17 @@ const ALPN: &[u8] = b"http/1.1";
 /// A file that does not contain what a flag needs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read, or contains nothing suitable.
+    /// It cannot be read.
+    #[error("{flag} {}: cannot be read: {source}; {}", path.display(), advice_on_file(.source))]
+    Unreadable {
+        /// With its dashes.
+        flag: &'static str,
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It has nothing in it that is wanted.
     #[error("{flag} {}: {reason}; {wanted}", path.display())]
     File {
         /// With its dashes.
@@ -29,7 +45,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
         /// What would be right.
-        wanted: &'static str,
+        wanted: String,
+    },
+    /// The key's file in place of the certificate's, and the other way round.
+    #[error("--tls-cert {certificate} is a private key and --tls-key {key} a certificate; give --tls-cert {key} --tls-key \
+             {certificate}", certificate = quoted_path(certificate), key = quoted_path(key))]
+    Swapped {
+        /// As given.
+        certificate: PathBuf,
+        /// As given.
+        key: PathBuf,
     },
     /// A key that does not match the certificate.
     #[error("--tls-key {}: this key does not belong to --tls-cert {}; give that certificate's key, and keys in the order \
@@ -51,4 +76,15 @@ pub enum Error {
     /// A configuration that rustls does not support.
     #[error("TLS cannot be set up: {0}")]
     Rustls(#[from] rustls::Error),
+}
+
+impl Error {
+    /// 2 where the command line names a wrong file, 1 where this host is at fault.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Unreadable { source, .. } => exit_code_of_file(source),
+            Self::File { .. } | Self::Swapped { .. } | Self::Mismatch { .. } => ExitCode::from(2),
+            Self::NoRoots { .. } | Self::Rustls(_) => ExitCode::FAILURE,
+        }
+    }
 }

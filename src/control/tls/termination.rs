@@ -7,15 +7,18 @@ use std::time::{Duration, SystemTime};
 
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
 use super::trust::authorities;
-use super::{ALPN, Error};
+use super::{ALPN, Error, files};
+use crate::protocol::credentials::{self, Wanted};
 use crate::proxy::tls::certificates::Certificates;
+
+const CERT: &str = "--tls-cert";
+const KEY: &str = "--tls-key";
 
 /// A certificate's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +68,7 @@ impl Termination {
                     flag: FLAG,
                     path: path.clone(),
                     reason: error.to_string(),
-                    wanted: "give a PEM file of certificates",
+                    wanted: Wanted::Authorities.wish().to_owned(),
                 })?)
             }
         };
@@ -85,36 +88,50 @@ impl Termination {
 }
 
 fn read(files: &CertificateFiles) -> Result<CertifiedKey, Error> {
-    let wrong_chain = |reason: String| Error::File {
-        flag: "--tls-cert",
-        path: files.chain.clone(),
+    let CertificateFiles { chain: chain_path, key: key_path } = files;
+    let wrong_chain = |reason: String, wanted: &str| Error::File {
+        flag: CERT,
+        path: chain_path.clone(),
         reason,
-        wanted: "give a PEM file with the chain, the server's own certificate first",
+        wanted: wanted.to_owned(),
     };
-    let wrong_key = |reason: String| Error::File {
-        flag: "--tls-key",
-        path: files.key.clone(),
-        reason,
-        wanted: "give the PEM file with the certificate's private key, not encrypted",
-    };
-    let chain = CertificateDer::pem_file_iter(&files.chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong_chain(error.to_string()))?;
-    let leaf = chain.first().ok_or_else(|| wrong_chain("it contains no certificate".to_owned()))?;
-    if let Err(error) = ParsedCertificate::try_from(leaf) {
-        return Err(wrong_chain(own_words(leaf, &error)));
+    let chain_bytes = files::read(CERT, chain_path)?;
+    // Read once if it is one file: it may be a pipe.
+    let key_bytes = if chain_path == key_path { chain_bytes.clone() } else { files::read(KEY, key_path)? };
+    if !credentials::has_certificate(&chain_bytes)
+        && credentials::has_key(&chain_bytes)
+        && credentials::has_certificate(&key_bytes)
+    {
+        return Err(Error::Swapped { certificate: chain_path.clone(), key: key_path.clone() });
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
-        pem::Error::NoItemsFound => wrong_key("it contains no private key".to_owned()),
-        other => wrong_key(other.to_string()),
-    })?;
-    let leaf = leaf.clone();
-    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
+    let chain = files::certificates_in(&chain_bytes, CERT, chain_path, Wanted::Chain)?;
+    let key = files::key_in(&key_bytes, KEY, key_path)?;
+    let wish = Wanted::Chain.wish();
+    let leaf = chain.first().ok_or_else(|| wrong_chain(Wanted::Chain.lacking().to_owned(), wish))?.clone();
+    if let Err(error) = ParsedCertificate::try_from(&leaf) {
+        return Err(wrong_chain(own_words(&leaf, &error), wish));
+    }
+    let provider = ring::default_provider();
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            Error::Mismatch { certificate: files.chain.clone(), key: files.key.clone() }
+            let fits = |other: &CertificateDer<'static>| {
+                CertifiedKey::from_der(vec![other.clone()], key.clone_key(), &provider).is_ok()
+            };
+            match chain.iter().position(fits) {
+                Some(index) => wrong_chain(
+                    format!("the key matches certificate {} of the file, not the first", index + 1),
+                    "put the server's own certificate first, and behind it those that signed it",
+                ),
+                None => Error::Mismatch { certificate: chain_path.clone(), key: key_path.clone() },
+            }
         }
-        error @ rustls::Error::InvalidCertificate(_) => wrong_chain(own_words(&leaf, &error)),
-        other => wrong_key(other.to_string()),
+        error @ rustls::Error::InvalidCertificate(_) => wrong_chain(own_words(&leaf, &error), wish),
+        other => Error::File {
+            flag: KEY,
+            path: key_path.clone(),
+            reason: other.to_string(),
+            wanted: Wanted::Key.wish().to_owned(),
+        },
     })
 }
 

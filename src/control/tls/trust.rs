@@ -6,11 +6,10 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::verifiers::{Pinning, TrustEverybody, is_certificate};
-use super::{ALPN, Error};
+use super::{ALPN, Error, files};
+use crate::protocol::credentials::Wanted;
 
 /// Who vouches for servers, and the flags for that.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +36,11 @@ pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, Error> {
         let everybody = Arc::new(TrustEverybody(provider));
         builder.dangerous().with_custom_certificate_verifier(everybody).with_no_client_auth()
     } else if let Some(path) = trust.ca {
-        let given = certificates(trust.ca_flag, path)?;
+        let given = files::certificates(trust.ca_flag, path, Wanted::Authorities)?;
         let mut roots = RootCertStore::empty();
         if roots.add_parsable_certificates(given.iter().cloned()).0 == 0 && !given.iter().any(is_certificate)
         {
-            return Err(wrong_file(trust.ca_flag, path, "it contains no certificate".to_owned()));
+            return Err(no_certificate(trust.ca_flag, path));
         }
         // It fails if there are none.
         let authorities =
@@ -68,18 +67,14 @@ fn roots_of_this_host(trust: Trust<'_>) -> Result<RootCertStore, Error> {
 /// The certificates in a file, as authorities.
 pub(super) fn authorities(flag: &'static str, path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    if roots.add_parsable_certificates(certificates(flag, path)?).0 == 0 {
-        return Err(wrong_file(flag, path, "it contains no certificate".to_owned()));
+    if roots.add_parsable_certificates(files::certificates(flag, path, Wanted::Authorities)?).0 == 0 {
+        return Err(no_certificate(flag, path));
     }
     Ok(roots)
 }
 
-fn certificates(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong_file(flag, path, error.to_string()))
-}
-
-fn wrong_file(flag: &'static str, path: &Path, reason: String) -> Error {
-    Error::File { flag, path: path.to_owned(), reason, wanted: "give a PEM file of certificates" }
+/// Whatever is in the file cannot be read as one.
+fn no_certificate(flag: &'static str, path: &Path) -> Error {
+    let (reason, wanted) = (Wanted::Authorities.lacking().to_owned(), Wanted::Authorities.wish().to_owned());
+    Error::File { flag, path: path.to_owned(), reason, wanted }
 }

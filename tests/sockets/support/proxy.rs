@@ -41,6 +41,12 @@ impl Launch {
         self
     }
 
+    /// Adds an argument, which may have spaces.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
     /// Has at most this many descriptors.
     pub(crate) fn descriptors_max(mut self, most: usize) -> Self {
         let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
