@@ -14,6 +14,7 @@
 pub mod address;
 pub mod demo;
 mod error;
+mod examples;
 pub mod load;
 pub mod mock;
 pub mod proxy;
@@ -29,7 +30,8 @@ pub use verbosity::Verbosity;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "iisplice", version, about, arg_required_else_help = false, disable_help_subcommand = true)]
+#[command(name = "iisplice", version, about, arg_required_else_help = false, propagate_version = true)]
+#[command(after_help = examples::IISPLICE)]
 pub struct Cli {
     /// What to log, for every command.
     #[command(flatten)]
@@ -43,13 +45,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show all of it at work: a mock IIS, the proxy and a load, here, in some seconds
+    #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArgs),
     /// Serve: every client gets an upstream connection of its own, for its whole life
+    #[command(after_help = examples::PROXY)]
     Proxy(Box<proxy::ProxyArgs>),
     /// Stand in for an IIS site: verifies NTLM and Negotiate logins for real
+    #[command(after_help = examples::MOCK)]
     Mock(Box<mock::MockArgs>),
     /// Send requests, log in for real, and measure
+    #[command(after_help = examples::LOAD)]
     Load(Box<load::LoadArgs>),
     /// Show, merge or compare results of load
+    #[command(after_help = examples::REPORT)]
     Report(report::ReportArgs),
 }

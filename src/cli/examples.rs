@@ -1,0 +1,116 @@
+//! Examples at the end of each command's help, and what its exit codes mean. Each example is one line that runs as it
+//! stands, given the files and hosts that it names.
+
+/// Of `iisplice`.
+pub(super) const IISPLICE: &str = "\
+Examples:
+  iisplice demo
+  iisplice proxy --listen 0.0.0.0:80 --upstream iis1.corp.example:80
+  iisplice help proxy
+
+Exit codes: 0 done; 1 this host (a name that does not resolve, a file without
+permission, a port taken, io_uring denied); 2 the command line or a file of the
+wrong kind; load and report have more, see their help";
+
+/// Of `iisplice demo`.
+pub(super) const DEMO: &str = "\
+Examples:
+  iisplice demo
+  iisplice demo --duration 20s --connections 64 --html demo.html
+
+Exit codes: 0 done; 1 this host; 2 the command line; 3 a reply went to another
+user than its connection's";
+
+/// Of `iisplice proxy`.
+pub(super) const PROXY: &str = "\
+Examples:
+  A site in stream mode: logins and bytes pass unchanged
+    iisplice proxy --listen 0.0.0.0:80 --upstream iis1.corp.example:80
+  IPv4 and IPv6 ([::] accepts IPv6 only, as nginx's ipv6only=on), HTTP mode
+    iisplice proxy --mode http --listen 0.0.0.0:80 --listen '[::]:80' --upstream a:80
+  TLS passed through by name: Extended Protection works
+    iisplice proxy --listen 0.0.0.0:443 --sni-route web.corp.example=iis1:443
+  TLS that ends here and begins again
+    iisplice proxy --listen 0.0.0.0:443 --tls-cert a.pem --upstream a:443 --upstream-tls
+
+Signals: TERM, QUIT, INT drain; HUP reloads certificates; USR1 reopens the log
+
+Exit codes: 0 stopped by a signal; 1 this host (a name that does not resolve, a
+file without permission, a port taken, io_uring denied); 2 the command line or a
+file of the wrong kind";
+
+/// Of `iisplice mock`.
+pub(super) const MOCK: &str = "\
+Examples:
+  iisplice mock --user 'CORP\\alice:secret'
+  iisplice mock --listen 127.0.0.1:8443 --tls --user 'CORP\\alice:secret'
+  iisplice mock --users users.txt --verify-delay 20ms --fault reset=0.01
+
+Exit codes: 0 stopped by a signal; 1 this host; 2 the command line or a file of
+the wrong kind";
+
+/// Of `iisplice load`.
+pub(super) const LOAD: &str = "\
+Examples:
+  iisplice load http://127.0.0.1:8080/
+  iisplice load http://iis1/whoami --auth ntlm --user 'CORP\\alice:secret' -c 16
+  iisplice load https://iis1/ --ca corp-ca.pem --rate 500 --objective 'p99<50ms'
+  iisplice load http://127.0.0.1:8080/ --duration 30s --json run.json
+
+Exit codes: 0 done; 1 this host, or nothing but errors; 2 the command line or a
+file of the wrong kind; 3 a reply named another user than its connection's;
+4 the objective was missed; 130 stopped by Ctrl-C";
+
+/// Of `iisplice report`.
+pub(super) const REPORT: &str = "\
+Examples:
+  iisplice report run.json
+  iisplice report new.json --compare old.json --fail-over 5
+  iisplice report a.json b.json --merge both.json --html both.html
+
+Exit codes: 0 done; 1 this host, or a file that is no result; 2 the command
+line; 4 slower than --fail-over allows";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// As a shell splits it: at blanks, but not between single quotes.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut is_quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' => is_quoted = !is_quoted,
+                ' ' if !is_quoted => words.push(String::new()),
+                _ => words.last_mut().expect("at least one").push(c),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_example_is_a_command_line_that_is_accepted() {
+        for (text, least) in [(IISPLICE, 3), (DEMO, 2), (PROXY, 4), (MOCK, 3), (LOAD, 4), (REPORT, 3)] {
+            let examples = text.lines().map(str::trim).filter(|line| line.starts_with("iisplice "));
+            let mut count = 0;
+            for example in examples {
+                count += 1;
+                match Cli::try_parse_from(words(example)) {
+                    Ok(_) => {}
+                    Err(help) if help.kind() == clap::error::ErrorKind::DisplayHelp => {}
+                    Err(error) => panic!("{example}: {error}"),
+                }
+            }
+            assert_eq!(count, least, "{text}");
+            for line in text.lines() {
+                assert!(line.chars().count() <= 88, "too wide: {line}");
+                // Else it would pass for a flag.
+                assert!(!line.trim_start().starts_with('-'), "{line}");
+            }
+        }
+    }
+}
