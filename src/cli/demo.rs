@@ -12,8 +12,9 @@ use super::load::{Outcome, exit_code, exit_interrupted};
 use super::quantity::{duration, number};
 use crate::demo::{self, Demo};
 use crate::load::plan::Length;
+use crate::report::compare::{self, Comparison};
 use crate::report::live::Live;
-use crate::report::{self, Outputs, ReportError, compare};
+use crate::report::{self, Outputs, ReportError};
 
 /// Four descriptors each fit the 1,024 that every host grants.
 const CONNECTIONS_MAX: u32 = 200;
@@ -71,8 +72,7 @@ pub fn execute(arguments: DemoArgs, live: &Live) -> Result<ExitCode, Error> {
     running.stop()?;
     let (direct, proxied) = ([direct?], [proxied?]);
     report::show(&proxied[0], &Outputs { html, ..Outputs::default() })?;
-    let differences = compare::compare(&direct, &proxied);
-    let table = compare::text(&direct, &proxied, &differences, None);
+    let table = compare::text(&Comparison::of(&direct, &proxied), None);
     report::print(&format!("\nwithout the proxy (base) and through it (new):\n{table}"))?;
     let [direct] = direct;
     let [proxied] = proxied;

@@ -68,8 +68,10 @@ Examples:
   iisplice report new.json --compare old.json --fail-over 5
   iisplice report a.json b.json --merge both.json --html both.html
 
-Exit codes: 0 done; 1 this host, or a file that is no result; 2 the command
-line; 4 slower than --fail-over allows";
+Exit codes: 0 done; 1 this host, a file that is no result, or runs that
+`--fail-over` cannot judge (their loads differ, or the base has no good reply);
+2 the command line, or runs that cannot be merged; 4 worse than `--fail-over`
+allows";
 
 #[cfg(test)]
 mod tests {

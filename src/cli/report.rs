@@ -1,6 +1,6 @@
 //! `iisplice report`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,7 +8,8 @@ use clap::Args;
 use super::load::OutputArgs;
 use crate::control::exit_code_of_file;
 use crate::load::Summary;
-use crate::load::summary::MergeError;
+use crate::report::compare::{Allowance, Comparison, Obstacle, Verdict};
+use crate::report::merge::{self, Merged, Refusal};
 use crate::report::{self, ReportError, compare};
 
 /// An objective, here "not slower than before", was missed.
@@ -23,12 +24,22 @@ pub struct ReportArgs {
     /// Add up the runs, which went on at the same time on several machines, and write the sum
     #[arg(long, value_name = "OUT.json", conflicts_with = "compare")]
     merge: Option<PathBuf>,
+    /// Merge runs that did not overlap in time as well, as if one had followed the other: their times add up
+    #[arg(long, requires = "merge")]
+    allow_gaps: bool,
     /// Compare the runs with this one; with repeats on both sides (repeat this flag) noise is told apart
     #[arg(long, value_name = "BASE.json")]
     compare: Vec<PathBuf>,
-    /// Exit with code 4 if a percentile is slower by more than this, beyond noise
+    /// Exit with code 4 if something is worse by more than this percentage, beyond noise: a percentile slower, a rate
+    /// lower, a larger share of errors or unanswered requests; or if there are errors where the base has none, a leg
+    /// that the base has is missing, or a reply named another user. Legs from before the clock and percentiles with too
+    /// few samples do not count
     #[arg(long, value_name = "PCT", requires = "compare", value_parser = percent)]
     fail_over: Option<f64>,
+    /// Let --fail-over pass runs that were asked for different loads (loop, rate, scenario, auth, connections), which
+    /// is exit code 1 without this
+    #[arg(long, requires = "fail_over")]
+    allow_unlike: bool,
 
     #[command(flatten)]
     outputs: OutputArgs,
@@ -50,23 +61,30 @@ pub enum Error {
     /// A file.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// A file of another version.
-    #[error("{}: {cause}", path.display())]
+    /// Results that are not added up.
+    #[error("{refusal}{}", advice(refusal))]
     Merge {
-        /// The file.
-        path: PathBuf,
         /// Why.
-        cause: MergeError,
+        #[from]
+        refusal: Refusal,
     },
+}
+
+/// What to do about it, where the cause does not say.
+fn advice(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Gap { .. } => "; start them at the same time, or add --allow-gaps",
+        Refusal::SameRun { .. } | Refusal::Format { .. } => "",
+    }
 }
 
 impl Error {
     /// 2 where the command line is at fault, 1 otherwise.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
             Self::Report(ReportError::Read { cause, .. }) => exit_code_of_file(cause),
-            Self::Report(_) | Self::Merge { .. } => ExitCode::FAILURE,
+            Self::Report(_) | Self::Merge { refusal: Refusal::Format { .. } } => ExitCode::FAILURE,
+            Self::Usage(_) | Self::Merge { .. } => ExitCode::from(2),
         }
     }
 }
@@ -76,7 +94,7 @@ impl Error {
 /// # Errors
 /// See [`Error`]; a missed objective is an exit code.
 pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
-    let ReportArgs { runs: paths, merge, compare, fail_over, outputs } = arguments;
+    let ReportArgs { runs: paths, merge, allow_gaps, compare, fail_over, allow_unlike, outputs } = arguments;
     let mut outputs = outputs.outputs();
     let runs = read_all(&paths)?;
     if !compare.is_empty() {
@@ -85,14 +103,19 @@ pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
                 "a comparison has no files to write; leave out --json, --hgrm, --hlog and --html",
             ));
         }
-        return compared(&read_all(&compare)?, &runs, fail_over);
+        let allowance = fail_over.map(|worse_percent| Allowance { worse_percent, unlike: allow_unlike });
+        return compared(&read_all(&compare)?, &runs, allowance);
     }
     if let Some(out) = merge {
         if outputs.json.is_some() {
             return Err(Error::Usage("--merge writes the JSON; leave out --json"));
         }
         outputs.json = Some(out);
-        report::show(&merged(&paths, runs)?, &outputs)?;
+        let Merged { sum, warnings } = merge::merge(paths.into_iter().zip(runs).collect(), allow_gaps)?;
+        report::show(&sum, &outputs)?;
+        for warning in warnings {
+            report::complain(&format!("warning: {warning}"));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if runs.len() > 1 && !outputs.is_empty() {
@@ -113,19 +136,19 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<Summary>, Error> {
     paths.iter().map(|path| Ok(report::read(path)?)).collect()
 }
 
-fn compared(base: &[Summary], new: &[Summary], fail_over: Option<f64>) -> Result<ExitCode, Error> {
-    let differences = compare::compare(base, new);
-    report::print(&compare::text(base, new, &differences, fail_over))?;
-    let is_missed =
-        fail_over.is_some_and(|percent| differences.iter().any(|difference| difference.is_over(percent)));
-    Ok(if is_missed { ExitCode::from(EXIT_OBJECTIVE_MISSED) } else { ExitCode::SUCCESS })
-}
-
-fn merged(paths: &[PathBuf], runs: Vec<Summary>) -> Result<Summary, Error> {
-    let mut runs = runs.into_iter().zip(paths);
-    let Some((mut sum, _)) = runs.next() else { return Err(Error::Usage("--merge needs runs to add up")) };
-    for (run, path) in runs {
-        sum.merge(&run).map_err(|cause| Error::Merge { path: Path::to_owned(path), cause })?;
-    }
-    Ok(sum)
+fn compared(base: &[Summary], new: &[Summary], allowance: Option<Allowance>) -> Result<ExitCode, Error> {
+    let comparison = Comparison::of(base, new);
+    report::print(&compare::text(&comparison, allowance))?;
+    Ok(match allowance.map(|allowance| comparison.judge(allowance)) {
+        None | Some(Verdict::Kept { .. }) => ExitCode::SUCCESS,
+        Some(Verdict::Missed(_)) => ExitCode::from(EXIT_OBJECTIVE_MISSED),
+        Some(Verdict::NotJudged(obstacle)) => {
+            let advice = match obstacle {
+                Obstacle::Unlike(_) => "measure both sides alike, or add --allow-unlike",
+                Obstacle::EmptyBase => "measure it again",
+            };
+            report::complain(&format!("--fail-over cannot judge: {obstacle}; {advice}"));
+            ExitCode::FAILURE
+        }
+    })
 }

@@ -176,6 +176,8 @@ impl Sum {
             scenario: plan.scenario,
             auth: plan.auth.name().to_owned(),
             urls: plan.targets.iter().map(|target| target.url.clone()).collect(),
+            method: Some(plan.request.method.clone()),
+            body_bytes: Some(plan.request.body.as_ref().map_or(0, |body| body.len() as u64)),
             connections: plan.connections,
             warmup_seconds: plan.warmup.as_secs_f64(),
             offered,

@@ -100,6 +100,12 @@ pub struct Run {
     pub auth: String,
     /// Where to.
     pub urls: Vec<String>,
+    /// The request's method; `None`: an older version wrote the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The size of the request's body, 0 without one; `None`: an older version wrote the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
     /// Connections over all threads.
     pub connections: usize,
     /// Left out at the start.
@@ -186,6 +192,13 @@ impl Summary {
         !good && self.counts.errors_total() > 0
     }
 
+    /// Whether one of its runs is one of the other's as well: by machine, start and command.
+    pub fn shares_a_run(&self, other: &Self) -> bool {
+        let key =
+            |run: &Run| (run.machine.host.clone(), run.started_unix_seconds.to_bits(), run.command.clone());
+        self.runs.iter().any(|mine| other.runs.iter().any(|others| key(mine) == key(others)))
+    }
+
     /// Whether a reply named another user than its connection's.
     pub fn has_leak(&self) -> bool {
         self.identities.as_ref().is_some_and(|found| found.leaked > 0)
@@ -207,13 +220,39 @@ impl Summary {
     /// # Errors
     /// [`MergeError`].
     pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
+        self.add(other)?;
+        self.measured_seconds = self.measured_seconds.max(other.measured_seconds);
+        self.seconds.resize_with(self.seconds.len().max(other.seconds.len()), Part::default);
+        for (mine, others) in self.seconds.iter_mut().zip(&other.seconds) {
+            mine.add(others);
+        }
+        Ok(())
+    }
+
+    /// Adds a run of another time, as if it had followed this one at once: as [`Self::merge`], but the measured times add
+    /// up, and the other's seconds come behind.
+    ///
+    /// # Errors
+    /// [`MergeError`].
+    pub fn append(&mut self, other: &Self) -> Result<(), MergeError> {
+        self.add(other)?;
+        let later = |second: &Part| Part {
+            start_seconds: second.start_seconds + self.measured_seconds,
+            ..second.clone()
+        };
+        self.seconds.extend(other.seconds.iter().map(later));
+        self.measured_seconds += other.measured_seconds;
+        Ok(())
+    }
+
+    /// All but times.
+    fn add(&mut self, other: &Self) -> Result<(), MergeError> {
         for format in [self.format, other.format] {
             if format != FORMAT {
                 return Err(MergeError::Format(format));
             }
         }
         self.runs.extend(other.runs.iter().cloned());
-        self.measured_seconds = self.measured_seconds.max(other.measured_seconds);
         self.in_time.add(&other.in_time);
         self.counts.add(&other.counts);
         for (leg, samples) in &other.legs {
@@ -225,10 +264,6 @@ impl Summary {
             recorder::add(&mut sum.0, &lag.0);
         }
         self.prepared.add(&other.prepared);
-        self.seconds.resize_with(self.seconds.len().max(other.seconds.len()), Part::default);
-        for (mine, others) in self.seconds.iter_mut().zip(&other.seconds) {
-            mine.add(others);
-        }
         self.unanswered.add(other.unanswered);
         self.unsent.add(other.unsent);
         if let Some(found) = &other.identities {
@@ -279,6 +314,8 @@ pub(crate) mod tests {
                 scenario: Scenario::Steady,
                 auth: "none".into(),
                 urls: vec!["http://127.0.0.1/".into()],
+                method: Some("GET".into()),
+                body_bytes: Some(0),
                 connections: 1,
                 warmup_seconds: 0.0,
                 offered: None,

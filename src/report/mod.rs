@@ -20,6 +20,7 @@ pub mod hgrm;
 pub mod hlog;
 pub mod html;
 pub mod live;
+pub mod merge;
 mod objective;
 pub mod recording;
 pub mod text;
@@ -30,6 +31,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::load::Summary;
+use crate::load::summary::FORMAT;
 
 /// Where results go besides standard output. `-` is standard output, in place of the table.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +83,14 @@ pub enum ReportError {
         path: PathBuf,
         /// Why.
         cause: io::Error,
+    },
+    /// A file of another version.
+    #[error("{}: format {format} is not {FORMAT}, which this version reads", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
     },
     /// The file is something else.
     #[error("{}: not a result of `iisplice load --json`: {cause}", path.display())]
@@ -143,11 +153,16 @@ pub fn json(summary: &Summary, to: &mut dyn Write) -> io::Result<()> {
 /// Reads a summary back.
 ///
 /// # Errors
-/// [`ReportError::Read`] and [`ReportError::NotAResult`].
+/// [`ReportError::Read`], [`ReportError::NotAResult`] and [`ReportError::Format`].
 pub fn read(path: &Path) -> Result<Summary, ReportError> {
     let fail = |cause| ReportError::Read { path: path.to_owned(), cause };
     let content = std::fs::read(path).map_err(fail)?;
-    serde_json::from_slice(&content).map_err(|cause| ReportError::NotAResult { path: path.to_owned(), cause })
+    let summary: Summary = serde_json::from_slice(&content)
+        .map_err(|cause| ReportError::NotAResult { path: path.to_owned(), cause })?;
+    match summary.format {
+        FORMAT => Ok(summary),
+        format => Err(ReportError::Format { path: path.to_owned(), format }),
+    }
 }
 
 fn write_file(path: &Path, write_to: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> Result<(), ReportError> {
