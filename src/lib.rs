@@ -1,7 +1,7 @@
 //! iisplice: an `io_uring` splice proxy for IIS sites that use Windows Authentication.
 //!
-//! Windows Authentication logs in a TCP connection. So every client connection gets an upstream connection of its
-//! own, for its whole life: the session owns both, and there is no pool to put either into.
+//! Windows Authentication logs in a TCP connection. So every client connection gets an upstream connection of its own,
+//! for its whole life: the session owns both, and there is no pool.
 //!
 //! The rooms:
 //!

@@ -34,10 +34,10 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
         (&["--listen=80"], "write 0.0.0.0:80 or [::]:80"),
         (&["--upstream=http://iis1/"], "this is a URL; write iis1"),
         (&["--splice=sometimes"], "possible values: auto, never, always"),
-        (&["--idle-timeout=5"], "give a duration like 250ms, 3s or 1h"),
-        (&["--buffer-size=tiny"], "give a size like 16KiB or 1MiB"),
+        (&["--idle-timeout=5"], "give a duration such as 250ms, 3s or 1h"),
+        (&["--buffer-size=tiny"], "give a size such as 16KiB or 1MiB"),
         (&["--tcp-fastopen=yes"], "give a whole number from 1 to 65535, or off"),
-        (&["--steer=cpu", "--no-pin"], "leave out --no-pin or --steer"),
+        (&["--steer=cpu", "--no-pin"], "remove --no-pin or --steer"),
         (&["--log-level=loud"], "possible values: off, error, warn, info, debug, trace"),
     ] {
         let line = complaint(&[&LEAST, wrong].concat(), 2);

@@ -42,9 +42,9 @@ fn it_logs_in_proves_that_nothing_leaked_and_shows_the_difference() {
 #[test]
 fn a_wrong_flag_is_one_line_and_exit_code_2() {
     for (wrong, expected) in [
-        ("--duration=1", "give a duration like 250ms, 3s or 1h, from 200ms to 1h"),
+        ("--duration=1", "give a duration such as 250ms, 3s or 1h, from 200ms to 1h"),
         ("--connections=0", "give a whole number from 1 to 200"),
-        ("--html=-", "give the name of a file; standard output is for the report"),
+        ("--html=-", "give a file name; standard output is used for the report"),
         ("--users=x", "unexpected argument '--users'"),
     ] {
         let output = demo(&[wrong]);

@@ -10,10 +10,10 @@ use crate::cli::Error;
 use crate::proxy::settings::Network;
 use crate::uring::Address;
 
-/// Bytes of a path that fit `sun_path` beside its NUL (unix(7)).
+/// Most bytes of a path in `sun_path`, which also holds a NUL (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// An address that is well formed; a name in it is not resolved yet.
+/// A well-formed address; a name in it is not resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unresolved {
     written: String,
@@ -23,20 +23,20 @@ pub struct Unresolved {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Known(Address),
-    /// A name, or an IPv6 address with a zone that is a name; the resolver reads both.
+    /// A name, or an IPv6 address with a zone that is a name; the resolver accepts both.
     Named {
         host: String,
         port: u16,
     },
 }
 
-/// Why a text is no address; says what would be right.
+/// Why a text is not an address; says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum AddressError {
     #[error("the path is missing; write unix:/run/app.sock")]
     NoPath,
-    #[error("the path has {0} bytes, a Unix socket's may have {UNIX_PATH_BYTES_MAX}; use a shorter one")]
+    #[error("the path has {0} bytes, a Unix socket's path at most {UNIX_PATH_BYTES_MAX}; use a shorter one")]
     LongPath(usize),
     #[error("this is a URL; write {0}")]
     Url(String),
@@ -44,13 +44,13 @@ pub enum AddressError {
     NoPort(String),
     #[error("the host is missing; write {0}")]
     NoHost(String),
-    #[error("an IPv6 address stands in brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80")]
+    #[error("an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80")]
     NoBrackets,
-    #[error("there is no IPv6 address in the brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80")]
+    #[error("the brackets do not contain an IPv6 address; write [ADDRESS]:PORT, like [2001:db8::1]:80")]
     NoIpv6,
     #[error("the port is not a number from 0 to 65535; write {0}:PORT")]
     Port(String),
-    #[error("this is no host name; write HOST:PORT, [IPv6]:PORT or unix:PATH")]
+    #[error("this is not a host name; write HOST:PORT, [IPv6]:PORT or unix:PATH")]
     Host,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Unresolved {
 }
 
 impl Unresolved {
-    /// Port 0: good for a listener (the kernel picks one), no place to connect to.
+    /// Whether the port is 0: valid for a listener (the kernel picks one), but not to connect to.
     pub(super) fn has_port_zero(&self) -> bool {
         match &self.place {
             Place::Known(Address::Ip(address)) => address.port() == 0,
@@ -79,7 +79,7 @@ impl Unresolved {
         }
     }
 
-    /// The host as written, without brackets; none for a Unix socket.
+    /// The host as written, without brackets; `None` for a Unix socket.
     pub(super) fn host(&self) -> Option<Cow<'_, str>> {
         match &self.place {
             Place::Known(Address::Ip(address)) => Some(address.ip().to_string().into()),
@@ -88,8 +88,8 @@ impl Unresolved {
         }
     }
 
-    /// Every address that the name stands for, in the resolver's order, each once; never empty. Asks the resolver, so
-    /// it can take seconds.
+    /// Every address of the name, in the resolver's order, without duplicates; never empty. Asks the resolver, so it
+    /// can take seconds.
     ///
     /// # Errors
     /// [`Error::Resolve`], which names `flag`.
@@ -106,11 +106,11 @@ impl Unresolved {
                 addresses.push(address);
             }
         }
-        if addresses.is_empty() { Err(fail("it has no address".to_owned())) } else { Ok(addresses) }
+        if addresses.is_empty() { Err(fail("the name has no address".to_owned())) } else { Ok(addresses) }
     }
 }
 
-/// The parser of a network, of a single address as one, or of `unix:`.
+/// Parses a network, a single address as one, or `unix:`.
 pub(super) fn network(text: &str) -> Result<Network, String> {
     if text == "unix:" {
         return Ok(Network::Unix);
@@ -159,7 +159,7 @@ fn place(text: &str) -> Result<Place, AddressError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(Place::Known(Address::Ip(SocketAddr::new(ip, port))));
     }
-    // A name that is all digits and dots is a mistyped IPv4 address: the resolver would take `10.1` for 10.0.0.1.
+    // A name of digits and dots only is a mistyped IPv4 address: the resolver would read `10.1` as 10.0.0.1.
     let only_digits = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if only_digits || !is_name || host.len() > 253 {
@@ -168,7 +168,7 @@ fn place(text: &str) -> Result<Place, AddressError> {
     Ok(Place::Named { host: host.to_owned(), port })
 }
 
-/// What comes after the opening bracket.
+/// Parses what follows the opening bracket.
 fn bracketed(rest: &str) -> Result<Place, AddressError> {
     let (inside, after) = rest.split_once(']').ok_or(AddressError::NoBrackets)?;
     let (ip, zone) = inside.split_once('%').map_or((inside, None), |(ip, zone)| (ip, Some(zone)));
@@ -213,11 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_nobody_knows_names_the_flag_and_the_mend() {
+    fn a_name_that_does_not_resolve_names_the_flag_and_the_remedy() {
         let address: Unresolved = "no-such-host.invalid:80".parse().expect("well formed");
         let line = address.resolve("upstream").expect_err("RFC 6761: .invalid has no addresses").to_string();
         assert!(line.starts_with("--upstream no-such-host.invalid:80: cannot resolve the name: "), "{line}");
-        assert!(line.ends_with("give an address, or mend the name service"), "{line}");
+        assert!(line.ends_with("give an IP address, or fix the name service"), "{line}");
     }
 
     #[test]
@@ -234,20 +234,20 @@ mod tests {
             ("10.0.0.1:65536", "the port is not a number from 0 to 65535; write 10.0.0.1:PORT"),
             ("http://iis1.corp:80/x", "this is a URL; write iis1.corp:80"),
             ("https://", "this is a URL; write HOST:PORT"),
-            ("::1:80", "an IPv6 address stands in brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
-            ("::1", "an IPv6 address stands in brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
-            ("[::1:80", "an IPv6 address stands in brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
+            ("::1:80", "an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
+            ("::1", "an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
+            ("[::1:80", "an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
             ("[::1]", "the port is missing; write [::1]:PORT"),
             ("[::1]80", "the port is missing; write [::1]:PORT"),
             ("[::1]:x", "the port is not a number from 0 to 65535; write [::1]:PORT"),
             (
                 "[10.0.0.1]:80",
-                "there is no IPv6 address in the brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80",
+                "the brackets do not contain an IPv6 address; write [ADDRESS]:PORT, like [2001:db8::1]:80",
             ),
-            ("10.0.0:80", "this is no host name; write HOST:PORT, [IPv6]:PORT or unix:PATH"),
-            ("a host:80", "this is no host name; write HOST:PORT, [IPv6]:PORT or unix:PATH"),
+            ("10.0.0:80", "this is not a host name; write HOST:PORT, [IPv6]:PORT or unix:PATH"),
+            ("a host:80", "this is not a host name; write HOST:PORT, [IPv6]:PORT or unix:PATH"),
             ("unix:", "the path is missing; write unix:/run/app.sock"),
-            (long.as_str(), "the path has 108 bytes, a Unix socket's may have 107; use a shorter one"),
+            (long.as_str(), "the path has 108 bytes, a Unix socket's path at most 107; use a shorter one"),
         ] {
             assert_eq!(text.parse::<Unresolved>().expect_err(text).to_string(), expected, "{text:?}");
         }

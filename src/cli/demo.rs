@@ -16,40 +16,40 @@ use crate::report::compare::{self, Comparison};
 use crate::report::live::Live;
 use crate::report::{self, Outputs, ReportError};
 
-/// Four descriptors each fit the 1,024 that every host grants.
+/// At four descriptors each, this fits the 1,024 that every host grants.
 const CONNECTIONS_MAX: u32 = 200;
 const DURATION_MIN: Duration = Duration::from_millis(200);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Every flag.
+/// The flags of `iisplice demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// How long it takes: the first half without the proxy, the second half through it
+    /// Duration of the demo: the first half without the proxy, the second half through it
     #[arg(short, long, value_name = "DURATION", default_value = "5s", value_parser = duration(DURATION_MIN..=HOUR))]
     duration: Duration,
-    /// Connections at once
+    /// Number of concurrent connections
     #[arg(short, long, value_name = "N", default_value = "16", value_parser = number(1..=CONNECTIONS_MAX))]
     connections: u32,
-    /// Write the report of the second half as one self-contained page
+    /// Write the report of the second half as a self-contained HTML page
     #[arg(long, value_name = "FILE", value_parser = file)]
     html: Option<PathBuf>,
 }
 
-/// Standard output has the comparison, which a page cannot be mixed with.
+/// Standard output gets the comparison, so a page cannot go there.
 fn file(text: &str) -> Result<PathBuf, String> {
     match text {
-        "" | "-" => Err("give the name of a file; standard output is for the report".to_owned()),
+        "" | "-" => Err("give a file name; standard output is used for the report".to_owned()),
         _ => Ok(text.into()),
     }
 }
 
-/// What kept the demo from its end.
+/// Why the demo did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This host.
+    /// A cause on this host.
     #[error(transparent)]
     Demo(#[from] crate::demo::Error),
-    /// The page could not be written.
+    /// The page cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
 }
@@ -57,7 +57,7 @@ pub enum Error {
 /// Runs `iisplice demo`.
 ///
 /// # Errors
-/// See [`Error`]; a leak is an exit code, as with `iisplice load`.
+/// See [`Error`]; a leak is an exit code, as in `iisplice load`.
 pub fn execute(arguments: DemoArgs, live: &Live) -> Result<ExitCode, Error> {
     let DemoArgs { duration, connections, html } = arguments;
     let running = Demo::start(connections as usize)?;
@@ -68,7 +68,7 @@ pub fn execute(arguments: DemoArgs, live: &Live) -> Result<ExitCode, Error> {
     live.begin(demo::SCENARIO, Length::Time(measured), warmup);
     let proxied = running.proxied(half, |second| live.show(second));
     live.end();
-    // First, since a failed worker is the cause of what the load saw.
+    // Before the load's result, because a failed worker explains what the load saw.
     running.stop()?;
     let (direct, proxied) = ([direct?], [proxied?]);
     report::show(&proxied[0], &Outputs { html, ..Outputs::default() })?;

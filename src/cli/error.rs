@@ -1,29 +1,31 @@
-//! What is wrong with a command line, in one line.
+//! Errors of a command line, in one line each.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::control::{advice_on_file, exit_code_of_file};
 
-/// A command line that cannot be carried out, found after its text was read.
+/// A command line that cannot be executed, found after it was parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name that the resolver does not know, or cannot ask about now.
-    #[error("--{flag} {name}: cannot resolve the name: {reason}; give an address, or mend the name service")]
+    /// A name that the resolver does not know, or cannot look up now.
+    #[error(
+        "--{flag} {name}: cannot resolve the name: {reason}; give an IP address, or fix the name service"
+    )]
     Resolve {
         /// The flag without its dashes.
         flag: &'static str,
         /// The address as written.
         name: String,
-        /// The resolver's words.
+        /// The resolver's message.
         reason: String,
     },
-    /// The same, in a URL.
-    #[error("{url}: cannot resolve the name: {reason}; give an address, or fix the name service")]
+    /// A name in a URL that the resolver does not know, or cannot look up now.
+    #[error("{url}: cannot resolve the name: {reason}; give an IP address, or fix the name service")]
     ResolveUrl {
         /// As written.
         url: String,
-        /// The resolver's words.
+        /// The resolver's message.
         reason: String,
     },
     /// The same address twice.
@@ -47,45 +49,45 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Channel bindings without a channel.
-    #[error("--extended-protection needs TLS to bind logins to; add --tls, or --tls-cert and --tls-key")]
+    /// Channel bindings without TLS.
+    #[error("--extended-protection needs TLS; add --tls, or --tls-cert and --tls-key")]
     ProtectionWithoutTls,
     /// A Unix socket for the mock.
     #[error("--listen {0}: the mock listens on TCP only; give HOST:PORT or [IPv6]:PORT")]
     ListenPath(String),
-    /// Steering to the worker on a CPU where workers have none.
-    #[error("--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer")]
+    /// Steering to the worker on a CPU, but workers are not pinned.
+    #[error("--steer cpu needs workers pinned to CPUs; remove --no-pin or --steer")]
     SteerUnpinned,
-    /// Permissions of nothing.
-    #[error("--unix-mode is about Unix sockets; add --listen unix:PATH, or leave it out")]
+    /// Permissions without a Unix socket.
+    #[error("--unix-mode applies to Unix sockets only; add --listen unix:PATH, or remove it")]
     UnixModeWithoutSocket,
-    /// A flag that means nothing without HTTP.
-    #[error("{0} is about HTTP requests and replies; add --mode http, or leave it out")]
+    /// A flag that applies only to HTTP mode.
+    #[error("{0} applies to HTTP mode only; add --mode http, or remove it")]
     NeedsHttp(&'static str),
-    /// Trust in what is replaced anyway.
-    #[error("--trust says whose X-Forwarded-For is added to; add --forwarded append, or leave it out")]
+    /// Trust in fields that are replaced anyway.
+    #[error("--trust applies to --forwarded append only; add --forwarded append, or remove it")]
     TrustWithoutAppend,
-    /// Flags that contradict each other.
+    /// Contradictory flags.
     #[error("{0}")]
     Usage(String),
-    /// A file for TLS that is not what it should be.
+    /// A TLS file that is not as required.
     #[error(transparent)]
     Tls(#[from] crate::control::tls::Error),
     /// The descriptor limit of this process leaves nothing for connections.
     #[error(
-        "the descriptor limit {limit} leaves no room for connections beside {reserved} descriptors for \
-         listeners, rings and pipes; raise it (ulimit -n, LimitNOFILE=), or lower --workers or --pipes"
+        "the descriptor limit {limit} leaves no room for connections: listeners, rings and pipes take {reserved} \
+         descriptors; raise the limit (ulimit -n, LimitNOFILE=), or lower --workers or --pipes"
     )]
     Descriptors {
-        /// `RLIMIT_NOFILE`, raised as far as it goes.
+        /// `RLIMIT_NOFILE`, raised to its hard limit.
         limit: u64,
-        /// What is needed before the first connection.
+        /// The number needed before the first connection.
         reserved: u64,
     },
 }
 
 impl Error {
-    /// 2 where the command line is at fault, 1 where this host is.
+    /// 2 if the command line is at fault, 1 if this host is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::ListenTwice(_)
@@ -104,7 +106,7 @@ impl Error {
     }
 }
 
-/// clap's message without its usage and its hints on `--help`, in one line.
+/// clap's message without its usage and its pointer to `--help`, in one line.
 pub fn one_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let mut line = String::new();

@@ -30,26 +30,26 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CONNECTIONS_MAX: u32 = 1_000_000;
 /// More than a generator can time.
 const RATE_MAX: f64 = 10e6;
-/// Left out at the start where nothing else is said: connections and caches are warm by then.
+/// The default warm-up: connections and caches are warm by then.
 const WARMUP: Duration = Duration::from_secs(1);
 
-/// Every flag.
+/// The flags of `iisplice load`.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// What to ask for; connections are dealt out to several URLs in turn
+    /// URL to request; with several, connections are assigned to them in turn
     #[arg(value_name = "URL", required = true)]
     urls: Vec<target::Url>,
 
     /// How connections log in
     #[arg(long, value_name = "SCHEME", default_value = "none", help_heading = "Who")]
     auth: AuthScheme,
-    /// A user, as CORP\alice, CORP\alice:secret or alice@corp.example.com; repeat it, or use --users: they are dealt out
-    /// to the connections in turn
+    /// User, as CORP\alice, CORP\alice:secret or alice@corp.example.com; repeatable, or use --users; connections are
+    /// assigned to users in turn
     #[arg(long, value_name = "USER", help_heading = "Who")]
     user: Vec<String>,
-    /// The password of every --user given without one; better in the environment or a file, where `ps` does not show it
+    /// Password of every --user without one; safer in the environment or a file, because `ps` shows the command line
     #[arg(
         long,
         value_name = "TEXT",
@@ -58,105 +58,105 @@ pub struct LoadArgs {
         help_heading = "Who"
     )]
     password: Option<String>,
-    /// A file whose first line is the password
+    /// File whose first line is the password
     #[arg(long, value_name = "FILE", conflicts_with = "password", help_heading = "Who")]
     password_file: Option<PathBuf>,
-    /// A file of users, one a line: CORP\alice:secret
+    /// File of users, one per line: CORP\alice:secret
     #[arg(long, value_name = "FILE", help_heading = "Who")]
     users: Option<PathBuf>,
-    /// Log in byte for byte as recorded in this file, without passwords: for a server with a fixed challenge, as
-    /// `iisplice mock --fixed-challenge HEX` has
+    /// Replay the logins recorded in this file byte for byte, without passwords; needs a server with a fixed challenge,
+    /// such as `iisplice mock --fixed-challenge HEX`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["auth", "user", "users", "password_file", "record"], help_heading = "Who")]
     replay: Option<PathBuf>,
     /// Check that each reply names the user of its connection, in a JSON body's "user" as the mock's /whoami does; exit
-    /// code 3 if one names another
+    /// code 3 if one names another user
     #[arg(long, help_heading = "Who")]
     verify_identity: bool,
-    /// The header line to look for the user in, in place of the body
+    /// Header line that names the user, instead of the body
     #[arg(long, value_name = "NAME", requires = "verify_identity", help_heading = "Who")]
     identity_header: Option<String>,
 
     /// What each connection does
     #[arg(long, value_name = "NAME", default_value = "steady", help_heading = "What")]
     scenario: ScenarioName,
-    /// Requests of a session after its login [default: 10]
+    /// Requests per session after its login [default: 10]
     #[arg(long, value_name = "N", help_heading = "What", value_parser = number(1..=u32::MAX))]
     requests_per_login: Option<u32>,
-    /// The request's method [default: GET, or POST with a body]
+    /// HTTP method [default: GET, or POST with a body]
     #[arg(long, value_name = "METHOD", help_heading = "What")]
     method: Option<String>,
-    /// The request's body, or @FILE
+    /// Request body, or @FILE
     #[arg(long, value_name = "TEXT", help_heading = "What")]
     body: Option<String>,
-    /// A further header line, as 'Name: value'; repeat it for more
+    /// Additional header line, as 'Name: value'; repeatable
     #[arg(long, value_name = "LINE", help_heading = "What", value_parser = header_line)]
     header: Vec<(String, String)>,
 
-    /// Take any certificate
+    /// Accept any certificate
     #[arg(long, help_heading = "What")]
     insecure: bool,
-    /// Trust the certificates of this PEM file, instead of those that this host trusts
+    /// Trust the certificates in this PEM file instead of this host's
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
     ca: Option<PathBuf>,
 
-    /// Connections at once
+    /// Number of concurrent connections
     #[arg(short, long, value_name = "N", default_value = "64", help_heading = "How much", value_parser = number(1..=CONNECTIONS_MAX))]
     connections: u32,
-    /// Threads, each with its own ring and share of the connections [default: one for each core]
+    /// Threads, each with its own ring and share of the connections [default: one per core]
     #[arg(short, long, value_name = "N", help_heading = "How much", value_parser = number(1..=1024))]
     threads: Option<u32>,
-    /// How long to measure
+    /// Duration of the measurement
     #[arg(short, long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=DAY))]
     duration: Duration,
-    /// Measure so many requests (logins in the login scenario), however long it takes
+    /// Measure this many requests (logins in the login scenario), however long it takes
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "duration", help_heading = "How much", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
-    /// Leave out so much at the start [default: 1s, with --requests 0s]
+    /// Exclude this much at the start [default: 1s, with --requests 0s]
     #[arg(long, value_name = "DURATION", help_heading = "How much", value_parser = duration(Duration::ZERO..=DAY))]
     warmup: Option<Duration>,
-    /// Open loop: so many requests (logins, in the login scenario) are due a second, whatever the server does, and
-    /// latency counts from when they are due [default: closed loop]
+    /// Open loop: start this many requests (logins in the login scenario) per second, whatever the server does; latency
+    /// counts from the scheduled start [default: closed loop]
     #[arg(short, long, value_name = "PER_SECOND", help_heading = "How much", value_parser = rate)]
     rate: Option<f64>,
-    /// Open loop, from the first rate evenly to the last: A:B
+    /// Open loop with a rate that rises evenly from A to B
     #[arg(long, value_name = "A:B", conflicts_with_all = ["rate", "requests"], help_heading = "How much", value_parser = rate_ramp)]
     rate_ramp: Option<Rate>,
-    /// How an open loop's requests are spread
+    /// Distribution of an open loop's requests
     #[arg(long, value_name = "HOW", default_value = "constant", help_heading = "How much")]
     arrivals: ArrivalsName,
-    /// An address of this host for connections to come from; repeat it: each gives some 28,000 connections to a server
+    /// Local address for connections; repeatable: each allows about 28,000 connections to a server
     #[arg(long, value_name = "IP", help_heading = "How much")]
     source_address: Vec<IpAddr>,
-    /// How long a connect, a leg of a login or a request may take
+    /// Longest time for a connect, a leg of a login or a request
     #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=HOUR))]
     timeout: Duration,
 
-    /// What has to hold, like 'p99<50ms': of the latency from the intended start, in a closed loop of the service time;
-    /// exit code 4 if it does not
+    /// Objective, such as 'p99<50ms', for the latency from the intended start, or in a closed loop for the service
+    /// time; exit code 4 if missed
     #[arg(long, value_name = "PERCENTILE<TIME", help_heading = "How much")]
     objective: Option<Objective>,
-    /// Search the highest rate that keeps the objective, from --rate upwards (or 100), each for --duration
+    /// Search for the highest rate that meets the objective, from --rate (or 100) upwards, each for --duration
     #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "How much")]
     find_rate: bool,
 
     /// Exit with code 1 if anything failed
     #[arg(long, help_heading = "Results")]
     fail_on_errors: bool,
-    /// Write every login of the run to this file as it went over the wire, for --replay
+    /// Record every login of the run to this file as sent over the wire, for --replay
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     record: Option<PathBuf>,
     #[command(flatten)]
     outputs: OutputArgs,
 }
 
-/// A run to do and what to do with it.
+/// A run, and what to do with its results.
 #[derive(Debug)]
 pub struct Task {
     /// The run.
     pub plan: Plan,
-    /// What has to hold.
+    /// The objective.
     pub objective: Option<Objective>,
-    /// The rate to search from; `None`: one run as planned.
+    /// The rate at which the search starts; `None` for a single run as planned.
     pub search_from_per_second: Option<f64>,
     /// Where the results go.
     pub outputs: Outputs,
@@ -166,23 +166,23 @@ pub struct Task {
     pub fail_on_errors: bool,
 }
 
-/// Where the search for a rate begins where nothing else is said.
+/// The rate at which a search starts by default.
 const SEARCH_FROM_PER_SECOND: f64 = 100.0;
 
 /// Where results go.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
-    /// Write the result as JSON, for `iisplice report`; - is standard output, in place of the table
+    /// Write the result as JSON, for `iisplice report`; - for standard output, instead of the table
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     json: Option<PathBuf>,
-    /// Write each leg's percentile spectrum, for HdrHistogram's plotter
+    /// Write the percentile distribution of each leg, for HdrHistogram's plotter
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     hgrm: Option<PathBuf>,
-    /// Write each second's histograms as an HdrHistogram interval log
+    /// Write the histograms of each second as an HdrHistogram interval log
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     hlog: Option<PathBuf>,
-    /// Write one self-contained page with tables and pictures
+    /// Write a self-contained HTML page with tables and charts
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     html: Option<PathBuf>,
 }
@@ -195,7 +195,7 @@ impl OutputArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum AuthScheme {
-    /// Nobody logs in
+    /// No login
     None,
     /// NTLM messages
     Ntlm,
@@ -207,47 +207,47 @@ enum AuthScheme {
 enum ScenarioName {
     /// Connect, log in, close
     Login,
-    /// Connect, log in, --requests-per-login requests, close
+    /// Connect, log in, send --requests-per-login requests, close
     Session,
-    /// Log in before the clock starts, then requests
+    /// Log in before the clock starts, then send requests
     Steady,
-    /// As steady, for large bodies
+    /// Like steady, for large bodies
     Bulk,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ArrivalsName {
-    /// Evenly
+    /// At even intervals
     Constant,
-    /// As independent users would
+    /// Like independent users
     Poisson,
 }
 
-/// A command line that cannot be carried out.
+/// A command line that cannot be executed, or a run that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Flags that contradict each other, or a file or name that is not what it should be.
+    /// Contradictory flags, or a file or name that is not as required.
     #[error("{0}")]
     Usage(String),
-    /// A name or a file of this host that cannot be had.
+    /// A name or a file that this host does not provide.
     #[error(transparent)]
     Host(crate::cli::Error),
-    /// The run could not be done.
+    /// The run failed.
     #[error(transparent)]
     Load(#[from] crate::load::LoadError),
-    /// No ring on this host.
+    /// This host provides no ring.
     #[error(transparent)]
     Kernel(#[from] crate::uring::Error),
-    /// The results could not be shown.
+    /// The results cannot be shown.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
-    /// A thread or a signal mask of this process.
+    /// A thread or the signal mask of this process.
     #[error("cannot watch for Ctrl-C: {0}")]
     Signals(std::io::Error),
 }
 
 impl Error {
-    /// 2 where the command line is at fault, 1 otherwise.
+    /// 2 if the command line is at fault, 1 otherwise.
     pub fn exit_code(&self) -> std::process::ExitCode {
         match self {
             Self::Usage(_) => std::process::ExitCode::from(2),
@@ -263,7 +263,7 @@ fn usage<T>(text: impl Into<String>) -> Result<T, Error> {
     Err(Error::Usage(text.into()))
 }
 
-/// A file that `flag` names and that cannot be read. One that is not UTF-8 is of the wrong kind.
+/// Reports that the file of `flag` cannot be read; one that is not UTF-8 is of the wrong kind.
 fn unreadable<T>(flag: &'static str, path: &Path, source: std::io::Error) -> Result<T, Error> {
     if source.kind() == std::io::ErrorKind::InvalidData {
         return usage(format!(
@@ -275,22 +275,20 @@ fn unreadable<T>(flag: &'static str, path: &Path, source: std::io::Error) -> Res
 }
 
 impl LoadArgs {
-    /// What to do. Names are resolved and files read.
+    /// Turns the flags into a task. Resolves names and reads files.
     ///
     /// # Errors
     /// [`Error::Usage`].
     pub fn task(self, command: String) -> Result<Task, Error> {
         let auth = self.auth()?;
         if self.record.is_some() && matches!(auth, Auth::None) {
-            return usage("--record writes logins down; add --auth ntlm and --users FILE");
+            return usage("--record needs logins; add --auth ntlm and --users FILE");
         }
         let scenario = self.scenario()?;
         let identity = match (self.verify_identity, &self.identity_header, &auth) {
             (false, ..) => None,
             (true, _, Auth::None) => {
-                return usage(
-                    "--verify-identity needs users to tell apart; add --auth ntlm and --users FILE",
-                );
+                return usage("--verify-identity needs users; add --auth ntlm and --users FILE");
             }
             (true, None, _) => Some(IdentitySource::Body),
             (true, Some(name), _) => Some(IdentitySource::Header(name.clone())),
@@ -306,7 +304,7 @@ impl LoadArgs {
         let pace = match pace {
             Some(rate) => Pace::Open { rate, arrivals },
             None if arrivals == Arrivals::Poisson && !self.find_rate => {
-                return usage("--arrivals poisson is for an open loop; add --rate PER_SECOND");
+                return usage("--arrivals poisson needs an open loop; add --rate PER_SECOND");
             }
             None if self.find_rate => {
                 let per_second = SEARCH_FROM_PER_SECOND;
@@ -328,7 +326,7 @@ impl LoadArgs {
         let request = self.request()?;
         let is_tls = self.urls.iter().any(target::Url::is_https);
         if !is_tls && (self.insecure || self.ca.is_some()) {
-            return usage("--insecure and --ca are for https URLs");
+            return usage("--insecure and --ca apply to https URLs only; give an https URL, or remove them");
         }
         let tls = if is_tls { Some(tls::config(self.ca.as_deref(), self.insecure)?) } else { None };
         let plan = Plan {
@@ -344,7 +342,7 @@ impl LoadArgs {
             pace,
             source_addresses: self.source_address,
             timeout: self.timeout,
-            // The file is made when nothing is wrong with the command line.
+            // The file is created once the rest of the command line is valid.
             record: None,
             command,
         };
@@ -360,11 +358,11 @@ impl LoadArgs {
 
     fn auth(&self) -> Result<Auth, Error> {
         if let Some(path) = &self.replay {
-            // Not with conflicts_with: a password in the environment may be there for other runs.
+            // Not with conflicts_with: a password in the environment may be meant for other runs.
             let from_environment = std::env::var("IISPLICE_PASSWORD").ok();
             if self.password.is_some() && self.password != from_environment {
                 return usage(
-                    "--password is not for --replay, whose logins are recorded; leave one of them out",
+                    "--password cannot be used with --replay, whose logins are recorded; remove one of them",
                 );
             }
             return Ok(Auth::Replay(replay::read(path)?));
@@ -372,7 +370,7 @@ impl LoadArgs {
         let scheme = match self.auth {
             AuthScheme::None if self.user.is_empty() && self.users.is_none() => return Ok(Auth::None),
             AuthScheme::None => {
-                return usage("users log in only with --auth ntlm or --auth negotiate; add one of them");
+                return usage("users need --auth ntlm or --auth negotiate; add one of them");
             }
             AuthScheme::Ntlm => Scheme::Ntlm,
             AuthScheme::Negotiate => Scheme::Negotiate,
@@ -389,14 +387,16 @@ impl LoadArgs {
             users.extend(users::read(path, password.as_deref())?);
         }
         if users.is_empty() {
-            return usage("--auth needs somebody to log in; add --user 'CORP\\alice:secret' or --users FILE");
+            return usage("--auth needs a user; add --user 'CORP\\alice:secret' or --users FILE");
         }
         Ok(Auth::Users { scheme, users })
     }
 
     fn scenario(&self) -> Result<Scenario, Error> {
         if self.requests_per_login.is_some() && self.scenario != ScenarioName::Session {
-            return usage("--requests-per-login is for --scenario session");
+            return usage(
+                "--requests-per-login applies to --scenario session only; add it, or remove the flag",
+            );
         }
         Ok(match self.scenario {
             ScenarioName::Login => Scenario::Login,
@@ -422,7 +422,7 @@ impl LoadArgs {
         let method = match &self.method {
             Some(method) if !method.is_empty() && method.bytes().all(is_token_byte) => method.clone(),
             Some(method) => {
-                return usage(format!("--method {method}: not an HTTP method; give one like GET or PUT"));
+                return usage(format!("--method {method}: not an HTTP method; give one such as GET or PUT"));
             }
             None => if body.is_some() { "POST" } else { "GET" }.to_owned(),
         };
@@ -444,18 +444,18 @@ fn header_line(text: &str) -> Result<(String, String), String> {
     }
     let own = ["content-length", "transfer-encoding", "authorization", "connection", "expect"];
     if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-        return Err(format!("{name} is set by the load generator itself"));
+        return Err(format!("the load generator sets {name} itself; remove it"));
     }
     Ok((name.to_owned(), value.to_owned()))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| *rate > 0.0 && *rate <= RATE_MAX);
-    rate.ok_or_else(|| format!("give a number of requests a second, up to {RATE_MAX}"))
+    rate.ok_or_else(|| format!("give a number of requests per second, up to {RATE_MAX}"))
 }
 
 fn rate_ramp(text: &str) -> Result<Rate, String> {
-    let wanted = || "give the first and the last rate, like 100:5000".to_owned();
+    let wanted = || "give the first and the last rate, such as 100:5000".to_owned();
     let (first, last) = text.split_once(':').ok_or_else(wanted)?;
     match (rate(first), rate(last)) {
         (Ok(first_per_second), Ok(last_per_second)) => Ok(Rate { first_per_second, last_per_second }),

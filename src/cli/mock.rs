@@ -20,33 +20,33 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Every flag; the bracket at the end of a text is the setting of IIS that it stands for.
+/// The flags of `iisplice mock`; the bracket at the end of a text is the IIS setting that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub struct MockArgs {
-    /// Where clients connect to: HOST:PORT or [IPv6]:PORT, port 0 for a free one; repeat it for more
+    /// Address to listen on: HOST:PORT or [IPv6]:PORT, port 0 for a free one; repeatable
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", help_heading = "Addresses")]
     listen: Vec<Unresolved>,
-    /// Speak TLS, with a certificate made on the spot [default: off]
+    /// Use TLS, with a certificate created at start [default: off]
     #[arg(long, help_heading = "TLS", conflicts_with = "tls_cert")]
     tls: bool,
-    /// Speak TLS, with the certificate chain in this PEM file
+    /// Use TLS, with the certificate chain in this PEM file
     #[arg(long, value_name = "FILE", help_heading = "TLS", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in a PEM file
+    /// Private key of the certificate, in a PEM file
     #[arg(long, value_name = "FILE", help_heading = "TLS", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Whether logins must be bound to the TLS connection [IIS: extendedProtection tokenChecking]
+    /// When logins must be bound to the TLS connection [IIS: extendedProtection tokenChecking]
     #[arg(long, value_name = "WHEN", default_value = "off", help_heading = "TLS")]
     extended_protection: WhenToProtect,
 
-    /// Who may log in, as 'DOMAIN\user:password'; repeat it for more
+    /// Account that may log in, as 'DOMAIN\user:password'; repeatable
     #[arg(long, value_name = "ACCOUNT", help_heading = "Logins", required_unless_present = "users")]
     user: Vec<GivenAccount>,
-    /// Who may log in, an account a line; empty lines and lines with # do not count
+    /// File of accounts that may log in, one per line; empty lines and lines with # are ignored
     #[arg(long, value_name = "FILE", help_heading = "Logins")]
     users: Option<PathBuf>,
-    /// Ways to log in, in the order they are offered [IIS: windowsAuthentication providers]
+    /// Login schemes, in the order offered [IIS: windowsAuthentication providers]
     #[arg(
         long,
         value_name = "SCHEMES",
@@ -55,34 +55,35 @@ pub struct MockArgs {
         help_heading = "Logins"
     )]
     providers: Vec<GivenProvider>,
-    /// Let a login count for one request only [default: off] [IIS: authPersistSingleRequest]
+    /// Require a login for every request [default: off] [IIS: authPersistSingleRequest]
     #[arg(long, help_heading = "Logins")]
     auth_persist_single_request: bool,
-    /// How long each verification of a login takes, like a distant domain controller's
+    /// Delay of each login verification, like that of a distant domain controller
     #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Logins", value_parser = duration(Duration::ZERO..=HOUR))]
     verify_delay: Duration,
-    /// How many verifications may go on at once [default: any number] [Netlogon: MaxConcurrentApi]
+    /// Most concurrent login verifications [default: unlimited] [Netlogon: MaxConcurrentApi]
     #[arg(long, value_name = "N", help_heading = "Logins", value_parser = number(1..=1_000_000))]
     verify_concurrency: Option<u32>,
-    /// Send this challenge, 16 hexadecimal digits, in every login: so recorded logins can be replayed [default: random]
+    /// Send this challenge, 16 hexadecimal digits, in every login, so that recorded logins can be replayed [default:
+    /// random]
     #[arg(long, value_name = "HEX", help_heading = "Logins", value_parser = challenge)]
     fixed_challenge: Option<[u8; 8]>,
 
-    /// How long a connection may be idle [IIS: connectionTimeout]
+    /// Longest time that a connection may be idle [IIS: connectionTimeout]
     #[arg(long, value_name = "DURATION", default_value = "120s", help_heading = "Limits", value_parser = duration(MILLISECOND..=DAY))]
     idle_timeout: Duration,
-    /// Bytes that a request's head may have; beyond it the answer is 400 [HTTP.sys: MaxRequestBytes]
+    /// Most bytes of a request's head; larger ones are answered with 400 [HTTP.sys: MaxRequestBytes]
     #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Limits", value_parser = size(256..=16 * 1024 * 1024))]
     header_limit: u32,
 
-    /// What goes wrong, and how often (0 to 1): close-in-handshake, reset, slow-body or truncate, as in reset=0.01;
-    /// repeat it for more
+    /// Fault to inject, and its probability (0 to 1): close-in-handshake, reset, slow-body or truncate, as in
+    /// reset=0.01; repeatable
     #[arg(long, value_name = "NAME=PROBABILITY", help_heading = "Faults")]
     fault: Vec<GivenFault>,
-    /// What the clock behind the Date header is off by, like 5m or -5m
+    /// Offset of the clock in the Date header, such as 5m or -5m
     #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Faults", allow_hyphen_values = true, value_parser = skew)]
     date_skew: Skew,
-    /// What the clock behind NTLM challenges is off by, like 5m or -5m
+    /// Offset of the clock in NTLM challenges, such as 5m or -5m
     #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Faults", allow_hyphen_values = true, value_parser = skew)]
     ntlm_time_skew: Skew,
 }
@@ -108,7 +109,7 @@ struct GivenAccount {
     password: String,
 }
 
-/// Without the password.
+/// Omits the password.
 impl std::fmt::Debug for GivenAccount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}\\{}", self.domain, self.user)
@@ -119,7 +120,7 @@ impl FromStr for GivenAccount {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "give it as DOMAIN\\user:password (in quotes, for the shell)";
+        const WANTED: &str = "give DOMAIN\\user:password (quoted for the shell)";
         let (name, password) = text.split_once(':').ok_or(WANTED)?;
         let (domain, user) = name.split_once('\\').unwrap_or(("", name));
         if user.is_empty() || user.contains('\\') {
@@ -147,8 +148,8 @@ impl FromStr for GivenFault {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "give NAME=PROBABILITY: one of close-in-handshake, reset, slow-body and truncate, and a \
-            number from 0 to 1";
+        const WANTED: &str = "give NAME=PROBABILITY, with one of close-in-handshake, reset, slow-body and truncate, \
+                and a number from 0 to 1";
         let (name, probability) = text.split_once('=').ok_or(WANTED)?;
         let name = FaultName::from_str(name, false).map_err(|_| WANTED)?;
         let probability = probability.parse().map_err(|_| WANTED)?;
@@ -157,14 +158,14 @@ impl FromStr for GivenFault {
 }
 
 fn challenge(text: &str) -> Result<[u8; 8], &'static str> {
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     if text.len() == 16
         && text.bytes().all(|digit| digit.is_ascii_hexdigit())
         && let Ok(challenge) = u64::from_str_radix(text, 16)
     {
         return Ok(challenge.to_be_bytes());
     }
-    Err("give 16 hexadecimal digits, like 0123456789abcdef")
+    Err("give 16 hexadecimal digits, such as 0123456789abcdef")
 }
 
 fn skew(text: &str) -> Result<Skew, &'static str> {
@@ -175,13 +176,13 @@ fn skew(text: &str) -> Result<Skew, &'static str> {
     let year = DAY * 366;
     match duration(Duration::ZERO..=year)(unsigned) {
         Ok(by) => Ok(make(by)),
-        Err(_) => Err("give a duration like 5m, or -5m for a clock that is behind, up to a year"),
+        Err(_) => Err("give a duration such as 5m, or -5m for a clock that is behind, up to a year"),
     }
 }
 
 impl MockArgs {
-    /// Settings for this host, with a thread for each of its CPUs. Reads the file of users; names are resolved, which
-    /// can take seconds.
+    /// Settings for this host, with a thread for each of its CPUs. Reads the file of users; resolves names, which can
+    /// take seconds.
     ///
     /// # Errors
     /// See [`Error`].
@@ -266,14 +267,14 @@ fn read_accounts(path: &Path, accounts: &mut Accounts) -> Result<(), Error> {
         }
         let account: GivenAccount = line.parse().map_err(|reason: &str| Error::UsersFile {
             path: path.to_owned(),
-            reason: format!("line {} is no account; {reason}", nth + 1),
+            reason: format!("line {} is not an account; {reason}", nth + 1),
         })?;
         accounts.add(&account.domain, &account.user, &account.password);
     }
     if accounts.is_empty() {
         return Err(Error::UsersFile {
             path: path.to_owned(),
-            reason: "there is no account in it".to_owned(),
+            reason: "the file contains no account; write lines such as DOMAIN\\user:password".to_owned(),
         });
     }
     Ok(())
@@ -370,10 +371,10 @@ mod tests {
         };
         assert_eq!(read("# the lab\n\nCORP\\alice:secret\n  bob:x  \n"), Ok(()));
         for (text, expected) in [
-            ("", "--users FILE: there is no account in it"),
+            ("", "--users FILE: the file contains no account; write lines such as DOMAIN\\user:password"),
             (
                 "bob:x\nalice",
-                "--users FILE: line 2 is no account; give it as DOMAIN\\user:password (in quotes, for the shell)",
+                "--users FILE: line 2 is not an account; give DOMAIN\\user:password (quoted for the shell)",
             ),
         ] {
             assert_eq!(read(text), Err(expected.to_owned()), "{text:?}");
@@ -388,11 +389,11 @@ mod tests {
             (&[][..], "the following required arguments were not provided: --user <ACCOUNT>"),
             (
                 &["--user", r"CORP\alice"],
-                r"invalid value 'CORP\alice' for '--user <ACCOUNT>': give it as DOMAIN\user:password (in quotes, for the shell)",
+                r"invalid value 'CORP\alice' for '--user <ACCOUNT>': give DOMAIN\user:password (quoted for the shell)",
             ),
             (
                 &["--user", ALICE, "--extended-protection", "allow"],
-                "--extended-protection needs TLS to bind logins to; add --tls, or --tls-cert and --tls-key",
+                "--extended-protection needs TLS; add --tls, or --tls-cert and --tls-key",
             ),
             (
                 &["--user", ALICE, "--listen", "unix:/run/mock"],
@@ -400,17 +401,17 @@ mod tests {
             ),
             (
                 &["--user", ALICE, "--fixed-challenge", "+123456789abcdef"],
-                "invalid value '+123456789abcdef' for '--fixed-challenge <HEX>': give 16 hexadecimal digits, like \
+                "invalid value '+123456789abcdef' for '--fixed-challenge <HEX>': give 16 hexadecimal digits, such as \
                  0123456789abcdef",
             ),
             (
                 &["--user", ALICE, "--fault", "reset=1.5"],
-                "invalid value 'reset=1.5' for '--fault <NAME=PROBABILITY>': give NAME=PROBABILITY: one of \
+                "invalid value 'reset=1.5' for '--fault <NAME=PROBABILITY>': give NAME=PROBABILITY, with one of \
                  close-in-handshake, reset, slow-body and truncate, and a number from 0 to 1",
             ),
             (
                 &["--user", ALICE, "--date-skew", "-5"],
-                "invalid value '-5' for '--date-skew <DURATION>': give a duration like 5m, or -5m for a clock that is \
+                "invalid value '-5' for '--date-skew <DURATION>': give a duration such as 5m, or -5m for a clock that is \
                  behind, up to a year",
             ),
         ] {

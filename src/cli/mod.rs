@@ -1,4 +1,4 @@
-//! Arguments become validated settings, one file a command. Nothing behind this room checks a string again.
+//! Arguments become validated settings, one file per command. No lower room checks a string again.
 //!
 //! ```text
 //! arguments --clap--> ProxyArgs --plan(host)--> control::Plan
@@ -6,9 +6,9 @@
 //!     one_line()           Error            one line on standard error, exit code 2
 //! ```
 //!
-//! What can be told wrong from the text alone (a number out of bounds, an address without a port) is
-//! told by the value's parser, so that the line names the flag; what needs the other flags, the resolver or the
-//! host is told by the command's `plan`. Nothing here opens a socket, nor a file but those that arguments are in. Start at [`Cli`], then
+//! Errors that show in the text alone (a number out of bounds, an address without a port) are reported by the value's
+//! parser, so that the line names the flag; errors that need other flags, the resolver or the host are reported by the
+//! command's `plan`. Nothing here opens a socket, or a file other than those with arguments. Start at [`Cli`], then
 //! [`proxy::ProxyArgs`].
 
 pub mod address;
@@ -36,24 +36,24 @@ pub struct Cli {
     /// What to log, for every command.
     #[command(flatten)]
     pub verbosity: Verbosity,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show all of it at work: a mock IIS, the proxy and a load, here, in some seconds
+    /// Show everything at work on this host: a mock IIS, the proxy and a load, in a few seconds
     #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArgs),
-    /// Serve: every client gets an upstream connection of its own, for its whole life
+    /// Run the proxy: every client connection gets an upstream connection of its own, for its whole life
     #[command(after_help = examples::PROXY)]
     Proxy(Box<proxy::ProxyArgs>),
-    /// Stand in for an IIS site: verifies NTLM and Negotiate logins for real
+    /// Run a mock IIS site that verifies NTLM and Negotiate logins for real
     #[command(after_help = examples::MOCK)]
     Mock(Box<mock::MockArgs>),
-    /// Send requests, log in for real, and measure
+    /// Send requests with real logins, and measure
     #[command(after_help = examples::LOAD)]
     Load(Box<load::LoadArgs>),
     /// Show, merge or compare results of load

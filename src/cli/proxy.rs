@@ -27,38 +27,38 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The kernel takes whole seconds up to 32,767 for `TCP_KEEPIDLE` (`MAX_TCP_KEEPIDLE`).
+/// The kernel accepts whole seconds up to 32,767 for `TCP_KEEPIDLE` (`MAX_TCP_KEEPIDLE`).
 const KEEPALIVE_MAX: Duration = Duration::from_secs(9 * 3600);
 
-/// Processes of the same user and group connect to a Unix listener.
+/// Lets processes of the same user and group connect to a Unix listener.
 const UNIX_MODE: u32 = 0o660;
 
-/// Where a host hands out descriptors by the billion, this many connections is the default all the same.
+/// The largest default for connections, on hosts with an unlimited number of descriptors.
 const SESSIONS_MAX: u32 = 1_000_000;
 
-/// Of the memory that the process can have, what unfinished heads, hellos and handshakes may take.
+/// The share of the process's memory (one part in this many) for incomplete heads, hellos and handshakes.
 const PEEK_MEMORY_SHARE: u64 = 16;
 const PEEK_BYTES_DEFAULT_MAX: u64 = 1024 * 1024 * 1024;
-/// A TLS hello may have 64 KiB, as an HTTP head may by default.
+/// A TLS hello may have 64 KiB, and so may an HTTP head by default.
 const PEEK_BYTES_A_WORKER_MIN: usize = 256 * 1024;
 
 /// Descriptors that are neither sockets of sessions nor counted below: standard streams, logs, the resolver's, spare.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
-/// Descriptors of a worker beside its listeners and pipes: its ring, its wake-up, a socket that is being turned away.
+/// Descriptors of a worker besides its listeners and pipes: its ring, its wake-up, a socket that is being refused.
 const WORKER_DESCRIPTORS_RESERVED: u64 = 8;
 
-/// Every flag; the bracket at the end of each text is the nginx directive it stands for.
+/// The flags of `iisplice proxy`; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
-    /// Where clients connect to: HOST:PORT, [IPv6]:PORT or unix:PATH; repeat it for more [nginx: listen]
+    /// Address to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable [nginx: listen]
     #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
     listen: Vec<Unresolved>,
-    /// Permissions of the files of Unix listeners, octal [default: 0660] [nginx: -]
+    /// Permissions of the Unix listeners' files, octal [default: 0660] [nginx: -]
     #[arg(long, value_name = "MODE", help_heading = "Addresses", value_parser = mode)]
     unix_mode: Option<u32>,
-    /// A server to relay to; several are taken in turn, names are resolved at start [default:
+    /// Server to relay to; with several, connections are assigned in turn; names are resolved at start [default:
     /// required without routes] [nginx: proxy_pass, upstream]
     #[arg(
         long, value_name = "ADDR", required_unless_present = "routes", help_heading = "Addresses",
@@ -68,18 +68,18 @@ pub struct ProxyArgs {
     /// Send servers a PROXY header with the client's address; IIS answers it with 400 [nginx: proxy_protocol]
     #[arg(long, value_name = "VERSION", default_value = "off", help_heading = "Addresses")]
     send_proxy: SendProxy,
-    /// Expect a PROXY header, v1 or v2, from every client; nothing else gets in [default: off] [nginx: listen
-    /// proxy_protocol]
+    /// Require a PROXY header, v1 or v2, from every client; refuse connections without one [default: off] [nginx:
+    /// listen proxy_protocol]
     #[arg(long, help_heading = "Addresses")]
     accept_proxy: bool,
-    /// Who sends PROXY headers; others are clients themselves, and none is read of them; repeat it for more; unix: for
-    /// Unix sockets [default: everybody] [nginx: set_real_ip_from]
+    /// Senders of PROXY headers; connections from elsewhere are treated as clients and send none; repeatable; unix: for
+    /// Unix sockets [default: all] [nginx: set_real_ip_from]
     #[arg(
         long, value_name = "CIDR", requires = "accept_proxy", help_heading = "Addresses",
         value_parser = network
     )]
     accept_proxy_from: Vec<Network>,
-    /// How long a client may take to send its PROXY header [nginx: proxy_protocol_timeout]
+    /// Longest time for a client to send its PROXY header [nginx: proxy_protocol_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
         value_parser = duration(MILLISECOND..=HOUR)
@@ -89,19 +89,19 @@ pub struct ProxyArgs {
     #[command(flatten)]
     tls: tls::TlsArgs,
 
-    /// Threads that serve, each with its own ring and listeners [default: the CPUs in the affinity mask] [nginx:
+    /// Worker threads, each with its own ring and listeners [default: the CPUs in the affinity mask] [nginx:
     /// worker_processes]
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=1024))]
     workers: Option<u32>,
-    /// Do not pin each worker to a CPU of the affinity mask [default: off] [nginx: worker_cpu_affinity]
+    /// Do not pin workers to CPUs of the affinity mask [default: off] [nginx: worker_cpu_affinity]
     #[arg(long, help_heading = "Workers")]
     no_pin: bool,
-    /// Which worker takes a new connection: a hash, or the one on the CPU its packets arrive on [nginx: listen
+    /// How a new connection is assigned to a worker: by a hash, or by the CPU that its packets arrive on [nginx: listen
     /// reuseport]
     #[arg(long, value_name = "BY", default_value = "hash", help_heading = "Workers")]
     steer: Steer,
-    /// Connections served at once, by all workers together; more wait in the backlog [default: from the descriptor limit]
-    /// [nginx: worker_connections]
+    /// Most concurrent connections of all workers together; more wait in the backlog [default: from the descriptor
+    /// limit] [nginx: worker_connections]
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
     max_connections: Option<u32>,
     /// Entries of each worker's ring, a power of two [nginx: -]
@@ -110,82 +110,82 @@ pub struct ProxyArgs {
         value_parser = power_of_two(64..=32768)
     )]
     ring_entries: u32,
-    /// Poll this long before sleeping: lower latency when there is little to do, for a busy CPU [nginx: -]
+    /// Poll this long before sleeping: lower latency at low load, but a busy CPU [nginx: -]
     #[arg(
         long, value_name = "DURATION", default_value = "0", help_heading = "Workers",
         value_parser = duration(Duration::ZERO..=SECOND)
     )]
     spin: Duration,
 
-    /// How long one server may take to accept a connection; then the next is tried [nginx: proxy_connect_timeout]
+    /// Longest time for a server to accept a connection before the next one is tried [nginx: proxy_connect_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs",
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     connect_timeout: Duration,
-    /// How long a connection may go without a byte in either direction [nginx: proxy_timeout]
+    /// Longest time that a connection may be idle in both directions [nginx: proxy_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs",
         value_parser = duration(MILLISECOND..=LONGEST)
     )]
     idle_timeout: Duration,
-    /// How long connections may go on after SIGTERM or SIGINT [nginx: worker_shutdown_timeout]
+    /// Longest time that connections may continue after SIGTERM or SIGINT [nginx: worker_shutdown_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "30s", help_heading = "Time-outs",
         value_parser = duration(Duration::ZERO..=LONGEST)
     )]
     drain_timeout: Duration,
 
-    /// Bytes of a receive buffer [nginx: proxy_buffer_size]
+    /// Size of a receive buffer [nginx: proxy_buffer_size]
     #[arg(
         long, value_name = "SIZE", default_value = "16KiB", help_heading = "Relay",
         value_parser = size(1024..=1024 * 1024)
     )]
     buffer_size: u32,
-    /// Receive buffers of a worker; only data in flight takes one [nginx: -]
+    /// Receive buffers per worker; only data in flight takes one [nginx: -]
     #[arg(
         long, value_name = "N", default_value = "1024", help_heading = "Relay",
         value_parser = number(1..=32768)
     )]
     buffers: u32,
-    /// Move bytes inside the kernel, through a pipe: when a direction carries bulk, never, or always [nginx: -]
+    /// Move bytes inside the kernel, through a pipe: for bulk transfers, never, or always [nginx: -]
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Relay")]
     splice: WhenToSplice,
-    /// Bytes of a pipe; what was granted is in the start-up line [nginx: -]
+    /// Size of a pipe; the start-up line shows the size granted [nginx: -]
     #[arg(
         long, value_name = "SIZE", default_value = "1MiB", help_heading = "Relay",
         value_parser = size(4096..=64 * 1024 * 1024)
     )]
     pipe_size: u32,
-    /// Pipes of a worker; when all are lent, bulk is copied [nginx: -]
+    /// Pipes per worker; when all are in use, bulk data is copied [nginx: -]
     #[arg(
         long, value_name = "N", default_value = "64", help_heading = "Relay",
         value_parser = number(1..=16384)
     )]
     pipes: u32,
 
-    /// Bytes of all heads, hellos and handshakes that clients have not finished, over all workers; beyond it the
-    /// oldest are closed [default: a sixteenth of the memory of the host or the control group, at most 1GiB] [nginx: -]
+    /// Most bytes of all incomplete heads, hellos and handshakes, over all workers; beyond it the oldest connections
+    /// are closed [default: a sixteenth of the memory of the host or the control group, at most 1GiB] [nginx: -]
     #[arg(long, value_name = "SIZE", help_heading = "Relay", value_parser = size(1024 * 1024..=2048 * 1024 * 1024))]
     peek_memory: Option<u32>,
 
     #[command(flatten)]
     http: HttpArgs,
 
-    /// Connections that may wait to be accepted [nginx: listen backlog=]
+    /// Most connections that wait to be accepted [nginx: listen backlog=]
     #[arg(
         long, value_name = "N", default_value = "4096", help_heading = "TCP",
         value_parser = number(1..=65535)
     )]
     backlog: u32,
-    /// Idle time before the first keep-alive probe, on both sides; a dead peer is noticed after about twice as long; or off
-    /// [nginx: listen so_keepalive=, proxy_socket_keepalive]
+    /// Idle time before the first keep-alive probe, on both sides; a dead connection is detected after about twice this
+    /// time; or off [nginx: listen so_keepalive=, proxy_socket_keepalive]
     #[arg(
         long, value_name = "DURATION", default_value = "60s", help_heading = "TCP",
         value_parser = or_off(duration(SECOND..=KEEPALIVE_MAX))
     )]
     tcp_keepalive: OrOff<Duration>,
-    /// How long sent data may stay unacknowledged, on both sides; or off [nginx: -]
+    /// Longest time that sent data may stay unacknowledged, on both sides; or off [nginx: -]
     #[arg(
         long, value_name = "DURATION", default_value = "off", help_heading = "TCP",
         value_parser = or_off(duration(MILLISECOND..=DAY))
@@ -197,14 +197,15 @@ pub struct ProxyArgs {
         value_parser = or_off(number(1..=65535))
     )]
     tcp_fastopen: OrOff<u32>,
-    /// Accept a connection when its first bytes are there [default: off] [nginx: listen deferred]
+    /// Accept a connection only when its first bytes have arrived [default: off] [nginx: listen deferred]
     #[arg(long, help_heading = "TCP")]
     defer_accept: bool,
 
-    /// A line for every connection that ended, or every request with --mode http: to a file, to standard output (-), or off [nginx: access_log]
+    /// Log a line per closed connection, or per request with --mode http: to a file, to standard output (-), or off
+    /// [nginx: access_log]
     #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
     access_log: OsString,
-    /// What such a line looks like; combined is nginx's, of requests [nginx: log_format]
+    /// Format of access log lines; combined is nginx's, for requests [nginx: log_format]
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Logging")]
     log_format: LogFormat,
 }
@@ -237,7 +238,7 @@ enum LogFormat {
 }
 
 impl ProxyArgs {
-    /// Settings and workers for this host. Names are resolved, which can take seconds.
+    /// Builds settings and workers for this host. Resolves names, which can take seconds.
     ///
     /// # Errors
     /// See [`Error`].
@@ -269,8 +270,8 @@ impl ProxyArgs {
             || routes.depend_on_hello();
         if self.peek_memory.is_some() && !reads_first {
             return Err(Error::Usage(
-                "--peek-memory is about what clients say before they are served; add --mode http, --accept-proxy, \
-                 --tls-cert or a route, or leave it out"
+                "--peek-memory limits what clients send before they are served; add --mode http, --accept-proxy, \
+                 --tls-cert or a route, or remove it"
                     .to_owned(),
             ));
         }
@@ -321,8 +322,8 @@ impl ProxyArgs {
         })
     }
 
-    /// How many connections there may be, how many workers there are and where each runs; and how many descriptors
-    /// connections cannot have.
+    /// The number of connections, the workers and their CPUs, and the number of descriptors that connections cannot
+    /// use.
     fn workers(&self, host: &Host, listeners: usize) -> Result<(usize, Vec<WorkerSettings>, u64), Error> {
         let number = self.workers.map_or(host.cpus.len(), |number| number as usize);
         let pipes = if matches!(self.splice, WhenToSplice::Never) { 0 } else { self.pipes as u16 };
@@ -360,15 +361,15 @@ impl ProxyArgs {
     }
 }
 
-/// The parser of a file's permissions.
+/// Parses a file's permissions.
 fn mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| u32::from_str_radix(digits, 8).ok());
-    let wanted = || "give permissions as an octal number from 0 to 0777, like 0660".to_owned();
+    let wanted = || "give permissions as an octal number from 0 to 0777, such as 0660".to_owned();
     mode.flatten().filter(|mode| *mode <= 0o777).ok_or_else(wanted)
 }
 
-/// Bytes that unfinished talk may take in one worker: enough for a few of the longest.
+/// Most bytes of incomplete input in one worker: enough for a few of the longest.
 fn peek_bytes_max(asked: Option<u32>, host: &Host, workers: usize, mode: &Mode) -> Result<usize, Error> {
     let head_bytes_max = match mode {
         Mode::Stream => 0,
@@ -378,7 +379,7 @@ fn peek_bytes_max(asked: Option<u32>, host: &Host, workers: usize, mode: &Mode) 
     let bytes = match asked {
         Some(bytes) if (bytes as usize) < least => {
             return Err(Error::Usage(format!(
-                "--peek-memory {}KiB is too little for {workers} workers; give at least {}KiB",
+                "--peek-memory {}KiB is too small for {workers} workers; give at least {}KiB",
                 bytes / 1024,
                 least / 1024,
             )));
@@ -392,12 +393,12 @@ fn peek_bytes_max(asked: Option<u32>, host: &Host, workers: usize, mode: &Mode) 
     Ok(bytes / workers)
 }
 
-/// The parser of an address to connect to.
+/// Parses an address to connect to.
 fn connectable(text: &str) -> Result<Unresolved, String> {
     let address: Unresolved =
         text.parse().map_err(|error: super::address::AddressError| error.to_string())?;
     if address.has_port_zero() {
-        return Err("nothing can be connected to at port 0; give the server's port".to_owned());
+        return Err("port 0 cannot be connected to; give the server's port".to_owned());
     }
     Ok(address)
 }
@@ -406,7 +407,7 @@ fn listeners(written: &[Unresolved]) -> Result<Vec<Address>, Error> {
     let mut listeners = Vec::new();
     for listener in written {
         for address in listener.resolve("listen")? {
-            // Port 0 is another port each time.
+            // Port 0 is a different port each time.
             if listeners.contains(&address) && !listener.has_port_zero() {
                 return Err(Error::ListenTwice(address.to_string()));
             }
@@ -416,13 +417,13 @@ fn listeners(written: &[Unresolved]) -> Result<Vec<Address>, Error> {
     Ok(listeners)
 }
 
-/// What listeners, rings and pipes take.
+/// The descriptors that listeners, rings and pipes take.
 fn descriptors_reserved(workers: usize, listeners: usize, pipes: u16) -> u64 {
     let per_worker = listeners as u64 + WORKER_DESCRIPTORS_RESERVED + 2 * u64::from(pipes);
     DESCRIPTORS_RESERVED + workers as u64 * per_worker
 }
 
-/// Two descriptors a session, of what is left; at least one session a worker.
+/// The sessions that fit into the remaining descriptors, at two each; at least one per worker.
 fn sessions_that_fit(limit: u64, reserved: u64, workers: usize) -> Result<usize, Error> {
     let sessions = limit.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
     if sessions < workers as u64 {

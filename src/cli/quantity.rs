@@ -1,18 +1,18 @@
-//! Numbers, durations and sizes within bounds, and things that can be switched off.
+//! Numbers, durations and sizes within bounds, and values that can be turned off.
 //!
-//! Every function here makes a value parser for clap: it takes the bounds and returns what reads the text. The
-//! message says what would be right; clap puts the flag and the text before it.
+//! Every function here returns a value parser for clap with the given bounds. The message says what would be right;
+//! clap adds the flag and the text.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// A value, or `off`. (A type of its own, since clap reads `Option` as "may be left out".)
+/// A value, or `off`. (A type of its own, because clap treats `Option` as "may be absent".)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OrOff<T>(pub(super) Option<T>);
 
-/// `off`, or what `parse` reads.
+/// Parses `off`, or what `parse` accepts.
 pub(super) fn or_off<T>(
     parse: impl Fn(&str) -> Result<T, String> + Clone,
 ) -> impl Fn(&str) -> Result<OrOff<T>, String> + Clone {
@@ -22,7 +22,7 @@ pub(super) fn or_off<T>(
     }
 }
 
-/// A whole number.
+/// Parses a whole number.
 pub(super) fn number(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     move |text| {
         text.parse()
@@ -32,7 +32,7 @@ pub(super) fn number(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32
     }
 }
 
-/// A whole number that is a power of two.
+/// Parses a whole number that is a power of two.
 pub(super) fn power_of_two(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     let in_bounds = number(bounds.clone());
     move |text| {
@@ -43,7 +43,7 @@ pub(super) fn power_of_two(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Resu
     }
 }
 
-/// A duration as humantime writes it: `250ms`, `1s`, `2h 30m`.
+/// Parses a duration as humantime writes it: `250ms`, `1s`, `2h 30m`.
 pub(super) fn duration(
     bounds: RangeInclusive<Duration>,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone {
@@ -51,25 +51,25 @@ pub(super) fn duration(
         let wanted = || {
             let (least, most) = (bounds.start(), bounds.end());
             let (least, most) = (humantime::format_duration(*least), humantime::format_duration(*most));
-            format!("give a duration like 250ms, 3s or 1h, from {least} to {most}")
+            format!("give a duration such as 250ms, 3s or 1h, from {least} to {most}")
         };
         humantime::parse_duration(text).ok().filter(|duration| bounds.contains(duration)).ok_or_else(wanted)
     }
 }
 
-/// A number of bytes: `64KiB`, `1MiB`, `16384`.
+/// Parses a number of bytes: `64KiB`, `1MiB`, `16384`.
 pub(super) fn size(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     move |text| {
         let wanted = || {
             let (least, most) = (ByteSize::b((*bounds.start()).into()), ByteSize::b((*bounds.end()).into()));
-            format!("give a size like 16KiB or 1MiB, from {} to {}", exact(least), exact(most))
+            format!("give a size such as 16KiB or 1MiB, from {} to {}", exact(least), exact(most))
         };
         let size = text.parse::<ByteSize>().ok().and_then(|size| u32::try_from(size.as_u64()).ok());
         size.filter(|size| bounds.contains(size)).ok_or_else(wanted)
     }
 }
 
-/// `64KiB` rather than bytesize's `64.0 KiB`; the bounds are whole KiB or MiB.
+/// Writes `64KiB` instead of bytesize's `64.0 KiB`; the bounds are whole KiB or MiB.
 fn exact(size: ByteSize) -> String {
     match size.as_u64() {
         bytes if bytes % bytesize::MIB == 0 => format!("{}MiB", bytes / bytesize::MIB),
@@ -89,7 +89,7 @@ mod tests {
         for wrong in ["", "0", "3", "3 parsecs", "-1s", "2h", "off", "99999999999999999999s"] {
             assert_eq!(
                 parse(wrong),
-                Err("give a duration like 250ms, 3s or 1h, from 1ms to 1h".to_owned()),
+                Err("give a duration such as 250ms, 3s or 1h, from 1ms to 1h".to_owned()),
                 "{wrong:?}"
             );
         }
@@ -105,7 +105,7 @@ mod tests {
         for wrong in ["", "1023", "2MiB", "-5KiB", "16 apples", "99999999999999999999999GiB", "é"] {
             assert_eq!(
                 parse(wrong),
-                Err("give a size like 16KiB or 1MiB, from 1KiB to 1MiB".to_owned()),
+                Err("give a size such as 16KiB or 1MiB, from 1KiB to 1MiB".to_owned()),
                 "{wrong:?}"
             );
         }

@@ -15,19 +15,19 @@ use crate::report::{self, ReportError, compare};
 /// An objective, here "not slower than before", was missed.
 const EXIT_OBJECTIVE_MISSED: u8 = 4;
 
-/// Every flag.
+/// The flags of `iisplice report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Results of `iisplice load --json FILE`; of several, each is shown, unless they are merged or compared
+    /// Results of `iisplice load --json FILE`; several are shown one by one, unless merged or compared
     #[arg(value_name = "RUN.json", required = true)]
     runs: Vec<PathBuf>,
-    /// Add up the runs, which went on at the same time on several machines, and write the sum
+    /// Add up runs that took place at the same time on several machines, and write the sum
     #[arg(long, value_name = "OUT.json", conflicts_with = "compare")]
     merge: Option<PathBuf>,
-    /// Merge runs that did not overlap in time as well, as if one had followed the other: their times add up
+    /// Also merge runs that did not overlap in time, as if one followed the other: their times add up
     #[arg(long, requires = "merge")]
     allow_gaps: bool,
-    /// Compare the runs with this one; with repeats on both sides (repeat this flag) noise is told apart
+    /// Compare the runs with this one; repeats on both sides (repeat this flag) separate changes from noise
     #[arg(long, value_name = "BASE.json")]
     compare: Vec<PathBuf>,
     /// Exit with code 4 if something is worse by more than this percentage, beyond noise: a percentile slower, a rate
@@ -36,8 +36,8 @@ pub struct ReportArgs {
     /// few samples do not count
     #[arg(long, value_name = "PCT", requires = "compare", value_parser = percent)]
     fail_over: Option<f64>,
-    /// Let --fail-over pass runs that were asked for different loads (loop, rate, scenario, auth, connections), which
-    /// is exit code 1 without this
+    /// Let --fail-over compare runs of different loads (loop, rate, scenario, auth, connections); without this the exit
+    /// code is 1
     #[arg(long, requires = "fail_over")]
     allow_unlike: bool,
 
@@ -49,28 +49,28 @@ fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim_end_matches('%').trim_end().parse().ok();
     number
         .filter(|percent: &f64| percent.is_finite() && *percent >= 0.0)
-        .ok_or_else(|| "give a percentage, like 5".to_owned())
+        .ok_or_else(|| "give a percentage, such as 5".to_owned())
 }
 
-/// A command line that cannot be carried out.
+/// A command line that cannot be executed, or files that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Flags that contradict each other.
+    /// Contradictory flags.
     #[error("{0}")]
     Usage(&'static str),
-    /// A file.
+    /// A file that cannot be read or written.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// Results that are not added up.
+    /// Results that cannot be merged.
     #[error("{refusal}{}", advice(refusal))]
     Merge {
-        /// Why.
+        /// The reason.
         #[from]
         refusal: Refusal,
     },
 }
 
-/// What to do about it, where the cause does not say.
+/// What to do about a refusal that does not say so itself.
 fn advice(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Gap { .. } => "; start them at the same time, or add --allow-gaps",
@@ -79,7 +79,7 @@ fn advice(refusal: &Refusal) -> &'static str {
 }
 
 impl Error {
-    /// 2 where the command line is at fault, 1 otherwise.
+    /// 2 if the command line is at fault, 1 otherwise.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Report(ReportError::Read { cause, .. }) => exit_code_of_file(cause),
@@ -100,7 +100,7 @@ pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
     if !compare.is_empty() {
         if !outputs.is_empty() {
             return Err(Error::Usage(
-                "a comparison has no files to write; leave out --json, --hgrm, --hlog and --html",
+                "a comparison writes no files; remove --json, --hgrm, --hlog and --html",
             ));
         }
         let allowance = fail_over.map(|worse_percent| Allowance { worse_percent, unlike: allow_unlike });
@@ -108,7 +108,7 @@ pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
     }
     if let Some(out) = merge {
         if outputs.json.is_some() {
-            return Err(Error::Usage("--merge writes the JSON; leave out --json"));
+            return Err(Error::Usage("--merge already writes the JSON; remove --json"));
         }
         outputs.json = Some(out);
         let Merged { sum, warnings } = merge::merge(paths.into_iter().zip(runs).collect(), allow_gaps)?;
@@ -120,7 +120,7 @@ pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
     }
     if runs.len() > 1 && !outputs.is_empty() {
         return Err(Error::Usage(
-            "files are written of one run; give one, or add them up with --merge OUT.json",
+            "files are written for a single run; give one run, or add them up with --merge OUT.json",
         ));
     }
     for (nth, run) in runs.iter().enumerate() {

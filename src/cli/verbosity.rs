@@ -1,10 +1,10 @@
-//! How much is logged.
+//! The log level.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use tracing::level_filters::LevelFilter;
 
-/// From silent to talkative; `-v` and `-q` go along it from `--log-level`.
+/// Levels in order of detail; `-v` and `-q` move along them from `--log-level`.
 const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
     ("error", LevelFilter::ERROR),
@@ -24,7 +24,7 @@ pub struct Verbosity {
     /// Log less: once for warnings, twice for errors, three times for nothing [default: off]
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
     quiet: u8,
-    /// How severe a message has to be to go to standard error [nginx: error_log]
+    /// Least severe level of messages on standard error [nginx: error_log]
     #[arg(
         long,
         global = true,

@@ -205,7 +205,7 @@ fn errors_are_counted_by_class() {
     assert!(said.contains("every request failed (5xx): the server answers 5xx"), "{said}");
     let (counted, said) = errors("/whoami", &[]);
     assert_eq!(counted, serde_json::json!({"unexpected401": 3}));
-    assert!(said.contains("the URL asks for a login; add --auth ntlm"), "{said}");
+    assert!(said.contains("the URL needs a login; add --auth ntlm"), "{said}");
 }
 
 #[test]

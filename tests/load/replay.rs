@@ -114,7 +114,7 @@ fn a_file_that_is_no_recording_is_one_line_with_the_place() {
     let path = record(directory.path(), &Mock::start(&[FIXED]), "--auth=ntlm", 1);
     let good = fs::read_to_string(&path).unwrap();
     for (content, expected) in [
-        (String::new(), ": no login in it; write some with --record FILE"),
+        (String::new(), ": the file contains no login; create it with --record FILE"),
         (format!("{good}\n{{\"format\":1}}\n"), ", line 3: not a recorded login: missing field `user`"),
         (format!("{good}{}", &good[..70]), ", line 2: not a recorded login: EOF while parsing"),
         (good.replace("\"format\":1", "\"format\":9"), ", line 1: format 9 is not 1"),

@@ -1,4 +1,4 @@
-//! Carries a load out: runs it, shows its progress and its results, makes the exit code.
+//! Executes a load: runs it, shows its progress and its results, and returns the exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::uring;
 const EXIT_LEAK: u8 = 3;
 /// The objective was missed.
 const EXIT_OBJECTIVE_MISSED: u8 = 4;
-/// After Ctrl-C: 128 and the signal's number, as shells have it.
+/// After Ctrl-C: 128 plus the signal's number, as in shells.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// What a terminal gets to show that the live view is gone.
+/// Longest wait for the live view to disappear from the terminal.
 const CLEAR_TIME_MAX: Duration = Duration::from_millis(200);
 const CLEAR_POLL: Duration = Duration::from_millis(1);
 
@@ -59,10 +59,10 @@ pub fn execute(arguments: LoadArgs, live: &Live) -> Result<ExitCode, Error> {
         })
     };
     live.end();
-    // The plan has the last of the recording's senders.
+    // The plan holds the last of the recording's senders.
     drop(plan);
     let recorded = recording.map_or(Ok(()), Recording::finish);
-    // A recording that failed is no reason to withhold what was measured.
+    // The results are shown even if the recording failed.
     let Some(summary) = run? else {
         recorded?;
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
@@ -81,16 +81,16 @@ pub fn execute(arguments: LoadArgs, live: &Live) -> Result<ExitCode, Error> {
     Ok(exit_code(&summary, outcome))
 }
 
-/// What of a run its summary does not say.
+/// Facts about a run that its summary does not contain.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cli) struct Outcome {
-    /// A signal ended it.
+    /// Whether a signal stopped it.
     is_interrupted: bool,
-    /// Any error makes it a failure.
+    /// Whether any error makes it a failure.
     fail_on_errors: bool,
 }
 
-/// What the summary means to the caller: the gravest comes first.
+/// The exit code for the summary: the most serious outcome comes first.
 pub(in crate::cli) fn exit_code(summary: &Summary, outcome: Outcome) -> ExitCode {
     let named_nobody = summary.identities.as_ref().is_some_and(|found| found.right == 0);
     let errors = summary.counts.errors_total() + summary.prepared.counts.errors_total();
@@ -99,7 +99,7 @@ pub(in crate::cli) fn exit_code(summary: &Summary, outcome: Outcome) -> ExitCode
     } else if outcome.is_interrupted {
         ExitCode::from(EXIT_INTERRUPTED)
     } else if named_nobody || summary.has_failed_wholly() || (outcome.fail_on_errors && errors > 0) {
-        // The first: asked to prove something, and proved nothing.
+        // Comes first: verification was requested, and nothing was verified.
         ExitCode::FAILURE
     } else if summary.objective.as_ref().is_some_and(|verdict| !verdict.is_kept) {
         ExitCode::from(EXIT_OBJECTIVE_MISSED)
@@ -108,7 +108,7 @@ pub(in crate::cli) fn exit_code(summary: &Summary, outcome: Outcome) -> ExitCode
     }
 }
 
-/// Where every request failed: why, most likely, and what to do.
+/// If every request failed: the most likely cause and what to do.
 fn cause_of_all_failures(summary: &Summary, logs_in: bool) -> Option<String> {
     if !summary.has_failed_wholly() {
         return None;
@@ -116,27 +116,27 @@ fn cause_of_all_failures(summary: &Summary, logs_in: bool) -> Option<String> {
     let (class, _) = summary.counts.errors.iter().max_by_key(|(_, count)| **count)?;
     let cause = match class {
         ErrorClass::Unexpected401 if !logs_in => {
-            "the URL asks for a login; add --auth ntlm --user 'CORP\\alice' (and a password)"
+            "the URL needs a login; add --auth ntlm --user 'CORP\\alice' (and a password)"
         }
         ErrorClass::Unexpected401 => {
-            "the server forgot its logins: it answers 401 on connections that had one"
+            "the server does not keep logins: it answers 401 on connections that are logged in"
         }
         ErrorClass::LoginRefused => "the server refuses the login; check --user and the password",
         ErrorClass::Status4xx => "the server answers 4xx; check the URL, --method and --header",
-        ErrorClass::Status5xx => "the server answers 5xx; look at its log",
-        ErrorClass::Refused => "nothing listens at the address any more",
-        ErrorClass::Unreachable => "the address cannot be reached from here",
-        ErrorClass::Timeout => "no answer came within --timeout",
-        ErrorClass::Reset | ErrorClass::Closed => "the server ends its connections without an answer",
+        ErrorClass::Status5xx => "the server answers 5xx; check its log",
+        ErrorClass::Refused => "nothing listens at the address any more; check that the server is running",
+        ErrorClass::Unreachable => "the address cannot be reached from this host; check routes and firewalls",
+        ErrorClass::Timeout => "the server did not answer within --timeout",
+        ErrorClass::Reset | ErrorClass::Closed => "the server closes its connections without an answer",
         ErrorClass::Tls => {
             "the TLS handshake fails; name the server's authority with --ca, or use --insecure"
         }
-        ErrorClass::Protocol => "what the server sends is not HTTP, or not a login by this scheme",
+        ErrorClass::Protocol => "the server's answer is not HTTP, or not a login with this scheme",
     };
     Some(format!("every request failed ({}): {cause}", class.title()))
 }
 
-/// The command as it was typed, with passwords left out: it goes into reports.
+/// The command as typed, without passwords, because it goes into reports.
 fn command() -> String {
     let mut words = Vec::new();
     let mut is_password = false;
@@ -160,13 +160,13 @@ fn without_password(user: &str) -> String {
     user.split_once(':').map_or_else(|| user.to_owned(), |(name, _)| format!("{name}:***"))
 }
 
-/// Ctrl-C and SIGTERM end the run early, with the report of what was measured; a second one ends the process.
+/// Ends the run early on Ctrl-C and SIGTERM, with the report of what was measured; a second signal ends the process.
 fn stop_on_signal(live: &Live) -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
-    // Before the threads of the run are made, which inherit the mask: only the thread below gets the signals.
+    // Before the threads of the run start and inherit the mask: only the thread below receives the signals.
     signals.thread_block()?;
     let (seen, live) = (Arc::clone(&stop), live.clone());
     thread::Builder::new().name("signals".to_owned()).spawn(move || {

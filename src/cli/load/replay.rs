@@ -7,7 +7,7 @@ use super::{Error, unreadable, usage};
 use crate::cli::text_file;
 use crate::load::recording::Recorded;
 
-/// A file of recorded logins, one a line; empty lines are skipped.
+/// Reads a file of recorded logins, one per line; empty lines are skipped.
 pub(super) fn read(path: &Path) -> Result<Arc<[Recorded]>, Error> {
     let shown = path.display();
     let content = match text_file::read(path) {
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path) -> Result<Arc<[Recorded]>, Error> {
         }
     }
     if logins.is_empty() {
-        return usage(format!("--replay {shown}: no login in it; write some with --record FILE"));
+        return usage(format!("--replay {shown}: the file contains no login; create it with --record FILE"));
     }
     Ok(logins.into())
 }

@@ -19,13 +19,13 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = "give a URL like http://host:8080/path";
+        let wanted = "give a URL such as http://host:8080/path";
         let url = url::Url::parse(text).map_err(|error| format!("{error}; {wanted}"))?;
         match (url.scheme(), url.host_str()) {
             ("http" | "https", Some(_)) if url.username().is_empty() && url.password().is_none() => {
                 Ok(Self(url))
             }
-            ("http" | "https", Some(_)) => Err("users are given by --user, not in the URL".to_owned()),
+            ("http" | "https", Some(_)) => Err("the URL must not contain a user; use --user".to_owned()),
             _ => Err(wanted.to_owned()),
         }
     }
@@ -40,7 +40,7 @@ impl Url {
         self.0.scheme() == "https"
     }
 
-    /// Asks the resolver, so it can take seconds. `tls` is for `https`.
+    /// Resolves the host, which can take seconds. `tls` is for `https`.
     pub(super) fn resolve(&self, tls: Option<&Arc<ClientConfig>>) -> Result<Target, Error> {
         let url = &self.0;
         let addresses = match url.socket_addrs(|| None) {
@@ -52,10 +52,10 @@ impl Url {
         let tls = match tls.filter(|_| self.is_https()) {
             None => None,
             Some(config) => {
-                // An IPv6 address stands in brackets in a URL, and not in a certificate.
+                // An IPv6 address has brackets in a URL, but not in a certificate.
                 let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
                 let server_name = ServerName::try_from(name).or_else(|_| {
-                    usage(format!("{url}: the host is no name that a certificate could have"))
+                    usage(format!("{url}: the host is not a valid name for a certificate; give a host name or an IP address"))
                 })?;
                 Some(Tls { config: Arc::clone(config), server_name })
             }

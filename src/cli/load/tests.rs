@@ -33,33 +33,36 @@ fn a_number_of_requests_has_no_warm_up_unless_asked_for() {
 fn what_cannot_be_done_is_told_with_what_would_be_right() {
     const URL: &str = "http://127.0.0.1:1/";
     for (arguments, expected) in [
-        (&["ftp://a/"][..], "invalid value 'ftp://a/' for '<URL>...': give a URL like http://host:8080/path"),
-        (&["http://u:p@a/"], "users are given by --user, not in the URL"),
+        (
+            &["ftp://a/"][..],
+            "invalid value 'ftp://a/' for '<URL>...': give a URL such as http://host:8080/path",
+        ),
+        (&["http://u:p@a/"], "the URL must not contain a user; use --user"),
         (&[URL, "--threads=3", "--connections=2"], "--threads 3 is more than --connections 2"),
-        (&[URL, "--auth=ntlm"], "--auth needs somebody to log in"),
-        (&[URL, "--user=a:b"], "users log in only with --auth ntlm or --auth negotiate"),
+        (&[URL, "--auth=ntlm"], "--auth needs a user"),
+        (&[URL, "--user=a:b"], "users need --auth ntlm or --auth negotiate"),
         (&[URL, "--auth=ntlm", "--user=CORP\\a"], "no password for CORP\\a; give --password-file FILE"),
-        (&[URL, "--auth=ntlm", "--user=CORP\\:x"], "a user without a name"),
+        (&[URL, "--auth=ntlm", "--user=CORP\\:x"], "the user has no name"),
         (&[URL, "--auth=ntlm", "--users=/nonexistent"], "--users /nonexistent: cannot be read"),
-        (&[URL, "--record=/nonexistent"], "--record writes logins down; add --auth ntlm and --users FILE"),
+        (&[URL, "--record=/nonexistent"], "--record needs logins; add --auth ntlm and --users FILE"),
         (&[URL, "--replay=/nonexistent"], "--replay /nonexistent: cannot be read: No such file"),
-        (&[URL, "--replay=/nonexistent", "--password=p"], "--password is not for --replay"),
+        (&[URL, "--replay=/nonexistent", "--password=p"], "--password cannot be used with --replay"),
         (&[URL, "--replay=a", "--auth=ntlm"], "'--replay <FILE>' cannot be used with '--auth <SCHEME>'"),
         (&[URL, "--replay=a", "--user=a:b"], "'--replay <FILE>' cannot be used with '--user <USER>'"),
         (&[URL, "--replay=a", "--users=b"], "'--replay <FILE>' cannot be used with '--users <FILE>'"),
         (&[URL, "--replay=a", "--password-file=b"], "cannot be used with '--password-file <FILE>'"),
         (&[URL, "--replay=a", "--record=b"], "cannot be used with '--record <FILE>'"),
-        (&[URL, "--verify-identity"], "--verify-identity needs users to tell apart"),
+        (&[URL, "--verify-identity"], "--verify-identity needs users"),
         (&[URL, "--identity-header=X"], "--verify-identity"),
-        (&[URL, "--requests-per-login=3"], "--requests-per-login is for --scenario session"),
-        (&[URL, "--arrivals=poisson"], "--arrivals poisson is for an open loop; add --rate"),
-        (&[URL, "--rate=0"], "give a number of requests a second"),
-        (&[URL, "--rate-ramp=5"], "give the first and the last rate, like 100:5000"),
+        (&[URL, "--requests-per-login=3"], "--requests-per-login applies to --scenario session"),
+        (&[URL, "--arrivals=poisson"], "--arrivals poisson needs an open loop; add --rate"),
+        (&[URL, "--rate=0"], "give a number of requests per second"),
+        (&[URL, "--rate-ramp=5"], "give the first and the last rate, such as 100:5000"),
         (&[URL, "--header=Host"], "give a header line as 'Name: value'"),
-        (&[URL, "--header=Content-Length: 5"], "Content-Length is set by the load generator itself"),
+        (&[URL, "--header=Content-Length: 5"], "the load generator sets Content-Length itself"),
         (&[URL, "--method=G T"], "--method G T: not an HTTP method"),
         (&[URL, "--body=@/nonexistent"], "--body @/nonexistent: cannot be read"),
-        (&[URL, "--insecure"], "--insecure and --ca are for https URLs"),
+        (&[URL, "--insecure"], "--insecure and --ca apply to https URLs only"),
         (&["https://127.0.0.1/", "--ca=/nonexistent"], "--ca /nonexistent:"),
         (&[URL, "--objective=fast"], "give a percentile and a time, like 'p99<50ms'"),
         (&[URL, "--find-rate"], "--objective"),
@@ -79,7 +82,7 @@ fn users_come_from_flags_and_files_with_their_own_or_the_common_password() {
     let arguments = ["http://127.0.0.1/", "--auth=negotiate", "--user=CORP\\alice", "--password=p", &users];
     let plan = plan(&arguments);
     std::fs::remove_file(&directory).unwrap();
-    let Auth::Users { scheme, users } = plan.unwrap().auth else { panic!("nobody logs in") };
+    let Auth::Users { scheme, users } = plan.unwrap().auth else { panic!("no users") };
     assert_eq!(scheme, Scheme::Negotiate);
     let expected = [
         crate::protocol::ntlm::Credentials::new("CORP", "alice", "p"),
@@ -100,7 +103,7 @@ fn a_byte_order_mark_is_no_part_of_a_name_or_a_password() {
     let (users, password) = (write("users", "CORP\\alice\n"), write("password", "secret\n"));
     let files = [format!("--users={users}"), format!("--password-file={password}")];
     let plan = plan(&["http://127.0.0.1:1/", "--auth=ntlm", &files[0], &files[1]]).unwrap();
-    let Auth::Users { users, .. } = &plan.auth else { panic!("users log in") };
+    let Auth::Users { users, .. } = &plan.auth else { panic!("no users") };
     let same = Credentials::new("CORP", "alice", "secret");
     assert_eq!(format!("{:?}", users[0]), format!("{same:?}"));
 }

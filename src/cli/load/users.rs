@@ -6,7 +6,7 @@ use super::{Error, unreadable, usage};
 use crate::cli::text_file;
 use crate::protocol::ntlm::Credentials;
 
-/// `CORP\alice`, `alice@corp.example.com` or `alice`, with or without `:password`.
+/// Parses `CORP\alice`, `alice@corp.example.com` or `alice`, with or without `:password`.
 pub(super) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Error> {
     let (name, own_password) = match text.split_once(':') {
         Some((name, password)) => (name, Some(password)),
@@ -14,7 +14,7 @@ pub(super) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Er
     };
     let (domain, user) = name.split_once('\\').unwrap_or(("", name));
     if user.is_empty() {
-        return usage(format!("a user without a name ({name:?}); give one like CORP\\alice"));
+        return usage(format!("the user has no name ({name:?}); give one such as CORP\\alice"));
     }
     match own_password.or(password) {
         Some(password) => Ok(Credentials::new(domain, user, password)),
@@ -24,7 +24,7 @@ pub(super) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Er
     }
 }
 
-/// A file of users, one a line; empty lines and those that begin with `#` are skipped.
+/// Reads a file of users, one per line; empty lines and those that begin with `#` are skipped.
 pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credentials>, Error> {
     let shown = path.display();
     let content = match text_file::read(path) {
@@ -42,12 +42,14 @@ pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credential
         }
     }
     if users.is_empty() {
-        return usage(format!("--users {shown}: no user in it; write lines like CORP\\alice:secret"));
+        return usage(format!(
+            "--users {shown}: the file contains no user; write lines such as CORP\\alice:secret"
+        ));
     }
     Ok(users)
 }
 
-/// The first line of a password file.
+/// Reads the first line of a password file.
 pub(super) fn first_line(path: &Path) -> Result<String, Error> {
     match text_file::read(path) {
         Ok(content) => Ok(content.lines().next().unwrap_or_default().to_owned()),

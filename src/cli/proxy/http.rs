@@ -10,66 +10,66 @@ use crate::protocol::http1::forward::Edits;
 use crate::protocol::http1::request::is_host;
 use crate::proxy::settings::{ForwardedFor, Http, Mode, Network};
 
-/// What HTTP.sys can be told to take at most, and what a Kerberos ticket of somebody in many groups fits into.
+/// The maximum of HTTP.sys, and enough for the Kerberos ticket of a user in many groups.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
-/// See the module's head; the bracket at the end of each text is the nginx directive it stands for.
+/// The HTTP flags; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub(super) struct HttpArgs {
-    /// What to take the connections for: bytes, or HTTP/1.1 with heads that are read and changed [nginx: stream, http]
+    /// How to treat connections: as bytes, or as HTTP/1.1 whose heads are read and changed [nginx: stream, http]
     #[arg(long, value_name = "MODE", default_value = "stream", help_heading = "HTTP")]
     mode: ModeName,
     #[command(flatten)]
     timeouts: TimeoutArgs,
-    /// A client that ends its stream while its reply is awaited still gets it; otherwise it has left, and the server's
-    /// side is closed [default: off] [nginx: proxy_ignore_client_abort]
+    /// Keep serving a client that ends its stream while waiting for a reply; without it, the client has left and the
+    /// upstream connection is closed [default: off] [nginx: proxy_ignore_client_abort]
     #[arg(long, help_heading = "HTTP")]
     ignore_client_close: bool,
-    /// Bytes that a head may have; 431 beyond [default: 64KiB] [nginx: large_client_header_buffers]
+    /// Most bytes of a head; larger ones are answered with 431 [default: 64KiB] [nginx: large_client_header_buffers]
     #[arg(long, value_name = "SIZE", help_heading = "HTTP", value_parser = size(1024..=1024 * 1024))]
     head_limit: Option<u32>,
-    /// Tell upstreams of the client by X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP: in place of
-    /// all that the client says in Forwarded, X-Forwarded-* and X-Real-IP, with X-Forwarded-For added to the client's, or
-    /// not [default: replace] [nginx: proxy_set_header X-Forwarded-For]
+    /// How to tell servers about the client in X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP:
+    /// replace all that the client sends in Forwarded, X-Forwarded-* and X-Real-IP, append to the client's
+    /// X-Forwarded-For, or off [default: replace] [nginx: proxy_set_header X-Forwarded-For]
     #[arg(long, value_name = "HOW", help_heading = "HTTP")]
     forwarded: Option<ForwardedName>,
-    /// With --forwarded append: clients whose own fields of this kind go on, others' are all replaced; what counts is the
-    /// address in a PROXY header, if there is one; repeat it for more; unix: for Unix sockets [default: none] [nginx:
+    /// With --forwarded append: clients whose own fields of this kind are forwarded; others' are all replaced; the
+    /// address in a PROXY header counts, if there is one; repeatable; unix: for Unix sockets [default: none] [nginx:
     /// set_real_ip_from]
     #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
     trust: Vec<Network>,
-    /// Fields with an underscore in their name, which servers take for a hyphen: drop them from requests, or pass them
-    /// [default: drop] [nginx: underscores_in_headers]
+    /// Request fields with an underscore in their name, which servers take for a hyphen: drop or pass [default: drop]
+    /// [nginx: underscores_in_headers]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     underscore_headers: Option<Underscores>,
-    /// A protocol beside websocket that requests may upgrade to: NAME or NAME/VERSION; repeat it for more [default: none]
+    /// Protocol besides websocket that requests may upgrade to: NAME or NAME/VERSION; repeatable [default: none]
     /// [nginx: proxy_set_header Upgrade]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = protocol)]
     upgrade: Vec<String>,
-    /// Pass TRACE on; 405 without [default: off] [nginx: -]
+    /// Forward TRACE requests; without it they are answered with 405 [default: off] [nginx: -]
     #[arg(long, help_heading = "HTTP")]
     trace: bool,
-    /// Send this Host [default: the client's] [nginx: proxy_set_header Host]
+    /// Host to send to servers [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
-    /// Put a field into every request, in place of the client's; repeat it for more [default: none] [nginx: proxy_set_header]
+    /// Set a field in every request, replacing the client's; repeatable [default: none] [nginx: proxy_set_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_header: Vec<(String, String)>,
-    /// Take a field out of every request; repeat it for more [default: none] [nginx: proxy_set_header NAME ""]
+    /// Remove a field from every request; repeatable [default: none] [nginx: proxy_set_header NAME ""]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_header: Vec<String>,
-    /// Put a field into every reply, in place of the upstream's; repeat it for more [default: none] [nginx: add_header]
+    /// Set a field in every reply, replacing the server's; repeatable [default: none] [nginx: add_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_reply_header: Vec<(String, String)>,
-    /// Take a field out of every reply; repeat it for more [default: none] [nginx: proxy_hide_header]
+    /// Remove a field from every reply; repeatable [default: none] [nginx: proxy_hide_header]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_reply_header: Vec<String>,
-    /// A second user comes on a client connection: say so, or refuse the request with 403 before the server sees it, and
-    /// close [default: log] [nginx: -]
+    /// When a second user appears on a client connection: log it, or answer the request with 403 before the server sees
+    /// it, and close [default: log] [nginx: -]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     on_identity_change: Option<OnIdentityChange>,
-    /// Name the logged in user in the access log [default: off] [nginx: $remote_user]
+    /// Log the logged-in user in the access log [default: off] [nginx: $remote_user]
     #[arg(long, help_heading = "HTTP")]
     log_user: bool,
 }
@@ -100,7 +100,7 @@ enum ForwardedName {
 }
 
 impl HttpArgs {
-    /// Are requests read?
+    /// Whether requests are parsed.
     pub(super) fn is_http(&self) -> bool {
         self.mode == ModeName::Http
     }
@@ -155,7 +155,7 @@ impl HttpArgs {
     }
 }
 
-/// Fields that say how a message is framed, or that the connection's two ends need as they are.
+/// Fields that say how a message is framed, or that client and server need unchanged.
 const UNTOUCHABLE: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "expect"];
 
 fn is_token(text: &str) -> bool {
@@ -176,13 +176,13 @@ fn name(text: &str) -> Result<String, String> {
     if !is_token(text) {
         return Err("give the name of a header field, such as X-Site".to_owned());
     }
-    // Servers may take an underscore for a hyphen.
+    // Servers may treat an underscore as a hyphen.
     let hyphened = text.replace('_', "-");
     if UNTOUCHABLE.iter().any(|untouchable| untouchable.eq_ignore_ascii_case(&hyphened)) {
-        return Err("the proxy needs this field as it is; it cannot be changed".to_owned());
+        return Err("this field cannot be changed, because the proxy needs it".to_owned());
     }
     if text.eq_ignore_ascii_case("host") {
-        return Err("every request has one Host; change it by --set-host".to_owned());
+        return Err("every request has one Host; use --set-host to change it".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -194,7 +194,7 @@ fn field(text: &str) -> Result<(String, String), String> {
 
 fn printable(value: &str) -> Result<String, String> {
     if value.chars().any(char::is_control) {
-        return Err("a header field's value has no control characters".to_owned());
+        return Err("a header field's value must not contain control characters".to_owned());
     }
     Ok(value.to_owned())
 }

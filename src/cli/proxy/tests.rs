@@ -136,13 +136,13 @@ fn without_a_number_the_descriptors_say_how_many_connections_fit() {
 }
 
 #[test]
-fn a_limit_that_leaves_no_room_is_told_with_its_mend() {
+fn a_limit_that_leaves_no_room_is_reported_with_its_remedy() {
     let small = Host { cpus: vec![0, 1], descriptors_max: 256, ..host() };
     let error = plan_on(&small, &[]).expect_err("no room");
     assert_eq!(
         error.to_string(),
-        "the descriptor limit 256 leaves no room for connections beside 306 descriptors for listeners, rings and \
-         pipes; raise it (ulimit -n, LimitNOFILE=), or lower --workers or --pipes"
+        "the descriptor limit 256 leaves no room for connections: listeners, rings and pipes take 306 \
+         descriptors; raise the limit (ulimit -n, LimitNOFILE=), or lower --workers or --pipes"
     );
 }
 
@@ -162,24 +162,21 @@ fn unpinned_workers_have_no_cpu() {
 #[test]
 fn steering_needs_pinned_workers() {
     let error = plan_on(&host(), &["--steer=cpu", "--no-pin"]).expect_err("no CPU to steer to");
-    assert_eq!(
-        error.to_string(),
-        "--steer cpu needs workers that are pinned to CPUs; leave out --no-pin or --steer"
-    );
+    assert_eq!(error.to_string(), "--steer cpu needs workers pinned to CPUs; remove --no-pin or --steer");
 }
 
 #[test]
 fn values_out_of_bounds_say_the_bounds() {
     for (flag, expected) in [
-        ("--upstream=192.0.2.1:0", "nothing can be connected to at port 0; give the server's port"),
-        ("--connect-timeout=0", "give a duration like 250ms, 3s or 1h, from 1ms to 1h"),
-        ("--idle-timeout=forever", "give a duration like 250ms, 3s or 1h, from 1ms to 30days"),
-        ("--spin=2s", "give a duration like 250ms, 3s or 1h, from 0s to 1s"),
-        ("--tcp-keepalive=500ms", "give a duration like 250ms, 3s or 1h, from 1s to 9h, or off"),
+        ("--upstream=192.0.2.1:0", "port 0 cannot be connected to; give the server's port"),
+        ("--connect-timeout=0", "give a duration such as 250ms, 3s or 1h, from 1ms to 1h"),
+        ("--idle-timeout=forever", "give a duration such as 250ms, 3s or 1h, from 1ms to 30days"),
+        ("--spin=2s", "give a duration such as 250ms, 3s or 1h, from 0s to 1s"),
+        ("--tcp-keepalive=500ms", "give a duration such as 250ms, 3s or 1h, from 1s to 9h, or off"),
         ("--tcp-fastopen=on", "give a whole number from 1 to 65535, or off"),
         ("--buffers=0", "give a whole number from 1 to 32768"),
-        ("--buffer-size=1", "give a size like 16KiB or 1MiB, from 1KiB to 1MiB"),
-        ("--pipe-size=1GiB", "give a size like 16KiB or 1MiB, from 4KiB to 64MiB"),
+        ("--buffer-size=1", "give a size such as 16KiB or 1MiB, from 1KiB to 1MiB"),
+        ("--pipe-size=1GiB", "give a size such as 16KiB or 1MiB, from 4KiB to 64MiB"),
         ("--pipes=0", "give a whole number from 1 to 16384"),
         ("--ring-entries=100", "give a power of two from 64 to 32768"),
         ("--workers=0", "give a whole number from 1 to 1024"),
@@ -222,10 +219,7 @@ fn flags_about_requests_need_http_and_make_sense() {
     for flag in ["--trace", "--upgrade=h2c", "--underscore-headers=pass", "--trust=10.0.0.0/8"] {
         let error = plan_on(&host(), &[flag]).expect_err("a flag of the other mode").to_string();
         let name = flag.split('=').next().expect("a name");
-        assert_eq!(
-            error,
-            format!("{name} is about HTTP requests and replies; add --mode http, or leave it out")
-        );
+        assert_eq!(error, format!("{name} applies to HTTP mode only; add --mode http, or remove it"));
     }
     let http = |flags: &[&str]| match plan(&[&["--mode=http"], flags].concat()).settings.mode {
         Mode::Http(http) => http,
@@ -241,7 +235,7 @@ fn flags_about_requests_need_http_and_make_sense() {
         ("--upgrade=TLS/", "give the name of a protocol, such as h2c or TLS/1.2"),
         ("--set-host=a b", "give HOST or HOST:PORT"),
         ("--set-host=a:x", "give HOST or HOST:PORT"),
-        ("--set-header=Content_Length: 5", "the proxy needs this field as it is; it cannot be changed"),
+        ("--set-header=Content_Length: 5", "this field cannot be changed, because the proxy needs it"),
     ] {
         let line = refused(&[flag]);
         assert!(line.ends_with(expected), "{line}");
@@ -282,7 +276,7 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
     let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--upstream-tls"]);
     assert!(line.starts_with("--upstream-tls would put the clients' own TLS"), "{line}");
     let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--mode=http"]);
-    assert!(line.starts_with("--mode http reads requests"), "{line}");
+    assert!(line.starts_with("--mode http needs to read requests"), "{line}");
     let line = usage(&["--tls-cert=a", "--tls-cert=b", "--tls-key=c"]);
     assert!(line.starts_with("--tls-cert is given 2 times and --tls-key 1 times"), "{line}");
     let line = usage(&["--upstream=unix:/run/site", "--upstream-tls", "--upstream-insecure"]);
@@ -306,7 +300,7 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
         (&["--sni-route=a.*.test=192.0.2.2:443"], "give NAME=HOST:PORT"),
         (&["--sni-route=a.test=192.0.2.2:0"], "give the server's port"),
         (&["--alpn-route==192.0.2.2:443"], "give PROTOCOL=HOST:PORT"),
-        (&["--upstream-tls", "--upstream-name=a b"], "give the host name, or the IP address"),
+        (&["--upstream-tls", "--upstream-name=a b"], "give the host name or the IP address"),
     ] {
         let line = refused(flags);
         assert!(line.contains(expected), "{flags:?}: {line}");
@@ -325,8 +319,8 @@ fn unfinished_talk_gets_a_share_of_the_memory() {
     let asked = |flags: &[&str]| bytes(&host(), &[http, flags].concat());
     assert_eq!(asked(&["--peek-memory=16MiB"]).expect("a plan"), 8 << 20);
     let error = asked(&["--peek-memory=1MiB", "--head-limit=1MiB"]).expect_err("too little").to_string();
-    assert_eq!(error, "--peek-memory 1024KiB is too little for 2 workers; give at least 8192KiB");
+    assert_eq!(error, "--peek-memory 1024KiB is too small for 2 workers; give at least 8192KiB");
     let error = bytes(&host(), &["--peek-memory=1MiB"]).expect_err("nothing to limit").to_string();
-    assert!(error.starts_with("--peek-memory is about what clients say before they are served"), "{error}");
+    assert!(error.starts_with("--peek-memory limits what clients send before they are served"), "{error}");
     assert!(bytes(&host(), &["--peek-memory=1MiB", "--accept-proxy"]).is_ok());
 }

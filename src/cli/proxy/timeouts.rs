@@ -8,34 +8,35 @@ use super::super::quantity::duration;
 use super::{LONGEST, MILLISECOND};
 use crate::proxy::settings::Timeouts;
 
-/// See the module's head; the bracket at the end of each text is the nginx directive it stands for.
+/// The time-out flags; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[allow(clippy::struct_field_names, reason = "the flags are called so")]
 #[derive(Debug, Args)]
 pub(super) struct TimeoutArgs {
-    /// With --mode http: how long the head of a request may take, the first from accepting on, a later one from its
-    /// first byte on; then 408 [default: 60s] [nginx: client_header_timeout]
+    /// With --mode http: longest time for a request's head, the first from the accept, a later one from its first byte;
+    /// then 408 [default: 60s] [nginx: client_header_timeout]
     #[arg(
         long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
     )]
     head_timeout: Option<Duration>,
-    /// With --mode http: how long a client may take to ask again [default: 180s] [nginx: keepalive_timeout]
+    /// With --mode http: longest time between requests of a client [default: 180s] [nginx: keepalive_timeout]
     #[arg(
         long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
     )]
     keepalive_timeout: Option<Duration>,
-    /// With --mode http: how long a request's body may stall; then 408 [default: 60s] [nginx: client_body_timeout]
+    /// With --mode http: longest time that a request's body may stall; then 408 [default: 60s] [nginx:
+    /// client_body_timeout]
     #[arg(
         long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
     )]
     body_timeout: Option<Duration>,
-    /// With --mode http: how long a server may take to reply once it has the request, or to take more of it; then 504
+    /// With --mode http: longest time for a server to reply after it has the request, or to accept more of it; then 504
     /// [default: 20m] [nginx: proxy_read_timeout]
     #[arg(
         long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
     )]
     reply_timeout: Option<Duration>,
-    /// With --mode http: how long a client may take nothing of what it is sent [default: 60s] [nginx: send_timeout]
+    /// With --mode http: longest time that a client may receive nothing of a reply [default: 60s] [nginx: send_timeout]
     #[arg(
         long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
     )]

@@ -1,4 +1,4 @@
-//! The flags of `iisplice proxy` for TLS: routes by hello, TLS that ends here, TLS to upstreams.
+//! The flags of `iisplice proxy` for TLS: routes by hello, TLS that ends here, TLS to servers.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,46 +17,46 @@ use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, clie
 use crate::proxy::routes::{Group, Routes};
 use crate::proxy::settings::{ClientTls, Upstream, UpstreamTls};
 
-/// How long a client's TLS handshake may take.
+/// Longest time for a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a host name (RFC 1035 section 2.3.4).
+/// Most bytes of a host name (RFC 1035 section 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 
-/// Every flag; the bracket at the end of each text is the nginx directive it stands for.
+/// The TLS flags; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("routes").multiple(true)))]
 pub(super) struct TlsArgs {
-    /// A server for clients that ask for this name in their TLS hello, which stays as it is: NAME or *.NAME, repeat
-    /// it for more [default: none] [nginx: ssl_preread, map]
+    /// Server for clients whose TLS hello asks for this name; TLS is passed through: NAME or *.NAME; repeatable
+    /// [default: none] [nginx: ssl_preread, map]
     #[arg(long, value_name = "NAME=ADDR", group = "routes", help_heading = "TLS", value_parser = named)]
     sni_route: Vec<(String, Unresolved)>,
-    /// A server for clients whose TLS hello offers this protocol; comes before their name [default: none]
-    /// [nginx: ssl_preread, $ssl_preread_alpn_protocols]
+    /// Server for clients whose TLS hello offers this protocol; takes precedence over the name [default: none] [nginx:
+    /// ssl_preread, $ssl_preread_alpn_protocols]
     #[arg(long, value_name = "PROTOCOL=ADDR", group = "routes", help_heading = "TLS", value_parser = protocol)]
     alpn_route: Vec<(String, Unresolved)>,
-    /// How long a client may take to send its TLS hello, where a route depends on it [nginx: preread_timeout]
+    /// Longest time for a client to send its TLS hello, if a route depends on it [nginx: preread_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", requires = "routes", help_heading = "TLS",
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     peek_timeout: Duration,
-    /// End clients' TLS here, with the certificates (PEM, chain) in this file; repeat it for more names
-    /// [default: none] [nginx: ssl_certificate]
+    /// End clients' TLS here, with the certificate chain (PEM) in this file; repeatable for more names [default: none]
+    /// [nginx: ssl_certificate]
     #[arg(long, value_name = "FILE", help_heading = "TLS", conflicts_with = "alpn_route")]
     tls_cert: Vec<PathBuf>,
-    /// The private key (PEM) of each --tls-cert, in their order [default: in the certificate's file] [nginx:
+    /// Private key (PEM) of each --tls-cert, in their order [default: in the certificate's file] [nginx:
     /// ssl_certificate_key]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key: Vec<PathBuf>,
-    /// Clients have to show a certificate of one of the authorities (PEM) in this file [default:
-    /// none] [nginx: ssl_client_certificate, ssl_verify_client on]
+    /// Require clients to present a certificate of one of the authorities (PEM) in this file [default: none] [nginx:
+    /// ssl_client_certificate, ssl_verify_client on]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_client_ca: Option<PathBuf>,
-    /// Speak TLS to servers [default: off] [nginx: proxy_ssl on]
+    /// Use TLS to servers [default: off] [nginx: proxy_ssl on]
     #[arg(long, help_heading = "TLS")]
     upstream_tls: bool,
-    /// Trust servers' certificates of the authorities (PEM) in this file [default: those of this host] [nginx:
+    /// Trust server certificates of the authorities (PEM) in this file [default: those of this host] [nginx:
     /// proxy_ssl_trusted_certificate]
     #[arg(
         long,
@@ -66,17 +66,17 @@ pub(super) struct TlsArgs {
         conflicts_with = "upstream_insecure"
     )]
     upstream_ca: Option<PathBuf>,
-    /// The name that servers are asked for and have to prove [default: the host of their address] [nginx:
+    /// Name to ask servers for and to verify in their certificates [default: the host of their address] [nginx:
     /// proxy_ssl_name, proxy_ssl_server_name on]
     #[arg(
         long, value_name = "NAME", requires = "upstream_tls", help_heading = "TLS", value_parser = server_name
     )]
     upstream_name: Option<ServerName<'static>>,
-    /// Take any certificate from servers: for trying things out [default: off] [nginx: proxy_ssl_verify off]
+    /// Accept any certificate from servers; for tests only [default: off] [nginx: proxy_ssl_verify off]
     #[arg(long, requires = "upstream_tls", help_heading = "TLS")]
     upstream_insecure: bool,
-    /// A TLS connection ends without TLS's word for that, where nothing else says that all has arrived: reset the other
-    /// side, or take it for an end [default: reset] [nginx: -]
+    /// When a TLS connection ends without close_notify, and nothing else shows that all data has arrived: reset the
+    /// other side, or accept it as an end [default: reset] [nginx: -]
     #[arg(long, value_name = "WHAT", help_heading = "TLS")]
     tls_missing_close_notify: Option<MissingCloseNotify>,
 }
@@ -88,34 +88,34 @@ enum MissingCloseNotify {
 }
 
 impl TlsArgs {
-    /// Flags that do not go together.
+    /// Checks for contradictory flags.
     pub(super) fn check(&self, is_http: bool) -> Result<(), Error> {
         let routes = !self.sni_route.is_empty() || !self.alpn_route.is_empty();
         if routes && self.tls_cert.is_empty() && is_http {
             return Err(Error::Usage(
-                "--mode http reads requests, which --sni-route and --alpn-route pass through encrypted; add --tls-cert \
-                 to end the clients' TLS here, or leave --mode http out"
+                "--mode http needs to read requests, which --sni-route and --alpn-route pass through encrypted; add \
+                 --tls-cert to end the clients' TLS here, or remove --mode http"
                     .to_owned(),
             ));
         }
         if routes && self.tls_cert.is_empty() && self.upstream_tls {
             return Err(Error::Usage(
                 "--upstream-tls would put the clients' own TLS, which --sni-route and --alpn-route pass through, into \
-                 another; leave it out, or add --tls-cert to end the clients' TLS here"
+                 a second one; remove it, or add --tls-cert to end the clients' TLS here"
                     .to_owned(),
             ));
         }
         if self.tls_missing_close_notify.is_some() && self.tls_cert.is_empty() && !self.upstream_tls {
             return Err(Error::Usage(
-                "--tls-missing-close-notify is about TLS that ends or begins here; add --tls-cert or --upstream-tls, or \
-                 leave it out"
+                "--tls-missing-close-notify applies only to TLS that ends or begins here; add --tls-cert or \
+                 --upstream-tls, or remove it"
                     .to_owned(),
             ));
         }
         if !self.tls_key.is_empty() && self.tls_key.len() != self.tls_cert.len() {
             return Err(Error::Usage(format!(
-                "--tls-cert is given {} times and --tls-key {} times; give a key for each certificate in the same order, \
-                 or none if each is in its certificate's file",
+                "--tls-cert is given {} times and --tls-key {} times; give one key per certificate in the same order, \
+                 or none if each certificate's file contains its key",
                 self.tls_cert.len(),
                 self.tls_key.len()
             )));
@@ -123,13 +123,13 @@ impl TlsArgs {
         Ok(())
     }
 
-    /// All servers, those of routes behind those without, and which of them a connection goes to.
+    /// All servers, those of routes after those without, and which of them a connection goes to.
     pub(super) fn servers(&self, defaults: &[Unresolved]) -> Result<(Vec<Upstream>, Routes), Error> {
         let mut servers = Servers { tls: self, upstreams: Vec::new() };
         let mut routes = Routes { default: servers.add("upstream", defaults.iter())?, ..Routes::default() };
         for (name, _) in &self.sni_route {
             let of_name = self.sni_route.iter().filter(|(other, _)| other == name).map(|(_, server)| server);
-            // The first time it is named.
+            // Only the first time it is named.
             if let std::collections::hash_map::Entry::Vacant(vacant) = routes.by_name.entry(name)
                 && let Some(group) = servers.add("sni-route", of_name)?
             {
@@ -157,7 +157,7 @@ impl TlsArgs {
         self.peek_timeout
     }
 
-    /// The files of TLS that ends here, what is in them now, and how workers get it.
+    /// The files for TLS that ends here, their contents, and what workers use.
     pub(super) fn client_tls(&self) -> Result<Option<(Termination, Terminated, ClientTls)>, Error> {
         if self.tls_cert.is_empty() {
             return Ok(None);
@@ -195,21 +195,21 @@ impl TlsArgs {
             None => match server.host().map(|host| ServerName::try_from(host.into_owned())) {
                 Some(Ok(name)) => Ok(Some(name)),
                 _ => Err(Error::Usage(format!(
-                    "--upstream-tls: {server} has no host name that a certificate could be for; add --upstream-name NAME"
+                    "--upstream-tls: {server} has no host name to verify in a certificate; add --upstream-name NAME"
                 ))),
             },
         }
     }
 }
 
-/// The list that is being made.
+/// The list of servers under construction.
 struct Servers<'a> {
     tls: &'a TlsArgs,
     upstreams: Vec<Upstream>,
 }
 
 impl Servers<'_> {
-    /// Appends a group; nothing where there is none in it.
+    /// Appends a group, unless it is empty.
     fn add<'a>(
         &mut self,
         flag: &'static str,
@@ -229,7 +229,7 @@ impl Servers<'_> {
     }
 }
 
-/// The parser of `NAME=ADDR`.
+/// Parses `NAME=ADDR`.
 fn named(text: &str) -> Result<(String, Unresolved), String> {
     let wanted = "give NAME=HOST:PORT with a host name, or *.NAME for all names below it";
     let (name, server) = text.split_once('=').ok_or(wanted)?;
@@ -244,9 +244,9 @@ fn named(text: &str) -> Result<(String, Unresolved), String> {
     Ok((name.to_ascii_lowercase(), connectable(server)?))
 }
 
-/// The parser of `PROTOCOL=ADDR`.
+/// Parses `PROTOCOL=ADDR`.
 fn protocol(text: &str) -> Result<(String, Unresolved), String> {
-    let wanted = "give PROTOCOL=HOST:PORT with a protocol's ALPN name, like h2, http/1.1 or acme-tls/1";
+    let wanted = "give PROTOCOL=HOST:PORT with a protocol's ALPN name, such as h2, http/1.1 or acme-tls/1";
     let (protocol, server) = text.split_once('=').ok_or(wanted)?;
     if !(1..=255).contains(&protocol.len()) {
         return Err(wanted.to_owned());
@@ -254,8 +254,8 @@ fn protocol(text: &str) -> Result<(String, Unresolved), String> {
     Ok((protocol.to_owned(), connectable(server)?))
 }
 
-/// The parser of a server's name.
+/// Parses a server's name.
 fn server_name(text: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(text.to_owned())
-        .map_err(|_| "give the host name, or the IP address, in the server's certificate".to_owned())
+        .map_err(|_| "give the host name or the IP address in the server's certificate".to_owned())
 }
