@@ -183,7 +183,7 @@ fn stop_on_signal(live: &Live) -> std::io::Result<Arc<AtomicBool>> {
 pub(in crate::cli) fn exit_interrupted(live: &Live) -> ! {
     let live = live.clone();
     let clear = thread::Builder::new().spawn(move || live.end());
-    // A terminal that is held takes nothing; the process ends all the same.
+    // A paused terminal accepts nothing; the process still ends.
     let until = Instant::now() + CLEAR_TIME_MAX;
     while clear.as_ref().is_ok_and(|thread| !thread.is_finished()) && Instant::now() < until {
         thread::sleep(CLEAR_POLL);
