@@ -38,15 +38,15 @@ impl Shortages {
         match shortage {
             Shortage::Descriptors => tracing::warn!(
                 count,
-                "out of file descriptors; pausing until one is free: raise the limit (ulimit -n, LimitNOFILE=) \
-                 or lower --max-connections"
+                "out of file descriptors; pausing until one is free (raise the limit: ulimit -n, LimitNOFILE=; \
+                 or lower --max-connections)"
             ),
             Shortage::Buffers => tracing::warn!(
                 count,
-                "out of receive buffers; connections wait until one is free: raise --buffers"
+                "out of receive buffers; connections wait until one is free (raise --buffers)"
             ),
             Shortage::Pipes => {
-                tracing::debug!(count, "out of pipes; copying bulk until one is free: raise --pipes");
+                tracing::debug!(count, "out of pipes; copying bulk until one is free (raise --pipes)");
             }
         }
     }
