@@ -143,7 +143,7 @@ fn say_what_is_risky(settings: &Settings) {
     if settings.send_proxy.is_some() {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
-    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_everybody) {
+    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate) {
         tracing::warn!(
             "--upstream-insecure is set: servers are not verified, so anything between this host and them can \
              read logins"

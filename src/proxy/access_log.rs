@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_or_ends_a_line_for_some_reader_is_escaped_in_both_formats() {
+    fn invisible_and_line_ending_characters_are_escaped_in_both_formats() {
         for c in "\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0001}".chars() {
             let client = Address::Unix(format!("/tmp/a{c}é𝔸b").into());
             let record = Record { client: client.clone(), ..record() };

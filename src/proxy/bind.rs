@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_sockets_probe_a_silent_peer_for_as_long_again() {
+    fn accepted_sockets_probe_a_silent_peer_for_the_idle_time_again() {
         let anywhere = [Address::Ip(([127, 0, 0, 1], 0).into())];
         let bound = bind(&anywhere, &tcp(), 0o660, &[None]).expect("a port");
         let listener = Socket::from(bound.sockets.into_iter().flatten().next().expect("one worker's"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_has_its_permissions_and_leaves_only_its_own_file() {
+    fn a_unix_socket_has_its_permissions_and_removes_only_its_own_file() {
         let directory = tempfile::TempDir::new().expect("a directory for temporary files");
         let path = directory.path().join("socket");
         let at = [Address::Unix(path.clone())];

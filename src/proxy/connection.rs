@@ -130,13 +130,13 @@ impl Connection {
     ///
     /// # Errors
     /// Those of recv(2) and send(2); `InvalidData` for a handshake error, of which the peer has been told.
-    pub(super) async fn shake_hands(&self, ring: &Ring, tls: Tls) -> io::Result<bool> {
+    pub(super) async fn handshake(&self, ring: &Ring, tls: Tls) -> io::Result<bool> {
         let tls = self.tls.get_or_init(|| Box::new(tls));
         let mut plaintext = Vec::new();
         let unfinished = self.memory.as_ref().map(PeekMemory::begin);
         let mut bytes = HANDSHAKE_BYTES + self.unread().len();
         if !self.unread().is_empty() {
-            self.turn_to_shake_hands(ring).await?;
+            self.handshake_turn(ring).await?;
             let begun = self.unread.replace(Unread::None);
             tls.decrypt(&self.socket, begun.bytes(), &mut plaintext)?;
         }
@@ -155,7 +155,7 @@ impl Connection {
             };
             bytes += buffer.len();
             buffer.park_when_scarce();
-            self.turn_to_shake_hands(ring).await?;
+            self.handshake_turn(ring).await?;
             tls.decrypt(&self.socket, &buffer, &mut plaintext)?;
             expect = if more { Expect::Now } else { Expect::Later };
         }
@@ -166,7 +166,7 @@ impl Connection {
     }
 
     /// Waits for a set-up turn; fails when the peer has left meanwhile.
-    async fn turn_to_shake_hands(&self, ring: &Ring) -> io::Result<()> {
+    async fn handshake_turn(&self, ring: &Ring) -> io::Result<()> {
         ring.set_up_turn().await;
         if ring.set_ups_wait() && !self.socket.is_connected() {
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -181,8 +181,8 @@ impl Connection {
 
     /// Whether the peer has ended its stream with TLS's `close_notify`. Later errors of the connection do not matter
     /// then.
-    pub(super) fn says_it_has_ended(&self) -> bool {
-        self.tls().is_some_and(Tls::peer_has_ended)
+    pub(super) fn has_received_close_notify(&self) -> bool {
+        self.tls().is_some_and(Tls::has_received_close_notify)
     }
 
     /// The socket, for operations on the connection itself. Bytes go through this type, or from socket to socket where
@@ -219,7 +219,7 @@ impl Connection {
     /// Those of recv(2); `InvalidData` for bytes that are not TLS where TLS is used.
     pub(super) async fn receive(&self, mut expect: Expect) -> io::Result<Option<Arrived>> {
         loop {
-            if self.says_it_has_ended() {
+            if self.has_received_close_notify() {
                 return Ok(None);
             }
             let received = if self.unread().is_empty() {

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_it_says() {
+    fn a_bucket_holds_the_durations_up_to_its_bound() {
         for microseconds in (0..5000).chain([1 << 20, (1 << 20) + 1, (1 << 31) - 1]) {
             let at = bucket(Duration::from_micros(microseconds));
             assert!(upper_bound(at) >= Duration::from_micros(microseconds), "{microseconds}");

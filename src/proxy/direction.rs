@@ -112,7 +112,7 @@ impl Direction<'_> {
         if self.is_truncated() {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "TLS ended without close_notify");
             Err((self.from, error))
-        } else if self.from().says_it_has_ended() || self.from().socket().is_connected() {
+        } else if self.from().has_received_close_notify() || self.from().socket().is_connected() {
             Ok(())
         } else {
             Err((self.from, io::ErrorKind::ConnectionReset.into()))
@@ -123,7 +123,7 @@ impl Direction<'_> {
     /// the operator does not accept that.
     pub(super) fn is_truncated(&self) -> bool {
         let from = self.from();
-        from.has_tls() && !from.says_it_has_ended() && !self.relay.accepts_missing_close_notify
+        from.has_tls() && !from.has_received_close_notify() && !self.relay.accepts_missing_close_notify
     }
 
     /// Receives the next bytes while the last ones are being sent; nothing when a send left some unsent.
@@ -239,7 +239,7 @@ impl Direction<'_> {
                 }
                 Ok(Moved::End) => break,
                 Err(error) if matches!(from.has_bytes(), Ok(true)) => {
-                    self.drain_all(&mut pipe, to).await?;
+                    self.flush_pipe(&mut pipe, to).await?;
                     // The error is reported once: the end that a receive finds behind the last bytes is not an orderly
                     // one.
                     *left = self.carry_copied(*left).await?;
@@ -250,17 +250,17 @@ impl Direction<'_> {
             if *left == 0 {
                 break;
             }
-            self.drain(&mut pipe, to).await?;
+            self.flush_some(&mut pipe, to).await?;
             if thin_turns >= THIN_TURNS_TO_SMALL && pipe.queued_bytes() == 0 {
                 return Ok(());
             }
         }
-        self.drain_all(&mut pipe, to).await
+        self.flush_pipe(&mut pipe, to).await
     }
 
-    async fn drain_all(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
+    async fn flush_pipe(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
         while pipe.queued_bytes() > 0 {
-            self.drain(pipe, to).await?;
+            self.flush_some(pipe, to).await?;
         }
         Ok(())
     }
@@ -268,8 +268,8 @@ impl Direction<'_> {
     /// Moves bytes from the pipe to the receiver as far as it has room now, and waits for more room when bytes remain.
     /// The kernel reports a socket writable when a third of its buffer is free: retrying immediately would move the
     /// same bytes in many small pieces.
-    async fn drain(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
-        match pipe.drain(to).map_err(|error| (self.to, error))? {
+    async fn flush_some(&self, pipe: &mut Pipe, to: &Socket) -> Result<(), Broken> {
+        match pipe.flush(to).map_err(|error| (self.to, error))? {
             Moved::Bytes(bytes) => {
                 self.relay.meter.sent(self.to, bytes, self.relay.ring.now());
                 self.to().socket().set_held(pipe.queued_bytes() > 0);

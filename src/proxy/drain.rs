@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_woken_and_who_has_ceased_to_is_not() {
+    fn a_drain_wakes_waiting_tasks_only() {
         let drain = Drain::default();
         let counted = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&counted));

@@ -87,11 +87,11 @@ async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) 
                 worker.ring.note_shortage(Shortage::Descriptors);
                 return Ok(Accepted::OutOfDescriptors);
             }
-            Err(error) if is_of_the_client(&error) => {
+            Err(error) if concerns_one_client(&error) => {
                 tracing::debug!(%error, "client left before it was accepted; accepting the next");
                 gone_in_a_row += 1;
             }
-            Err(error) if is_for_good(&error) => return Err(error),
+            Err(error) if is_permanent(&error) => return Err(error),
             Err(error) => {
                 let listener = &worker.settings.listeners[index];
                 tracing::warn!(%listener, %error, "cannot accept a client; retrying after a pause");
@@ -103,7 +103,7 @@ async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) 
 }
 
 /// Errors of accept(2) that concern one connection; the next one may succeed.
-fn is_of_the_client(error: &io::Error) -> bool {
+fn concerns_one_client(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(
@@ -123,7 +123,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 /// Errors of accept(2) for a descriptor that is not, or no longer, a listening socket.
-fn is_for_good(error: &io::Error) -> bool {
+fn is_permanent(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT)

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_special_name_comes_first() {
+    fn the_most_specific_name_wins() {
         let mut names = Names::default();
         for name in ["Example.com", "*.example.com", "*.eu.example.com", "www.eu.example.com"] {
             names.entry(name).or_insert(name);

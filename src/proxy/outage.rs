@@ -37,7 +37,7 @@ mod tests {
     use crate::uring::Address;
 
     #[test]
-    fn each_address_goes_down_and_comes_back_once() {
+    fn each_address_goes_down_and_up_once() {
         let address = |port: u16| Address::Ip(([192, 0, 2, 1], port).into());
         let upstream = |addresses| Upstream { name: "iis1:80".to_owned(), addresses, tls_name: None };
         let outages = Outages::new(&[upstream(vec![address(1)]), upstream(vec![address(2), address(3)])]);

@@ -25,12 +25,12 @@ pub(super) struct PeekMemory {
     /// Bytes of all entries in the table.
     bytes: Cell<usize>,
     /// In the order in which they began. Entries that must close are no longer in here.
-    talks: RefCell<BTreeMap<u64, Talk>>,
+    inputs: RefCell<BTreeMap<u64, Input>>,
     next_number: Cell<u64>,
 }
 
 #[derive(Default)]
-struct Talk {
+struct Input {
     bytes: usize,
     waker: Option<Waker>,
 }
@@ -48,20 +48,27 @@ impl From<Exceeded> for io::Error {
 
 impl PeekMemory {
     pub(super) fn new(bytes_max: usize) -> Rc<Self> {
-        Rc::new(Self { bytes_max, bytes: Cell::new(0), talks: RefCell::default(), next_number: Cell::new(0) })
+        Rc::new(Self {
+            bytes_max,
+            bytes: Cell::new(0),
+            inputs: RefCell::default(),
+            next_number: Cell::new(0),
+        })
     }
 
     /// Begins an unfinished input of no bytes.
     pub(super) fn begin(self: &Rc<Self>) -> Unfinished {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
-        self.talks.borrow_mut().insert(number, Talk::default());
+        self.inputs.borrow_mut().insert(number, Input::default());
         Unfinished { memory: Rc::clone(self), number }
     }
 
     fn close_oldest(&self) {
         while self.bytes.get() > self.bytes_max {
-            let Some((_number, Talk { bytes, waker })) = self.talks.borrow_mut().pop_first() else { return };
+            let Some((_number, Input { bytes, waker })) = self.inputs.borrow_mut().pop_first() else {
+                return;
+            };
             self.bytes.set(self.bytes.get() - bytes);
             if let Some(waker) = waker {
                 waker.wake();
@@ -84,9 +91,9 @@ impl Unfinished {
     /// Sets the number of bytes that it takes from now on. This may close another one, or this one.
     pub(super) fn holds(&self, bytes: usize) {
         let memory = &self.memory;
-        if let Some(talk) = memory.talks.borrow_mut().get_mut(&self.number) {
-            memory.bytes.set(memory.bytes.get() - talk.bytes + bytes);
-            talk.bytes = bytes;
+        if let Some(input) = memory.inputs.borrow_mut().get_mut(&self.number) {
+            memory.bytes.set(memory.bytes.get() - input.bytes + bytes);
+            input.bytes = bytes;
         }
         memory.close_oldest();
     }
@@ -99,7 +106,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(Talk { bytes, .. }) = self.memory.talks.borrow_mut().remove(&self.number) {
+        if let Some(Input { bytes, .. }) = self.memory.inputs.borrow_mut().remove(&self.number) {
             self.memory.bytes.set(self.memory.bytes.get() - bytes);
         }
     }
@@ -114,10 +121,10 @@ impl Future for Closing {
     type Output = Exceeded;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exceeded> {
-        match self.memory.talks.borrow_mut().get_mut(&self.number) {
+        match self.memory.inputs.borrow_mut().get_mut(&self.number) {
             None => Poll::Ready(Exceeded),
-            Some(talk) => {
-                talk.waker = Some(cx.waker().clone());
+            Some(input) => {
+                input.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -158,19 +165,19 @@ mod tests {
 
     use super::*;
 
-    fn is_to_close(talk: &Unfinished) -> bool {
-        pin!(talk.exceeded()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    fn must_close(input: &Unfinished) -> bool {
+        pin!(input.exceeded()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
-    fn beyond_the_limit_the_oldest_are_to_close() {
+    fn beyond_the_limit_the_oldest_must_close() {
         let memory = PeekMemory::new(100);
         let [first, second, third] = [40, 40, 20].map(|bytes| {
-            let talk = memory.begin();
-            talk.holds(bytes);
-            talk
+            let input = memory.begin();
+            input.holds(bytes);
+            input
         });
-        let closing = || [&first, &second, &third].map(is_to_close);
+        let closing = || [&first, &second, &third].map(must_close);
         assert_eq!(closing(), [false; 3], "at the limit");
         third.holds(30);
         assert_eq!(closing(), [true, false, false], "beyond the limit");
@@ -185,21 +192,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_finished_makes_room() {
+    fn complete_input_makes_room() {
         let memory = PeekMemory::new(100);
         let first = memory.begin();
         first.holds(10);
         for _ in 0..10 {
             memory.begin().holds(90);
         }
-        assert!(!is_to_close(&first));
-        assert_eq!((memory.bytes.get(), memory.talks.borrow().len()), (10, 1));
+        assert!(!must_close(&first));
+        assert_eq!((memory.bytes.get(), memory.inputs.borrow().len()), (10, 1));
         drop(first);
-        assert_eq!((memory.bytes.get(), memory.talks.borrow().len()), (0, 0));
+        assert_eq!((memory.bytes.get(), memory.inputs.borrow().len()), (0, 0));
     }
 
     #[test]
-    fn what_is_held_has_little_room_to_spare() {
+    fn held_bytes_have_little_spare_memory() {
         let mut held = Vec::new();
         for _ in 0..64_000 {
             append_tightly(&mut held, b"x");

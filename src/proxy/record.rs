@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_end_is_where_its_number_says() {
+    fn every_end_has_its_number_as_index() {
         for (number, end) in End::ALL.into_iter().enumerate() {
             assert_eq!(end as usize, number, "{}", end.as_str());
         }

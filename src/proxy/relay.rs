@@ -35,7 +35,7 @@ pub(super) enum Reset {
     /// Nothing: the session has reached an end that decides how the connections are closed.
     Nothing,
     /// Both connections, if any bytes are on the way; nothing else is known of the streams.
-    WhatIsOnItsWay,
+    InFlight,
     /// Both connections: a message is in progress, even if all bytes of it so far have arrived.
     All,
 }
@@ -56,7 +56,7 @@ impl Drop for Relay<'_> {
     fn drop(&mut self) {
         match self.reset.get() {
             Reset::Nothing => {}
-            Reset::WhatIsOnItsWay => cut(self.client, self.upstream),
+            Reset::InFlight => cut(self.client, self.upstream),
             Reset::All => {
                 self.client.reset_on_close();
                 self.upstream.reset_on_close();
@@ -68,7 +68,7 @@ impl Drop for Relay<'_> {
 impl Relay<'_> {
     /// Relays until both streams have ended, one breaks, or nothing moves for too long.
     pub(super) async fn run(&self) -> Outcome {
-        self.reset.set(Reset::WhatIsOnItsWay);
+        self.reset.set(Reset::InFlight);
         // The time that connecting took does not count as idle.
         self.meter.begin(self.ring.now());
         let first_end = Cell::new(None);

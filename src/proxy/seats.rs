@@ -19,7 +19,7 @@ const FULL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Seats {
     max: usize,
     taken: AtomicUsize,
-    desks: Box<[Desk]>,
+    slots: Box<[Slot]>,
     /// Number of queued slots.
     waiting: AtomicUsize,
     /// Where the search for the next slot begins.
@@ -29,7 +29,7 @@ pub struct Seats {
 
 /// A worker's place in the queue for a seat.
 #[derive(Debug)]
-struct Desk {
+struct Slot {
     waits: AtomicBool,
     /// The worker may take a seat even if others are queued.
     called: AtomicBool,
@@ -52,12 +52,12 @@ impl Seats {
     /// # Errors
     /// Those of eventfd(2).
     pub fn new(max: usize, workers: usize) -> io::Result<Self> {
-        let desk =
-            || Ok(Desk { waits: AtomicBool::new(false), called: AtomicBool::new(false), bell: Bell::new()? });
+        let slot =
+            || Ok(Slot { waits: AtomicBool::new(false), called: AtomicBool::new(false), bell: Bell::new()? });
         Ok(Self {
             max,
             taken: AtomicUsize::new(0),
-            desks: (0..workers).map(|_| desk()).collect::<io::Result<_>>()?,
+            slots: (0..workers).map(|_| slot()).collect::<io::Result<_>>()?,
             waiting: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             full: Full {
@@ -76,12 +76,12 @@ impl Seats {
 
     /// Rings when a worker is called.
     pub(super) fn bell(&self, worker: usize) -> &Bell {
-        &self.desks[worker].bell
+        &self.slots[worker].bell
     }
 
     /// Takes a seat for a worker, if one is free that is not another worker's turn.
     pub(super) fn take(&self, worker: usize) -> bool {
-        let is_called = self.desks[worker].called.swap(false, Ordering::SeqCst);
+        let is_called = self.slots[worker].called.swap(false, Ordering::SeqCst);
         let more = |taken| (taken < self.max).then_some(taken + 1);
         (is_called || self.waiting.load(Ordering::SeqCst) == 0)
             && self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
@@ -95,11 +95,11 @@ impl Seats {
 
     /// Whether trying to take a seat can succeed. If not, the worker is queued from now on.
     pub(super) fn has_room(&self, worker: usize) -> bool {
-        let desk = &self.desks[worker];
+        let slot = &self.slots[worker];
         if self.is_called(worker) || (self.waiting.load(Ordering::SeqCst) == 0 && self.is_free()) {
             return true;
         }
-        if !desk.waits.swap(true, Ordering::SeqCst) {
+        if !slot.waits.swap(true, Ordering::SeqCst) {
             self.waiting.fetch_add(1, Ordering::SeqCst);
         }
         // A seat returned before this worker was queued has called no worker.
@@ -111,16 +111,16 @@ impl Seats {
 
     /// Whether a worker has been called and has not tried to take a seat since.
     pub(super) fn is_called(&self, worker: usize) -> bool {
-        self.desks[worker].called.load(Ordering::SeqCst)
+        self.slots[worker].called.load(Ordering::SeqCst)
     }
 
     /// Removes a worker from the queue: it needs no seat any more.
     pub(super) fn leave(&self, worker: usize) {
-        let desk = &self.desks[worker];
-        if desk.waits.swap(false, Ordering::SeqCst) {
+        let slot = &self.slots[worker];
+        if slot.waits.swap(false, Ordering::SeqCst) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
-        if desk.called.swap(false, Ordering::SeqCst) {
+        if slot.called.swap(false, Ordering::SeqCst) {
             self.call_next(worker);
         }
     }
@@ -152,14 +152,14 @@ impl Seats {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.desks.len();
-        for worker in (first..self.desks.len()).chain(0..first) {
-            let desk = &self.desks[worker];
-            if desk.waits.swap(false, Ordering::SeqCst) {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len();
+        for worker in (first..self.slots.len()).chain(0..first) {
+            let slot = &self.slots[worker];
+            if slot.waits.swap(false, Ordering::SeqCst) {
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
-                desk.called.store(true, Ordering::SeqCst);
+                slot.called.store(true, Ordering::SeqCst);
                 if worker != by {
-                    desk.bell.ring();
+                    slot.bell.ring();
                 }
                 return;
             }
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn one_worker_may_take_all_of_them() {
+    fn one_worker_may_take_all_seats() {
         let seats = seats(3, 4);
         assert!((0..3).all(|_| seats.has_room(2) && seats.take(2)));
         assert!((0..4).all(|worker| !seats.take(worker)));
     }
 
     #[test]
-    fn who_stands_in_line_is_called_in_turn_and_nobody_takes_a_seat_before() {
+    fn queued_workers_are_called_in_turn_and_no_other_takes_a_seat_before_them() {
         let seats = seats(1, 3);
         assert!(seats.take(0));
         assert!(!seats.has_room(1) && !seats.has_room(2));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_called_and_wants_none_any_more_calls_the_next() {
+    fn a_called_worker_that_leaves_calls_the_next() {
         let seats = seats(1, 3);
         assert!(seats.take(0) && !seats.has_room(1) && !seats.has_room(2));
         seats.give_back(0);

@@ -106,7 +106,7 @@ impl Session {
 
         let header = header.as_deref();
         let group = match settings.routes.default {
-            Some(group) if !settings.looks_at_clients() => group,
+            Some(group) if !settings.needs_client_bytes() => group,
             _ => match Box::pin(opening::choose(&self.worker, client, &self.client_address)).await {
                 Ok(group) => group,
                 Err(end) => return end,

@@ -136,7 +136,7 @@ pub enum ForwardedFor {
 
 impl Settings {
     /// Whether routing needs client bytes first, apart from the PROXY header.
-    pub(super) fn looks_at_clients(&self) -> bool {
+    pub(super) fn needs_client_bytes(&self) -> bool {
         self.client_tls.is_some() || self.routes.depend_on_hello()
     }
 }
@@ -158,7 +158,7 @@ pub struct UpstreamTls {
     /// Without session storage; every worker adds its own.
     pub config: Arc<ClientConfig>,
     /// Whether any certificate is accepted.
-    pub trusts_everybody: bool,
+    pub trusts_any_certificate: bool,
 }
 
 /// TLS with clients.

@@ -54,7 +54,7 @@ impl Stop {
 
     async fn requested(&self, what: u8, ring: &Ring) {
         while self.requested.load(Ordering::Acquire) < what {
-            if let Err(error) = self.bell.heard(ring).await {
+            if let Err(error) = self.bell.rung(ring).await {
                 tracing::error!(%error, "worker cannot receive stop requests; stopping now");
                 return;
             }

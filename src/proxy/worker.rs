@@ -67,7 +67,7 @@ pub fn run(plan: Plan) -> Result<(), Error> {
     let listeners = listeners.into_iter().map(|socket| Listener::new(&ring, socket)).collect();
     let worker = Rc::new(Worker::new(ring.clone(), settings, (shared, number), log, counters)?);
     worker.start(listeners);
-    ring.spawn(Rc::clone(&worker).hear_of_seats());
+    ring.spawn(Rc::clone(&worker).watch_seats());
     ring.spawn(stop_when_told(Rc::clone(&worker), stop));
     ring.run().map_err(Error::Ring)?;
     worker.failure.take().map_or(Ok(()), Err)
@@ -209,9 +209,9 @@ impl Worker {
     }
 
     /// Wakes tasks that wait for room when another worker has returned a seat.
-    async fn hear_of_seats(self: Rc<Self>) {
+    async fn watch_seats(self: Rc<Self>) {
         loop {
-            if let Err(error) = self.shared.seats.bell(self.number).heard(&self.ring).await {
+            if let Err(error) = self.shared.seats.bell(self.number).rung(&self.ring).await {
                 return self.fail(Error::Ring(error));
             }
             self.changed.notify();

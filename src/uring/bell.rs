@@ -33,7 +33,7 @@ impl Bell {
     ///
     /// # Errors
     /// Those of dup(2) and poll(2).
-    pub async fn heard(&self, ring: &Ring) -> io::Result<()> {
+    pub async fn rung(&self, ring: &Ring) -> io::Result<()> {
         let own = self.0.as_fd().try_clone_to_owned()?;
         Descriptor::new(ring, own.into_raw_fd()).poll(libc::POLLIN).await?;
         let _ = self.0.read();

@@ -23,7 +23,7 @@ pub(crate) enum Operation {
     Receive { fd: RawFd, poll_first: bool },
     /// Same with `poll_first`, but may complete several times, each time with at most half a buffer, until half a
     /// buffer or more has arrived: all of it fits into one (`IORING_RECV_MULTISHOT` with a limit, Linux 6.17). It may
-    /// miss a reset that arrives with bytes, and on a Unix socket the end of the stream: see `doubt.rs`.
+    /// miss a reset that arrives with bytes, and on a Unix socket the end of the stream: see `suspect.rs`.
     ReceiveSeveral { fd: RawFd },
     /// Sends what there is room for now, `EAGAIN` when there is none. It never waits: it is over as soon as it is
     /// submitted.

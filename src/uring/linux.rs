@@ -18,7 +18,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::buffers::Region;
 use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
-use super::ops::NOBODY;
+use super::ops::IGNORED;
 use super::probe::{Call, Failed};
 use super::provided::ProvidedRing;
 use super::sockopt::set_keepalive;
@@ -179,7 +179,7 @@ impl Kernel for Linux {
             });
         }
         while let Some(target) = self.changed.pop() {
-            self.push(Operation::Cancel { target }, NOBODY);
+            self.push(Operation::Cancel { target }, IGNORED);
         }
     }
 

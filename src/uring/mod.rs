@@ -8,7 +8,7 @@
 //!        |
 //!   Ring: tasks, shares of a turn, deadlines   the turn: run, enter, complete      (ring, task, share, deadline)
 //!        |
-//!   ops: operations in flight own their memory              (ops, receive, doubt, send, buffers)
+//!   ops: operations in flight own their memory              (ops, receive, suspect, send, buffers)
 //!        |
 //!   Kernel                                     Linux, or a simulation              (kernel, linux)
 //! ```
@@ -20,7 +20,6 @@ mod address;
 mod bell;
 mod buffers;
 mod deadline;
-mod doubt;
 mod kernel;
 mod linux;
 mod memory;
@@ -38,6 +37,7 @@ mod shortage;
 pub(crate) mod sim;
 mod socket;
 mod sockopt;
+mod suspect;
 mod task;
 #[cfg(test)]
 mod testing;

@@ -30,7 +30,7 @@ use super::send::Send;
 use super::socket::Descriptor;
 
 /// `user_data` of cancellations, whose own completions are ignored.
-pub(super) const NOBODY: u64 = u64::MAX;
+pub(super) const IGNORED: u64 = u64::MAX;
 
 /// What an operation in flight keeps alive.
 pub(super) struct Held {
@@ -122,13 +122,13 @@ impl Ops {
     pub(super) fn free(&mut self, key: Key) {
         let entry = self.entry(key);
         entry.slot = Slot::Free;
-        // The highest generation stays unused, so that no key looks like `NOBODY`.
+        // The highest generation stays unused, so that no key looks like `IGNORED`.
         entry.generation = if entry.generation == u32::MAX - 1 { 0 } else { entry.generation + 1 };
         self.free.push(key.index);
     }
 
-    /// Handles a completion with the buffer that it names, and wakes the waiting task. Returns the receive that is in
-    /// doubt from now on, if any.
+    /// Handles a completion with the buffer that it names, and wakes the waiting task. Returns the receive that is
+    /// suspect from now on, if any.
     pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> Option<Key> {
         let key = Key::from_user_data(completion.user_data);
         if completion.last {
@@ -158,11 +158,11 @@ impl Ops {
         None
     }
 
-    /// Ends the doubt of a receive and returns its descriptor, unless the receive is over.
-    pub(super) fn end_doubt(&mut self, key: Key) -> Option<RawFd> {
+    /// Marks a receive as no longer suspect and returns its descriptor, unless the receive is over.
+    pub(super) fn clear_suspect(&mut self, key: Key) -> Option<RawFd> {
         let entry = &mut self.entries[key.index as usize];
         match &mut entry.slot {
-            Slot::Receiving(receive) if entry.generation == key.generation => receive.end_doubt(),
+            Slot::Receiving(receive) if entry.generation == key.generation => receive.clear_suspect(),
             _ => None,
         }
     }
@@ -183,7 +183,7 @@ impl Ops {
     }
 
     /// Detaches a send, whose result is not needed; it continues.
-    pub(super) fn let_go(&mut self, key: Key) {
+    pub(super) fn detach(&mut self, key: Key) {
         let slot = &mut self.entry(key).slot;
         match std::mem::replace(slot, Slot::Free) {
             Slot::Sending(send) if send.is_in_flight() => *slot = Slot::Abandoned { _held: send.into_held() },
@@ -213,7 +213,7 @@ pub(super) fn abandon(ring: &Ring, key: Key) {
     let inner = ring.inner();
     let is_in_flight = inner.ops.borrow_mut().abandon(key);
     if is_in_flight {
-        inner.kernel.borrow_mut().push(Operation::Cancel { target: key.user_data() }, NOBODY);
+        inner.kernel.borrow_mut().push(Operation::Cancel { target: key.user_data() }, IGNORED);
     }
 }
 

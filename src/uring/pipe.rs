@@ -98,7 +98,7 @@ impl Pipes {
     }
 }
 
-/// A pipe on loan, between two sockets. Bytes go in by [`Pipe::fill`] and out by [`Pipe::drain`].
+/// A pipe on loan, between two sockets. Bytes go in by [`Pipe::fill`] and out by [`Pipe::flush`].
 pub struct Pipe {
     ring: Ring,
     raw: RawPipe,
@@ -171,7 +171,7 @@ impl Pipe {
     ///
     /// # Errors
     /// Those of splice(2), for the socket.
-    pub fn drain(&mut self, to: &Socket) -> io::Result<Moved> {
+    pub fn flush(&mut self, to: &Socket) -> io::Result<Moved> {
         debug_assert!(self.queued_bytes > 0, "an empty pipe blocks like a full socket");
         let moved =
             self.ring.inner().kernel.borrow_mut().splice(self.raw.read_end, to.fd(), self.queued_bytes);

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sysctl_decides_which_mend_is_named() {
+    fn the_sysctl_decides_which_fix_is_named() {
         let said = |disabled| Error::Forbidden { errno: Errno::EPERM, disabled }.to_string();
         assert!(said(Some(2)).contains("sysctl kernel.io_uring_disabled=0"));
         assert!(said(Some(1)).contains("io_uring_group"));

@@ -12,7 +12,7 @@
 //! buffer has arrived: the messages of an exchange then cost one send each, and a receive now and then. Bytes that
 //! arrive while no task takes them are collected in one buffer, which has room for all of them: a connection holds no
 //! more than that, however many small pieces its peer sends, and none of the worker's buffers when those are scarce.
-//! Such a receive may miss that its connection is dead: `doubt.rs` then has it cancelled, and the next receive reports
+//! Such a receive may miss that its connection is dead: `suspect.rs` then has it cancelled, and the next receive reports
 //! it.
 
 use std::future::Future;
@@ -53,8 +53,8 @@ pub(super) struct Receive {
     arrived: Option<Received>,
     /// The result of its last completion.
     last: Option<i32>,
-    /// Whether its connection must be checked; see `doubt.rs`.
-    in_doubt: bool,
+    /// Whether its connection must be checked; see `suspect.rs`.
+    is_suspect: bool,
 }
 
 /// The result of polling a receive.
@@ -75,8 +75,8 @@ impl Receive {
         Held { _descriptor: self.descriptor, _memory: Memory::Nothing }
     }
 
-    /// Handles a completion with the buffer that it names, and wakes the waiting task. True when the receive is in
-    /// doubt from now on.
+    /// Handles a completion with the buffer that it names, and wakes the waiting task. True when the receive is
+    /// suspect from now on.
     pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> bool {
         if completion.last {
             self.last = Some(completion.result);
@@ -99,12 +99,12 @@ impl Receive {
             (None, None) => {}
         }
         let waits_for_an_event = !completion.last && !more;
-        waits_for_an_event && !std::mem::replace(&mut self.in_doubt, true)
+        waits_for_an_event && !std::mem::replace(&mut self.is_suspect, true)
     }
 
-    /// Ends the doubt and returns the descriptor, if the receive is still armed.
-    pub(super) fn end_doubt(&mut self) -> Option<RawFd> {
-        self.in_doubt = false;
+    /// Clears the suspect mark and returns the descriptor, if the receive is still armed.
+    pub(super) fn clear_suspect(&mut self) -> Option<RawFd> {
+        self.is_suspect = false;
         self.is_armed().then_some(self.descriptor.fd)
     }
 }
@@ -133,7 +133,7 @@ impl Socket {
         let mut ops = self.0.ring.inner().ops.borrow_mut();
         match &ops.entry(key).slot {
             Slot::Receiving(Receive { arrived: Some(_), .. }) => Ok(true),
-            Slot::Receiving(Receive { last: Some(result), .. }) if !is_to_be_repeated(*result) => {
+            Slot::Receiving(Receive { last: Some(result), .. }) if !must_retry(*result) => {
                 errno(*result).map(|_zero| false)
             }
             _ => Ok(false),
@@ -149,7 +149,7 @@ impl Socket {
                 waker: Some(cx.waker().clone()),
                 arrived: None,
                 last: None,
-                in_doubt: false,
+                is_suspect: false,
             };
             let key = ops.insert(Slot::Receiving(receive));
             self.0.receive.set(Some(key));
@@ -195,7 +195,7 @@ impl Socket {
 }
 
 /// Whether a result concerns the worker's ring and not the connection.
-fn is_to_be_repeated(result: i32) -> bool {
+fn must_retry(result: i32) -> bool {
     // A receive is cancelled because it had missed that its connection is dead.
     result == -libc::ENOBUFS || result == -libc::ECANCELED
 }
@@ -226,7 +226,7 @@ impl Future for Receiving<'_> {
             this.waits = news.is_pending();
             match ready!(news) {
                 News::Bytes(received) => return Poll::Ready(Ok(Some(received))),
-                News::NoBytes(result) if !is_to_be_repeated(result) => {
+                News::NoBytes(result) if !must_retry(result) => {
                     return Poll::Ready(errno(result).map(|_zero| None));
                 }
                 News::NoBytes(result) if result == -libc::ECANCELED => this.poll_first = false,
@@ -260,7 +260,7 @@ impl Drop for Socket {
             abandon(&self.0.ring, key);
         }
         if let Some(key) = self.0.send.get() {
-            self.0.ring.inner().ops.borrow_mut().let_go(key);
+            self.0.ring.inner().ops.borrow_mut().detach(key);
         }
     }
 }
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_that_nobody_takes_are_put_together_and_hold_no_more_than_a_buffer() {
+    fn untaken_pieces_are_collected_in_one_buffer() {
         with_peer(|ring, socket, mut peer| async move {
             exchange_one_byte(&ring, &socket, &mut peer).await;
             send_pieces(&ring, &mut peer, &[b"2", b"34", b"5", b"6", b"7"]).await;
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_that_nobody_takes_stays_with_the_kernel_but_for_a_buffer() {
+    fn an_untaken_flood_stays_in_the_kernel_except_for_one_buffer() {
         with_peer(|ring, socket, mut peer| async move {
             exchange_one_byte(&ring, &socket, &mut peer).await;
             peer.set_nonblocking(true).expect("a socket");

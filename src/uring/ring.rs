@@ -20,12 +20,12 @@ use futures_lite::future::or;
 
 use super::buffers::{Loans, Region};
 use super::deadline::{Deadlines, Sleep};
-use super::doubt::Doubts;
 use super::kernel::{Completion, Kernel, Operation, Wait};
-use super::ops::{NOBODY, Ops};
+use super::ops::{IGNORED, Ops};
 use super::pipe::Pipes;
 use super::share::Share;
 use super::shortage::{Shortage, Shortages};
+use super::suspect::Suspects;
 use super::task::Tasks;
 
 /// Bulk directions that get their share in one turn; the others go first in the next one. Measured with 64 small
@@ -50,7 +50,7 @@ pub(super) struct Inner {
     pub(super) pipes: Pipes,
     pub(super) deadlines: Deadlines,
     pub(super) shortages: Shortages,
-    doubts: Doubts,
+    suspects: Suspects,
     tasks: Tasks,
     bulk: Share,
     set_ups: Share,
@@ -76,7 +76,7 @@ impl Ring {
             pipes,
             deadlines: Deadlines::default(),
             shortages: Shortages::default(),
-            doubts: Doubts::default(),
+            suspects: Suspects::default(),
             tasks: Tasks::new(),
             bulk: Share::default(),
             set_ups: Share::default(),
@@ -172,7 +172,7 @@ impl Ring {
             inner.kernel.borrow_mut().completions(&mut completions);
             inner.now.set(inner.kernel.borrow().now());
             self.dispatch(&mut completions);
-            self.resolve_doubts();
+            self.check_suspects();
             inner.deadlines.expire(self.now());
         }
     }
@@ -198,7 +198,7 @@ impl Ring {
         if Tasks::any_woken() || !self.0.bulk.is_empty() || !self.0.set_ups.is_empty() {
             return Wait::No;
         }
-        match earlier(self.0.deadlines.earliest(), self.0.doubts.earliest()) {
+        match earlier(self.0.deadlines.earliest(), self.0.suspects.earliest()) {
             None => Wait::Completion,
             Some(at) => Wait::AtMost(at.saturating_duration_since(self.0.kernel.borrow().now())),
         }
@@ -206,24 +206,24 @@ impl Ring {
 
     fn dispatch(&self, completions: &mut Vec<Completion>) {
         for completion in completions.drain(..) {
-            if completion.user_data == NOBODY {
+            if completion.user_data == IGNORED {
                 continue;
             }
             let len = completion.result.max(0) as u32;
             let buffer = completion.buffer.map(|index| self.0.loans.lend(self, index, len));
             if let Some(receive) = self.0.ops.borrow_mut().complete(&completion, buffer) {
-                self.0.doubts.add(receive, self.now());
+                self.0.suspects.add(receive, self.now());
             }
         }
     }
 
     /// Cancels receives that wait for an event of a connection that is dead.
-    fn resolve_doubts(&self) {
-        while let Some(receive) = self.0.doubts.pop_due(self.now()) {
-            let Some(fd) = self.0.ops.borrow_mut().end_doubt(receive) else { continue };
+    fn check_suspects(&self) {
+        while let Some(receive) = self.0.suspects.pop_due(self.now()) {
+            let Some(fd) = self.0.ops.borrow_mut().clear_suspect(receive) else { continue };
             let kernel = &mut *self.0.kernel.borrow_mut();
             if !kernel.is_connected(fd) {
-                kernel.push(Operation::Cancel { target: receive.user_data() }, NOBODY);
+                kernel.push(Operation::Cancel { target: receive.user_data() }, IGNORED);
             }
         }
     }
@@ -263,7 +263,7 @@ mod tests {
 
     /// Set-ups that each take a whole share, beside a socket that is ready in every turn.
     #[test]
-    fn set_ups_take_turns_with_what_is_established() {
+    fn set_ups_take_turns_with_established_sockets() {
         const SET_UPS: usize = 20;
         with_peer(|ring, socket, _peer| async move {
             let done = Rc::new(Cell::new(0));

@@ -184,14 +184,14 @@ mod tests {
         while socket.send_now(&[0; 8192]).expect("the peer may still receive") > 0 {}
     }
 
-    fn read_all_there_is(peer: &mut TcpStream) {
+    fn read_all_available(peer: &mut TcpStream) {
         peer.set_nonblocking(true).expect("a socket");
         while peer.read(&mut [0; 8192]).is_ok() {}
         peer.set_nonblocking(false).expect("a socket");
     }
 
     #[test]
-    fn a_send_that_finds_room_leaves_nothing_over_and_gives_its_buffer_back() {
+    fn a_send_that_finds_room_is_complete_and_returns_its_buffer() {
         with_peer(|ring, socket, mut peer| async move {
             socket.send(a_buffer(&socket, &mut peer).await);
             assert_eq!(socket.unsent_bytes(), 5, "the kernel was not entered yet");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_that_finds_no_room_leaves_its_bytes_over() {
+    fn a_send_without_room_returns_its_bytes() {
         with_peer(|_ring, socket, mut peer| async move {
             let buffer = a_buffer(&socket, &mut peer).await;
             fill(&socket);
@@ -212,7 +212,7 @@ mod tests {
             let Unsent { buffer, error } = socket.sent().await.expect("there is no room");
             assert!(error.is_none(), "{error:?}");
             assert_eq!(&*buffer, b"bytes");
-            read_all_there_is(&mut peer);
+            read_all_available(&mut peer);
             socket.writable().await.expect("a socket can be polled");
             socket.send(buffer);
             assert!(socket.sent().await.is_none());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_something_else_is_woken_by_a_send_that_fails() {
+    fn a_failed_send_wakes_a_task_that_waits_for_something_else() {
         with_peer(|ring, socket, mut peer| async move {
             let buffer = a_buffer(&socket, &mut peer).await;
             socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a socket");

@@ -26,7 +26,7 @@ pub(super) struct Descriptor {
     pub(super) receive: Cell<Option<Key>>,
     /// The last send, until it is complete or its result was taken: see `send.rs`.
     pub(super) send: Cell<Option<Key>>,
-    /// Whether a receive may complete several times. Not on a Unix socket, where it may miss the end: see `doubt.rs`.
+    /// Whether a receive may complete several times. Not on a Unix socket, where it may miss the end: see `suspect.rs`.
     pub(super) receives_several: bool,
     /// Whether a task waits for room to send.
     awaits_room: Cell<bool>,
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_connected_probes_a_silent_peer_for_as_long_again() {
+    fn connected_sockets_probe_a_silent_peer_for_the_idle_time_again() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = Address::Ip(listener.local_addr().expect("it is bound"));
         with_peer(move |ring, _socket, _peer| async move {

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_polled_at_first_and_for_its_own_wakes() {
+    fn a_part_is_polled_first_and_for_its_own_wakes() {
         let tasks = Tasks::new();
         let polls: Rc<[Cell<u32>; 2]> = Rc::default();
         let wakers: Rc<[RefCell<Option<Waker>>; 3]> = Rc::default();

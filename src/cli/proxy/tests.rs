@@ -264,7 +264,7 @@ fn servers_of_routes_stand_behind_those_without() {
 fn tls_to_servers_is_with_the_name_of_their_address_or_the_one_given() {
     let Plan { settings, .. } = plan(&["--upstream-tls", "--upstream-insecure"]);
     assert_eq!(settings.upstreams[0].tls_name, Some("192.0.2.1".try_into().expect("an address")));
-    assert!(settings.upstream_tls.is_some_and(|tls| tls.trusts_everybody));
+    assert!(settings.upstream_tls.is_some_and(|tls| tls.trusts_any_certificate));
     let Plan { settings, .. } = plan(&["--upstream-tls", "--upstream-insecure", "--upstream-name=iis.corp"]);
     assert_eq!(settings.upstreams[0].tls_name, Some("iis.corp".try_into().expect("a name")));
     assert_eq!(plan(&[]).settings.upstreams[0].tls_name, None);

@@ -185,7 +185,7 @@ impl TlsArgs {
             insecure_flag: "--upstream-insecure",
         };
         let config = Arc::new(client_config(trust)?);
-        Ok(Some(UpstreamTls { config, trusts_everybody: self.upstream_insecure }))
+        Ok(Some(UpstreamTls { config, trusts_any_certificate: self.upstream_insecure }))
     }
 
     fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {

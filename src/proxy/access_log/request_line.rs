@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_is_a_line_too() {
+    fn an_unparsable_request_has_a_line() {
         let unread = RequestRecord { request: None, user: None, upstream: None, status: 400, ..record() };
         assert!(line(&unread, Format::Text).contains(" user=- method=- target=- status=400 "));
         assert!(line(&unread, Format::Combined).contains(" - - [14/Nov/2023:22:13:20 +0000] \"\" 400 "));

@@ -83,7 +83,7 @@ pub(super) async fn serve(
         }
         Some(Ok(Next::End)) => return End::ClientClose,
         Some(Ok(Next::Stop)) => {
-            ends.part().await;
+            ends.linger_close().await;
             return End::Drained;
         }
         Some(Ok(Next::Refused(refusal))) => return ends.refuse(&refusal, None).await,
@@ -155,7 +155,7 @@ impl Ends<'_> {
             if let Finish::Broken(side, error) = &finish {
                 tracing::debug!(?side, %error, "connection failed; closing");
             }
-            self.tell_of_cut(&exchange, end);
+            self.log_cut(&exchange, end);
             self.log.end(exchange, watch, end);
             if end != End::UpstreamClose {
                 // Both sides have only a part of this exchange.
@@ -175,14 +175,14 @@ impl Ends<'_> {
             _ => {
                 upstream.end();
                 drop(upstream);
-                self.part().await;
+                self.linger_close().await;
                 end
             }
         }
     }
 
     /// Logs that a reply was cut short, unless the client left by itself.
-    fn tell_of_cut(&self, exchange: &Exchange, end: End) {
+    fn log_cut(&self, exchange: &Exchange, end: End) {
         if exchange.reply.is_none() || matches!(end, End::ClientLeft | End::ClientReset) {
             return;
         }
@@ -216,7 +216,7 @@ impl Ends<'_> {
         match self.ring().timeout(self.http.timeouts.send, sent).await {
             Some(Ok(())) => {
                 session.meter().sent(Side::Client, reply.len(), self.ring().now());
-                self.part().await;
+                self.linger_close().await;
             }
             // The client must not take half a page for a whole one.
             Some(Err(_)) | None => client.reset_on_close(),
@@ -225,7 +225,7 @@ impl Ends<'_> {
     }
 
     /// Ends our stream to the client, then reads and drops what it still sends.
-    async fn part(&self) {
+    async fn linger_close(&self) {
         let (ring, client) = (self.ring(), self.client);
         match ring.timeout(self.http.timeouts.send, client.end_stream()).await {
             Some(Ok(())) => {}
@@ -234,7 +234,7 @@ impl Ends<'_> {
         }
         let idle_timeout =
             if self.request_is_whole.get() { LINGER_IDLE_TIMEOUT_AFTER_WHOLE } else { LINGER_IDLE_TIMEOUT };
-        let heard_out = async {
+        let lingered = async {
             loop {
                 let unread = client.unread().len();
                 client.take(unread);
@@ -245,7 +245,7 @@ impl Ends<'_> {
             }
         };
         // After this time the connection closes even if the client still sends.
-        let _ = ring.timeout(LINGER_TIMEOUT, heard_out).await;
+        let _ = ring.timeout(LINGER_TIMEOUT, lingered).await;
     }
 
     fn ring(&self) -> &Ring {

@@ -89,7 +89,7 @@ impl<'a> Replies<'a> {
             return Err(Refusal::Reply("it switches to a protocol that the client did not offer".to_owned()));
         }
         if let Some(line) = head.dropped {
-            self.tell_of_dropped(line);
+            self.log_dropped(line);
         }
         let is_interim = head.is_interim();
         // HTTP/1.0 has no chunks: the body ends with the connection.
@@ -130,7 +130,7 @@ impl<'a> Replies<'a> {
     }
 
     /// Logs a dropped line, once per session: an application that sends one does so every time.
-    fn tell_of_dropped(&self, line: &[u8]) {
+    fn log_dropped(&self, line: &[u8]) {
         if !self.has_dropped.replace(true) {
             tracing::warn!(
                 client = %self.session.client_address(),

@@ -114,7 +114,7 @@ pub(super) struct Requests<'a> {
     pub(super) http: &'a Http,
     facts: Option<ClientFacts>,
     /// Whether the log has reported that fields with underscores are dropped.
-    has_told_of_underscores: Cell<bool>,
+    has_logged_underscores: Cell<bool>,
     place_keys: RandomState,
 }
 
@@ -125,8 +125,8 @@ impl<'a> Requests<'a> {
         http: &'a Http,
         facts: Option<ClientFacts>,
     ) -> Self {
-        let has_told_of_underscores = Cell::new(false);
-        Self { worker, client, http, facts, has_told_of_underscores, place_keys: RandomState::new() }
+        let has_logged_underscores = Cell::new(false);
+        Self { worker, client, http, facts, has_logged_underscores, place_keys: RandomState::new() }
     }
 
     /// Reads the next request up to the end of its head; what follows the head stays unread. `stop` completes when no
@@ -225,7 +225,7 @@ impl<'a> Requests<'a> {
         };
         let mut head = Vec::with_capacity(request.length_bytes + HEAD_GROWTH_BYTES);
         forward::write_request(&request, &changes, &mut head);
-        self.tell_of_underscores(&request);
+        self.log_underscores(&request);
         let exchange = Exchange {
             answer_to: if request.method == "HEAD" { AnswerTo::Head } else { AnswerTo::Usual },
             is_http11: request.is_http11,
@@ -248,12 +248,12 @@ impl<'a> Requests<'a> {
     }
 
     /// Logs, once per connection, that fields are dropped: otherwise an operator would search for them in vain.
-    fn tell_of_underscores(&self, request: &RequestHead<'_, '_>) {
-        if self.http.underscores || self.has_told_of_underscores.get() {
+    fn log_underscores(&self, request: &RequestHead<'_, '_>) {
+        if self.http.underscores || self.has_logged_underscores.get() {
             return;
         }
         if let Some(header) = request.headers.iter().find(|header| header.name.contains('_')) {
-            self.has_told_of_underscores.set(true);
+            self.has_logged_underscores.set(true);
             tracing::info!(
                 field = header.name,
                 "request has a header field with an underscore in its name; dropping it (--underscore-headers)"

@@ -7,7 +7,7 @@ use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
 use crate::proxy::record::{End, Record};
 use crate::uring::Address;
-use crate::uring::sim::{Connection, DOUBT, SETTING_UP_TURN_MAX, World};
+use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
 
 /// Bytes that could move and have not for this long are stalled: far above any delay of the simulated kernel.
 const STALL: Duration = Duration::from_millis(20);
@@ -70,7 +70,7 @@ impl Case<'_> {
             (End::ClientClose | End::UpstreamClose, _) => self.all_was_delivered(server),
             (End::ClientReset, Some(server)) => self.breaks(self.notes, server),
             (End::UpstreamReset, Some(server)) => self.breaks(server, self.notes),
-            (End::Idle | End::Drain, Some(server)) => self.nothing_half_looks_whole(server),
+            (End::Idle | End::Drain, Some(server)) => self.no_partial_stream_looks_complete(server),
             _ => {}
         }
     }
@@ -81,7 +81,7 @@ impl Case<'_> {
 
     /// The server end of the session, where the bytes have identified it.
     fn server(&self) -> Option<Rc<std::cell::RefCell<Notes>>> {
-        let number = self.scenario.acquaintance.pairs.borrow().server_of(self.notes.number)?;
+        let number = self.scenario.registry.pairs.borrow().server_of(self.notes.number)?;
         let servers = self.scenario.servers.borrow();
         let found = servers.ends.iter().find(|notes| notes.borrow().number == number);
         found.map(Rc::clone)
@@ -166,7 +166,7 @@ impl Case<'_> {
     }
 
     /// Checks that a peer that saw an end got everything that was sent, although the proxy ended the session itself.
-    fn nothing_half_looks_whole(&self, server: &Notes) {
+    fn no_partial_stream_looks_complete(&self, server: &Notes) {
         for (from, to) in [(self.notes, server), (server, self.notes)] {
             if to.hears != Hears::End || self.is_faulted(to) || self.is_faulted(from) {
                 continue;
@@ -292,6 +292,6 @@ fn stalls(from: &Connection, to: &Connection) -> bool {
     let (Some(from_close), Some(to_close)) = (from.near_close, to.near_close) else { return false };
     let at = from_close.at.min(to_close.at);
     let long = |since: Option<Instant>| since.is_some_and(|since| since + STALL < at);
-    let is_to_be_told = long(from_close.dead_since.map(|since| since + DOUBT));
+    let is_to_be_told = long(from_close.dead_since.map(|since| since + SUSPECT_DELAY));
     (long(from_close.readable_since) || is_to_be_told) && long(to_close.room_since) && !to_close.had_ended
 }

@@ -54,7 +54,7 @@ impl Pairs {
 
 /// The state that all peers of a run share.
 #[derive(Default)]
-pub(super) struct Acquaintance {
+pub(super) struct Registry {
     pub(super) pairs: RefCell<Pairs>,
     /// Maps the source address of a PROXY header to its client.
     pub(super) sources: RefCell<BTreeMap<SocketAddr, u32>>,
@@ -118,7 +118,7 @@ pub(super) struct Notes {
 pub(super) struct Scripted {
     pub(super) notes: Rc<RefCell<Notes>>,
     pub(super) script: Script,
-    pub(super) acquaintance: Rc<Acquaintance>,
+    pub(super) registry: Rc<Registry>,
     /// Whether a PROXY header must come first.
     pub(super) expects_header: bool,
     /// Received and not parsed yet.
@@ -131,11 +131,11 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
-    pub(super) fn new(notes: Rc<RefCell<Notes>>, script: Script, acquaintance: &Rc<Acquaintance>) -> Self {
+    pub(super) fn new(notes: Rc<RefCell<Notes>>, script: Script, registry: &Rc<Registry>) -> Self {
         Self {
             notes,
             script,
-            acquaintance: Rc::clone(acquaintance),
+            registry: Rc::clone(registry),
             expects_header: false,
             unread: Vec::new(),
             preamble_bytes: 0,
@@ -201,10 +201,10 @@ impl Scripted {
             self.expects_header = false;
             notes.header_bytes = consumed as u64;
             self.unread.drain(..consumed);
-            let sources = self.acquaintance.sources.borrow();
+            let sources = self.registry.sources.borrow();
             let Header::Tcp { source, .. } = header else { panic!("a header without the client's address") };
             let client = *sources.get(&source).expect("a header names an existing client");
-            self.acquaintance.pairs.borrow_mut().join(client, notes.number);
+            self.registry.pairs.borrow_mut().join(client, notes.number);
             self.partner = Some(client);
         }
         if notes.received_bytes == 0 {
@@ -217,7 +217,7 @@ impl Scripted {
                 "peer {} received bytes that no peer sent to it: {first:?}",
                 notes.number
             );
-            self.acquaintance.pairs.borrow_mut().join(client, server);
+            self.registry.pairs.borrow_mut().join(client, server);
             assert!(self.partner.is_none_or(|partner| partner == from), "two clients on one connection");
             self.partner = Some(from);
         }

@@ -11,7 +11,7 @@ use socket2::SockAddr;
 
 use super::Stage;
 use super::pace::Leaving;
-use super::peer::{Acquaintance, Fin, Notes, SERVER_NUMBER_MIN, Script, Scripted};
+use super::peer::{Fin, Notes, Registry, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream};
@@ -29,7 +29,7 @@ pub(super) struct Scenario {
     pub(super) stage: Stage,
     pub(super) clients: Vec<Client>,
     pub(super) servers: Rc<RefCell<ServerNotes>>,
-    pub(super) acquaintance: Rc<Acquaintance>,
+    pub(super) registry: Rc<Registry>,
     /// The unit of all sizes.
     scale: usize,
 }
@@ -67,7 +67,7 @@ enum Behaviour {
 struct Farm {
     behaviours: Vec<(SocketAddr, usize, Behaviour)>,
     notes: Rc<RefCell<ServerNotes>>,
-    acquaintance: Rc<Acquaintance>,
+    registry: Rc<Registry>,
     scale: usize,
     longest: Duration,
     expects_header: bool,
@@ -77,12 +77,12 @@ impl Scenario {
     pub(super) fn of(dice: &mut Dice) -> (Self, Box<dyn Servers>, Vec<Arrival>) {
         let scale = dice.one_of(&[1, 4, 16, 16, 64, 256, 4096]);
         let settings = Arc::new(settings(dice));
-        let acquaintance = Rc::new(Acquaintance::default());
+        let registry = Rc::new(Registry::default());
         let servers = Rc::new(RefCell::new(ServerNotes::default()));
         let farm = Farm {
             behaviours: behaviours(dice, &settings),
             notes: Rc::clone(&servers),
-            acquaintance: Rc::clone(&acquaintance),
+            registry: Rc::clone(&registry),
             scale,
             longest: settings.connect_timeout * 5 / 4,
             expects_header: settings.send_proxy.is_some(),
@@ -97,7 +97,7 @@ impl Scenario {
             drain_after: if dice.chance(300) { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
             settings,
         };
-        let mut scenario = Self { stage, clients: Vec::new(), servers, acquaintance, scale };
+        let mut scenario = Self { stage, clients: Vec::new(), servers, registry, scale };
         let arrivals = (0..client_count).map(|number| scenario.client(number as u32, dice)).collect();
         (scenario, Box::new(farm), arrivals)
     }
@@ -120,10 +120,10 @@ impl Scenario {
             has_sound_header = header.is_sound;
             proxied = header.source;
         }
-        self.acquaintance.sources.borrow_mut().insert(proxied.unwrap_or(address), number);
+        self.registry.sources.borrow_mut().insert(proxied.unwrap_or(address), number);
         let preamble_left_bytes = script.preamble.len();
         let notes = Rc::new(RefCell::new(Notes { number, preamble_left_bytes, ..Notes::default() }));
-        let peer = Box::new(Scripted::new(Rc::clone(&notes), script, &self.acquaintance));
+        let peer = Box::new(Scripted::new(Rc::clone(&notes), script, &self.registry));
         let arrives_after = dice.time(Duration::from_millis(100));
         self.clients.push(Client { notes, address, proxied, has_sound_header, arrives_after });
         Arrival {
@@ -341,7 +341,7 @@ impl Servers for Farm {
         let notes = Rc::new(RefCell::new(notes));
         server_notes.ends.push(Rc::clone(&notes));
         let script = script(dice, self.scale, self.longest);
-        let mut peer = Scripted::new(notes, script, &self.acquaintance);
+        let mut peer = Scripted::new(notes, script, &self.registry);
         peer.expects_header = self.expects_header;
         Accepted { peer: Box::new(peer), socket_bytes: socket_bytes(dice, self.scale) }
     }

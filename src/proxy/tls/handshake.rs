@@ -14,7 +14,7 @@ use crate::uring::{Expect, Ring};
 
 /// How long a peer that still sends may take to read an alert. An immediate close would become a reset (RFC 2525
 /// section 2.17), and the peer would not learn the reason.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const ALERT_LINGER: Duration = Duration::from_secs(1);
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,16 +66,16 @@ pub(in crate::proxy) async fn accept(
     config: Arc<ServerConfig>,
     timeout: Duration,
 ) -> Result<(), Error> {
-    let shaken = async {
+    let result = async {
         // A client that sends nothing takes no memory.
         if client.unread().is_empty() && client.receive(Expect::Now).await.map_err(failed)?.is_none() {
             return Err(Error::Left);
         }
-        shake_hands(ring, client, Tls::server(config).map_err(refused)?).await
+        handshake(ring, client, Tls::server(config).map_err(refused)?).await
     };
-    let shaken = or(shaken, expired(ring, timeout)).await;
-    let shaken = shaken.map_err(|error| explained(error, "the client rejects the proxy's certificate"));
-    have_the_last_word(ring, client, shaken).await
+    let result = or(result, expired(ring, timeout)).await;
+    let result = result.map_err(|error| explained(error, "the client rejects the proxy's certificate"));
+    linger_after_alert(ring, client, result).await
 }
 
 /// Performs the handshake with a server, which must prove that it is `name`.
@@ -89,15 +89,15 @@ pub(in crate::proxy) async fn connect(
     // Creating the hello generates a key, which takes time.
     ring.set_up_turn().await;
     let tls = Tls::client(config, name).map_err(refused)?;
-    let shaken = or(shake_hands(ring, upstream, tls), expired(ring, timeout)).await;
-    let shaken = shaken.map_err(|error| {
+    let result = or(handshake(ring, upstream, tls), expired(ring, timeout)).await;
+    let result = result.map_err(|error| {
         explained(error, "the server requires a client certificate, and the proxy has none")
     });
-    have_the_last_word(ring, upstream, shaken).await
+    linger_after_alert(ring, upstream, result).await
 }
 
-async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Error> {
-    match peer.shake_hands(ring, tls).await {
+async fn handshake(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Error> {
+    match peer.handshake(ring, tls).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Ended),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refused(error)),
@@ -106,17 +106,17 @@ async fn shake_hands(ring: &Ring, peer: &Connection, tls: Tls) -> Result<(), Err
 }
 
 /// Lets a peer that was sent an alert read it, by reading what the peer still sends.
-async fn have_the_last_word(ring: &Ring, peer: &Connection, shaken: Result<(), Error>) -> Result<(), Error> {
-    if let Err(Error::Refused(_) | Error::Explained(..) | Error::NotTls) = shaken {
+async fn linger_after_alert(ring: &Ring, peer: &Connection, result: Result<(), Error>) -> Result<(), Error> {
+    if let Err(Error::Refused(_) | Error::Explained(..) | Error::NotTls) = result {
         let socket = peer.socket();
         let read_on = async {
             if socket.shutdown_write().is_ok() {
                 while let Ok(Some(_unwanted)) = socket.receive(Expect::Now).await {}
             }
         };
-        or(read_on, ring.sleep(LAST_WORD)).await;
+        or(read_on, ring.sleep(ALERT_LINGER)).await;
     }
-    shaken
+    result
 }
 
 async fn expired(ring: &Ring, timeout: Duration) -> Result<(), Error> {

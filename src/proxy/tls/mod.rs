@@ -15,7 +15,7 @@ use crate::uring::Socket;
 /// The TLS of one connection.
 pub(super) struct Tls {
     connection: RefCell<rustls::Connection>,
-    peer_has_ended: Cell<bool>,
+    has_received_close_notify: Cell<bool>,
 }
 
 impl Tls {
@@ -32,7 +32,7 @@ impl Tls {
     }
 
     fn new(connection: rustls::Connection) -> Self {
-        Self { connection: RefCell::new(connection), peer_has_ended: Cell::new(false) }
+        Self { connection: RefCell::new(connection), has_received_close_notify: Cell::new(false) }
     }
 
     /// Whether the handshake is still in progress.
@@ -49,8 +49,8 @@ impl Tls {
     }
 
     /// Whether the peer has sent `close_notify`.
-    pub(super) fn peer_has_ended(&self) -> bool {
-        self.peer_has_ended.get()
+    pub(super) fn has_received_close_notify(&self) -> bool {
+        self.has_received_close_notify.get()
     }
 
     /// Decrypts received bytes and appends the plaintext to `plaintext`.
@@ -60,7 +60,7 @@ impl Tls {
         mut received: &[u8],
         plaintext: &mut Vec<u8>,
     ) -> io::Result<()> {
-        while !received.is_empty() && !self.peer_has_ended() {
+        while !received.is_empty() && !self.has_received_close_notify() {
             let mut tls = self.connection.borrow_mut();
             tls.read_tls(&mut received)?;
             let state = tls.process_new_packets();
@@ -72,7 +72,7 @@ impl Tls {
             let begin = plaintext.len();
             plaintext.resize(begin + state.plaintext_bytes_to_read(), 0);
             self.connection.borrow_mut().reader().read_exact(&mut plaintext[begin..])?;
-            self.peer_has_ended.set(state.peer_has_closed());
+            self.has_received_close_notify.set(state.peer_has_closed());
         }
         Ok(())
     }

@@ -32,8 +32,8 @@ use super::pipe::Pipes;
 use super::ring::{Ring, SET_UP_TIME_A_TURN};
 use super::socket::Listener;
 
-pub(crate) use super::doubt::DOUBT;
 pub(crate) use super::ring::Outstanding;
+pub(crate) use super::suspect::SUSPECT_DELAY;
 pub(crate) use connection::{Connection, Heard};
 pub(crate) use faults::{Dice, Faults};
 pub(crate) use outside::{Accepted, Answer, Arrival, Far, Next, Peer, Servers};

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::world::{File, World, violation};
 use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
-use crate::uring::ops::NOBODY;
+use crate::uring::ops::IGNORED;
 
 /// The longest delay of an operation that could complete, and of a worker that looks for completions.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(2);
@@ -218,7 +218,7 @@ impl Operations {
         } else {
             -libc::ENOENT
         };
-        self.completed.push(Completion { user_data: NOBODY, result, buffer: None, more: false, last: true });
+        self.completed.push(Completion { user_data: IGNORED, result, buffer: None, more: false, last: true });
     }
 
     /// Tries every operation, in random order.

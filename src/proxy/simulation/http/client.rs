@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::line::{Part, Parting};
 use super::login::ClientLogin;
 use super::message::{Body, End, Framing, Head};
-use crate::proxy::simulation::peer::Acquaintance;
+use crate::proxy::simulation::peer::Registry;
 use crate::uring::sim::Dice;
 
 /// The behaviour of a client.
@@ -135,7 +135,7 @@ pub(super) struct Client {
     number: u32,
     script: Script,
     notes: Rc<RefCell<ClientNotes>>,
-    acquaintance: Rc<Acquaintance>,
+    registry: Rc<Registry>,
     /// Number of requests, and of those for something wished.
     asked: u64,
     wished: u64,
@@ -155,13 +155,13 @@ impl Client {
         number: u32,
         script: Script,
         notes: Rc<RefCell<ClientNotes>>,
-        acquaintance: &Rc<Acquaintance>,
+        registry: &Rc<Registry>,
     ) -> Self {
         Self {
             number,
             script,
             notes,
-            acquaintance: Rc::clone(acquaintance),
+            registry: Rc::clone(registry),
             asked: 0,
             wished: 0,
             logins: 0,
@@ -210,7 +210,7 @@ impl Client {
         assert!(u64::from(exchange) < self.asked, "a reply before its request");
         assert!(!changes_protocol || self.has_offered_tunnel && head.says_upgrade(), "{head:?}");
         assert!(!self.script.is_http10 || !matches!(end, End::Chunk(_)), "chunks for HTTP/1.0");
-        self.acquaintance.pairs.borrow_mut().join(client, server);
+        self.registry.pairs.borrow_mut().join(client, server);
         self.go_on_with_login(status, head);
         let body = Some(Body::new(server, u64::from(exchange)));
         Some(Reply { status, end, body, body_bytes: 0, server: Some(server), changes_protocol })

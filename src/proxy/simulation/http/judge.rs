@@ -6,11 +6,11 @@ use super::client::{ClientNotes, Over, UntilClose};
 use super::line::{LineNotes, Parting};
 use super::message::Framing;
 use super::server::ServerNotes;
-use super::{Left, Sides, Visitor};
+use super::{ExpectedClient, Left, Sides};
 use crate::proxy::access_log::Entry;
 use crate::proxy::settings::Http;
 use crate::proxy::simulation::pace::Leaving;
-use crate::proxy::simulation::peer::{Acquaintance, Hears};
+use crate::proxy::simulation::peer::{Hears, Registry};
 use crate::uring::Address;
 use crate::uring::sim::World;
 
@@ -28,14 +28,14 @@ pub(super) struct Trial<'a> {
     /// The settings of HTTP mode; none in stream mode.
     pub(super) http: Option<&'a Http>,
     pub(super) world: &'a World,
-    pub(super) acquaintance: &'a Acquaintance,
+    pub(super) registry: &'a Registry,
     pub(super) ends: &'a [Left<ServerNotes>],
     pub(super) entries: &'a [Entry],
 }
 
 /// A client with its server end, if it had one.
 struct Case<'a> {
-    visitor: &'a Visitor,
+    expected: &'a ExpectedClient,
     client: &'a ClientNotes,
     line: &'a LineNotes,
     server: Option<(&'a ServerNotes, &'a LineNotes)>,
@@ -48,13 +48,13 @@ impl Case<'_> {
 }
 
 impl Trial<'_> {
-    pub(super) fn judge(&self, visitor: &Visitor) {
-        let client = visitor.left.notes.borrow();
-        let line = visitor.left.line.borrow();
-        let server = self.server_of(visitor);
+    pub(super) fn judge(&self, expected: &ExpectedClient) {
+        let client = expected.left.notes.borrow();
+        let line = expected.left.line.borrow();
+        let server = self.server_of(expected);
         let server = server.map(|server| (server.notes.borrow(), server.line.borrow()));
         let server = server.as_ref().map(|(notes, line)| (&**notes, &**line));
-        let case = Case { visitor, client: &client, line: &line, server };
+        let case = Case { expected, client: &client, line: &line, server };
         self.judge_end(&case);
         if self.is_orderly {
             self.judge_orderly(&case);
@@ -146,7 +146,7 @@ impl Trial<'_> {
     /// Checks that the server of a client that has left is not kept waiting.
     fn judge_leaving(&self, case: &Case<'_>) {
         // Requests that wait behind the current one count as a sign of life.
-        let is_noticed = self.http.is_some_and(|http| !http.ignore_client_close) && !case.visitor.pipelines
+        let is_noticed = self.http.is_some_and(|http| !http.ignore_client_close) && !case.expected.pipelines
             || case.line.left == Some(Leaving::Reset);
         let (Some(left_at), true) = (case.line.left_at, is_noticed) else { return };
         let Some(id) = case.server.and_then(|(_, line)| line.connection) else { return };
@@ -157,14 +157,14 @@ impl Trial<'_> {
     }
 
     fn judge_calm(&self, case: &Case<'_>) {
-        let Case { visitor, client, line, .. } = *case;
+        let Case { expected, client, line, .. } = *case;
         let was_last = client.was_told_last || client.until_close().is_some();
         assert!(
             client.is_content || was_last,
             "replies are missing: {client:?}, {line:?}, {:?}",
             case.server
         );
-        let may_be_refused = visitor.changes_user && self.closes_on_identity_change();
+        let may_be_refused = expected.changes_user && self.closes_on_identity_change();
         let (last, others) = client.statuses.split_last().expect("there is at least one");
         let is_due = |status: &u16| matches!(status, 101 | 200 | 204 | 401);
         assert!(others.iter().all(is_due), "refused: {client:?}");
@@ -172,7 +172,7 @@ impl Trial<'_> {
         // The proxy may omit `close_notify` for a client that ended its stream first.
         let may_be_short = self.tls.client && client.tunnel.is_none() && line.parted_unasked;
         assert!(line.hears == Hears::End || may_be_short, "{client:?}, {line:?}");
-        let address = Address::Ip(visitor.address);
+        let address = Address::Ip(expected.address);
         let logged = self.entries.iter().filter_map(|entry| match entry {
             Entry::Request(record) if record.client == address => Some(record),
             _ => None,
@@ -217,9 +217,9 @@ impl Trial<'_> {
         connection.is_some_and(|connection| connection.inward.has_ended() || connection.faulted)
     }
 
-    fn server_of(&self, visitor: &Visitor) -> Option<&Left<ServerNotes>> {
-        let number = u32::from(visitor.address.port()) - 10_000;
-        let server = self.acquaintance.pairs.borrow().server_of(number)?;
+    fn server_of(&self, expected: &ExpectedClient) -> Option<&Left<ServerNotes>> {
+        let number = u32::from(expected.address.port()) - 10_000;
+        let server = self.registry.pairs.borrow().server_of(number)?;
         self.ends.iter().find(|end| end.notes.borrow().number == server)
     }
 }

@@ -24,7 +24,7 @@ use socket2::SockAddr;
 
 use super::Stage;
 use super::pace::Leaving;
-use super::peer::{Acquaintance, SERVER_NUMBER_MIN};
+use super::peer::{Registry, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
 use super::seeds::for_each_seed;
 use crate::protocol::http1::forward::Edits;
@@ -49,7 +49,7 @@ fn replies_belong_to_their_requests_whatever_the_kernel_and_the_peers_do() {
 }
 
 #[test]
-fn what_tls_did_not_end_does_not_look_whole() {
+fn a_stream_that_tls_did_not_end_never_looks_complete() {
     for_each_seed(TLS_SEEDS, run_with_tls);
 }
 
@@ -72,7 +72,7 @@ impl<N> Clone for Left<N> {
 }
 
 /// A client before it arrives.
-struct Visitor {
+struct ExpectedClient {
     address: SocketAddr,
     changes_user: bool,
     pipelines: bool,
@@ -178,7 +178,7 @@ impl Manners {
 struct Farm {
     manners: Manners,
     ends: Rc<RefCell<Vec<Left<ServerNotes>>>>,
-    acquaintance: Rc<Acquaintance>,
+    registry: Rc<Registry>,
 }
 
 impl Servers for Farm {
@@ -193,7 +193,7 @@ impl Servers for Farm {
         left.notes.borrow_mut().number = SERVER_NUMBER_MIN + ends.len() as u32;
         ends.push(left.clone());
         let script = self.manners.server(dice);
-        let server = Server::new(script, left.notes, &self.acquaintance);
+        let server = Server::new(script, left.notes, &self.registry);
         let wire =
             if self.manners.tls.server { Wire::tls_server(TlsConfigs::get().server) } else { Wire::plain() };
         let peer = Box::new(Line::new(server, self.manners.pace(dice), left.line, wire));
@@ -253,23 +253,23 @@ fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
     settings
 }
 
-fn visitor(
+fn expected_client(
     number: u32,
     manners: Manners,
     listeners: usize,
-    acquaintance: &Rc<Acquaintance>,
+    registry: &Rc<Registry>,
     dice: &mut Dice,
-) -> (Visitor, Arrival) {
+) -> (ExpectedClient, Arrival) {
     let address = source(10_000 + number, dice);
     let script = manners.client(dice);
     let left = Left::default();
-    let visitor = Visitor {
+    let expected = ExpectedClient {
         address,
         changes_user: script.changes_user,
         pipelines: script.hearing == Hearing::Ahead,
         left: left.clone(),
     };
-    let client = Client::new(number, script, left.notes, acquaintance);
+    let client = Client::new(number, script, left.notes, registry);
     let wire = if manners.tls.client { Wire::tls_client(TlsConfigs::get().client) } else { Wire::plain() };
     let arrival = Arrival {
         listener: dice.number(0, listeners - 1),
@@ -277,7 +277,7 @@ fn visitor(
         peer: Box::new(Line::new(client, manners.pace(dice), left.line, wire)),
         socket_bytes: socket_bytes(dice, manners.scale),
     };
-    (visitor, arrival)
+    (expected, arrival)
 }
 
 /// Sets TLS on the given sides of the proxy.
@@ -288,7 +288,7 @@ fn set_tls(sides: Sides, settings: &mut Settings) {
         settings.client_tls = Some(ClientTls { config, handshake_timeout });
     }
     if sides.server {
-        settings.upstream_tls = Some(UpstreamTls { config: client, trusts_everybody: false });
+        settings.upstream_tls = Some(UpstreamTls { config: client, trusts_any_certificate: false });
         for upstream in &mut settings.upstreams {
             upstream.tls_name = Some(wire::NAME.try_into().expect("a name"));
         }
@@ -337,9 +337,9 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     if is_calm {
         faults = Faults { error: 0, descriptor: 0, ..faults };
     }
-    let acquaintance = Rc::new(Acquaintance::default());
+    let registry = Rc::new(Registry::default());
     let ends = Rc::default();
-    let farm = Farm { manners, ends: Rc::clone(&ends), acquaintance: Rc::clone(&acquaintance) };
+    let farm = Farm { manners, ends: Rc::clone(&ends), registry: Rc::clone(&registry) };
     let drains = !is_calm && dice.chance(300);
     let stage = Stage {
         drain_after: if drains { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
@@ -349,10 +349,11 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
         descriptors_max: 1000,
         settings: Arc::clone(&settings),
     };
-    let (visitors, arrivals): (Vec<_>, Vec<_>) = (0..dice.one_of(&[1, 1, 2, 3, 5]))
+    let (expected_clients, arrivals): (Vec<_>, Vec<_>) = (0..dice.one_of(&[1, 1, 2, 3, 5]))
         .map(|number| {
-            let (visitor, arrival) = visitor(number, manners, settings.listeners.len(), &acquaintance, dice);
-            (visitor, (dice.time(Duration::from_millis(100)), arrival))
+            let (expected, arrival) =
+                expected_client(number, manners, settings.listeners.len(), &registry, dice);
+            (expected, (dice.time(Duration::from_millis(100)), arrival))
         })
         .unzip();
     tracing::debug!(is_calm, manners.scale, ?manners.tls, ?settings, ?faults, "replay");
@@ -374,11 +375,11 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
             Mode::Stream => None,
         },
         world: &world.borrow(),
-        acquaintance: &acquaintance,
+        registry: &registry,
         ends: &ends.borrow(),
         entries: &entries,
     };
-    for visitor in &visitors {
-        trial.judge(visitor);
+    for expected in &expected_clients {
+        trial.judge(expected);
     }
 }

@@ -9,7 +9,7 @@ use super::client::TunnelBytes;
 use super::line::{Part, Parting};
 use super::login::{ServerLogin, Verdict};
 use super::message::{Body, End, Framing, Head};
-use crate::proxy::simulation::peer::Acquaintance;
+use crate::proxy::simulation::peer::Registry;
 use crate::uring::sim::Dice;
 
 /// The behaviour of a server.
@@ -76,7 +76,7 @@ enum Then {
 pub(super) struct Server {
     script: Script,
     notes: Rc<RefCell<ServerNotes>>,
-    acquaintance: Rc<Acquaintance>,
+    registry: Rc<Registry>,
     client: Option<u32>,
     login: ServerLogin,
     /// Number of requests that have begun, and of replies.
@@ -91,15 +91,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(
-        script: Script,
-        notes: Rc<RefCell<ServerNotes>>,
-        acquaintance: &Rc<Acquaintance>,
-    ) -> Self {
+    pub(super) fn new(script: Script, notes: Rc<RefCell<ServerNotes>>, registry: &Rc<Registry>) -> Self {
         Self {
             script,
             notes,
-            acquaintance: Rc::clone(acquaintance),
+            registry: Rc::clone(registry),
             client: None,
             login: ServerLogin::default(),
             asked: 0,
@@ -127,7 +123,7 @@ impl Server {
         let (client, exchange) = (number(), number());
         assert!(self.client.is_none_or(|before| before == client), "two clients on one connection");
         self.client = Some(client);
-        self.acquaintance.pairs.borrow_mut().join(client, self.notes.borrow().number);
+        self.registry.pairs.borrow_mut().join(client, self.notes.borrow().number);
         assert_eq!(
             u64::from(exchange),
             self.asked,

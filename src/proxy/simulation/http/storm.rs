@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::judge::Trial;
-use super::{Farm, Manners, Sides, Visitor, settings, visitor};
+use super::{ExpectedClient, Farm, Manners, Sides, expected_client, settings};
 use crate::proxy::settings::Mode;
 use crate::proxy::simulation::Stage;
-use crate::proxy::simulation::peer::Acquaintance;
+use crate::proxy::simulation::peer::Registry;
 use crate::proxy::simulation::scenario::{AFTERMATH, LATE_DRAIN, source, supplies};
 use crate::proxy::simulation::seeds::for_each_seed;
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
@@ -79,13 +79,13 @@ fn run(seed: u64) {
     }
     let settings = Arc::new(settings);
     let listeners = settings.listeners.len();
-    let acquaintance = Rc::new(Acquaintance::default());
+    let registry = Rc::new(Registry::default());
     let ends = Rc::new(RefCell::default());
-    let farm = Farm { manners, ends: Rc::clone(&ends), acquaintance: Rc::clone(&acquaintance) };
-    let (visitors, mut arrivals): (Vec<Visitor>, Vec<_>) = (0..dice.number(1, 3))
+    let farm = Farm { manners, ends: Rc::clone(&ends), registry: Rc::clone(&registry) };
+    let (expected_clients, mut arrivals): (Vec<ExpectedClient>, Vec<_>) = (0..dice.number(1, 3))
         .map(|number| {
-            let (visitor, arrival) = visitor(number as u32, manners, listeners, &acquaintance, dice);
-            (visitor, (Duration::ZERO, arrival))
+            let (expected, arrival) = expected_client(number as u32, manners, listeners, &registry, dice);
+            (expected, (Duration::ZERO, arrival))
         })
         .unzip();
     let quitters = dice.one_of(&[20, 100, 300]);
@@ -94,7 +94,7 @@ fn run(seed: u64) {
     let stage = Stage {
         drain_after: LATE_DRAIN,
         supplies: supplies(dice, manners.scale),
-        sessions_max: dice.one_of(&[visitors.len(), 8, 1000]).max(visitors.len()),
+        sessions_max: dice.one_of(&[expected_clients.len(), 8, 1000]).max(expected_clients.len()),
         // Late: connects may have to search for a port.
         faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
         descriptors_max: 3000,
@@ -115,14 +115,14 @@ fn run(seed: u64) {
             Mode::Stream => None,
         },
         world: &world,
-        acquaintance: &acquaintance,
+        registry: &registry,
         ends: &ends.borrow(),
         entries: &entries,
     };
-    for visitor in &visitors {
-        trial.judge(visitor);
-        let heard_at = visitor.left.line.borrow().heard_at;
+    for expected in &expected_clients {
+        trial.judge(expected);
+        let heard_at = expected.left.line.borrow().heard_at;
         let in_time = heard_at.is_some_and(|at| at < begin + PATIENCE);
-        assert!(in_time, "{} waited in the storm: {:?}", visitor.address, visitor.left.notes.borrow());
+        assert!(in_time, "{} waited in the storm: {:?}", expected.address, expected.left.notes.borrow());
     }
 }

@@ -16,16 +16,16 @@ use super::ops::Key;
 
 /// How long after the last bytes a connection is checked. It also bounds the checks to one call per this time, however
 /// many messages the connection carries.
-pub(crate) const DOUBT: Duration = Duration::from_millis(100);
+pub(crate) const SUSPECT_DELAY: Duration = Duration::from_millis(100);
 
-/// The receives in doubt, each once.
+/// The suspect receives, each once.
 #[derive(Default)]
-pub(super) struct Doubts(RefCell<VecDeque<(Instant, Key)>>);
+pub(super) struct Suspects(RefCell<VecDeque<(Instant, Key)>>);
 
-impl Doubts {
+impl Suspects {
     /// Adds a receive that has delivered all available bytes and continues.
     pub(super) fn add(&self, receive: Key, now: Instant) {
-        self.0.borrow_mut().push_back((now + DOUBT, receive));
+        self.0.borrow_mut().push_back((now + SUSPECT_DELAY, receive));
     }
 
     /// When the next receive is due to be checked.
