@@ -207,6 +207,9 @@ fn append_json(line: &impl Serialize, lines: &mut String) {
 /// for some reader (U+0085, U+2028, U+2029), or that only change their surroundings: a bidirectional control reorders
 /// the text on display (UAX 9), and a zero-width character makes two different names look the same.
 fn is_visible(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
     let acts = matches!(
         c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'

@@ -59,7 +59,9 @@ impl<'a> RequestLine<'a> {
 
 impl Display for RequestLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |word: Option<&'_ str>| Value(word.unwrap_or("-")).to_string();
+        fn word(word: Option<&str>) -> Value<'_> {
+            Value(word.unwrap_or("-"))
+        }
         write!(f, "time={} listener={} client={}", self.time, Value(self.listener), Value(&self.client))?;
         write!(
             f,
@@ -96,9 +98,8 @@ pub(super) fn append_combined(record: &RequestRecord, lines: &mut String) {
         let version = if request.is_http11 { "HTTP/1.1" } else { "HTTP/1.0" };
         let _ = write!(lines, "{} {} {version}", Quoted(request.method.as_bytes()), Quoted(&request.target));
     }
-    let quoted = |text: Option<&'_ [u8]>| Quoted(text.unwrap_or(b"-")).to_string();
-    let referer = quoted(words.and_then(|request| request.referer.as_deref()));
-    let user_agent = quoted(words.and_then(|request| request.user_agent.as_deref()));
+    let referer = Quoted(words.and_then(|request| request.referer.as_deref()).unwrap_or(b"-"));
+    let user_agent = Quoted(words.and_then(|request| request.user_agent.as_deref()).unwrap_or(b"-"));
     let _ = write!(lines, "\" {} {body_bytes} \"{referer}\" \"{user_agent}\"", record.status);
 }
 
@@ -132,10 +133,11 @@ struct Quoted<'a>(&'a [u8]);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &byte in self.0 {
-            match byte {
-                b'"' | b'\\' | 0..=31 | 127.. => write!(f, "\\x{byte:02X}")?,
-                _ => f.write_char(byte.into())?,
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        for run in self.0.chunk_by(|one, next| is_plain(one) == is_plain(next)) {
+            match std::str::from_utf8(run) {
+                Ok(text) if run.first().is_some_and(is_plain) => f.write_str(text)?,
+                _ => run.iter().try_for_each(|byte| write!(f, "\\x{byte:02X}"))?,
             }
         }
         Ok(())
