@@ -1,18 +1,18 @@
 #!/bin/bash
-# bed.sh: a web server that authenticates connections and a Kerberos realm for it, on free ports of a
-# loopback address of their own, with every file in a temporary directory.
-# bed.sh IISPLICE: the same with this program's mock in place of Apache. It knows neither Kerberos nor PROXY
-# headers: there is no realm, and nobody listens where Apache expects a header.
+# bed.sh: starts a web server that authenticates connections and a Kerberos realm for it, on free ports of a loopback
+# address of their own, with all files in a temporary directory.
+# bed.sh IISPLICE: the same with this program's mock instead of Apache. The mock supports neither Kerberos nor PROXY
+# headers: there is no realm, and nothing listens where Apache expects a header.
 #
-# Prints where everything is as NAME=VALUE lines, then "ready", and waits. When its standard input
-# closes (or on Ctrl-C) it ends what it started and removes the directory: whoever holds the other end
-# of a pipe can so die in any way and leave nothing behind. What goes wrong is on standard error.
+# Prints addresses and paths as NAME=VALUE lines, then "ready", and waits. When its standard input closes (or on Ctrl-C)
+# it stops what it started and removes the directory, so a caller that holds the other end of a pipe leaves nothing
+# behind however it ends. Errors go to standard error.
 set -euo pipefail
 IISPLICE=${1:+$(realpath "$1")}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 PATH=$PATH:/usr/sbin:/sbin
 
-# users.rs has the users, too.
+# bed.rs has the same users.
 DOMAIN=CORP REALM=CORP.TEST NAME=web.corp.test
 ALICE_PASSWORD=Alice-Passw0rd BOB_PASSWORD=Bob-Passw0rd
 # shellcheck disable=SC2034 # for conf/apache.conf.in
@@ -37,7 +37,7 @@ trap 'exit 130' INT TERM HUP
 [[ $DIR != *[[:space:]]* ]] || die "the temporary directory has blanks in its name: $DIR"
 ((${#DIR} < 90)) || die "the temporary directory has too long a name for a Unix socket in it: $DIR"
 
-# A random loopback address for each bed: the ports that are free on it now are free a moment later, too.
+# A random loopback address for each bed: ports that are free on it now are still free a moment later.
 read -r ADDRESS HTTP_PORT HTTPS_PORT PROXY_PROTOCOL_PORT KDC_PORT < <(/usr/bin/python3 - <<'PYTHON'
 import random, socket
 address = "127.%d.%d.%d" % (random.randint(1, 254), random.randint(0, 255), random.randint(1, 254))
@@ -114,7 +114,7 @@ start_mock() {
     local users=(--user "$DOMAIN\\alice:$ALICE_PASSWORD" --user "$DOMAIN\\bob:$BOB_PASSWORD")
     "$IISPLICE" mock "${users[@]}" --listen "$ADDRESS:$HTTP_PORT" >> "$DIR/log/error.log" 2>&1 < /dev/null &
     pids+=($!)
-    # A login that is bound to TLS has to be bound to this certificate.
+    # A login that is bound to TLS is bound to this certificate.
     "$IISPLICE" mock "${users[@]}" --listen "$ADDRESS:$HTTPS_PORT" --extended-protection allow \
         --tls-cert "$DIR/certificate.pem" --tls-key "$DIR/key.pem" >> "$DIR/log/error.log" 2>&1 < /dev/null &
     pids+=($!)
@@ -132,7 +132,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
     -addext "subjectAltName=DNS:$NAME,IP:$ADDRESS" -addext "basicConstraints=critical,CA:FALSE" \
     -keyout "$DIR/key.pem" -out "$DIR/certificate.pem" 2> "$DIR/log/openssl.log" || die "no certificate"
 
-# NTLM: the server's users, and for clients that take theirs from the GSSAPI library a file for each.
+# NTLM: the server's users, and a file for each user, for clients that read credentials through the GSSAPI library.
 echo "$DOMAIN:alice:$ALICE_PASSWORD" > "$DIR/ntlm-alice"
 echo "$DOMAIN:bob:$BOB_PASSWORD"     > "$DIR/ntlm-bob"
 echo "$DOMAIN:alice:wrong"           > "$DIR/ntlm-wrong"

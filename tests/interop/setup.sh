@@ -1,8 +1,8 @@
 #!/bin/bash
-# setup.sh: install what the interop tests need: Debian packages (as root), and requests-ntlm in a
-# Python environment under cargo's target directory, with what tests/readers and tests/alike read with.
-# Starts and enables no service. Safe to run again.
-# setup.sh check: print what is missing, a line each; nothing when the tests can run.
+# setup.sh: installs what the interop tests need: Debian packages (as root), and requests-ntlm in a Python environment
+# under cargo's target directory, with the Python packages of tests/readers and tests/alike. Starts and enables no service. Safe to
+# run again.
+# setup.sh check: prints what is missing, one per line; prints nothing when the tests can run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
