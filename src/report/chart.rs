@@ -7,16 +7,16 @@ const HEIGHT: f64 = 300.0;
 /// Room for the labels: left, right, top, bottom of the plot.
 const MARGIN: (f64, f64, f64, f64) = (76.0, 14.0, 12.0, 34.0);
 
-/// Where a value is along an axis.
+/// The position of a value along an axis.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
     /// By factors of ten; values are positive.
     Log,
 }
 
-/// An axis: its range and what stands beside it.
+/// An axis: its range and its labels.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
     pub scale: Scale,
@@ -26,7 +26,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From 0 to a little over `max`, with round ticks.
+    /// An axis from 0 to slightly more than `max`, with round ticks.
     pub(super) fn linear(max: f64, label: impl Fn(f64) -> String) -> Self {
         let step = round_step(max.max(1e-9) / 5.0);
         let last = (max.max(1e-9) / step).ceil() * step;
@@ -34,7 +34,7 @@ impl Axis {
         Self { scale: Scale::Linear, first: 0.0, last, ticks: ticks.map(|at| (at, label(at))).collect() }
     }
 
-    /// Whole factors of ten around `min..=max`, both positive; a single one becomes a range too.
+    /// An axis of whole factors of ten around `min..=max`, both positive; a single value also becomes a range.
     pub(super) fn log(min: f64, max: f64, label: impl Fn(f64) -> String) -> Self {
         let first = min.log10().floor() as i32;
         let last = (max.log10().ceil() as i32).max(first + 1);
@@ -62,11 +62,11 @@ fn round_step(step: f64) -> f64 {
         .unwrap_or(step)
 }
 
-/// A line, with the text that shows over each of its points.
+/// A line, with the tooltip of each point.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub name: &'static str,
-    /// Which colour of the style.
+    /// The number of the style's colour.
     pub colour: usize,
     pub points: Vec<Point>,
 }
@@ -78,7 +78,7 @@ pub(super) struct Point {
     pub text: String,
 }
 
-/// The chart with its legend. Names and texts are the caller's own and hold no markup.
+/// The chart with its legend. Names and texts must contain no markup.
 pub(super) fn chart(label: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
     let mut svg = String::from("<p class=\"legend\">");
     for line in series {

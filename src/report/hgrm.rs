@@ -12,7 +12,7 @@ const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
 /// Steps of the spectrum for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 
-/// Of a histogram with three digits.
+/// The number for a histogram with three digits.
 const SUB_BUCKETS: u32 = 2048;
 
 /// Writes the spectra of all legs.

@@ -35,7 +35,7 @@ pub fn write(summary: &Summary, to: &mut dyn Write) -> io::Result<()> {
                 &samples.unpack(),
                 Duration::from_secs_f64(second.start_seconds),
                 Duration::from_secs_f64(second.length_seconds),
-                // Tags have no blanks or commas in them.
+                // Tags contain no blanks or commas.
                 Tag::new(leg.tag()),
             );
             written.map_err(|error| match error {

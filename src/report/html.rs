@@ -1,4 +1,4 @@
-//! One self-contained page: headline, pictures, tables, and what is needed to do it again.
+//! One self-contained page: headline, charts, tables, and what is needed to repeat the run.
 
 use std::fmt::Write as _;
 
@@ -122,7 +122,7 @@ fn leaks(out: &mut String, summary: &Summary) {
     out.push_str("</table></div>");
 }
 
-/// A leg's samples, from before the clock if there are none after.
+/// A leg's samples; those from before the clock if there are none after it.
 fn samples_of(summary: &Summary, leg: Leg) -> Option<Samples> {
     let before = || Some(Samples(summary.prepared.legs.get(&leg)?.unpack()));
     summary.legs.get(&leg).cloned().or_else(before)
@@ -133,7 +133,7 @@ fn spectrum(out: &mut String, summary: &Summary) {
     for leg in Leg::ALL {
         let Some(samples) = samples_of(summary, leg) else { continue };
         let points = samples.0.iter_quantiles(TICKS_PER_HALF_DISTANCE).map(|step| {
-            // At 100 % there is no distance left: the maximum is drawn where one sample in all of them is.
+            // At 100 % the distance is zero: the maximum is drawn at the share of one sample.
             let distance = (1.0 - step.quantile_iterated_to()).max(1.0 / samples.0.len() as f64);
             let value = step.value_iterated_to().max(1) as f64;
             let text = format!("p{:.4} {}", step.quantile_iterated_to() * 100.0, units::time(value));
@@ -160,7 +160,7 @@ fn spectrum(out: &mut String, summary: &Summary) {
     out.push_str(&chart("latency by percentile", &x, &Axis::log(min, max, units::time), &series));
 }
 
-/// The smallest and the largest value of all points; `None`: there are none.
+/// The smallest and the largest value of all points; `None` if there are none.
 fn range(series: &[Series]) -> Option<(f64, f64)> {
     let values = || series.iter().flat_map(|line| &line.points).map(|point| point.y);
     let min = values().reduce(f64::min)?;
@@ -170,7 +170,7 @@ fn range(series: &[Series]) -> Option<(f64, f64)> {
 type Count = fn(&Part) -> u64;
 
 fn over_time(out: &mut String, summary: &Summary) {
-    // A last part of some milliseconds would be a rate made of noise.
+    // The rate of a last part of a few milliseconds would be noise.
     let seconds: Vec<_> = summary.seconds.iter().filter(|part| part.length_seconds >= 0.25).collect();
     let Some(last) = seconds.last().filter(|_| seconds.len() > 1) else { return };
     let end = |part: &Part| part.start_seconds + part.length_seconds;

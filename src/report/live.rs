@@ -18,7 +18,7 @@ use crate::load::samples::Packed;
 use crate::load::search::Step;
 use crate::load::summary::Part;
 
-/// A line that nothing else says the width of.
+/// The width of a line if the terminal's is unknown.
 const LINE_WIDTH: usize = 80;
 /// A bar shorter than this shows nothing.
 const BAR_WIDTH_MIN: usize = 8;
@@ -28,7 +28,7 @@ const BAR_WIDTH_MAX: usize = 24;
 const BAR_STEPS: u64 = 1000;
 const SEPARATOR: &str = "  ";
 
-/// The live view. Its clones are the same view.
+/// The live view. Clones show the same view.
 #[derive(Debug, Clone)]
 pub struct Live {
     bar: ProgressBar,
@@ -36,18 +36,18 @@ pub struct Live {
     run: Arc<Mutex<Run>>,
 }
 
-/// Where the view is.
+/// How the view is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Over itself.
+    /// In place, on a terminal.
     Terminal,
-    /// One line below the other.
+    /// One line after another.
     Lines,
-    /// Nowhere.
+    /// Not at all.
     Quiet,
 }
 
-/// What is known of the run that goes on.
+/// The state of the current run.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     scenario: Scenario,
@@ -98,7 +98,7 @@ impl Run {
 }
 
 impl Live {
-    /// Shows nothing before a run begins, and nothing at all when it is to be quiet.
+    /// A view that shows nothing before a run begins, and nothing at all if `is_quiet`.
     pub fn new(is_quiet: bool) -> Self {
         let bar = ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr());
         // A terminal without cursor movements (TERM=dumb) is none to indicatif.
@@ -111,7 +111,7 @@ impl Live {
         Self { bar, place, run: Arc::new(Mutex::new(run)) }
     }
 
-    /// A run of this length begins.
+    /// Begins a run of this length.
     pub fn begin(&self, scenario: Scenario, length: Length, warmup: Duration) {
         let run = Run::new(scenario, length, warmup);
         *self.run.lock().unwrap_or_else(PoisonError::into_inner) = run;
@@ -169,16 +169,16 @@ impl Live {
             0 => "{line}".to_owned(),
             width => format!("{{bar:{width}}} {{line}}"),
         };
-        // It is a template of ours, which is all that could fail.
+        // Only an invalid template could fail, and this one is constant.
         if let Ok(style) = ProgressStyle::with_template(&template) {
             let write_line = move |_: &ProgressState, to: &mut dyn fmt::Write| {
-                // What it goes to is in memory.
+                // Writing to memory does not fail.
                 let _ = to.write_str(&message);
             };
             self.bar.set_style(style.progress_chars("━╸─").with_key("line", write_line));
         }
         self.bar.set_position((part * BAR_STEPS as f64) as u64);
-        // The position alone is held back when it comes fast after another one.
+        // A position that follows quickly is otherwise not drawn.
         self.bar.force_draw();
     }
 }
@@ -213,7 +213,7 @@ impl Piece {
     }
 }
 
-/// How wide the bar is and what stands behind it. Pieces below [`RANK_OF_BAR`] give way to it, and it to the others.
+/// The width of the bar and the text after it. Pieces below [`RANK_OF_BAR`] give way to it, and it to the others.
 fn with_bar(pieces: &[&Piece], columns: usize) -> (usize, String) {
     let above: Vec<_> = pieces.iter().copied().filter(|piece| piece.rank > RANK_OF_BAR).collect();
     let beside_bar = fit(pieces, columns.saturating_sub(BAR_WIDTH_MIN + 1));
@@ -221,11 +221,11 @@ fn with_bar(pieces: &[&Piece], columns: usize) -> (usize, String) {
     if width < fit(&above, columns).chars().count() {
         return (0, fit(pieces, columns));
     }
-    // A blank stands between the two, and the last column stays free: some terminals wrap behind it.
+    // A blank separates the two, and the last column stays free: some terminals wrap after it.
     (columns.saturating_sub(width + 2).min(BAR_WIDTH_MAX), beside_bar)
 }
 
-/// What of the pieces fits in less than so many columns, in their order: the highest ranks first, cut off if need be.
+/// The pieces that fit in fewer than this many columns, in their order: the highest ranks first, cut off if necessary.
 fn fit(pieces: &[&Piece], columns: usize) -> String {
     let mut by_rank: Vec<_> = (0..pieces.len()).collect();
     by_rank.sort_by_key(|&nth| std::cmp::Reverse(pieces[nth].rank));
@@ -244,7 +244,7 @@ fn fit(pieces: &[&Piece], columns: usize) -> String {
     text.chars().take(columns.saturating_sub(1)).collect()
 }
 
-/// What a rate that was tried came to.
+/// The outcome of a rate that was tried.
 pub(super) fn outcome(step: &Step) -> &'static str {
     match (step.is_kept, step.is_generator_limit) {
         (true, false) => "kept",
@@ -254,7 +254,7 @@ pub(super) fn outcome(step: &Step) -> &'static str {
     }
 }
 
-/// Requests (or logins) that ended, in whatever way.
+/// Requests (or logins) that ended, successfully or not.
 fn ended(scenario: Scenario, counts: &Counts) -> u64 {
     // These have a reply, which is counted.
     let is_reply = |class: &ErrorClass| {
@@ -265,7 +265,7 @@ fn ended(scenario: Scenario, counts: &Counts) -> u64 {
     failed + if scenario == Scenario::Login { counts.logins } else { counts.requests }
 }
 
-/// What a second was like.
+/// The pieces of a line about one second.
 fn pieces(second: &Part, errors: u64) -> Vec<Piece> {
     let length = second.length_seconds.max(1e-9);
     let counts = &second.counts;

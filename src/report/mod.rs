@@ -1,4 +1,4 @@
-//! Results become what people and programs read: text, JSON, `.hgrm`, an `HdrHistogram` interval log, HTML.
+//! Results in the forms that people and programs read: text, JSON, `.hgrm`, an `HdrHistogram` interval log, HTML.
 //!
 //! Owns every way a [`Summary`] is shown, and the only standard output of `load` and `report`. It must never measure or
 //! change what was measured.
@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use crate::load::Summary;
 use crate::load::summary::FORMAT;
 
-/// Where results go besides standard output. `-` is standard output, in place of the table.
+/// Where results go besides standard output. `-` is standard output, instead of the table.
 #[derive(Debug, Clone, Default)]
 pub struct Outputs {
     /// The summary as JSON.
@@ -42,24 +42,24 @@ pub struct Outputs {
     pub hgrm: Option<PathBuf>,
     /// Each second's histograms, as `HdrHistogram`'s log tools read them.
     pub hlog: Option<PathBuf>,
-    /// One file with tables and pictures, for a browser.
+    /// One file with tables and charts, for a browser.
     pub html: Option<PathBuf>,
 }
 
 impl Outputs {
-    /// Whether standard output is taken by a file's content, so that no table is shown.
+    /// Whether a file's content goes to standard output, so that no table is shown.
     pub fn replace_table(&self) -> bool {
         let is_stdout = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
         [&self.json, &self.hgrm, &self.hlog, &self.html].into_iter().any(is_stdout)
     }
 
-    /// Whether there is nothing but the table to write.
+    /// Whether only the table is written.
     pub fn is_empty(&self) -> bool {
         [&self.json, &self.hgrm, &self.hlog, &self.html].iter().all(|path| path.is_none())
     }
 }
 
-/// Why results could not be shown.
+/// Why results cannot be shown or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A local limit: the file cannot be written.
@@ -70,7 +70,7 @@ pub enum ReportError {
         /// Why.
         cause: io::Error,
     },
-    /// A file that must be a new one is there.
+    /// A file that must be new exists.
     #[error("{}: exists already; give a new file, or remove this one", path.display())]
     Exists {
         /// The file.
@@ -130,13 +130,13 @@ pub fn print(text: &str) -> Result<(), ReportError> {
     write_file(Path::new("-"), &|to| to.write_all(text.as_bytes()))
 }
 
-/// Says on standard error what the results mean.
+/// Prints what the results mean on standard error.
 pub fn complain(line: &str) {
     // Standard error may be closed; the exit code says it as well.
     let _ = writeln!(io::stderr(), "iisplice: {line}");
 }
 
-/// What the run made of its objective, in one line; `None`: it had none.
+/// Whether the run met its objective, in one line; `None` if it had none.
 pub fn verdict(summary: &Summary) -> Option<String> {
     objective::lines(summary).into_iter().next()
 }
@@ -176,7 +176,7 @@ fn write_file(path: &Path, write_to: &dyn Fn(&mut dyn Write) -> io::Result<()>) 
         })
     };
     match written {
-        // Whoever read us has seen enough: `iisplice report | head`.
+        // The reader has closed the pipe: `iisplice report | head`.
         Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(cause) => Err(ReportError::Write { path: path.to_owned(), cause }),
         Ok(()) => Ok(()),

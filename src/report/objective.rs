@@ -1,11 +1,11 @@
-//! What a run made of its objective, in words.
+//! Whether a run met its objective, in words.
 
 use super::{live, units};
 use crate::load::Summary;
 use crate::load::objective::{Miss, Verdict};
 use crate::load::recorder::Leg;
 
-/// The verdict in one line, and a line for each rate that a search tried. Nothing for a run without an objective.
+/// The verdict in one line, and a line for each rate that a search tried. Empty for a run without an objective.
 pub(super) fn lines(summary: &Summary) -> Vec<String> {
     let Some(verdict) = &summary.objective else { return Vec::new() };
     let mut lines = vec![in_words(verdict)];

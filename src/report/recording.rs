@@ -1,4 +1,4 @@
-//! Recorded logins, written to their file while the run goes on.
+//! Recorded logins, written to their file during the run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -10,10 +10,10 @@ use std::thread::{self, JoinHandle};
 use super::ReportError;
 use crate::load::recording::Recorded;
 
-/// A recorded proof lets whoever has it guess the password in his own time: it is for the user alone.
+/// Only the user may read the file: a recorded proof allows guessing the password offline.
 const MODE: u32 = 0o600;
 
-/// A file of recorded logins, and the thread that writes it: those that measure do not wait for a disk.
+/// A file of recorded logins, and the thread that writes it, so that measuring threads do not wait for a disk.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
@@ -48,7 +48,7 @@ impl Recording {
     /// # Errors
     /// [`ReportError::Write`].
     pub fn finish(self) -> Result<(), ReportError> {
-        // The thread does nothing that could panic.
+        // The thread does nothing that can panic.
         let written =
             self.writing.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes ended")));
         written.map_err(|cause| ReportError::Write { path: self.path, cause })
@@ -73,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_at_the_end_and_stops_nobody() {
+    fn a_full_disk_is_reported_at_the_end_and_stops_no_run() {
         let (recording, sender) = to_a_full_disk();
         drop(sender);
         assert!(recording.finish().is_ok(), "nothing was to be written");
         let (recording, sender) = to_a_full_disk();
         let login = crate::load::recording::tests::recorded(crate::load::plan::Scheme::Ntlm);
         for _ in 0..100 {
-            // Fails when the thread has ended, which is no matter here.
+            // Fails if the thread has ended, which does not matter here.
             let _ = sender.send(login.clone());
         }
         drop(sender);

@@ -57,7 +57,7 @@ fn head(out: &mut String, run: &Run, summary: &Summary) {
     line(out, &what(run, summary.measured_seconds));
 }
 
-/// What was asked for, in one line.
+/// The parameters of the run, in one line.
 pub(super) fn what(run: &Run, measured_seconds: f64) -> String {
     let scenario = match run.scenario {
         Scenario::Session { requests_per_login } => format!("session of {requests_per_login} requests"),
@@ -184,7 +184,7 @@ fn legs(out: &mut String, summary: &Summary) {
     }
 }
 
-/// A line of the table; a percentile that too few samples are above of is left out.
+/// A line of the table, without percentiles that have too few samples above them.
 pub(super) fn row(name: &str, samples: &Samples) -> String {
     let histogram = &samples.0;
     let count = units::count(histogram.len());
@@ -242,7 +242,7 @@ fn identity(out: &mut String, found: &Identities) {
         line(
             out,
             &format!(
-                "identity: {} replies named nobody, so nothing is proven for them",
+                "identity: {} replies named no user, so nothing is proven for them",
                 units::count(found.unnamed)
             ),
         );

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers in human-readable form.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) fn time(nanoseconds: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// `7 s`, `2:05`, `1:02:05`: times of one kind, all in the form that suits the longest.
+/// `7 s`, `2:05`, `1:02:05`: times that are shown together, all in the form that suits the longest.
 pub(super) fn clock<const COUNT: usize>(times: [Duration; COUNT]) -> [String; COUNT] {
     let longest = times.iter().max().map_or(0, |time| rounded_seconds(*time));
     times.map(|time| {
@@ -59,7 +59,7 @@ pub(super) fn count(count: u64) -> String {
     grouped
 }
 
-/// `51,234` or `3.21`: a rate a second.
+/// `51,234` or `3.21`: a rate per second.
 pub(super) fn rate(per_second: f64) -> String {
     if per_second < 999.5 { three_digits(per_second) } else { count(per_second.round() as u64) }
 }

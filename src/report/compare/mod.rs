@@ -1,4 +1,4 @@
-//! Two versions of a run beside each other: what became worse, what of it is noise, and what cannot be judged.
+//! Two versions of a run side by side: what became worse, what of it is noise, and what cannot be judged.
 //!
 //! Owns the judgement of two sets of results, as typed values; [`text`] prints them. It must never hide a figure
 //! that one side has: what is not judged is a row that says why.

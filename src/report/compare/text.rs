@@ -128,7 +128,7 @@ fn remark(row: &Row, allowance: Option<Allowance>) -> &'static str {
     }
 }
 
-/// Breaks it at blanks, so that it fits; lines behind the first are indented.
+/// Breaks a line at blanks so that it fits; lines after the first are indented.
 fn paragraph(out: &mut String, text: &str) {
     let mut column = 0;
     for word in text.split(' ') {
