@@ -120,7 +120,7 @@ fn a_name_that_does_not_resolve_is_the_hosts_fault() {
         let line = complaint(arguments, 1);
         assert!(line.contains("no-such-host.invalid"), "{arguments:?}: {line}");
         assert!(line.contains("cannot resolve the name: "), "{arguments:?}: {line}");
-        assert!(line.contains("give an address, or"), "{arguments:?}: {line}");
+        assert!(line.contains("give an IP address, or"), "{arguments:?}: {line}");
     }
 }
 
