@@ -5,6 +5,7 @@ mod timeouts;
 mod tls;
 
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -275,6 +276,7 @@ impl ProxyArgs {
                     .to_owned(),
             ));
         }
+        let (upstream_tls, upstream_verifier) = self.tls.upstream_tls()?.unzip();
         let settings = Settings {
             listeners,
             upstreams,
@@ -282,7 +284,7 @@ impl ProxyArgs {
             peek_timeout: self.tls.peek_timeout(),
             peek_bytes_max: peek_bytes_max(self.peek_memory, host, workers.len(), &mode)?,
             client_tls,
-            upstream_tls: self.tls.upstream_tls()?,
+            upstream_tls,
             accepts_missing_close_notify: self.tls.accepts_missing_close_notify(),
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
@@ -317,6 +319,7 @@ impl ProxyArgs {
             workers,
             access_log,
             certificates,
+            upstream_verifier,
             descriptors_max,
             descriptors_reserved,
         })
@@ -411,10 +414,44 @@ fn listeners(written: &[Unresolved]) -> Result<Vec<Address>, Error> {
             if listeners.contains(&address) && !listener.has_port_zero() {
                 return Err(Error::ListenTwice(address.to_string()));
             }
+            if let Address::Ip(address) = address {
+                check_listener(address, &listeners)?;
+            }
             listeners.push(address);
         }
     }
     Ok(listeners)
+}
+
+/// An address that cannot be bound, whatever this host is, beside those before it.
+fn check_listener(address: SocketAddr, others: &[Address]) -> Result<(), Error> {
+    if let IpAddr::V6(ip) = address.ip()
+        && let Some(ipv4) = ip.to_ipv4_mapped()
+    {
+        let port = address.port();
+        return Err(Error::Usage(format!(
+            "--listen {address} is an IPv4 address in the form of IPv6; write {ipv4}:{port}"
+        )));
+    }
+    let overlaps = |other: &&SocketAddr| {
+        other.port() == address.port()
+            && address.port() != 0
+            && other.is_ipv4() == address.is_ipv4()
+            && other.ip().is_unspecified() != address.ip().is_unspecified()
+    };
+    let ip = |other: &Address| match other {
+        Address::Ip(other) => Some(*other),
+        Address::Unix(_) => None,
+    };
+    let others: Vec<_> = others.iter().filter_map(ip).collect();
+    match others.iter().find(overlaps) {
+        None => Ok(()),
+        Some(other) => {
+            let (all, one) =
+                if address.ip().is_unspecified() { (&address, other) } else { (other, &address) };
+            Err(Error::Usage(format!("--listen {all} includes --listen {one}; leave one of them out")))
+        }
+    }
 }
 
 /// The descriptors that listeners, rings and pipes take.

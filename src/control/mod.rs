@@ -16,6 +16,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustls::client::danger::ServerCertVerifier;
 
 use self::tls::{Terminated, Termination};
 use crate::proxy;
@@ -55,6 +58,8 @@ pub struct Plan {
     pub access_log: Option<AccessLog>,
     /// The source of certificates, if TLS ends here, and the contents of its files.
     pub certificates: Option<(Termination, Terminated)>,
+    /// What verifies servers' certificates, if TLS begins here.
+    pub upstream_verifier: Option<Arc<dyn ServerCertVerifier>>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
     /// Descriptors that sessions cannot use.

@@ -4,9 +4,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::client::danger::ServerCertVerifier;
+
 use super::log_writer::{LogWriter, NoLog};
 use super::signals::Signals;
-use super::start_up::StartUp;
+use super::start_up::{StartUp, on_ipv6};
 use super::supervise::{Command, End, Supervisor};
 use super::tls::{Comparison, Terminated, Termination};
 use super::totals::Totals;
@@ -37,6 +39,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         workers,
         access_log,
         certificates,
+        upstream_verifier,
         descriptors_max,
         descriptors_reserved,
     } = plan;
@@ -61,6 +64,9 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
+    for note in on_ipv6(&settings.listeners) {
+        tracing::info!("{note}");
+    }
     say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
     say_what_is_risky(&settings);
     if let Some((_, terminated)) = &certificates {
@@ -76,7 +82,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
 
     if let Some((_, terminated)) = &certificates {
-        compare(terminated, &settings);
+        compare(terminated, &settings, upstream_verifier.as_ref());
     }
 
     let totals = || Totals {
@@ -102,7 +108,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         }
         Command::Reload => {
             if let (Some((files, _)), Some(tls)) = (&certificates, &settings.client_tls) {
-                reload(files, tls, &settings);
+                reload(files, tls, &settings, upstream_verifier.as_ref());
             } else {
                 tracing::warn!("nothing to reload; settings are flags, restart to change them");
             }
@@ -165,13 +171,18 @@ fn say_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved:
 }
 
 /// Reloads certificates and keys for new connections. If they cannot be used, nothing changes.
-fn reload(files: &Termination, tls: &ClientTls, settings: &Settings) {
+fn reload(
+    files: &Termination,
+    tls: &ClientTls,
+    settings: &Settings,
+    upstream_verifier: Option<&Arc<dyn ServerCertVerifier>>,
+) {
     match files.read() {
         Ok(terminated) => {
             tls.config.store(Arc::clone(&terminated.config));
             tracing::info!("certificates reloaded; used for new connections");
             say(&terminated, settings);
-            compare(&terminated, settings);
+            compare(&terminated, settings, upstream_verifier);
         }
         Err(error) => tracing::error!(%error, "cannot reload certificates; keeping the old ones"),
     }
@@ -200,14 +211,17 @@ fn say(terminated: &Terminated, settings: &Settings) {
 }
 
 /// If both sides use TLS, checks whether they use the same certificate.
-fn compare(terminated: &Terminated, settings: &Settings) {
-    if settings.upstream_tls.is_none() {
-        return;
-    }
+fn compare(
+    terminated: &Terminated,
+    settings: &Settings,
+    upstream_verifier: Option<&Arc<dyn ServerCertVerifier>>,
+) {
+    let Some(verifier) = upstream_verifier.cloned() else { return };
     let comparison = Comparison {
         shown: terminated.leaves.clone(),
         upstreams: settings.upstreams.clone(),
         send_proxy: settings.send_proxy,
+        verifier,
     };
     if let Err(error) = comparison.start() {
         tracing::warn!(%error, "cannot start a thread to check the servers' certificates; skipping the check");

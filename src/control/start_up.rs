@@ -1,6 +1,7 @@
 //! The line that says what was started, and with which resources of this host.
 
 use std::fmt::{self, Display};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::proxy::settings::{Upstream, WorkerSettings};
 use crate::uring::{Address, Features};
@@ -49,6 +50,28 @@ impl Display for StartUp<'_> {
         }
         Ok(())
     }
+}
+
+/// What each listener on all IPv6 addresses includes: a line for an operator who expects IPv4 there, as where
+/// `net.ipv6.bindv6only` is 0 and a program does not set `IPV6_V6ONLY`.
+pub fn on_ipv6(listeners: &[Address]) -> Vec<String> {
+    let ip = |address: &Address| match address {
+        Address::Ip(address) => Some(*address),
+        Address::Unix(_) => None,
+    };
+    let listeners: Vec<SocketAddr> = listeners.iter().filter_map(ip).collect();
+    let for_ipv4 = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+    let wildcards = listeners.iter().filter(|listener| listener.is_ipv6() && listener.ip().is_unspecified());
+    wildcards
+        .map(|listener| {
+            let ipv4 = for_ipv4(listener.port());
+            if listeners.contains(&ipv4) {
+                format!("listener {listener} accepts IPv6 only; IPv4 has its own listener {ipv4}")
+            } else {
+                format!("listener {listener} accepts IPv6 only; for IPv4 add --listen {ipv4}")
+            }
+        })
+        .collect()
 }
 
 /// The items separated by commas, `-` for none.

@@ -44,6 +44,10 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // As the proxy does: `[::]` and `0.0.0.0` are two listeners.
+        socket.set_only_v6(true)?;
+    }
     socket.set_reuse_port(shared)?;
     socket.bind(&address.into())?;
     Ok(socket)

@@ -79,7 +79,9 @@ pub enum Error {
 
 fn bind_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process listens there (see `ss -ltnp`)",
+        io::ErrorKind::AddrInUse => {
+            "; another process listens there, or on [::] with IPv4 included (see `ss -ltnp`)"
+        }
         io::ErrorKind::PermissionDenied => {
             "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE (setcap \
              cap_net_bind_service=+ep), a Unix socket needs a writable directory"
@@ -88,6 +90,9 @@ fn bind_hint(error: &io::Error) -> &'static str {
             "; raise the limit on open files (ulimit -n, LimitNOFILE=)"
         }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address (see `ip address`)",
+        io::ErrorKind::InvalidInput => {
+            "; an IPv6 link-local address needs its interface, as in [fe80::1%eth0]:80"
+        }
         _ => "",
     }
 }

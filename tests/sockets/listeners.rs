@@ -128,3 +128,50 @@ fn a_server_that_is_a_listener_of_its_own_is_refused() {
     let other = Server::at("127.0.0.1:0");
     Launch::to(other.address()).flags("--listen 0.0.0.0:0").start();
 }
+
+#[test]
+fn the_start_says_that_a_listener_on_ipv6_does_not_include_ipv4() {
+    let proxy = Launch::to("127.0.0.1:9").flags("--listen [::]:0").start();
+    let port = proxy.address().rsplit(':').next().expect("a port").to_owned();
+    let line = proxy.wait_to_say("accepts IPv6 only");
+    assert!(line.contains(&format!("listener [::]:{port}")), "{line}");
+    assert!(line.contains(&format!("add --listen 0.0.0.0:{port}")), "{line}");
+    let connected = |address: &str| TcpStream::connect(format!("{address}:{port}")).is_ok();
+    assert!(connected("[::1]") && !connected("127.0.0.1"), "as the line says");
+
+    // Both on one port are two listeners, in either order.
+    for listeners in [["[::]", "0.0.0.0"], ["0.0.0.0", "[::]"]] {
+        let port = free_port();
+        let flags = listeners.map(|listener| format!("--listen {listener}:{port}")).join(" ");
+        let proxy = Launch::to("127.0.0.1:9").flags(&flags).start();
+        let line = proxy.wait_to_say("accepts IPv6 only");
+        assert!(line.contains(&format!("IPv4 has its own listener 0.0.0.0:{port}")), "{line}");
+        for address in ["[::1]", "127.0.0.1"] {
+            assert!(TcpStream::connect(format!("{address}:{port}")).is_ok(), "{address}");
+        }
+    }
+    let proxy = Launch::to("127.0.0.1:9").flags("--listen [::1]:0").start();
+    assert!(proxy.said("accepts IPv6 only").is_empty(), "nobody expects IPv4 there");
+}
+
+#[test]
+fn listeners_that_exclude_each_other_are_a_mistake_of_the_command_line() {
+    for (flags, expected) in [
+        ("--listen 0.0.0.0:81 --listen 127.0.0.1:81", "--listen 0.0.0.0:81 includes --listen 127.0.0.1:81"),
+        ("--listen [::1]:81 --listen [::]:81", "--listen [::]:81 includes --listen [::1]:81"),
+        ("--listen [::ffff:127.0.0.1]:81", "write 127.0.0.1:81"),
+    ] {
+        let (code, said) = Launch::to("127.0.0.1:9").flags(flags).fail();
+        assert_eq!((code, said.len()), (Some(2), 1), "{flags}: {said:?}");
+        assert!(said[0].contains(expected), "{flags}: {said:?}");
+    }
+    // Another program that takes IPv4 on [::] too.
+    let other = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("IPv6");
+    other.set_only_v6(false).expect("a socket");
+    let at: std::net::SocketAddr = "[::]:0".parse().expect("an address");
+    other.bind(&at.into()).and_then(|()| other.listen(1)).expect("a free port");
+    let port = other.local_addr().ok().and_then(|at| at.as_socket()).expect("bound").port();
+    let (code, said) = Launch::to("127.0.0.1:9").flags(&format!("--listen 0.0.0.0:{port}")).fail();
+    assert_eq!((code, said.len()), (Some(1), 1), "{said:?}");
+    assert!(said[0].contains("on [::] with IPv4 included"), "{said:?}");
+}

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::{ArgGroup, Args, ValueEnum};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 
 use super::{HOUR, MILLISECOND, connectable};
 use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
-use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, client_config};
+use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, config_by, verifier};
 use crate::proxy::routes::{Group, Routes};
 use crate::proxy::settings::{ClientTls, Upstream, UpstreamTls};
 
@@ -174,7 +175,8 @@ impl TlsArgs {
         Ok(Some((termination, terminated, ClientTls { config, handshake_timeout: HANDSHAKE_TIMEOUT })))
     }
 
-    pub(super) fn upstream_tls(&self) -> Result<Option<UpstreamTls>, Error> {
+    /// TLS with servers, and what verifies their certificates.
+    pub(super) fn upstream_tls(&self) -> Result<Option<(UpstreamTls, Arc<dyn ServerCertVerifier>)>, Error> {
         if !self.upstream_tls {
             return Ok(None);
         }
@@ -184,8 +186,9 @@ impl TlsArgs {
             ca_flag: "--upstream-ca",
             insecure_flag: "--upstream-insecure",
         };
-        let config = Arc::new(client_config(trust)?);
-        Ok(Some(UpstreamTls { config, trusts_any_certificate: self.upstream_insecure }))
+        let verifier = verifier(trust)?;
+        let config = Arc::new(config_by(Arc::clone(&verifier))?);
+        Ok(Some((UpstreamTls { config, trusts_any_certificate: self.upstream_insecure }, verifier)))
     }
 
     fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {

@@ -1,24 +1,29 @@
-//! Whether clients see the servers' certificate: logins with Extended Protection depend on it.
+//! Whether the servers' TLS works, and whether clients see their certificate: logins with Extended Protection depend on
+//! it.
+//!
+//! It connects to each server once, takes any certificate for the comparison, and notes what the verifier of
+//! the workers says of it.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::ClientConnection;
-use rustls::client::ClientConfig;
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConnection, DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest, Sha256};
+use socket2::{Domain, Socket, Type};
 
-use super::{Trust, client_config};
+use super::finding::Finding;
+use super::trust::config_by;
 use crate::protocol::proxy_protocol;
 use crate::proxy::settings::Upstream;
 use crate::uring::Address;
 
-/// Longest time to check one server.
+/// Longest time to wait for one server's connection, and then for its handshake.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a fingerprint that are shown: enough to identify the certificate.
 const FINGERPRINT_BYTES: usize = 8;
@@ -32,88 +37,155 @@ pub struct Comparison {
     pub upstreams: Vec<Upstream>,
     /// The PROXY header that they expect before TLS.
     pub send_proxy: Option<proxy_protocol::Version>,
+    /// What workers verify certificates by.
+    pub verifier: Arc<dyn ServerCertVerifier>,
 }
 
-/// Whether clients see a server's certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
-    /// They see it.
-    Too,
-    /// They see another; this is its fingerprint.
-    Not(String),
+/// What one server showed.
+#[derive(Debug)]
+struct Look {
+    /// None without a handshake.
+    certificate: Option<CertificateDer<'static>>,
+    /// Why connections to it will fail, if they will.
+    finding: Option<Finding>,
 }
 
 impl Comparison {
-    /// Checks every server in a thread of its own, and logs the result. A server that does not answer is not reported
-    /// here: that shows when a client needs it.
+    /// Checks every server in a thread of its own, and logs what was found.
     ///
     /// # Errors
     /// No thread.
     pub fn start(self) -> io::Result<()> {
         thread::Builder::new().name("certificates".to_owned()).spawn(move || {
             for upstream in &self.upstreams {
-                match self.look(upstream) {
-                    Ok(Shown::Too) => tracing::info!(
-                        upstream = upstream.name,
-                        "clients see this server's certificate: Extended Protection works"
-                    ),
-                    Ok(Shown::Not(fingerprint)) => {
-                        let clients: Vec<_> = self.shown.iter().map(|leaf| fingerprint_of(leaf)).collect();
-                        tracing::warn!(
-                            upstream = upstream.name,
-                            shows = fingerprint,
-                            clients_see = clients.join(","),
-                            "Extended Protection (channel binding) will fail: clients do not see this server's \
-                             certificate; install the same certificate and key on both, or pass TLS through with \
-                             --sni-route instead of --tls-cert, or turn it off in IIS"
-                        );
-                    }
-                    Err(error) => tracing::debug!(
-                        upstream = upstream.name,
-                        %error,
-                        "cannot check this server's certificate; skipping it"
-                    ),
+                if let Some(name) = &upstream.tls_name {
+                    self.report(upstream, &self.look(upstream, name), name);
                 }
             }
         })?;
         Ok(())
     }
 
-    /// Connects to a server and compares its certificate.
-    ///
-    /// # Errors
-    /// No server that answers with TLS in time.
-    pub fn look(&self, upstream: &Upstream) -> io::Result<Shown> {
-        let name = upstream.tls_name.clone().ok_or(io::ErrorKind::InvalidInput)?;
-        let trust = Trust { ca: None, is_insecure: true, ca_flag: "", insecure_flag: "" };
-        let config: ClientConfig = client_config(trust).map_err(io::Error::other)?;
-        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut socket = connect(upstream)?;
+    fn report(&self, upstream: &Upstream, look: &Look, name: &ServerName<'_>) {
+        if let Some(finding) = &look.finding {
+            let line = finding.line(upstream, name, TIMEOUT);
+            tracing::warn!(upstream = upstream.name, "{line}");
+        }
+        match &look.certificate {
+            None => {}
+            Some(certificate) if self.shown.contains(certificate) => tracing::info!(
+                upstream = upstream.name,
+                "clients see this server's certificate: Extended Protection works"
+            ),
+            Some(certificate) => {
+                let clients: Vec<_> = self.shown.iter().map(|leaf| fingerprint_of(leaf)).collect();
+                tracing::warn!(
+                    upstream = upstream.name,
+                    shows = fingerprint_of(certificate),
+                    clients_see = clients.join(","),
+                    "Extended Protection (channel binding) will fail: clients do not see this server's \
+                     certificate; install the same certificate and key on both, or pass TLS through with \
+                     --sni-route instead of --tls-cert, or turn it off in IIS"
+                );
+            }
+        }
+    }
+
+    /// Connects to a server and looks at its certificate.
+    fn look(&self, upstream: &Upstream, name: &ServerName<'static>) -> Look {
+        let mut socket = match connect(upstream) {
+            Ok(socket) => socket,
+            Err(error) => return Look { certificate: None, finding: Some(Finding::Unreachable(error)) },
+        };
+        let noting = Arc::new(Noting { verifier: Arc::clone(&self.verifier), noted: Mutex::default() });
+        let handshake = self.handshake(&mut *socket, &noting, name);
+        let noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let noted = noted.map(|(error, certificate)| Finding::of_certificate(error, &certificate));
+        match handshake {
+            Ok(certificate) => Look { certificate, finding: noted },
+            // What is wrong with the certificate may be why the handshake failed later.
+            Err(finding) => Look { certificate: None, finding: noted.or(Some(finding)) },
+        }
+    }
+
+    fn handshake(
+        &self,
+        socket: &mut dyn Stream,
+        noting: &Arc<Noting>,
+        name: &ServerName<'static>,
+    ) -> Result<Option<CertificateDer<'static>>, Finding> {
+        let verifier: Arc<dyn ServerCertVerifier> = Arc::<Noting>::clone(noting);
+        let config = config_by(verifier).map_err(|error| Finding::Failed(error.to_string()))?;
+        let mut tls = ClientConnection::new(Arc::new(config), name.clone()).map_err(Finding::of_handshake)?;
         if let Some(version) = self.send_proxy {
             // Made for no client: LOCAL, or UNKNOWN.
-            socket.write_all(&proxy_protocol::write(version, None))?;
+            socket.write_all(&proxy_protocol::write(version, None)).map_err(Finding::of_socket)?;
         }
         let deadline = Instant::now() + TIMEOUT;
         while tls.is_handshaking() {
             if Instant::now() > deadline {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(Finding::Silent);
             }
             while tls.wants_write() {
-                tls.write_tls(&mut socket)?;
+                tls.write_tls(&mut *socket).map_err(Finding::of_socket)?;
             }
-            if tls.is_handshaking() && tls.read_tls(&mut socket)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if tls.is_handshaking() && tls.read_tls(&mut *socket).map_err(Finding::of_socket)? == 0 {
+                return Err(Finding::Closed);
             }
-            tls.process_new_packets().map_err(io::Error::other)?;
+            tls.process_new_packets().map_err(Finding::of_handshake)?;
         }
-        let leaf = tls.peer_certificates().and_then(<[_]>::first).ok_or(io::ErrorKind::NotFound)?;
-        let shown = if self.shown.contains(leaf) { Shown::Too } else { Shown::Not(fingerprint_of(leaf)) };
+        let certificate = tls.peer_certificates().and_then(<[_]>::first).cloned();
         // Best effort: the server need not notice this.
         tls.send_close_notify();
-        while tls.wants_write() {
-            tls.write_tls(&mut socket)?;
+        while tls.wants_write() && tls.write_tls(&mut *socket).is_ok() {}
+        Ok(certificate)
+    }
+}
+
+/// Notes what a verifier says of a certificate, and goes on with the handshake.
+#[derive(Debug)]
+struct Noting {
+    verifier: Arc<dyn ServerCertVerifier>,
+    noted: Mutex<Option<(rustls::Error, CertificateDer<'static>)>>,
+}
+
+impl ServerCertVerifier for Noting {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.verifier.verify_server_cert(certificate, intermediates, name, ocsp_response, now);
+        if let Err(error) = verified {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            *noted = Some((error, certificate.clone().into_owned()));
         }
-        Ok(shown)
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 
@@ -129,9 +201,12 @@ fn connect(upstream: &Upstream) -> io::Result<Box<dyn Stream>> {
                 socket.set_write_timeout(Some(TIMEOUT))?;
                 Ok(Box::new(socket) as Box<dyn Stream>)
             }),
-            Address::Unix(path) => UnixStream::connect(path).and_then(|socket| {
+            Address::Unix(_) => address.to_sock_addr().and_then(|at| {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+                // Of connecting too, which waits for room in the backlog (unix(7)).
                 socket.set_read_timeout(Some(TIMEOUT))?;
                 socket.set_write_timeout(Some(TIMEOUT))?;
+                socket.connect(&at)?;
                 Ok(Box::new(socket) as Box<dyn Stream>)
             }),
         };

@@ -4,17 +4,19 @@
 
 mod comparison;
 mod files;
+mod finding;
 mod termination;
 mod trust;
+mod validity;
 mod verifiers;
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use comparison::{Comparison, Shown};
+pub use comparison::Comparison;
 pub use termination::{CertificateFiles, Terminated, Termination};
-pub use trust::{Trust, client_config};
+pub use trust::{Trust, client_config, config_by, verifier};
 
 use super::{advice_on_file, exit_code_of_file};
 use crate::protocol::shell::quoted_path;

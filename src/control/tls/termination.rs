@@ -1,19 +1,16 @@
 //! TLS that ends at the proxy: the files of `--tls-cert`, `--tls-key` and `--tls-client-ca`, read at start and on
 //! SIGHUP.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, RootCertStore};
 
 use super::trust::authorities;
-use super::{ALPN, Error, files};
+use super::{ALPN, Error, files, validity};
 use crate::protocol::credentials::{self, Wanted};
 use crate::proxy::tls::certificates::Certificates;
 
@@ -74,8 +71,9 @@ impl Termination {
         };
         let all = self.certificates.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let leaves: Vec<_> = all.iter().filter_map(|one| one.cert.first().cloned()).collect();
-        let warnings = std::iter::zip(&leaves, &self.certificates)
-            .filter_map(|(leaf, files)| out_of_date(leaf, &files.chain))
+        let now = validity::now();
+        let warnings = std::iter::zip(&all, &self.certificates)
+            .flat_map(|(one, files)| validity::warnings(&one.cert, &files.chain, now))
             .collect();
         let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(all)));
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -153,32 +151,4 @@ fn own_words(certificate: &CertificateDer<'_>, error: &rustls::Error) -> String 
         }
         other => format!("the proxy's own certificate cannot be used: {other}"),
     }
-}
-
-/// The last date that humantime can write is in the year 9999.
-fn time_since_1970(time: UnixTime) -> Duration {
-    const LAST: u64 = 253_402_300_799;
-    Duration::from_secs(time.as_secs().min(LAST))
-}
-
-/// Uses the verifier of client certificates, which checks the dates before the issuer; there is no issuer here.
-fn out_of_date(leaf: &CertificateDer<'static>, path: &Path) -> Option<String> {
-    let verified = verify_server_cert_signed_by_trust_anchor(
-        &ParsedCertificate::try_from(leaf).ok()?,
-        &RootCertStore::empty(),
-        &[],
-        UnixTime::now(),
-        ring::default_provider().signature_verification_algorithms.all,
-    );
-    let Err(rustls::Error::InvalidCertificate(error)) = verified else { return None };
-    let at =
-        |time: UnixTime| humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time_since_1970(time));
-    let when = match error {
-        CertificateError::ExpiredContext { not_after, .. } => format!("expired at {}", at(not_after)),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("is not valid before {}", at(not_before))
-        }
-        _ => return None,
-    };
-    Some(format!("--tls-cert {}: the certificate {when}; clients will refuse it", path.display()))
 }

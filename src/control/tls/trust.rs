@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 
@@ -24,35 +25,54 @@ pub struct Trust<'a> {
     pub insecure_flag: &'static str,
 }
 
-/// A client configuration that offers `http/1.1` and resumes no session.
+/// A client that speaks `http/1.1`, resumes no session and verifies as `trust` says.
 ///
 /// # Errors
-/// A file that is not as required; a host without trusted certificates.
+/// See [`verifier`].
 pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let mut config = if trust.is_insecure {
-        let everybody = Arc::new(TrustEverybody(provider));
-        builder.dangerous().with_custom_certificate_verifier(everybody).with_no_client_auth()
-    } else if let Some(path) = trust.ca {
-        let given = files::certificates(trust.ca_flag, path, Wanted::Authorities)?;
-        let mut roots = RootCertStore::empty();
-        if roots.add_parsable_certificates(given.iter().cloned()).0 == 0 && !given.iter().any(is_certificate)
-        {
-            return Err(no_certificate(trust.ca_flag, path));
-        }
-        // It fails if there are none.
-        let authorities =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().ok();
-        let pinning = Arc::new(Pinning { authorities, given, provider });
-        builder.dangerous().with_custom_certificate_verifier(pinning).with_no_client_auth()
-    } else {
-        builder.with_root_certificates(roots_of_this_host(trust)?).with_no_client_auth()
-    };
+    config_by(verifier(trust)?)
+}
+
+/// The same, with a verifier.
+///
+/// # Errors
+/// None that is known.
+pub fn config_by(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// What verifies servers' certificates.
+///
+/// # Errors
+/// A file that is not as required; a host without trusted certificates.
+pub fn verifier(trust: Trust<'_>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    let provider = Arc::new(ring::default_provider());
+    if trust.is_insecure {
+        return Ok(Arc::new(TrustEverybody(provider)));
+    }
+    let by_roots =
+        |roots| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let Some(path) = trust.ca else {
+        return match by_roots(roots_of_this_host(trust)?) {
+            Ok(verifier) => Ok(verifier),
+            Err(_) => Err(Error::NoRoots { ca: trust.ca_flag, insecure: trust.insecure_flag }),
+        };
+    };
+    let given = files::certificates(trust.ca_flag, path, Wanted::Authorities)?;
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(given.iter().cloned()).0 == 0 && !given.iter().any(is_certificate) {
+        return Err(no_certificate(trust.ca_flag, path));
+    }
+    // It fails if there are none.
+    let authorities = by_roots(roots).ok();
+    Ok(Arc::new(Pinning { authorities, given, provider }))
 }
 
 fn roots_of_this_host(trust: Trust<'_>) -> Result<RootCertStore, Error> {

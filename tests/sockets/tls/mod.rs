@@ -1,5 +1,6 @@
 //! TLS that ends at the proxy, that begins there, and both.
 
+mod checks;
 mod files;
 mod requests;
 mod truncation;
