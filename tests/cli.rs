@@ -172,3 +172,27 @@ fn the_docs_explain_every_end_of_the_access_log() {
         );
     }
 }
+
+#[test]
+fn fields_of_logins_and_of_one_connection_cannot_be_changed() {
+    let http = [&LEAST[..], &["--mode=http"]].concat();
+    for (flag, name, expected) in [
+        ("--set-header", "Authorization: Basic eDp5", "each client's own login"),
+        ("--set-header", "authorization: x", "each client's own login"),
+        ("--set-header", "Proxy_Authorization: x", "each client's own login"),
+        ("--remove-header", "Authorization", "each client's own login"),
+        ("--set-reply-header", "WWW-Authenticate: Negotiate", "the server's part of a login"),
+        ("--remove-reply-header", "WWW-Authenticate", "the server's part of a login"),
+        ("--set-reply-header", "Proxy-Authenticate: NTLM", "the server's part of a login"),
+        ("--remove-reply-header", "Proxy-Support", "the server's part of a login"),
+        ("--set-header", "Connection: close", "this field cannot be changed"),
+        ("--set-header", "Keep-Alive: x", "this field cannot be changed"),
+        ("--set-header", "TE: trailers", "this field cannot be changed"),
+        ("--remove-header", "Transfer-Encoding", "this field cannot be changed"),
+        ("--set-header", "Host: a", "--set-host"),
+        ("--remove-header", "host", "--set-host"),
+    ] {
+        let line = complaint(&[&http[..], &[flag, name]].concat(), 2);
+        assert!(line.contains(flag) && line.contains(expected), "{flag} {name}: {line}");
+    }
+}

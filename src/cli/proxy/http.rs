@@ -156,7 +156,22 @@ impl HttpArgs {
 }
 
 /// Fields that say how a message is framed, or that client and server need unchanged.
-const UNTOUCHABLE: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "expect"];
+const UNTOUCHABLE: [&str; 9] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "http2-settings",
+];
+/// Fields that prove who a client is.
+const PROOFS: [&str; 2] = ["authorization", "proxy-authorization"];
+/// Fields that a server asks for a proof with, or says how it takes it.
+const CHALLENGES: [&str; 5] =
+    ["www-authenticate", "proxy-authenticate", "proxy-support", "persistent-auth", "authentication-info"];
 
 fn is_token(text: &str) -> bool {
     let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -181,7 +196,18 @@ fn name(text: &str) -> Result<String, String> {
     if UNTOUCHABLE.iter().any(|untouchable| untouchable.eq_ignore_ascii_case(&hyphened)) {
         return Err("this field cannot be changed, because the proxy needs it".to_owned());
     }
-    if text.eq_ignore_ascii_case("host") {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(&hyphened));
+    if is_one_of(&PROOFS) {
+        return Err("this field carries each client's own login; one for all would log in every client as the same user, \
+                    and without it no login works; leave it out"
+            .to_owned());
+    }
+    if is_one_of(&CHALLENGES) {
+        return Err("this field carries the server's part of a login, which clients need as it is; leave it out, and \
+                    choose the schemes in IIS"
+            .to_owned());
+    }
+    if hyphened.eq_ignore_ascii_case("host") {
         return Err("every request has one Host; use --set-host to change it".to_owned());
     }
     Ok(text.to_owned())
