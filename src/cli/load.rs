@@ -1,5 +1,6 @@
 //! `iisplice load`.
 
+mod cause;
 mod execute;
 mod replay;
 mod target;
@@ -232,9 +233,17 @@ pub enum Error {
     /// A name or a file that this host does not provide.
     #[error(transparent)]
     Host(crate::cli::Error),
+    /// The try before the run failed, for a reason with a remedy.
+    #[error("{error}; {remedy}")]
+    Target {
+        /// What failed.
+        error: crate::load::LoadError,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The run failed.
     #[error(transparent)]
-    Load(#[from] crate::load::LoadError),
+    Load(crate::load::LoadError),
     /// This host provides no ring.
     #[error(transparent)]
     Kernel(#[from] crate::uring::Error),
@@ -252,7 +261,7 @@ impl Error {
         match self {
             Self::Usage(_) => std::process::ExitCode::from(2),
             Self::Host(error) => error.exit_code(),
-            Self::Load(_) | Self::Kernel(_) | Self::Report(_) | Self::Signals(_) => {
+            Self::Target { .. } | Self::Load(_) | Self::Kernel(_) | Self::Report(_) | Self::Signals(_) => {
                 std::process::ExitCode::FAILURE
             }
         }

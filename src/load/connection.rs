@@ -226,6 +226,10 @@ impl Connection {
                 let nothing_came = self.input.is_empty();
                 return Err(if nothing_came { Failure::Closed } else { ResponseError::CutShort.into() });
             }
+            // An alert, as a record of TLS (RFC 8446 section 5.1).
+            if self.input.starts_with(&[0x15, 0x03]) {
+                return Err(Failure::SpeaksTls);
+            }
             let head = read_head(&self.input, answer_to, |head| {
                 (head.status, see(head), head.length_bytes, head.body, head.keep_alive)
             })?;

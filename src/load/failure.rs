@@ -58,6 +58,9 @@ pub enum Failure {
     /// The handshake failed, or a record is damaged.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// TLS came where HTTP was expected.
+    #[error("the server answered with TLS, not HTTP")]
+    SpeaksTls,
     /// No answer within the timeout.
     #[error("no answer within the timeout")]
     TimedOut,
@@ -131,6 +134,7 @@ impl Failure {
             | Self::Response(ResponseError::CutShort) => ErrorClass::Closed,
             Self::LoginRefused(_) | Self::OtherChallenge { .. } => ErrorClass::LoginRefused,
             Self::Response(_)
+            | Self::SpeaksTls
             | Self::HeadTooLarge
             | Self::BytesAfterReply
             | Self::SchemeNotOffered(_)

@@ -3,6 +3,7 @@
 mod hlog;
 mod mock;
 mod proxy;
+mod remedies;
 mod replay;
 mod report;
 mod site;

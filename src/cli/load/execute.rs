@@ -122,7 +122,9 @@ fn cause_of_all_failures(summary: &Summary, logs_in: bool) -> Option<String> {
             "the server does not keep logins: it answers 401 on connections that are logged in"
         }
         ErrorClass::LoginRefused => "the server refuses the login; check --user and the password",
-        ErrorClass::Status4xx => "the server answers 4xx; check the URL, --method and --header",
+        ErrorClass::Status4xx => {
+            "the server answers 4xx; check the URL (http:// or https:// too), --method and --header"
+        }
         ErrorClass::Status5xx => "the server answers 5xx; check its log",
         ErrorClass::Refused => "nothing listens at the address any more; check that the server is running",
         ErrorClass::Unreachable => "the address cannot be reached from this host; check routes and firewalls",
