@@ -53,7 +53,7 @@ const WORKER_DESCRIPTORS_RESERVED: u64 = 8;
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
-    /// Address to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable [nginx: listen]
+    /// Address to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; [::]:PORT accepts IPv6 only; repeatable [nginx: listen]
     #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
     listen: Vec<Unresolved>,
     /// Permissions of the Unix listeners' files, octal [default: 0660] [nginx: -]

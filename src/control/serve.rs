@@ -64,9 +64,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
-    for note in on_ipv6(&settings.listeners) {
-        tracing::info!("{note}");
-    }
+    on_ipv6(&settings.listeners).iter().for_each(|note| tracing::info!("{note}"));
     say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
     say_what_is_risky(&settings);
     if let Some((_, terminated)) = &certificates {

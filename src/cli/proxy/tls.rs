@@ -18,6 +18,9 @@ use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, conf
 use crate::proxy::routes::{Group, Routes};
 use crate::proxy::settings::{ClientTls, Upstream, UpstreamTls};
 
+/// What verifies servers' certificates.
+type Verifier = Arc<dyn ServerCertVerifier>;
+
 /// Longest time for a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a host name (RFC 1035 section 2.3.4).
@@ -176,7 +179,7 @@ impl TlsArgs {
     }
 
     /// TLS with servers, and what verifies their certificates.
-    pub(super) fn upstream_tls(&self) -> Result<Option<(UpstreamTls, Arc<dyn ServerCertVerifier>)>, Error> {
+    pub(super) fn upstream_tls(&self) -> Result<Option<(UpstreamTls, Verifier)>, Error> {
         if !self.upstream_tls {
             return Ok(None);
         }

@@ -119,7 +119,9 @@ impl Comparison {
         let mut tls = ClientConnection::new(Arc::new(config), name.clone()).map_err(Finding::of_handshake)?;
         if let Some(version) = self.send_proxy {
             // Made for no client: LOCAL, or UNKNOWN.
-            socket.write_all(&proxy_protocol::write(version, None)).map_err(Finding::of_socket)?;
+            socket
+                .write_all(&proxy_protocol::write(version, None))
+                .map_err(|error| Finding::of_socket(&error))?;
         }
         let deadline = Instant::now() + TIMEOUT;
         while tls.is_handshaking() {
@@ -127,9 +129,11 @@ impl Comparison {
                 return Err(Finding::Silent);
             }
             while tls.wants_write() {
-                tls.write_tls(&mut *socket).map_err(Finding::of_socket)?;
+                tls.write_tls(&mut *socket).map_err(|error| Finding::of_socket(&error))?;
             }
-            if tls.is_handshaking() && tls.read_tls(&mut *socket).map_err(Finding::of_socket)? == 0 {
+            if tls.is_handshaking()
+                && tls.read_tls(&mut *socket).map_err(|error| Finding::of_socket(&error))? == 0
+            {
                 return Err(Finding::Closed);
             }
             tls.process_new_packets().map_err(Finding::of_handshake)?;

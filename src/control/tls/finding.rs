@@ -45,7 +45,7 @@ pub(super) enum Finding {
 
 impl Finding {
     /// A failure of the socket during the handshake.
-    pub(super) fn of_socket(error: io::Error) -> Self {
+    pub(super) fn of_socket(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
