@@ -1,11 +1,21 @@
-//! Line charts as inline SVG: text that the page's style colours, so that it follows light and dark.
+//! Line charts as inline SVG that takes the page's width: places are percentages, text keeps its size, and the page's
+//! style colours all of it, so that it follows light and dark.
 
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 920.0;
-const HEIGHT: f64 = 300.0;
-/// Room for the labels: left, right, top, bottom of the plot.
-const MARGIN: (f64, f64, f64, f64) = (76.0, 14.0, 12.0, 34.0);
+use super::units;
+
+const HEIGHT: f64 = 254.0;
+/// Lines are drawn on so many steps and stretched to the plot's width.
+const STEPS: f64 = 1000.0;
+/// A plot is at least this wide on a wide page, and on a narrow one: `page.css` has the widths of its margins.
+const WIDE_PX: f64 = 490.0;
+const NARROW_PX: f64 = 190.0;
+/// An upper bound for a label's usual character.
+const CHARACTER_PX: f64 = 7.0;
+const LABEL_GAP_PX: f64 = 4.0;
+/// A logarithmic axis over more factors of ten than this has a tick at each of them only.
+const FINE_DECADES_MAX: f64 = 3.0;
 
 /// The position of a value along an axis.
 #[derive(Debug, Clone, Copy)]
@@ -26,20 +36,42 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis from 0 to slightly more than `max`, with round ticks.
-    pub(super) fn linear(max: f64, label: impl Fn(f64) -> String) -> Self {
+    /// A rate from 0 to a little over `max`, with round ticks.
+    pub(super) fn rate(max: f64) -> Self {
         let step = round_step(max.max(1e-9) / 5.0);
         let last = (max.max(1e-9) / step).ceil() * step;
-        let ticks = (0..=((last / step).round() as u32)).map(|nth| f64::from(nth) * step);
-        Self { scale: Scale::Linear, first: 0.0, last, ticks: ticks.map(|at| (at, label(at))).collect() }
+        let ticks = multiples(step, last).map(|at| (at, units::stepped(at, step)));
+        Self { scale: Scale::Linear, first: 0.0, last, ticks: ticks.collect() }
     }
 
-    /// An axis of whole factors of ten around `min..=max`, both positive; a single value also becomes a range.
-    pub(super) fn log(min: f64, max: f64, label: impl Fn(f64) -> String) -> Self {
-        let first = min.log10().floor() as i32;
-        let last = (max.log10().ceil() as i32).max(first + 1);
-        let ticks = (first..=last).map(|exponent| 10_f64.powi(exponent)).map(|at| (at, label(at)));
-        Self { scale: Scale::Log, first: 10_f64.powi(first), last: 10_f64.powi(last), ticks: ticks.collect() }
+    /// Seconds from 0 to `end`, with ticks at round times.
+    pub(super) fn seconds(end: f64) -> Self {
+        let end = end.max(1e-9);
+        let (step, seconds_per_unit, unit) = time_step(end / 6.0);
+        let label =
+            |at: f64| format!("{} {unit}", units::stepped(at / seconds_per_unit, step / seconds_per_unit));
+        let ticks = multiples(step, end).map(|at| (at, label(at)));
+        Self { scale: Scale::Linear, first: 0.0, last: end, ticks: ticks.collect() }
+    }
+
+    /// Nanoseconds, both positive, logarithmic between round values.
+    pub(super) fn latency(min: f64, max: f64) -> Self {
+        let first_power = min.log10().floor() as i32;
+        let last_power = (max.log10().ceil() as i32).max(first_power + 1);
+        let decades = (first_power..=last_power).map(|power| 10_f64.powi(power));
+        let mut ticks: Vec<f64> = if (max / min).log10() > FINE_DECADES_MAX {
+            decades.collect()
+        } else {
+            decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|times| times * decade)).collect()
+        };
+        let first = ticks.iter().rposition(|tick| *tick <= min).unwrap_or(0);
+        let last =
+            ticks.iter().position(|tick| *tick >= max && *tick > ticks[first]).unwrap_or(ticks.len() - 1);
+        ticks.truncate(last + 1);
+        ticks.drain(..first);
+        let (first, last) = (ticks.first().copied().unwrap_or(min), ticks.last().copied().unwrap_or(max));
+        let ticks = ticks.into_iter().map(|at| (at, units::time(at))).collect();
+        Self { scale: Scale::Log, first, last, ticks }
     }
 
     /// 0 at the first value, 1 at the last.
@@ -50,6 +82,25 @@ impl Axis {
         };
         part.clamp(0.0, 1.0)
     }
+
+    /// Every how many ticks a label fits on an axis of this length.
+    fn label_stride(&self, length_px: f64) -> usize {
+        let half = |label: &str| label.chars().count() as f64 * CHARACTER_PX / 2.0;
+        let is_apart = |pair: &[&(f64, String)]| {
+            let [(left, left_label), (right, right_label)] = pair else { return true };
+            let apart = (self.part(*right) - self.part(*left)) * length_px;
+            apart >= half(left_label) + half(right_label) + LABEL_GAP_PX
+        };
+        let fits =
+            |stride: &usize| self.ticks.iter().step_by(*stride).collect::<Vec<_>>().windows(2).all(is_apart);
+        (1..=self.ticks.len().max(1)).find(fits).unwrap_or(1)
+    }
+}
+
+/// 0 and the multiples of the step up to the last value.
+fn multiples(step: f64, last: f64) -> impl Iterator<Item = f64> {
+    let count = (last / step * (1.0 + 1e-9)).floor() as u32;
+    (0..=count).map(move |nth| f64::from(nth) * step)
 }
 
 /// 1, 2 or 5 times a power of ten, at least `step`.
@@ -62,7 +113,30 @@ fn round_step(step: f64) -> f64 {
         .unwrap_or(step)
 }
 
-/// A line, with the tooltip of each point.
+/// A round time of at least so many seconds: it, and the unit of its labels.
+fn time_step(least: f64) -> (f64, f64, &'static str) {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 3600.0;
+    let (unit, name) = match least {
+        s if s <= 0.5e-6 => (1e-9, "ns"),
+        s if s <= 0.5e-3 => (1e-6, "µs"),
+        s if s <= 0.05 => (1e-3, "ms"),
+        s if s <= 30.0 => (1.0, "s"),
+        s if s <= 30.0 * MINUTE => (MINUTE, "min"),
+        _ => (HOUR, "h"),
+    };
+    let steps: &[f64] = match name {
+        "s" if least > 1.0 => &[2.0, 5.0, 10.0, 15.0, 30.0],
+        "min" => &[1.0, 2.0, 5.0, 10.0, 15.0, 30.0],
+        "h" => &[1.0, 2.0, 3.0, 6.0, 12.0, 24.0],
+        _ => &[],
+    };
+    let in_units = least / unit;
+    let step = steps.iter().copied().find(|step| *step >= in_units).unwrap_or_else(|| round_step(in_units));
+    (step * unit, unit, name)
+}
+
+/// A line, with the text that shows over each of its points.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     pub name: &'static str,
@@ -78,77 +152,181 @@ pub(super) struct Point {
     pub text: String,
 }
 
-/// The chart with its legend. Names and texts must contain no markup.
-pub(super) fn chart(label: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
-    let mut svg = String::from("<p class=\"legend\">");
-    for line in series {
-        let _ = write!(svg, "<span><i class=\"b{}\"></i>{}</span>", line.colour, line.name);
-    }
-    let _ = write!(svg, "</p><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">");
-    let (left, right, top, bottom) = (MARGIN.0, WIDTH - MARGIN.1, MARGIN.2, HEIGHT - MARGIN.3);
-    let at_x = |value: f64| left + x.part(value) * (right - left);
-    let at_y = |value: f64| bottom - y.part(value) * (bottom - top);
-    for (value, text) in &y.ticks {
-        let at = at_y(*value);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
-            left - 8.0,
-            at + 4.0
-        );
-    }
-    for (value, text) in &x.ticks {
-        let at = at_x(*value);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>\
-             <text class=\"middle\" x=\"{at:.1}\" y=\"{:.1}\">{text}</text>",
-            bottom + 20.0
-        );
-    }
-    for line in series {
-        let place = |point: &Point| format!("{:.1},{:.1}", at_x(point.x), at_y(point.y));
-        let points: Vec<_> = line.points.iter().map(place).collect();
-        let _ = write!(svg, "<polyline class=\"c{}\" points=\"{}\"/>", line.colour, points.join(" "));
-        for point in &line.points {
+/// What is drawn. Names and texts are the caller's own and hold no markup.
+#[derive(Debug)]
+pub(super) struct Chart<'a> {
+    pub label: &'a str,
+    pub x: &'a Axis,
+    pub y: &'a Axis,
+    pub series: &'a [Series],
+    /// Places along x where something went wrong, and what.
+    pub marks: &'a [(f64, String)],
+    /// A value of y that has to be kept, and its name.
+    pub goal: Option<(f64, String)>,
+}
+
+impl Chart<'_> {
+    /// The chart with its legend.
+    pub(super) fn svg(&self) -> String {
+        let mut svg = String::from("<figure><p class=\"legend\">");
+        for line in self.series {
+            let _ = write!(svg, "<span><i class=\"b{}\"></i>{}</span>", line.colour, line.name);
+        }
+        if !self.marks.is_empty() {
+            svg.push_str("<span><i class=\"mark\"></i>errors in that second</span>");
+        }
+        if let Some((_, name)) = &self.goal {
+            let _ = write!(svg, "<span><i class=\"goal\"></i>objective {name}</span>");
+        }
+        let _ = write!(svg, "</p><svg class=\"plot\" role=\"img\" aria-label=\"{}\">", self.label);
+        self.grid(&mut svg);
+        for (at, text) in self.marks {
+            let x = percent(self.x.part(*at));
             let _ = write!(
                 svg,
-                "<circle class=\"c{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"><title>{}: {}</title></circle>",
-                line.colour,
-                at_x(point.x),
-                at_y(point.y),
-                line.name,
-                point.text
+                "<line class=\"mark\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{HEIGHT}\"><title>{text}</title></line>"
             );
         }
+        if let Some((value, _)) = &self.goal {
+            let y = self.at_y(*value);
+            let _ = write!(svg, "<line class=\"goal\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
+        }
+        self.lines(&mut svg);
+        svg.push_str("</svg></figure>");
+        svg
     }
-    svg.push_str("</svg>");
-    svg
+
+    fn at_y(&self, value: f64) -> f64 {
+        HEIGHT * (1.0 - self.y.part(value))
+    }
+
+    fn grid(&self, svg: &mut String) {
+        for (value, text) in &self.y.ticks {
+            let at = self.at_y(*value);
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text class=\"end\" x=\"-8\" y=\"{:.1}\">{text}</text>",
+                at + 4.0
+            );
+        }
+        let wide = self.x.label_stride(WIDE_PX);
+        // Of the labels of a wide page, so that a narrow one only hides some.
+        let narrow = self.x.label_stride(NARROW_PX).next_multiple_of(wide);
+        for (nth, (value, text)) in self.x.ticks.iter().enumerate() {
+            let at = percent(self.x.part(*value));
+            let _ = write!(svg, "<line class=\"grid\" x1=\"{at}\" x2=\"{at}\" y1=\"0\" y2=\"{HEIGHT}\"/>");
+            if nth % wide == 0 {
+                let class = if nth % narrow == 0 { "middle" } else { "middle wide" };
+                let _ = write!(
+                    svg,
+                    "<text class=\"{class}\" x=\"{at}\" y=\"{:.1}\">{text}</text>",
+                    HEIGHT + 20.0
+                );
+            }
+        }
+    }
+
+    fn lines(&self, svg: &mut String) {
+        // Stretched without its strokes: see `vector-effect` in the style.
+        let _ = write!(
+            svg,
+            "<svg viewBox=\"0 0 {STEPS} {HEIGHT}\" preserveAspectRatio=\"none\" width=\"100%\" height=\"{HEIGHT}\">"
+        );
+        for line in self.series {
+            let place =
+                |point: &Point| format!("{:.1},{:.1}", self.x.part(point.x) * STEPS, self.at_y(point.y));
+            let points: Vec<_> = line.points.iter().map(place).collect();
+            let _ = write!(svg, "<polyline class=\"c{}\" points=\"{}\"/>", line.colour, points.join(" "));
+        }
+        svg.push_str("</svg>");
+        for line in self.series {
+            for point in &line.points {
+                let _ = write!(
+                    svg,
+                    "<circle class=\"c{}\" cx=\"{}\" cy=\"{:.1}\" r=\"3\"><title>{}: {}</title></circle>",
+                    line.colour,
+                    percent(self.x.part(point.x)),
+                    self.at_y(point.y),
+                    line.name,
+                    point.text
+                );
+            }
+        }
+    }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.2}%", part * 100.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn labels(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, label)| label.as_str()).collect()
+    }
+
     #[test]
-    fn axes_begin_and_end_on_round_values() {
-        let linear = Axis::linear(873.0, |value| value.to_string());
-        assert_eq!((linear.last, linear.ticks.len()), (1000.0, 6));
-        let log = Axis::log(0.03, 20.0, |value| value.to_string());
-        assert_eq!((log.first, log.last, log.ticks.len()), (0.01, 100.0, 5));
-        let flat = Axis::log(1.0, 1.0, |value| value.to_string());
-        assert!(flat.last > flat.first);
+    fn times_from_microseconds_to_a_day_have_round_ticks_with_labels_of_their_own() {
+        assert_eq!(labels(&Axis::seconds(2.3)), ["0 s", "0.5 s", "1 s", "1.5 s", "2 s"]);
+        assert_eq!(labels(&Axis::seconds(10.0)), ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]);
+        assert_eq!(labels(&Axis::seconds(90.0)), ["0 s", "15 s", "30 s", "45 s", "60 s", "75 s", "90 s"]);
+        assert_eq!(labels(&Axis::seconds(600.0)).last(), Some(&"10 min"));
+        assert_eq!(labels(&Axis::seconds(86_400.0)), ["0 h", "6 h", "12 h", "18 h", "24 h"]);
+        let mut end = 3e-6;
+        while end < 90_000.0 {
+            let axis = Axis::seconds(end);
+            let labels = labels(&axis);
+            let mut distinct = labels.clone();
+            distinct.dedup();
+            assert_eq!(labels, distinct, "{end} s");
+            assert!((3..=8).contains(&labels.len()), "{end} s: {labels:?}");
+            assert!(labels.iter().all(|label| label.len() <= 9), "{end} s: {labels:?}");
+            end *= 1.07;
+        }
+    }
+
+    #[test]
+    fn rates_and_latencies_have_round_ticks_with_labels_of_their_own() {
+        assert_eq!(labels(&Axis::rate(873.0)), ["0", "200", "400", "600", "800", "1,000"]);
+        assert_eq!(labels(&Axis::rate(0.004)), ["0", "0.001", "0.002", "0.003", "0.004"]);
+        assert_eq!(labels(&Axis::latency(1.2e6, 7e6)), ["1 ms", "2 ms", "5 ms", "10 ms"]);
+        assert_eq!(labels(&Axis::latency(30.0, 2e9)).first(), Some(&"10 ns"));
+        let mut min = 1.0;
+        while min < 1e12 {
+            for factor in [1.0, 1.5, 30.0, 1e3, 1e6] {
+                let axis = Axis::latency(min, (min * factor).min(3.6e12));
+                let labels = labels(&axis);
+                let mut distinct = labels.clone();
+                distinct.dedup();
+                assert_eq!(labels, distinct);
+                assert!(
+                    labels.len() >= 2 && axis.first <= min && axis.last >= min * factor.min(3.6e12 / min)
+                );
+                let rates = Axis::rate(min / 1e4);
+                assert!((4..=7).contains(&rates.ticks.len()), "{rates:?}");
+            }
+            min *= 1.9;
+        }
+    }
+
+    #[test]
+    fn labels_do_not_touch_each_other() {
+        let axis = Axis::seconds(75.0 * 60.0);
+        let stride = axis.label_stride(100.0);
+        assert!(stride > 1 && axis.label_stride(2_000.0) == 1, "{stride}: {axis:?}");
     }
 
     #[test]
     fn nothing_is_drawn_outside_the_plot_or_nowhere() {
-        let y = Axis::log(1.0, 10.0, |value| value.to_string());
-        let x = Axis::linear(0.0, |value| value.to_string());
+        let (x, y) = (Axis::seconds(0.0), Axis::latency(1.0, 10.0));
         let point = |x, y| Point { x, y, text: String::new() };
         let series = [Series { name: "a", colour: 0, points: vec![point(0.0, 0.0), point(9e9, 1e12)] }];
-        let svg = chart("c", &x, &y, &series);
+        let (marks, goal) = ([(1e9, String::new())], Some((1e99, "p99&lt;1s".to_owned())));
+        let svg = Chart { label: "c", x: &x, y: &y, series: &series, marks: &marks, goal }.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
-        assert!(svg.contains("76.0,266.0 906.0,12.0"), "{svg}");
+        assert!(svg.contains("0.0,254.0 1000.0,0.0"), "{svg}");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::chart::{Axis, Point, Scale, Series, chart};
+use super::chart::{Axis, Chart, Point, Scale, Series};
 use super::{objective, text, units};
 use crate::load::Summary;
 use crate::load::recorder::Leg;
 use crate::load::samples::{PERCENTILES, Packed, Samples};
-use crate::load::summary::Part;
+use crate::load::summary::{Left, Part};
 
 /// Steps of the spectrum for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 4;
@@ -31,8 +31,8 @@ pub fn page(summary: &Summary) -> String {
     leaks(&mut out, summary);
     spectrum(&mut out, summary);
     over_time(&mut out, summary);
-    legs(&mut out, summary);
     errors(&mut out, summary);
+    legs(&mut out, summary);
     machines(&mut out, summary);
     out.push_str("</body></html>\n");
     out
@@ -85,6 +85,9 @@ fn cards(out: &mut String, summary: &Summary) {
     card("", &format!("{received}/s"), "received");
     let errors = counts.errors_total() + summary.prepared.counts.errors_total();
     card(if errors > 0 { "bad" } else { "good" }, &units::count(errors), "errors");
+    if summary.unanswered.count > 0 {
+        card("bad", &units::count(summary.unanswered.count), "unanswered at the end");
+    }
     if let Some(found) = &summary.identities {
         let class = if found.leaked > 0 { "bad" } else { "good" };
         card(
@@ -98,12 +101,16 @@ fn cards(out: &mut String, summary: &Summary) {
 
 fn objective_lines(out: &mut String, summary: &Summary) {
     let class = match &summary.objective {
-        Some(verdict) if verdict.is_kept => "objective",
-        _ => "objective bad",
+        Some(verdict) if verdict.is_kept => "verdict kept",
+        _ => "verdict missed",
     };
-    for line in objective::lines(summary) {
-        let _ = write!(out, "<p class=\"{class}\">{}</p>", escape(&line));
+    let lines = objective::lines(summary);
+    let Some((verdict, search)) = lines.split_first() else { return };
+    let _ = write!(out, "<div class=\"{class}\"><b>{}</b>", escape(verdict));
+    for line in search {
+        let _ = write!(out, "<p>{}</p>", escape(line));
     }
+    out.push_str("</div>");
 }
 
 fn leaks(out: &mut String, summary: &Summary) {
@@ -156,8 +163,38 @@ fn spectrum(out: &mut String, summary: &Summary) {
     ];
     let ticks = names.iter().filter(|(at, _)| *at <= longest).map(|(at, name)| (*at, (*name).to_owned()));
     let x = Axis { scale: Scale::Log, first: 1.0, last: longest, ticks: ticks.collect() };
-    out.push_str("<h2>Latency by percentile</h2>");
-    out.push_str(&chart("latency by percentile", &x, &Axis::log(min, max, units::time), &series));
+    let (goal, min, max) = goal(summary, min, max);
+    let y = Axis::latency(min, max);
+    section(
+        out,
+        "Latency by percentile",
+        &Chart { label: "latency by percentile", x: &x, y: &y, series: &series, marks: &[], goal },
+    );
+}
+
+fn section(out: &mut String, title: &str, chart: &Chart<'_>) {
+    // Together, for pages of paper.
+    let _ = write!(out, "<section><h2>{}</h2>{}</section>", escape(title), chart.svg());
+}
+
+/// The objective as a line to draw, and the range widened so that it is in it.
+fn goal(summary: &Summary, min: f64, max: f64) -> (Option<(f64, String)>, f64, f64) {
+    let Some(verdict) = &summary.objective else { return (None, min, max) };
+    let below = verdict.objective.below.as_nanos() as f64;
+    (Some((below, escape(&verdict.objective.to_string()))), min.min(below), max.max(below))
+}
+
+/// The seconds in which something failed, and what.
+fn marks(seconds: &[&Part]) -> Vec<(f64, String)> {
+    let failed = seconds.iter().filter(|part| part.counts.errors_total() > 0);
+    let mark = |part: &&&Part| {
+        let at = part.start_seconds + part.length_seconds / 2.0;
+        let kinds = part.counts.errors.iter();
+        let kinds: Vec<_> =
+            kinds.map(|(class, count)| format!("{} {}", class.title(), units::count(*count))).collect();
+        (at, format!("errors at {at:.1} s: {}", kinds.join(", ")))
+    };
+    failed.map(|part| mark(&part)).collect()
 }
 
 /// The smallest and the largest value of all points; `None` if there are none.
@@ -174,12 +211,8 @@ fn over_time(out: &mut String, summary: &Summary) {
     let seconds: Vec<_> = summary.seconds.iter().filter(|part| part.length_seconds >= 0.25).collect();
     let Some(last) = seconds.last().filter(|_| seconds.len() > 1) else { return };
     let end = |part: &Part| part.start_seconds + part.length_seconds;
-    let x = Axis::linear(end(last), |at| format!("{at:.0} s"));
-    let x = Axis {
-        last: end(last),
-        ticks: x.ticks.into_iter().filter(|tick| tick.0 <= end(last)).collect(),
-        ..x
-    };
+    let x = Axis::seconds(end(last));
+    let marks = marks(&seconds);
     let rates: [(&'static str, usize, Count); 4] = [
         ("requests a second", 0, |part| part.counts.requests),
         ("logins a second", 2, |part| part.counts.logins),
@@ -199,18 +232,29 @@ fn over_time(out: &mut String, summary: &Summary) {
         series.push(Series { name, colour, points: points.collect() });
     }
     if let Some((_, max)) = range(&series) {
-        out.push_str("<h2>Rate over time</h2>");
-        out.push_str(&chart("rate over time", &x, &Axis::linear(max, units::rate), &series));
+        let y = Axis::rate(max);
+        section(
+            out,
+            "Rate over time",
+            &Chart { label: "rate over time", x: &x, y: &y, series: &series, marks: &marks, goal: None },
+        );
     }
     let leg = [Leg::FromIntendedStart, Leg::Request, Leg::Login]
         .into_iter()
         .find(|leg| summary.legs.contains_key(leg));
     if let Some(leg) = leg {
-        latency_over_time(out, &seconds, leg, &x);
+        latency_over_time(out, summary, &seconds, leg, &x, &marks);
     }
 }
 
-fn latency_over_time(out: &mut String, seconds: &[&Part], leg: Leg, x: &Axis) {
+fn latency_over_time(
+    out: &mut String,
+    summary: &Summary,
+    seconds: &[&Part],
+    leg: Leg,
+    x: &Axis,
+    marks: &[(f64, String)],
+) {
     let mut series: Vec<_> = [("p50", 0.5, 0), ("p99", 0.99, 4), ("max", 1.0, 1)]
         .map(|(name, quantile, colour)| (Series { name, colour, points: Vec::new() }, quantile))
         .into();
@@ -224,27 +268,39 @@ fn latency_over_time(out: &mut String, seconds: &[&Part], leg: Leg, x: &Axis) {
     }
     let series: Vec<_> = series.into_iter().map(|(line, _)| line).collect();
     if let Some((min, max)) = range(&series) {
-        let _ = write!(out, "<h2>Latency over time: {}</h2>", escape(leg.title()));
-        out.push_str(&chart("latency over time", x, &Axis::log(min, max, units::time), &series));
+        let (goal, min, max) = goal(summary, min, max);
+        let y = Axis::latency(min, max);
+        let title = format!("Latency over time: {}", leg.title());
+        section(out, &title, &Chart { label: "latency over time", x, y: &y, series: &series, marks, goal });
     }
 }
 
 fn legs(out: &mut String, summary: &Summary) {
-    out.push_str("<h2>Legs</h2><div class=\"scroll\"><table><tr><th></th><th>count</th><th>mean</th>");
-    for percentile in PERCENTILES {
-        let _ = write!(out, "<th>p{percentile}</th>");
+    let columns: Vec<_> = ["count".to_owned(), "mean".to_owned()]
+        .into_iter()
+        .chain(PERCENTILES.map(|percentile| format!("p{percentile}")))
+        .chain(["max".to_owned()])
+        .collect();
+    out.push_str("<h2>Legs</h2><div class=\"scroll\"><table class=\"legs\"><tr><th></th>");
+    for column in &columns {
+        let _ = write!(out, "<th>{column}</th>");
     }
-    out.push_str("<th>max</th></tr>");
+    out.push_str("</tr>");
     let mut row = |name: &str, samples: &Samples| {
         let histogram = &samples.0;
-        let (count, mean) = (units::count(histogram.len()), units::time(histogram.mean()));
-        let _ = write!(out, "<tr><td>{}</td><td>{count}</td><td>{mean}</td>", escape(name));
-        for percentile in PERCENTILES {
-            let value =
-                samples.percentile(percentile).map_or_else(|| "–".to_owned(), |ns| units::time(ns as f64));
-            let _ = write!(out, "<td>{value}</td>");
+        let of_samples = |percentile| {
+            samples.percentile(percentile).map_or_else(|| "–".to_owned(), |ns| units::time(ns as f64))
+        };
+        let values = [units::count(histogram.len()), units::time(histogram.mean())]
+            .into_iter()
+            .chain(PERCENTILES.map(of_samples))
+            .chain([units::time(histogram.max() as f64)]);
+        let _ = write!(out, "<tr><td>{}</td>", escape(name));
+        // A narrow page has no line of headers: each value has its name beside it.
+        for (column, value) in columns.iter().zip(values) {
+            let _ = write!(out, "<td data-name=\"{column}\">{value}</td>");
         }
-        let _ = write!(out, "<td>{}</td></tr>", units::time(histogram.max() as f64));
+        out.push_str("</tr>");
     };
     for leg in Leg::ALL {
         if let Some(packed) = summary.prepared.legs.get(&leg) {
@@ -267,24 +323,29 @@ fn errors(out: &mut String, summary: &Summary) {
     for (class, count) in &summary.prepared.counts.errors {
         *errors.entry(*class).or_default() += count;
     }
-    let mut lines: Vec<_> = errors.iter().map(|(class, count)| (class.title(), *count, "")).collect();
-    let at_end = "at the end of the run";
-    lines.extend([
-        ("unanswered", summary.unanswered.count, at_end),
-        ("not sent", summary.unsent.count, at_end),
-    ]);
+    let at_end = |left: &Left| {
+        format!("at the end of the run, the oldest for {}", units::time(left.oldest_seconds * 1e9))
+    };
+    let error_replies = summary.legs.get(&Leg::ErrorReply).map_or(0, |samples| samples.0.len());
     let challenges = summary.counts.challenges + summary.prepared.counts.challenges;
-    lines.push(("401 challenges", challenges, "part of the logins, not errors"));
-    lines.retain(|(_, count, _)| *count > 0);
+    let mut lines: Vec<_> =
+        errors.iter().map(|(class, count)| (class.title(), *count, String::new())).collect();
     if lines.is_empty() {
-        return;
+        lines.push(("errors", 0, String::new()));
     }
-    out.push_str("<h2>Errors and challenges</h2><div class=\"scroll\"><table>");
+    let others = [
+        ("error replies", error_replies, "whole replies whose status is an error; by kind above".to_owned()),
+        ("unanswered", summary.unanswered.count, at_end(&summary.unanswered)),
+        ("not sent", summary.unsent.count, at_end(&summary.unsent)),
+        ("401 challenges", challenges, "part of the logins, not errors".to_owned()),
+    ];
+    lines.extend(others.into_iter().filter(|(_, count, _)| *count > 0));
+    out.push_str("<h2>Errors and challenges</h2><table class=\"errors\">");
     for (name, count, remark) in lines {
         let count = units::count(count);
         let _ = write!(out, "<tr><td>{name}</td><td>{count}</td><td class=\"dim\">{remark}</td></tr>");
     }
-    out.push_str("</table></div>");
+    out.push_str("</table>");
 }
 
 fn machines(out: &mut String, summary: &Summary) {

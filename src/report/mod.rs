@@ -25,6 +25,7 @@ mod objective;
 pub mod recording;
 pub mod text;
 mod units;
+mod wrap;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{objective, units};
+use super::{objective, units, wrap};
 use crate::load::Summary;
 use crate::load::identity::Identities;
 use crate::load::plan::{Arrivals, Scenario};
@@ -11,9 +11,12 @@ use crate::load::recorder::Leg;
 use crate::load::samples::{PERCENTILES, Samples};
 use crate::load::summary::Run;
 
-/// Names of the lines are padded to this.
-const NAME_WIDTH: usize = 34;
-const COLUMN_WIDTH: usize = 9;
+/// Names of the lines are padded to this, which is what the longest one takes.
+const NAME_WIDTH: usize = 19;
+/// A blank, and what [`units::narrow_count`] takes.
+const COUNT_WIDTH: usize = 12;
+/// A blank, and what [`units::narrow_time`] takes.
+const TIME_WIDTH: usize = 7;
 
 /// The whole report as text.
 pub fn text(summary: &Summary) -> String {
@@ -39,13 +42,15 @@ pub fn text(summary: &Summary) -> String {
     out
 }
 
+/// A statement, on as many lines as it takes.
 fn line(out: &mut String, text: &str) {
-    out.push_str(text);
+    out.push_str(&wrap::prose(text));
     out.push('\n');
 }
 
 fn head(out: &mut String, run: &Run, summary: &Summary) {
-    line(out, &run.command);
+    out.push_str(&wrap::command(&run.command));
+    out.push('\n');
     let machine = &run.machine;
     line(
         out,
@@ -167,39 +172,51 @@ fn errors(out: &mut String, summary: &Summary) {
 }
 
 fn legs(out: &mut String, summary: &Summary) {
-    let mut header = format!("{:NAME_WIDTH$}{:>COLUMN_WIDTH$}{:>11}", "", "count", "mean");
-    for percentile in PERCENTILES {
-        let _ = write!(header, "{:>11}", format!("p{percentile}"));
-    }
-    let _ = write!(header, "{:>11}", "max");
-    line(out, &header);
-    for leg in Leg::ALL {
-        if let Some(packed) = summary.prepared.legs.get(&leg) {
-            let name = format!("{}, before the clock", leg.title());
-            line(out, &row(&name, &Samples(packed.unpack())));
+    let before: Vec<_> = Leg::ALL
+        .into_iter()
+        .filter_map(|leg| Some((leg, Samples(summary.prepared.legs.get(&leg)?.unpack()))))
+        .collect();
+    if !before.is_empty() {
+        header(out, "before the clock");
+        for (leg, samples) in &before {
+            row(out, leg.title(), samples);
         }
-        if let Some(samples) = summary.legs.get(&leg) {
-            line(out, &row(leg.title(), samples));
+    }
+    let measured: Vec<_> =
+        Leg::ALL.into_iter().filter_map(|leg| Some((leg, summary.legs.get(&leg)?))).collect();
+    if !measured.is_empty() || summary.send_lag.is_some() || before.is_empty() {
+        header(out, "measured");
+        for (leg, samples) in measured {
+            row(out, leg.title(), samples);
         }
     }
 }
 
-/// A line of the table, without percentiles that have too few samples above them.
-pub(super) fn row(name: &str, samples: &Samples) -> String {
-    let histogram = &samples.0;
-    let count = units::count(histogram.len());
-    let mut row = format!("{name:NAME_WIDTH$}{count:>COLUMN_WIDTH$}{:>11}", units::time(histogram.mean()));
+/// The names of the columns.
+fn header(out: &mut String, rows: &str) {
+    let _ = write!(out, "{rows:NAME_WIDTH$}{:>COUNT_WIDTH$}{:>TIME_WIDTH$}", "count", "mean");
     for percentile in PERCENTILES {
-        let value = samples.percentile(percentile).map_or("-".to_owned(), |ns| units::time(ns as f64));
-        let _ = write!(row, "{value:>11}");
+        let _ = write!(out, "{:>TIME_WIDTH$}", format!("p{percentile}"));
     }
-    let _ = write!(row, "{:>11}", units::time(histogram.max() as f64));
-    row
+    let _ = writeln!(out, "{:>TIME_WIDTH$}", "max");
+}
+
+/// A line of the table, without percentiles that have too few samples above them.
+fn row(out: &mut String, name: &str, samples: &Samples) {
+    let histogram = &samples.0;
+    let time = |nanoseconds: f64| format!("{:>TIME_WIDTH$}", units::narrow_time(nanoseconds));
+    let count = units::narrow_count(histogram.len());
+    let _ = write!(out, "{name:NAME_WIDTH$}{count:>COUNT_WIDTH$}{}", time(histogram.mean()));
+    for percentile in PERCENTILES {
+        let value = samples.percentile(percentile);
+        out.push_str(&value.map_or_else(|| format!("{:>TIME_WIDTH$}", "-"), |ns| time(ns as f64)));
+    }
+    let _ = writeln!(out, "{}", time(histogram.max() as f64));
 }
 
 fn generator(out: &mut String, summary: &Summary) {
     if let Some(lag) = &summary.send_lag {
-        line(out, &row("(generator's own send lag)", lag));
+        row(out, "generator send lag", lag);
     }
     out.push('\n');
     for run in &summary.runs {
@@ -246,5 +263,74 @@ fn identity(out: &mut String, found: &Identities) {
                 units::count(found.unnamed)
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::identity::Leak;
+    use crate::load::objective::Objective;
+    use crate::load::plan::Rate;
+    use crate::load::recorder::{ErrorClass, histogram};
+    use crate::load::samples::Packed;
+    use crate::load::search::Step;
+    use crate::load::summary::tests::summary;
+    use crate::load::summary::{Left, Offered, SkippedAddress};
+
+    const MANY: u64 = 99_999_999_999;
+
+    /// All that can stand in a report, with names and numbers as long as they get.
+    fn longest() -> Summary {
+        let long = "n".repeat(150);
+        let mut samples = histogram();
+        samples.record_n(3_599_999_999_999, 999_999_999).unwrap();
+        let mut all = summary(&[10; 20]);
+        for leg in Leg::ALL {
+            all.legs.insert(leg, Samples(samples.clone()));
+            all.prepared.legs.insert(leg, Packed::new(&samples));
+        }
+        all.send_lag = Some(Samples(samples));
+        let run = &mut all.runs[0];
+        run.command = format!("iisplice load 'http://{long}/?a b' --user 'CORP\\{long}:***' --rate 10000000");
+        (run.machine.host, run.machine.cpu) = (long.clone(), format!("A CPU {long}"));
+        run.thread_cpu_shares = vec![0.99; 128];
+        let rate = Rate { first_per_second: 1e7, last_per_second: 9_999_999.0 };
+        run.offered = Some(Offered { rate, arrivals: Arrivals::Constant });
+        let counts = &mut all.counts;
+        for class in [ErrorClass::Unexpected401, ErrorClass::LoginRefused, ErrorClass::Timeout] {
+            counts.errors.insert(class, MANY);
+        }
+        (counts.arrivals, counts.requests, counts.logins) = (MANY, MANY, MANY);
+        (counts.connects, counts.challenges, counts.received_bytes) = (MANY, MANY, u64::MAX);
+        (counts.other_challenges, counts.inherited, counts.unprotected) = (9, 9, MANY);
+        all.in_time = counts.clone();
+        all.prepared.counts = counts.clone();
+        all.unanswered = Left { count: MANY, oldest_seconds: 3600.0 };
+        all.unsent = all.unanswered;
+        let leak = Leak { connection: 999_999, reply: MANY, expected: long.clone(), named: long.clone() };
+        all.identities = Some(Identities { right: MANY, leaked: MANY, unnamed: 9, leaks: vec![leak] });
+        all.objective = Some("p99.99<59m 59s 999ms".parse::<Objective>().unwrap().judge(&all));
+        all.search = vec![Step { rate_per_second: 1e7, is_kept: false, is_generator_limit: true }];
+        all.skipped_addresses =
+            vec![SkippedAddress { url: long.clone(), address: "[::1]:1".into(), cause: long }];
+        all
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal() {
+        for summary in [longest(), summary(&[]), summary(&[10; 200])] {
+            let text = text(&summary);
+            for line in text.lines() {
+                assert!(line.chars().count() <= wrap::WIDTH, "{line}\n\n{text}");
+            }
+        }
+        let text = text(&longest());
+        for name in ["from intended start", "generator send lag", "before the clock", "anonymous -> 401"] {
+            // The counts above the table have a line of one of these names as well.
+            let is_row = |line: &&str| line.starts_with(name) && line.chars().count() == wrap::WIDTH;
+            let row = text.lines().find(is_row).unwrap_or_else(|| panic!("{name}: {text}"));
+            assert!(row[name.len()..].starts_with(' '), "{row:?}");
+        }
     }
 }

@@ -13,7 +13,21 @@ pub(super) fn time(nanoseconds: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// `7 s`, `2:05`, `1:02:05`: times that are shown together, all in the form that suits the longest.
+/// The same without a blank, for columns: `12.3µs`.
+pub(super) fn narrow_time(nanoseconds: f64) -> String {
+    time(nanoseconds).replace(' ', "")
+}
+
+/// A count in at most 11 characters: `999,999,999`, and beyond that `12,345 M`.
+pub(super) fn narrow_count(value: u64) -> String {
+    match value {
+        0..1_000_000_000 => count(value),
+        1_000_000_000..1_000_000_000_000_000 => format!("{} M", count(value / 1_000_000)),
+        _ => format!("{} T", count(value / 1_000_000_000_000)),
+    }
+}
+
+/// `7 s`, `2:05`, `1:02:05`: times of one kind, all in the form that suits the longest.
 pub(super) fn clock<const COUNT: usize>(times: [Duration; COUNT]) -> [String; COUNT] {
     let longest = times.iter().max().map_or(0, |time| rounded_seconds(*time));
     times.map(|time| {
@@ -64,6 +78,19 @@ pub(super) fn rate(per_second: f64) -> String {
     if per_second < 999.5 { three_digits(per_second) } else { count(per_second.round() as u64) }
 }
 
+/// A multiple of a round step, with as many decimals as tell it from its neighbours.
+pub(super) fn stepped(value: f64, step: f64) -> String {
+    let decimals = (-step.log10() - 1e-9).ceil().clamp(0.0, 12.0) as usize;
+    if value == 0.0 {
+        "0".to_owned()
+    } else if decimals == 0 {
+        count(value.round() as u64)
+    } else {
+        let text = format!("{value:.decimals$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
 fn three_digits(value: f64) -> String {
     match value {
         v if v < 9.995 && v.fract() != 0.0 => format!("{v:.2}"),
@@ -89,6 +116,17 @@ mod tests {
             (100e9, "100 s"),
         ] {
             assert_eq!(time(nanoseconds), expected);
+        }
+    }
+
+    #[test]
+    fn narrow_figures_keep_their_columns() {
+        assert_eq!(narrow_time(12_345.0), "12.3µs");
+        assert_eq!(narrow_count(999_999_999), "999,999,999");
+        assert_eq!(narrow_count(12_345_678_901), "12,345 M");
+        for value in (0..64).map(|bit| u64::MAX >> bit) {
+            assert!(narrow_count(value).len() <= 13, "{value}");
+            assert!(narrow_time((value as f64).min(3.6e12)).chars().count() <= 6, "{value}");
         }
     }
 

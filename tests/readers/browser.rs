@@ -1,5 +1,6 @@
 //! Chromium, without a screen.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -24,7 +25,13 @@ struct Shown {
 }
 
 fn show(bench: &Bench, page: &Path) -> Shown {
+    show_in(bench, page, 1200)
+}
+
+/// The same in a window of this width.
+fn show_in(bench: &Bench, page: &Path, width: u32) -> Shown {
     let mut command = Command::new(BROWSER);
+    command.arg(format!("--window-size={width},2000"));
     // Its sandbox does not work for root; a container's /dev/shm may be small.
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
     command.args(["--no-first-run", "--enable-logging=stderr", "--dump-dom"]);
@@ -45,7 +52,7 @@ const seen = (what) => [...document.querySelectorAll(what)].filter((element) => 
 }).length;
 const cells = [...document.querySelectorAll('td:first-child')].map((cell) => cell.textContent);
 document.title = JSON.stringify({
-  pictures: seen('svg'), lines: seen('svg polyline'), tables: seen('table'), rows: seen('tr'), cells,
+  pictures: seen('svg:not(svg svg)'), lines: seen('svg polyline'), tables: seen('table'), rows: seen('tr'), cells,
 });
 throw new Error('the control');
 </script>";
@@ -76,5 +83,52 @@ pub(crate) fn page() {
     let cells = seen["cells"].as_array().expect("the first cells of lines");
     for name in ["connect", "whole login", "request", "from intended start", "401 challenges"] {
         assert!(cells.iter().any(|cell| cell == name), "{name}: {seen}");
+    }
+}
+
+/// Says in the title how the page comes out at its width: what sticks out, and how large the pictures' text is.
+const MEASURE: &str = "<script>
+const root = document.documentElement;
+const texts = [...document.querySelectorAll('svg text')].filter((text) => text.getBoundingClientRect().width > 0);
+const sizes = texts.map((text) => {
+  const scale = text.getScreenCTM().a;
+  return parseFloat(getComputedStyle(text).fontSize) * scale;
+});
+const ticks = [...document.querySelectorAll('svg.plot')].flatMap((plot) =>
+  ['end', 'middle'].map((side) => [...plot.querySelectorAll('text.' + side)]
+    .filter((text) => text.getBoundingClientRect().width > 0)));
+const boxes = (labels) => labels.map((text) => text.getBoundingClientRect());
+const touch = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+document.title = JSON.stringify({
+  width: innerWidth, over: root.scrollWidth - innerWidth,
+  left: Math.min(...texts.map((text) => text.getBoundingClientRect().left)), smallest: Math.min(...sizes),
+  ticks: ticks.map((labels) => labels.map((text) => text.textContent)),
+  touching: ticks.some((labels) => boxes(labels).some((a, nth) => boxes(labels).slice(nth + 1).some((b) => touch(a, b)))),
+});
+</script>";
+
+/// On screens of every width all is on the page, in letters that can be read, and no two ticks are the same.
+pub(crate) fn widths() {
+    let bench = Bench::new();
+    bench.measure(&[("--html", "run.html")]);
+    let html = std::fs::read_to_string(bench.path("run.html")).expect("it was written");
+    let probed = bench.path("probed.html");
+    std::fs::write(&probed, html.replace("</body>", &format!("{MEASURE}</body>"))).expect("written");
+    for width in [1200, 800, 641, 500] {
+        let shown = show_in(&bench, &probed, width);
+        let title = shown.dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+        let seen: Value = serde_json::from_str(title.expect("a title")).expect("the title");
+        let number = |name: &str| seen[name].as_f64().expect("a number");
+        assert_eq!(seen["width"], width, "{seen}");
+        assert!(number("over") <= 0.0 && number("left") >= 0.0, "nothing sticks out at {width}: {seen}");
+        assert!(number("smallest") >= 10.0, "letters at {width}: {seen}");
+        assert_eq!(seen["touching"], false, "labels at {width}: {seen}");
+        let axes = seen["ticks"].as_array().expect("axes");
+        assert_eq!(axes.len(), 6, "three pictures: {seen}");
+        for axis in axes {
+            let labels: Vec<_> = axis.as_array().expect("labels").iter().map(Value::to_string).collect();
+            let distinct: BTreeSet<_> = labels.iter().collect();
+            assert!(labels.len() >= 2 && distinct.len() == labels.len(), "{width}: {labels:?}");
+        }
     }
 }

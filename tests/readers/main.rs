@@ -19,6 +19,7 @@ type Needs = fn() -> Option<String>;
 const CLAIMS: &[(&str, Needs, fn())] = &[
     ("hdrh_reads_the_interval_log_as_it_was_measured", python::missing, python::interval_log),
     ("the_json_keeps_its_schema", python::missing, python::schema),
+    ("a_page_fits_screens_of_every_width", browser::missing, browser::widths),
     ("a_browser_shows_tables_and_lines_without_a_complaint", browser::missing, browser::page),
 ];
 
