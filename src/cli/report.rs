@@ -1,6 +1,6 @@
 //! `iisplice report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use crate::control::exit_code_of_file;
 use crate::load::Summary;
 use crate::report::compare::{Allowance, Comparison, Obstacle, Verdict};
 use crate::report::merge::{self, Merged, Refusal};
-use crate::report::{self, ReportError, compare};
+use crate::report::{self, ReportError};
 
 /// An objective, here "not slower than before", was missed.
 const EXIT_OBJECTIVE_MISSED: u8 = 4;
@@ -98,13 +98,11 @@ pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
     let mut outputs = outputs.outputs();
     let runs = read_all(&paths)?;
     if !compare.is_empty() {
-        if !outputs.is_empty() {
-            return Err(Error::Usage(
-                "a comparison writes no files; remove --json, --hgrm, --hlog and --html",
-            ));
+        if outputs.json.is_some() || outputs.hgrm.is_some() || outputs.hlog.is_some() {
+            return Err(Error::Usage("a comparison is a table or a page; remove --json, --hgrm and --hlog"));
         }
         let allowance = fail_over.map(|worse_percent| Allowance { worse_percent, unlike: allow_unlike });
-        return compared(&read_all(&compare)?, &runs, allowance);
+        return compared(&read_all(&compare)?, &runs, allowance, outputs.html.as_deref());
     }
     if let Some(out) = merge {
         if outputs.json.is_some() {
@@ -136,9 +134,14 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<Summary>, Error> {
     paths.iter().map(|path| Ok(report::read(path)?)).collect()
 }
 
-fn compared(base: &[Summary], new: &[Summary], allowance: Option<Allowance>) -> Result<ExitCode, Error> {
+fn compared(
+    base: &[Summary],
+    new: &[Summary],
+    allowance: Option<Allowance>,
+    html: Option<&Path>,
+) -> Result<ExitCode, Error> {
     let comparison = Comparison::of(base, new);
-    report::print(&compare::text(&comparison, allowance))?;
+    report::show_comparison(base, new, &comparison, allowance, html)?;
     Ok(match allowance.map(|allowance| comparison.judge(allowance)) {
         None | Some(Verdict::Kept { .. }) => ExitCode::SUCCESS,
         Some(Verdict::Missed(_)) => ExitCode::from(EXIT_OBJECTIVE_MISSED),

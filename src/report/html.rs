@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use hdrhistogram::iterators::IterationValue;
+
 use super::chart::{Axis, Chart, Point, Scale, Series};
 use super::{objective, text, units};
 use crate::load::Summary;
+use crate::load::objective::Objective;
 use crate::load::recorder::Leg;
 use crate::load::samples::{PERCENTILES, Packed, Samples};
 use crate::load::summary::{Left, Part};
@@ -14,14 +17,7 @@ const TICKS_PER_HALF_DISTANCE: u32 = 4;
 
 /// The whole page.
 pub fn page(summary: &Summary) -> String {
-    let mut out = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
-    let _ = write!(
-        out,
-        "<title>iisplice load: {}</title><style>{}</style></head><body>",
-        escape(&urls(summary)),
-        include_str!("page.css")
-    );
+    let mut out = String::new();
     head(&mut out, summary);
     cards(&mut out, summary);
     objective_lines(&mut out, summary);
@@ -34,11 +30,21 @@ pub fn page(summary: &Summary) -> String {
     errors(&mut out, summary);
     legs(&mut out, summary);
     machines(&mut out, summary);
-    out.push_str("</body></html>\n");
-    out
+    document(&format!("iisplice load: {}", urls(summary)), &out)
 }
 
-fn escape(text: &str) -> String {
+/// A page that loads nothing from elsewhere.
+pub(super) fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{}</title><style>{}</style></head><body>{body}</body></html>\n",
+        escape(title),
+        include_str!("page.css")
+    )
+}
+
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -139,16 +145,26 @@ fn spectrum(out: &mut String, summary: &Summary) {
     let mut series = Vec::new();
     for leg in Leg::ALL {
         let Some(samples) = samples_of(summary, leg) else { continue };
-        let points = samples.0.iter_quantiles(TICKS_PER_HALF_DISTANCE).map(|step| {
-            // At 100 % the distance is zero: the maximum is drawn at the share of one sample.
-            let distance = (1.0 - step.quantile_iterated_to()).max(1.0 / samples.0.len() as f64);
-            let value = step.value_iterated_to().max(1) as f64;
-            let text = format!("p{:.4} {}", step.quantile_iterated_to() * 100.0, units::time(value));
-            Point { x: 1.0 / distance, y: value, text }
-        });
-        series.push(Series { name: leg.title(), colour: leg as usize, points: points.collect() });
+        series.push(Series { name: leg.title(), colour: leg as usize, points: points(&samples) });
     }
-    let Some((min, max)) = range(&series) else { return };
+    spectrum_chart(out, "Latency by percentile", &series, objective(summary));
+}
+
+/// The percentiles of samples: along x, by how few of the samples are above them.
+pub(super) fn points(samples: &Samples) -> Vec<Point> {
+    let point = |step: IterationValue<u64>| {
+        // At 100 % the distance is zero: the maximum is drawn at the share of one sample.
+        let distance = (1.0 - step.quantile_iterated_to()).max(1.0 / samples.0.len() as f64);
+        let value = step.value_iterated_to().max(1) as f64;
+        let text = format!("p{:.4} {}", step.quantile_iterated_to() * 100.0, units::time(value));
+        Point { x: 1.0 / distance, y: value, text }
+    };
+    samples.0.iter_quantiles(TICKS_PER_HALF_DISTANCE).map(point).collect()
+}
+
+/// Lines of [`points`]; nothing without lines.
+pub(super) fn spectrum_chart(out: &mut String, title: &str, series: &[Series], objective: Option<Objective>) {
+    let Some((min, max)) = range(series) else { return };
     let longest =
         series.iter().flat_map(|line| &line.points).fold(10.0, |longest: f64, point| longest.max(point.x));
     let names = [
@@ -163,13 +179,9 @@ fn spectrum(out: &mut String, summary: &Summary) {
     ];
     let ticks = names.iter().filter(|(at, _)| *at <= longest).map(|(at, name)| (*at, (*name).to_owned()));
     let x = Axis { scale: Scale::Log, first: 1.0, last: longest, ticks: ticks.collect() };
-    let (goal, min, max) = goal(summary, min, max);
+    let (goal, min, max) = goal(objective, min, max);
     let y = Axis::latency(min, max);
-    section(
-        out,
-        "Latency by percentile",
-        &Chart { label: "latency by percentile", x: &x, y: &y, series: &series, marks: &[], goal },
-    );
+    section(out, title, &Chart { label: "latency by percentile", x: &x, y: &y, series, marks: &[], goal });
 }
 
 fn section(out: &mut String, title: &str, chart: &Chart<'_>) {
@@ -177,11 +189,15 @@ fn section(out: &mut String, title: &str, chart: &Chart<'_>) {
     let _ = write!(out, "<section><h2>{}</h2>{}</section>", escape(title), chart.svg());
 }
 
+fn objective(summary: &Summary) -> Option<Objective> {
+    summary.objective.as_ref().map(|verdict| verdict.objective)
+}
+
 /// The objective as a line to draw, and the range widened so that it is in it.
-fn goal(summary: &Summary, min: f64, max: f64) -> (Option<(f64, String)>, f64, f64) {
-    let Some(verdict) = &summary.objective else { return (None, min, max) };
-    let below = verdict.objective.below.as_nanos() as f64;
-    (Some((below, escape(&verdict.objective.to_string()))), min.min(below), max.max(below))
+fn goal(objective: Option<Objective>, min: f64, max: f64) -> (Option<(f64, String)>, f64, f64) {
+    let Some(objective) = objective else { return (None, min, max) };
+    let below = objective.below.as_nanos() as f64;
+    (Some((below, escape(&objective.to_string()))), min.min(below), max.max(below))
 }
 
 /// The seconds in which something failed, and what.
@@ -268,7 +284,7 @@ fn latency_over_time(
     }
     let series: Vec<_> = series.into_iter().map(|(line, _)| line).collect();
     if let Some((min, max)) = range(&series) {
-        let (goal, min, max) = goal(summary, min, max);
+        let (goal, min, max) = goal(objective(summary), min, max);
         let y = Axis::latency(min, max);
         let title = format!("Latency over time: {}", leg.title());
         section(out, &title, &Chart { label: "latency over time", x, y: &y, series: &series, marks, goal });

@@ -123,6 +123,27 @@ pub fn show(summary: &Summary, outputs: &Outputs) -> Result<(), ReportError> {
     table.map_or(Ok(()), |table| print(&table))
 }
 
+/// Prints a comparison's table, and writes its page, which may be standard output in place of the table.
+///
+/// # Errors
+/// [`ReportError::Write`].
+pub fn show_comparison(
+    base: &[Summary],
+    new: &[Summary],
+    comparison: &compare::Comparison,
+    allowance: Option<compare::Allowance>,
+    html: Option<&Path>,
+) -> Result<(), ReportError> {
+    if let Some(path) = html {
+        let page = compare::html::page(comparison, base, new, allowance);
+        write_file(path, &|to| to.write_all(page.as_bytes()))?;
+    }
+    if html.is_some_and(|path| path.as_os_str() == "-") {
+        return Ok(());
+    }
+    print(&compare::text(comparison, allowance))
+}
+
 /// Prints text to standard output.
 ///
 /// # Errors

@@ -255,3 +255,33 @@ fn the_table_of_a_comparison_fits_80_columns() {
         }
     }
 }
+
+#[test]
+fn a_comparison_is_a_page_with_both_runs() {
+    let bench = Bench::new();
+    let base = bench.measure("base.json", "/", &["-n60", "-c2"]);
+    let new = bench.measure("new.json", "/slow", &["-n60", "-c2"]);
+    let file = bench.path("page.html");
+    let said = say(&["--compare", &base, &new, "--html", &file, "--fail-over=50"]);
+    assert_eq!(said.code, Some(4), "{}{}", said.table, said.complaint);
+    assert!(line(&said, "request ").contains("SLOWER"), "the table as well: {}", said.table);
+    let page = fs::read_to_string(&file).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</body></html>\n"), "{page}");
+    for expected in
+        ["SLOWER", "runs differ: path / against /slow", "<th>base</th><th>new</th>", "missed: worse by"]
+    {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let (picture, _) =
+        page.split_once("Latency by percentile: request").unwrap().1.split_once("</svg>").unwrap();
+    assert_eq!(picture.matches("<polyline").count(), 2, "a line for each side: {picture}");
+    assert!(!page.contains("NaN"), "{page}");
+
+    let said = say(&["--compare", &base, &new, "--html=-"]);
+    assert!(said.code == Some(0) && said.table.starts_with("<!doctype html>"), "{}", said.table);
+    for refused in ["--json", "--hgrm", "--hlog"] {
+        let said = say(&["--compare", &base, &new, refused, &file]);
+        assert_eq!(said.code, Some(2), "{refused}");
+        assert!(said.complaint.contains("remove --json, --hgrm and --hlog"), "{}", said.complaint);
+    }
+}

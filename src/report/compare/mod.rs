@@ -13,6 +13,7 @@
 //! intervals of a side's runs are taken together, and a difference is noise if the two sides' intervals overlap.
 
 mod figures;
+pub mod html;
 mod text;
 mod unlike;
 

@@ -15,12 +15,8 @@ pub fn text(comparison: &Comparison, allowance: Option<Allowance>) -> String {
         paragraph(&mut out, &format!("warning: {warning}"));
     }
     let _ = writeln!(out, "{:27}{:>12}{:>12}{:>11}", "", "base", "new", "difference");
-    let mut rows = comparison.rows.iter().peekable();
-    while let Some(row) = rows.next() {
-        // The percentiles above it have fewer samples still.
-        let is_empty = is_empty(row);
-        while is_empty && rows.next_if(|next| self::is_empty(next) && leg(next) == leg(row)).is_some() {}
-        line(&mut out, row, is_empty, allowance);
+    for (row, stands_for_those_above) in lines(comparison) {
+        line(&mut out, row, stands_for_those_above, allowance);
     }
     for warning in comparison.warnings.iter().filter(|warning| !is_first(warning)) {
         paragraph(&mut out, &format!("warning: {warning}"));
@@ -75,27 +71,47 @@ fn leg(row: &Row) -> Option<&'static str> {
     }
 }
 
+/// The rows to show, and whether one stands for the percentiles above it, which have fewer samples still.
+pub(super) fn lines(comparison: &Comparison) -> impl Iterator<Item = (&Row, bool)> {
+    let mut rows = comparison.rows.iter().peekable();
+    std::iter::from_fn(move || {
+        let row = rows.next()?;
+        let is_empty = is_empty(row);
+        while is_empty && rows.next_if(|next| self::is_empty(next) && leg(next) == leg(row)).is_some() {}
+        Some((row, is_empty))
+    })
+}
+
 fn line(out: &mut String, row: &Row, stands_for_those_above: bool, allowance: Option<Allowance>) {
-    let percentile = match row.subject {
-        Subject::Percentile(_, percentile) if stands_for_those_above => format!("p{percentile}+"),
-        Subject::Percentile(_, percentile) => format!("p{percentile}"),
-        Subject::Leg(_) if row.base.or(row.new).is_some() => "p50".to_owned(),
-        _ => String::new(),
-    };
-    let value = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| row.subject.value(value));
-    let difference = row.percent().map(difference).unwrap_or_default();
     let line = format!(
-        "{:20}{percentile:>7}{:>12}{:>12}{difference:>11}  {}",
+        "{:20}{:>7}{:>12}{:>12}{:>11}  {}",
         row.subject.name(),
-        value(row.base),
-        value(row.new),
+        percentile(row, stands_for_those_above),
+        value(row, row.base),
+        value(row, row.new),
+        row.percent().map(difference).unwrap_or_default(),
         remark(row, allowance)
     );
     let _ = writeln!(out, "{}", line.trim_end());
 }
 
+/// `p99`, or `p99+` for it and those above it.
+pub(super) fn percentile(row: &Row, stands_for_those_above: bool) -> String {
+    match row.subject {
+        Subject::Percentile(_, percentile) if stands_for_those_above => format!("p{percentile}+"),
+        Subject::Percentile(_, percentile) => format!("p{percentile}"),
+        Subject::Leg(_) if row.base.or(row.new).is_some() => "p50".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A side's value in a row.
+pub(super) fn value(row: &Row, value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| row.subject.value(value))
+}
+
 /// With its sign and unit; without decimals where they say nothing.
-fn difference(percent: f64) -> String {
+pub(super) fn difference(percent: f64) -> String {
     match percent {
         p if p.abs() < 999.95 => format!("{p:+.1} %"),
         p if p < 99_999.5 => format!("{p:+.0} %"),
@@ -104,7 +120,7 @@ fn difference(percent: f64) -> String {
 }
 
 /// What counts for the allowance in capitals, otherwise what the row is to be taken for.
-fn remark(row: &Row, allowance: Option<Allowance>) -> &'static str {
+pub(super) fn remark(row: &Row, allowance: Option<Allowance>) -> &'static str {
     let is_over = allowance.is_some_and(|allowance| row.is_over(allowance.worse_percent));
     match row.standing {
         Standing::Judged { .. } if is_over && row.subject.is_failure() => "MORE",
