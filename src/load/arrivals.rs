@@ -1,4 +1,4 @@
-//! The open loop's clock hand: puts what is due into the thread's queue, on time.
+//! The open loop's timer: puts due requests into the thread's queue on time.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,8 +15,7 @@ use super::worker::{Clock, Worker};
 
 /// Releases this thread's arrivals until the run stops.
 ///
-/// Tokio's timers tick in milliseconds, a hundred requests late at 100,000 a second; a timerfd has the kernel's
-/// resolution.
+/// Tokio's timers tick in milliseconds: a hundred requests at 100,000 a second. A timerfd has the kernel's resolution.
 pub(super) async fn release(worker: Rc<Worker>, timer: Timer, rate: Rate, arrivals: Arrivals, clock: Clock) {
     let plan = &worker.plan;
     let ramp = match plan.length {
@@ -44,12 +43,12 @@ pub(super) async fn release(worker: Rc<Worker>, timer: Timer, rate: Rate, arriva
 /// A timer for this thread's arrivals.
 pub(super) struct Timer {
     timer: TimerFd,
-    /// The same timer as the ring reads it.
+    /// The same timer, read through the ring.
     expiries: File,
 }
 
 impl Timer {
-    /// Made before the clock starts, where a failure can still be told.
+    /// Created before the clock starts, while a failure can still end the run.
     pub(super) fn new() -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
         let expiries = File::from_std(timer.as_fd().try_clone_to_owned()?.into());

@@ -1,4 +1,4 @@
-//! What one connection does, from the preparation to the end of the run.
+//! What one connection does, from its preparation to the end of the run.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,19 +13,19 @@ use super::recorder::{ErrorClass, Leg};
 use super::worker::Worker;
 use crate::protocol::http1::response::ResponseHead;
 
-/// After a failure the next try waits so long at first, and twice as long each time, up to the second one: a dead
-/// server is not to be hammered in a tight loop.
+/// The first wait after a failure, which doubles with each further failure up to the maximum: a dead server must not
+/// get a tight loop of connects.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(200);
 
-/// One client: the connection it has at the moment and what it did on it.
+/// One client: its current connection and the state of that.
 struct Client {
     worker: Rc<Worker>,
     slot: Rc<Slot>,
     /// Its number among all connections of the run.
     number: usize,
     connection: Option<Connection>,
-    /// Which login it is at, counted from 0; those that failed count too.
+    /// The number of its login, from 0; failed ones count.
     login: Option<usize>,
     /// Since the login, or since the connect if there is none.
     requests_on_connection: u64,
@@ -33,11 +33,11 @@ struct Client {
     witness: Witness,
 }
 
-/// What became of a request or a login that got its last reply.
+/// The result of a request or a login with its last reply.
 struct Answered {
-    /// When its last byte was there.
+    /// When its last byte was received.
     ended: Instant,
-    /// By the reply's status.
+    /// Whether the status of the reply is an error.
     is_error: bool,
 }
 
@@ -47,7 +47,7 @@ impl Answered {
     }
 }
 
-/// The class of an error, where the status of a final reply is one.
+/// The error class of the status of a final reply, if it is an error.
 fn error_class(status: u16) -> Option<ErrorClass> {
     match status {
         401 => Some(ErrorClass::Unexpected401),
@@ -57,14 +57,14 @@ fn error_class(status: u16) -> Option<ErrorClass> {
     }
 }
 
-/// Lives one client's life: prepares if the scenario says so, waits for the clock, works until nothing is due.
+/// Runs one client: prepares if the scenario requires it, waits for the clock, works until nothing is due.
 pub(super) async fn live(worker: Rc<Worker>, number: usize) {
     let mut client = Client::new(&worker, number);
     if worker.plan.scenario.prepares() {
         // The semaphore lives as long as the worker and is never closed.
         let _turn = worker.preparing.acquire().await;
         let began = Instant::now();
-        // If this fails it is counted, and the first request tries again.
+        // A failure is counted, and the first request tries again.
         if let Err(failure) = client.open(began).await {
             client.failed(&failure, began);
         }
@@ -75,12 +75,12 @@ pub(super) async fn live(worker: Rc<Worker>, number: usize) {
     while let Some(due) = worker.next_due().await {
         client.work(due).await;
     }
-    // Closed before the end is told, so that "no client left" means "no connection left".
+    // Closes the connection first, so that "no client left" means "no connection left".
     drop(client);
     worker.one_less();
 }
 
-/// Connects and logs in once, or sends one request if nobody logs in.
+/// Connects and logs in once, or sends one request if there is no login.
 pub(super) async fn probe(worker: &Rc<Worker>, number: usize) -> Result<(), Failure> {
     let mut client = Client::new(worker, number);
     if client.open(Instant::now()).await?.is_none() {
@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// One request that was due then, or one login.
+    /// One request, or one login, that was due at `due`.
     async fn work(&mut self, due: Instant) {
         let began = Instant::now();
         let outcome = match self.worker.plan.scenario {
@@ -141,7 +141,7 @@ impl Client {
         Ok(answered)
     }
 
-    /// One request, on a new connection if there is none; closes it after so many.
+    /// One request, on a new connection if there is none; closes it after `requests_per_connection`.
     async fn request(&mut self, requests_per_connection: u64) -> Result<Answered, Failure> {
         if self.connection.is_none() {
             let began = Instant::now();
@@ -158,7 +158,7 @@ impl Client {
         Ok(answered)
     }
 
-    /// Connects, and logs in if somebody is to. Returns the reply that a login ended with.
+    /// Connects, and logs in if the plan requires it. Returns the last reply of the login.
     async fn open(&mut self, began: Instant) -> Result<Option<Reply<()>>, Failure> {
         self.connect(began).await?;
         let worker = Rc::clone(&self.worker);
@@ -206,7 +206,7 @@ impl Client {
         Ok(Some(reply))
     }
 
-    /// The connection that was just made.
+    /// The current connection.
     fn take_connection(&mut self) -> Result<Connection, Failure> {
         self.connection.take().ok_or(Failure::Closed)
     }
@@ -247,7 +247,7 @@ impl Client {
         let reply = match &self.worker.plan.identity {
             None => connection.exchange(began, request, answer_to, |_| (), |_| ()).await?,
             Some(source) => {
-                // Both closures write to it, one after the other.
+                // Both closures write to it, in turn.
                 let witness = RefCell::new(&mut self.witness);
                 let see_head = |head: &ResponseHead<'_, '_>| witness.borrow_mut().see_head(head, source);
                 let see_content = |piece: &[u8]| witness.borrow_mut().see_content(piece, source);
@@ -264,14 +264,14 @@ impl Client {
             }
         }
         self.look_at(began, &reply);
-        // After an unexpected 401 the server no longer knows the user of this connection: log in on another.
+        // After an unexpected 401 the server has forgotten the user of this connection: log in on another.
         if !reply.keep_alive || reply.status == 401 {
             self.close(began);
         }
         Ok(Answered::by(&reply))
     }
 
-    /// Counts a reply's status, and looks whom it names.
+    /// Counts the status of a reply and checks the user that it names.
     fn look_at(&self, began: Instant, reply: &Reply<()>) {
         let plan = &self.worker.plan;
         let class = error_class(reply.status);

@@ -1,7 +1,7 @@
-//! One connection: opened, asked, answered, closed, with its reads and writes on the thread's ring.
+//! One connection: connects, sends requests, reads replies, with its reads and writes on the thread's ring.
 //!
-//! A read in flight owns its buffer until it completes, so nothing here is cancelled by dropping a future. What
-//! takes too long is ended by shutting the socket down from outside, through the [`Slot`]: the read then completes.
+//! A read in flight owns its buffer until it completes, so dropping a future cancels nothing here. To end what takes
+//! too long, the thread shuts the socket down through the [`Slot`]: the read then completes.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,22 +20,22 @@ use super::{plan, tls};
 use crate::protocol::http1::response::{AnswerTo, Body, ResponseError, ResponseHead, read_head};
 use crate::protocol::ntlm::ChannelBindings;
 
-/// A reply's head may have so many bytes: what IIS sends has a few hundred, Kerberos' tokens some thousands.
+/// The largest head of a reply: those of IIS have a few hundred bytes, Kerberos tokens some thousands.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// An idle connection holds a buffer of this size, so it decides how much memory 9,000 of them take.
+/// Every idle connection holds a buffer of this size, which decides the memory of 9,000 of them.
 const BUFFER_BYTES: usize = 4 * 1024;
-/// A TLS record at its largest, and its neighbours' parts.
+/// The largest TLS record, and parts of those next to it.
 const TLS_BUFFER_BYTES: usize = 17 * 1024;
-/// Reads of large bodies; larger ones do not get faster.
+/// Reads of large bodies; larger buffers are not faster.
 const BULK_BUFFER_BYTES: usize = 256 * 1024;
 
-/// What a connection shows to the thread's ticker, which ends what takes too long.
+/// The view of a connection for the thread's timer, which ends what takes too long.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     stream: RefCell<Option<Rc<StreamShown>>>,
-    /// Since when an answer is awaited.
+    /// Since when it waits for an answer.
     busy_since: Cell<Option<Instant>>,
-    /// Why the ticker shut the socket down.
+    /// Why the thread shut the socket down.
     ended_by: Cell<Option<EndedBy>>,
 }
 
@@ -48,7 +48,7 @@ impl std::fmt::Debug for StreamShown {
     }
 }
 
-/// Why a socket was shut down under a connection.
+/// Why the thread shut a socket down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndedBy {
     Timeout,
@@ -56,21 +56,21 @@ pub(super) enum EndedBy {
 }
 
 impl Slot {
-    /// Since when this connection awaits an answer.
+    /// Since when this connection waits for an answer.
     pub(super) fn busy_since(&self) -> Option<Instant> {
         self.busy_since.get()
     }
 
-    /// Shuts the socket down, so that whatever waits on it ends.
+    /// Shuts the socket down, so that reads and writes on it end.
     pub(super) fn end(&self, by: EndedBy) {
         if let Some(stream) = &*self.stream.borrow() {
             self.ended_by.set(Some(by));
-            // It may have been closed by the peer at this very moment; it is over either way.
+            // The server may have closed it at the same time; the connection ends either way.
             let _ = stream.0.shutdown(Shutdown::Both);
         }
     }
 
-    /// What the end of the connection means.
+    /// The failure that the end of the connection means.
     fn failure(&self, otherwise: Failure) -> Failure {
         match self.ended_by.get() {
             Some(EndedBy::Timeout) => Failure::TimedOut,
@@ -80,7 +80,7 @@ impl Slot {
     }
 }
 
-/// A TLS session and the buffer for what the socket gives.
+/// A TLS session and the buffer for bytes from the socket.
 #[derive(Debug)]
 struct Tls {
     session: tls::Session,
@@ -92,28 +92,28 @@ struct Tls {
 pub(super) struct Connection {
     stream: Rc<StreamShown>,
     slot: Rc<Slot>,
-    /// Bytes read, in the clear, and not yet used.
+    /// Bytes read and decrypted, not yet used.
     input: Vec<u8>,
     tls: Option<Tls>,
     received_bytes: u64,
     sent_bytes: u64,
 }
 
-/// A whole reply: what was wanted of its head, and what it means for the connection.
+/// A complete reply: the result of its head, and whether the connection can be used again.
 #[derive(Debug)]
 pub(super) struct Reply<T> {
     /// 101, or 200 to 999.
     pub status: u16,
-    /// What `see` made of the head.
+    /// What `see` returned for the head.
     pub seen: T,
-    /// When its last byte was there.
+    /// When its last byte was received.
     pub ended: Instant,
     /// Whether the connection can be used again.
     pub keep_alive: bool,
 }
 
 impl Connection {
-    /// Connects, from `source` if it is given; `timeout` is for this step only.
+    /// Connects, from `source` if given; `timeout` limits this step only.
     pub(super) async fn open(
         address: SocketAddr,
         source: Option<IpAddr>,
@@ -121,13 +121,13 @@ impl Connection {
         timeout: Duration,
         is_bulk: bool,
     ) -> Result<Self, Failure> {
-        // Readiness by epoll, not the ring: a connect on the ring could not be given up before its time.
+        // By epoll, not the ring: a connect on the ring cannot be cancelled at its time-out.
         let connecting = connect(address, source);
         let stream = match tokio::time::timeout(timeout, connecting).await {
             Ok(connected) => connected.and_then(|stream| {
                 stream.set_nodelay(true)?;
                 let stream = stream.into_std()?;
-                // On the ring a non-blocking socket answers EAGAIN where a blocking one waits without blocking us.
+                // On the ring a non-blocking socket returns EAGAIN, where a blocking one waits without blocking the thread.
                 stream.set_nonblocking(false)?;
                 Ok(stream)
             }),
@@ -141,7 +141,7 @@ impl Connection {
         Ok(Self { stream, slot: Rc::clone(slot), input, tls: None, received_bytes: 0, sent_bytes: 0 })
     }
 
-    /// The TLS handshake, now being `began`.
+    /// The TLS handshake, which starts at `began`.
     pub(super) async fn handshake(&mut self, began: Instant, tls: &plan::Tls) -> Result<(), Failure> {
         self.slot.busy_since.set(Some(began));
         let wire = Vec::with_capacity(TLS_BUFFER_BYTES);
@@ -164,7 +164,7 @@ impl Connection {
         }
     }
 
-    /// What ties a login to this connection, if it has TLS.
+    /// The channel bindings that tie a login to this connection, if it has TLS.
     pub(super) fn channel_bindings(&self) -> Option<ChannelBindings> {
         self.tls.as_ref()?.session.channel_bindings()
     }
@@ -187,7 +187,7 @@ impl Connection {
         Ok(self.stream.0.write_all(output).await.0?)
     }
 
-    /// One read of the socket, whatever is in it; 0: the connection ended.
+    /// One read of the socket, of any length; 0: the connection ended.
     async fn receive_records(&mut self) -> Result<usize, Failure> {
         let Some(tls) = &mut self.tls else { return Ok(0) };
         let (result, wire) = self.stream.0.read(std::mem::take(&mut tls.wire)).await;
@@ -198,7 +198,8 @@ impl Connection {
         Ok(received)
     }
 
-    /// Sends `request`, now being `began`, and reads the whole reply; shows its head to `see` and its content to `content`.
+    /// Sends `request`, starting at `began`, and reads the whole reply; passes its head to `see` and its content to
+    /// `content`.
     pub(super) async fn exchange<T>(
         &mut self,
         began: Instant,
@@ -256,7 +257,7 @@ impl Connection {
         Ok(Reply { status, seen, ended: Instant::now(), keep_alive })
     }
 
-    /// All of the input was taken; a body that needs many more reads gets a larger buffer for them.
+    /// Clears the input, which was used. A body that needs many more reads gets a larger buffer.
     fn make_room_for(&mut self, body: &Body) {
         self.input.clear();
         if let Body::Sized { remaining_bytes } = body
@@ -266,7 +267,7 @@ impl Connection {
         }
     }
 
-    /// Adds what comes next to the input; 0: the connection ended.
+    /// Appends received bytes to the input; 0: the connection ended.
     async fn receive(&mut self) -> Result<usize, Failure> {
         if self.tls.is_some() {
             let before = self.input.len();
@@ -290,7 +291,7 @@ impl Connection {
         Ok(received)
     }
 
-    /// Bytes sent and received since this was last asked.
+    /// Bytes sent and received since the last call.
     pub(super) fn take_traffic_bytes(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.sent_bytes), std::mem::take(&mut self.received_bytes))
     }
@@ -302,7 +303,7 @@ impl Drop for Connection {
     }
 }
 
-/// Whether something listens at an address.
+/// Tries to connect to an address.
 pub(super) async fn try_address(
     address: SocketAddr,
     source: Option<IpAddr>,
@@ -317,7 +318,7 @@ pub(super) async fn try_address(
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<ConnectingStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(source) = source {
-        // ip(7): the port is chosen at the connect, by both ends; chosen now, it could be used for one target only.
+        // ip(7): the kernel chooses the port at the connect, by both addresses; chosen now, it would serve one target only.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
         socket.bind(SocketAddr::new(source, 0))?;
     }

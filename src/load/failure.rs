@@ -1,4 +1,4 @@
-//! What can go wrong in a run: [`LoadError`] ends it, a [`Failure`] is one sample's and is counted by class.
+//! The errors of a run: a [`LoadError`] ends it; a [`Failure`] ends one connect, login or request and is counted by class.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,10 +7,10 @@ use super::recorder::ErrorClass;
 use crate::protocol::http1::response::ResponseError;
 use crate::protocol::{ntlm, spnego};
 
-/// Why a run could not be done.
+/// Why a run did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The peer's fault: the try before the run did not get through.
+    /// The server's fault: the probe before the run failed.
     #[error("{url}: {failure}")]
     Target {
         /// The URL tried.
@@ -18,23 +18,23 @@ pub enum LoadError {
         /// What went wrong.
         failure: Failure,
     },
-    /// A local limit: the descriptors do not suffice.
+    /// A local limit: too few file descriptors.
     #[error(
-        "{needed} open files are needed and {limit} are allowed: use fewer --connections, or raise the limit (`ulimit -n {needed}`)"
+        "the run needs {needed} open files and the limit is {limit}; use fewer --connections or raise the limit (`ulimit -n {needed}`)"
     )]
     Descriptors {
-        /// Connections and what else is open.
+        /// Connections and all other open files.
         needed: u64,
         /// `RLIMIT_NOFILE`, hard.
         limit: u64,
     },
     /// A local limit: no ring.
     #[error(
-        "no io_uring: {0} (is it switched off by `sysctl kernel.io_uring_disabled` or a container's seccomp profile?)"
+        "io_uring is not available: {0}; check `sysctl kernel.io_uring_disabled` and the container's seccomp profile"
     )]
     Ring(io::Error),
     /// A local limit: no thread.
-    #[error("no thread could be started: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// Our bug.
     #[error("a load thread ended without its results; this is a bug in iisplice")]
@@ -45,17 +45,17 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The connect failed.
-    #[error("no connection to {address}: {cause}")]
+    #[error("cannot connect to {address}: {cause}")]
     Connect {
-        /// Where to.
+        /// The address.
         address: SocketAddr,
         /// Why.
         cause: io::Error,
     },
     /// A read or a write failed.
-    #[error("the connection broke: {0}")]
+    #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// The handshake failed, or a record is damaged.
+    /// The handshake failed, or a record is invalid.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// TLS came where HTTP was expected.
@@ -70,28 +70,28 @@ pub enum Failure {
     /// Not HTTP.
     #[error(transparent)]
     Response(#[from] ResponseError),
-    /// The head does not end.
+    /// The head is too large.
     #[error("the reply's head is larger than 64 KiB")]
     HeadTooLarge,
-    /// More bytes came than the reply has.
-    #[error("the server sent more bytes than its reply has")]
+    /// Bytes followed the end of the reply.
+    #[error("the server sent bytes after the end of its reply")]
     BytesAfterReply,
-    /// The server protects the URL, with other schemes.
-    #[error("the server asks for a login and does not offer {0}")]
+    /// The server requires a login with another scheme.
+    #[error("the server requires a login and does not offer {0}")]
     SchemeNotOffered(&'static str),
-    /// The server did not go on with the login: where a 401 with a Type 2 is due, another reply came.
-    #[error("the server answered the login's first message with status {0} and no challenge")]
+    /// The server did not continue the login: it sent another reply instead of a 401 with a Type 2.
+    #[error("the server answered the first login message with status {0} and no challenge")]
     NoChallenge(u16),
-    /// The connection ended between Type 2 and Type 3, which belong to one connection.
-    #[error("the server closed the connection in the middle of the login")]
+    /// The connection ended between Type 2 and Type 3, which must use one connection.
+    #[error("the server closed the connection during the login")]
     ClosedInHandshake,
-    /// The connection ended with the login's own reply, so there is nothing to send requests on.
+    /// The connection ended with the last reply of the login, so no request can follow on it.
     #[error("the server closed the connection after the login")]
     ClosedAfterLogin,
-    /// 401 to the proof.
+    /// The server answered Type 3 with 401.
     #[error("the server refused the login of {0}")]
     LoginRefused(String),
-    /// 401 to a recorded proof, which is for another challenge.
+    /// The server answered a recorded Type 3 with 401, because it answers another challenge.
     #[error(
         "the server refused the recorded login of {user}, which is for another challenge ({recorded} recorded, {found} \
          now): replay against a server with a fixed one (`iisplice mock --fixed-challenge {recorded}`), or log in live \
@@ -102,22 +102,22 @@ pub enum Failure {
         user: String,
         /// The recorded challenge, hexadecimal.
         recorded: String,
-        /// The server's, hexadecimal, or what is wrong with it.
+        /// The server's challenge, hexadecimal, or what is wrong with it.
         found: String,
     },
-    /// The server's NTLM message is damaged.
+    /// The server's NTLM message is invalid.
     #[error(transparent)]
     Ntlm(#[from] ntlm::ClientError),
-    /// The server's SPNEGO token is damaged.
+    /// The server's SPNEGO token is invalid.
     #[error(transparent)]
     Negotiate(#[from] spnego::ClientError),
-    /// The run ended while this was under way: nobody's fault.
+    /// The run ended before this did; not an error.
     #[error("the run ended")]
     RunEnded,
 }
 
 impl Failure {
-    /// What it counts as; `None`: not an error.
+    /// The error class it counts as; `None`: not an error.
     pub fn class(&self) -> Option<ErrorClass> {
         Some(match self {
             Self::Connect { cause, .. } => match cause.kind() {

@@ -1,4 +1,4 @@
-//! What a login says, without the connection it says it on: computed for the server's challenge, or as it was recorded.
+//! The messages of a login, without its connection: computed for the server's challenge, or recorded.
 
 use std::time::SystemTime;
 
@@ -18,15 +18,15 @@ pub(super) enum Handshake<'a> {
 /// The client's last token.
 pub(super) struct Answer {
     pub token: Vec<u8>,
-    /// What waits for the server's last token, if that can be checked.
+    /// The state that checks the server's last token, if it can be checked.
     pub awaiting: Option<spnego::AwaitingResult>,
-    /// It is recorded, and for another challenge than the server's.
+    /// It was recorded for another challenge than the server's.
     pub is_for_another: bool,
 }
 
 impl<'a> Handshake<'a> {
-    /// Begins the login: the first token, and what waits for its answer. `service` and `bindings` go into a proof that is
-    /// computed; in one that was recorded they are what they were.
+    /// Begins the login: returns the state and the first token. `service` and `bindings` become part of a computed
+    /// proof; a recorded one keeps its own.
     pub(super) fn begin(
         proof: Proof<'a>,
         service: &'a str,

@@ -1,4 +1,4 @@
-//! Whose reply is it? Each reply must name the user whose connection it came on; another name is a leak.
+//! The identity check: each reply must name the user of its connection; another name is a leak.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,9 @@ use crate::protocol::ntlm::Credentials;
 
 use super::plan::IdentitySource;
 
-/// Content that is looked at for a name; what names a user is short.
+/// The content that is searched for a name; a body that names a user is short.
 const CONTENT_BYTES_MAX: usize = 64 * 1024;
-/// Leaks that are kept with their names; all are counted.
+/// Leaks that are stored with their names; all are counted.
 pub const LEAKS_KEPT_MAX: usize = 100;
 
 /// What the check found.
@@ -17,7 +17,7 @@ pub const LEAKS_KEPT_MAX: usize = 100;
 pub struct Identities {
     /// Replies that named the right user.
     pub right: u64,
-    /// Replies that named nobody: nothing is proven for them.
+    /// Replies without a name, which prove nothing.
     pub unnamed: u64,
     /// Replies that named another user.
     pub leaked: u64,
@@ -28,18 +28,18 @@ pub struct Identities {
 /// A reply that named another user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leak {
-    /// Whose connection it came on.
+    /// The user of its connection.
     pub expected: String,
-    /// Whom it named.
+    /// The user it named.
     pub named: String,
     /// The connection's number.
     pub connection: usize,
-    /// Which reply on this connection since its login: 0 is the login's own.
+    /// The number of the reply on this connection since its login: 0 is the last reply of the login.
     pub reply: u64,
 }
 
 impl Identities {
-    /// Adds another's findings.
+    /// Adds other findings.
     pub fn add(&mut self, other: &Self) {
         self.right += other.right;
         self.unnamed += other.unnamed;
@@ -48,7 +48,7 @@ impl Identities {
         self.leaks.extend(other.leaks.iter().take(room).cloned());
     }
 
-    /// A reply that named `named` came on a connection of `user`.
+    /// Checks a reply that named `named` on a connection of `user`.
     pub(super) fn check(&mut self, user: UserName<'_>, named: Option<&str>, connection: usize, reply: u64) {
         match named {
             None => self.unnamed += 1,
@@ -64,7 +64,7 @@ impl Identities {
     }
 }
 
-/// Who logs in, without what proves it.
+/// The name of a user, without the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserName<'a> {
     domain: &'a str,
@@ -72,7 +72,7 @@ pub struct UserName<'a> {
 }
 
 impl<'a> UserName<'a> {
-    /// From a name as it is displayed.
+    /// Parses a displayed name.
     pub fn parse(name: &'a str) -> Self {
         let (domain, user) = name.split_once('\\').unwrap_or(("", name));
         Self { domain, user }
@@ -96,8 +96,8 @@ impl std::fmt::Display for UserName<'_> {
     }
 }
 
-/// Whether a name means this user: account names and `NetBIOS` domains know no case; a domain is compared only if
-/// both have one of the same kind, since `CORP` and `corp.example.com` may be the same.
+/// Whether a name means this user: account names and `NetBIOS` domains ignore case; domains are compared only if
+/// both names have one of the same kind, because `CORP` and `corp.example.com` may be the same.
 fn is_same(user: UserName<'_>, named: &str) -> bool {
     let (expected_domain, expected_user) = split(user.domain, user.user);
     let (named_domain, named_user) = match named.split_once('\\') {
@@ -112,7 +112,7 @@ fn is_same(user: UserName<'_>, named: &str) -> bool {
     same(expected_user, named_user) && (!comparable || same(expected_domain, named_domain))
 }
 
-/// `user@domain` without another domain is taken apart.
+/// Splits `user@domain` if there is no other domain.
 fn split<'a>(domain: &'a str, user: &'a str) -> (&'a str, &'a str) {
     match user.split_once('@') {
         Some((user, dns_domain)) if domain.is_empty() => (dns_domain, user),
@@ -120,7 +120,7 @@ fn split<'a>(domain: &'a str, user: &'a str) -> (&'a str, &'a str) {
     }
 }
 
-/// Collects from one reply what may name its user.
+/// Collects the parts of one reply that may name its user.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
     header: Option<String>,
@@ -128,7 +128,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// The reply's head is there.
+    /// Takes the head of the reply.
     pub(super) fn see_head(&mut self, head: &ResponseHead<'_, '_>, source: &IdentitySource) {
         self.content.clear();
         self.header = match source {
@@ -139,14 +139,14 @@ impl Witness {
         };
     }
 
-    /// A piece of the content is there.
+    /// Takes a piece of the content.
     pub(super) fn see_content(&mut self, piece: &[u8], source: &IdentitySource) {
         if *source == IdentitySource::Body && self.content.len() + piece.len() <= CONTENT_BYTES_MAX {
             self.content.extend_from_slice(piece);
         }
     }
 
-    /// Whom the reply names; nobody, if there is no such header or the body is no JSON with a `user` in it.
+    /// The user that the reply names; `None` if the header is missing or the body is not JSON with a `user`.
     pub(super) fn name(&self, source: &IdentitySource) -> Option<String> {
         #[derive(Deserialize)]
         struct Whoami {

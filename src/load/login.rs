@@ -1,4 +1,4 @@
-//! A login over one connection, as a browser does it, with a sample for each leg.
+//! A login over one connection, like a browser's, with a sample for each leg.
 //!
 //! ```text
 //! anonymous request -> 401 that names the schemes      AnonymousTo401
@@ -23,7 +23,7 @@ use super::recording::{Recorded, server_challenge};
 use super::request::Requests;
 use crate::protocol::http1::response::ResponseHead;
 
-/// Who logs in, with what, and where it is written down.
+/// A login: its proof, its requests, and where it is recorded.
 pub(super) struct Login<'a> {
     pub proof: Proof<'a>,
     pub requests: &'a Requests,
@@ -32,13 +32,13 @@ pub(super) struct Login<'a> {
     pub record: Option<&'a Sender<Recorded>>,
 }
 
-/// How a login stands after a leg of it.
+/// The result of the anonymous request.
 pub(super) enum Anonymous {
-    /// The server asks for the scheme, and the connection is good for it.
+    /// The server requires the scheme, and the connection can carry the login.
     Challenged,
-    /// The server asks for the scheme and closed the connection: go on with another.
+    /// The server requires the scheme and closed the connection: continue on another.
     ChallengedAndClosed,
-    /// The server answered without asking: there is no login.
+    /// The server answered without requiring a login.
     Unprotected(Reply<()>),
 }
 
@@ -104,13 +104,13 @@ impl Login<'_> {
         let Reply { status, seen: final_token, ended, keep_alive } = reply;
         if let Some(record) = self.record {
             let user = self.proof.user().to_string();
-            // Nobody takes it when it could not be written down, which is told at the end of the run.
+            // The receiver is gone if the file cannot be written; the end of the run reports that.
             let _ = record.send(Recorded { user, scheme, type1, type2, type3, final_token });
         }
         Ok(Reply { status, seen: (), ended, keep_alive })
     }
 
-    /// Why the proof was not accepted.
+    /// Why the server refused Type 3.
     fn refused(&self, type2: &[u8]) -> Failure {
         let user = self.proof.user().to_string();
         match self.proof {
@@ -120,7 +120,7 @@ impl Login<'_> {
                 let recorded_challenge = hex(&recorded.type2).unwrap_or_else(none);
                 let found = match hex(type2) {
                     Some(same) if same == recorded_challenge => {
-                        "the same with other names or another time".to_owned()
+                        "the same challenge with other names or another time".to_owned()
                     }
                     found => found.unwrap_or_else(none),
                 };
@@ -138,7 +138,7 @@ impl Login<'_> {
         witness: &mut Witness,
         see: impl Fn(&ResponseHead<'_, '_>) -> T,
     ) -> Result<Reply<T>, Failure> {
-        // Both closures of the exchange write to it, one after the other.
+        // Both closures of the exchange write to it, in turn.
         let witness = std::cell::RefCell::new(witness);
         let see = |head: &ResponseHead<'_, '_>| {
             if let Some(source) = self.identity {
@@ -167,7 +167,7 @@ impl Login<'_> {
     }
 }
 
-/// The items of `WWW-Authenticate`, over all its lines: IIS writes a line for each scheme, others a list.
+/// The items of `WWW-Authenticate` over all its lines: IIS sends a line for each scheme, other servers a list.
 fn challenges<'h>(head: &'h ResponseHead<'_, '_>) -> impl Iterator<Item = &'h [u8]> {
     head.values("www-authenticate").flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
@@ -176,13 +176,13 @@ fn is_offered(head: &ResponseHead<'_, '_>, scheme: Scheme) -> bool {
     challenges(head).any(|item| after_scheme(item, scheme).is_some())
 }
 
-/// The bytes that the server sent along with the scheme.
+/// The token that the server sent with the scheme.
 fn token_of(head: &ResponseHead<'_, '_>, scheme: Scheme) -> Option<Vec<u8>> {
     let tokens = challenges(head).filter_map(|item| after_scheme(item, scheme));
     tokens.filter(|token| !token.is_empty()).find_map(|token| STANDARD.decode(token).ok())
 }
 
-/// What stands after the scheme's name in an item that begins with it.
+/// The rest of an item that begins with the scheme's name.
 fn after_scheme(item: &[u8], scheme: Scheme) -> Option<&[u8]> {
     let name = scheme.name().as_bytes();
     let (start, rest) = item.split_at_checked(name.len())?;

@@ -1,7 +1,7 @@
 //! The load generator: logs in for real, sends requests, measures.
 //!
-//! Owns what a run does and what it measured. Prints nothing, reads no arguments, and does not know the proxy: it
-//! measures any server. Its engine is tokio-uring, not the proxy's own ring code, so that the two cannot share a fault.
+//! Owns what a run does and what it measured. Prints nothing, reads no arguments, and does not depend on the proxy: it
+//! measures any server. It runs on tokio-uring, not on the proxy's own ring code, so that the two cannot share a bug.
 //!
 //! ```text
 //! Plan -> run -> worker (a thread, a ring) -> client (a connection) -> connection (bytes)
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Nothing is shared between threads while they measure: each has its connections, its schedule and its recorder, and
-//! once a second hands a page of the recorder to the thread that adds up. Logins that are to be written down
-//! ([`recording`]) go their own way, to whoever the plan names. Start with [`run`], then `client`.
+//! once a second sends a cut of its recorder to the thread that adds up. Recorded logins ([`recording`]) go to the
+//! channel that the plan names. Start with [`run`], then `client`.
 
 mod arrivals;
 mod client;

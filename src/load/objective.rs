@@ -1,4 +1,4 @@
-//! A latency that a run has to keep, and whether it did.
+//! A latency objective, and the verdict of a run on it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +10,9 @@ use super::recorder::Leg;
 use super::samples::Samples;
 use super::summary::Summary;
 
-/// An answered part of what was due below this means that the rate was not kept.
+/// The rate was missed if less than this part of the due requests was answered.
 const RATE_KEPT_MIN: f64 = 0.99;
-/// More than this part of failures means that the objective was missed, whatever the percentile.
+/// The objective is missed if more than this part failed, whatever the percentile.
 const ERRORS_MAX: f64 = 0.01;
 
 /// "This percentile stays below that time."
@@ -59,15 +59,15 @@ impl fmt::Display for Objective {
     }
 }
 
-/// What a run made of its objective.
+/// Whether a run kept its objective, and why not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What had to hold.
+    /// The objective.
     pub objective: Objective,
-    /// Whether it held. True when nothing in `missed_by` says otherwise.
+    /// Whether the run kept it: true if `missed_by` is empty.
     pub is_kept: bool,
-    /// What it was judged by: latency from the intended start if there is one, otherwise service time (of the login,
-    /// where that is all there is); `None`: nothing was answered.
+    /// The leg it was judged by: latency from the intended start if there is one, otherwise service time (of logins if
+    /// there are no requests); `None`: nothing was answered.
     pub leg: Option<Leg>,
     /// Requests (or logins) judged: answered, failed and unanswered ones.
     pub judged: u64,
@@ -86,11 +86,11 @@ pub enum Miss {
     NothingAnswered,
     /// The percentile is at or above the objective's time.
     Latency,
-    /// So many requests had no answer at the end, for longer than the objective's time.
+    /// The number of requests that waited longer than the objective's time and had no answer at the end.
     Unanswered(u64),
-    /// So many failed: more than one in a hundred.
+    /// The number of failures: more than one in a hundred.
     Errors(u64),
-    /// So many of those that were due were not sent or not answered: more than one in a hundred.
+    /// The number of due requests that were not sent or not answered: more than one in a hundred.
     RateMissed(u64),
 }
 
@@ -120,7 +120,7 @@ impl Objective {
         Verdict { objective: self, is_kept, leg: found.map(|(leg, _)| leg), judged, value_ns, missed_by }
     }
 
-    /// The percentile of all that are judged, of which those without a sample are slower than every sample.
+    /// The percentile of all judged requests. Those without a sample count as slower than every sample.
     fn percentile_among(self, samples: &Samples, judged: u64) -> Option<u64> {
         let below = (judged as f64 * self.percentile / 100.0).ceil();
         let quantile = below / samples.0.len() as f64;

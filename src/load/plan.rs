@@ -1,4 +1,4 @@
-//! What a run is to do. Built and checked by `cli`; nothing behind it checks again.
+//! The plan of a run. `cli` builds and validates it; the rest of the room does not validate it again.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::protocol::ntlm::Credentials;
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Where to; connections are dealt out to them in turn. Not empty.
+    /// The targets; connections use them in turn. Not empty.
     pub targets: Vec<Target>,
     /// What a connection does.
     pub scenario: Scenario,
-    /// Who logs in, and how.
+    /// The users and the scheme of the logins.
     pub auth: Auth,
     /// Checks that each reply names the user whose connection it came on.
     pub identity: Option<IdentitySource>,
     /// The request: method, header lines and body, the same for every target.
     pub request: Request,
-    /// Connections in all, over all threads; at least one for each thread.
+    /// Connections over all threads; at least one for each thread.
     pub connections: usize,
     /// Threads, each with a ring of its own; at least 1.
     pub threads: usize,
@@ -37,29 +37,29 @@ pub struct Plan {
     pub warmup: Duration,
     /// When requests are sent.
     pub pace: Pace,
-    /// Connections come from these addresses in turn; empty: the kernel chooses.
+    /// Local addresses that connections use in turn; empty: the kernel chooses.
     pub source_addresses: Vec<IpAddr>,
     /// How long a connect, a leg of the login or a request may take; not 0.
     pub timeout: Duration,
-    /// Where each login goes that was accepted in the run, if somebody writes them down.
+    /// Receives each accepted login, if the run records logins.
     pub record: Option<Sender<Recorded>>,
     /// The command as it was typed, for the report.
     pub command: String,
 }
 
-/// Who logs in, and how.
+/// The users and the scheme of the logins.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// Nobody.
+    /// No login.
     None,
-    /// Each connection as one of these users, dealt out in turn; not empty.
+    /// Each connection logs in as one of these users, in turn; not empty.
     Users {
         /// The scheme.
         scheme: Scheme,
         /// The users.
         users: Vec<Credentials>,
     },
-    /// Each login as one of these was; not empty.
+    /// Each login replays one of these; not empty.
     Replay(Arc<[Recorded]>),
 }
 
@@ -75,22 +75,22 @@ impl Auth {
     }
 }
 
-/// What a login proves who it is with.
+/// How a login answers the challenge.
 #[derive(Debug, Clone, Copy)]
 pub enum Proof<'a> {
-    /// An answer to the server's challenge.
+    /// It computes the answer to the server's challenge.
     Computed {
         /// The scheme.
         scheme: Scheme,
         /// Who logs in.
         user: &'a Credentials,
     },
-    /// What answered a challenge once.
+    /// It sends an answer that was recorded.
     Recorded(&'a Recorded),
 }
 
 impl<'a> Proof<'a> {
-    /// The scheme it is sent by.
+    /// The scheme of the login.
     pub fn scheme(self) -> Scheme {
         match self {
             Self::Computed { scheme, .. } => scheme,
@@ -110,7 +110,7 @@ impl<'a> Proof<'a> {
 /// An HTTP authentication scheme that carries NTLM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scheme {
-    /// NTLM messages as they are.
+    /// Plain NTLM messages.
     #[serde(rename = "NTLM")]
     Ntlm,
     /// NTLM messages in SPNEGO tokens (RFC 4559).
@@ -118,7 +118,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in `WWW-Authenticate` and `Authorization`.
+    /// Its name in `WWW-Authenticate` and `Authorization`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ntlm => "NTLM",
@@ -127,16 +127,16 @@ impl Scheme {
     }
 }
 
-/// Where a reply says who its user is.
+/// Where a reply names its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdentitySource {
-    /// In a JSON body, under `user`.
+    /// The member `user` of a JSON body.
     Body,
-    /// In the header line of this name.
+    /// The header line of this name.
     Header(String),
 }
 
-/// A URL, taken apart and resolved.
+/// A URL, parsed and resolved.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The URL as it was given.
@@ -147,7 +147,7 @@ pub struct Target {
     pub authority: String,
     /// Path and query, beginning with `/`.
     pub path: String,
-    /// What the host resolved to; connections take them in turn. Not empty.
+    /// The resolved addresses; connections use them in turn. Not empty.
     pub addresses: Vec<SocketAddr>,
     /// For `https`.
     pub tls: Option<Tls>,
@@ -156,13 +156,13 @@ pub struct Target {
 /// TLS to a target.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// Whom to trust, what to offer.
+    /// The trusted authorities and the offered protocols.
     pub config: Arc<ClientConfig>,
-    /// Whom to expect.
+    /// The expected name of the server.
     pub server_name: ServerName<'static>,
 }
 
-/// The request as it goes over the wire, less target and authentication.
+/// The request as sent over the wire, without target and authentication.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// `GET`, `HEAD`, `POST`, ...
@@ -173,18 +173,18 @@ pub struct Request {
     pub body: Option<Bytes>,
 }
 
-/// What a connection does with its life.
+/// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scenario {
     /// Connect, log in, close. Without authentication: connect, one request, close.
     Login,
-    /// Connect, log in, so many requests, close.
+    /// Connect, log in, send a number of requests, close.
     Session {
         /// Requests after the login; at least 1.
         requests_per_login: u64,
     },
-    /// Log in before the clock starts, then requests on the same connection.
+    /// Log in before the clock starts, then send requests on the same connection.
     Steady,
     /// As `Steady`, with buffers for large bodies.
     Bulk,
@@ -210,28 +210,28 @@ impl Scenario {
 /// When a run ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// So long after the warm-up.
+    /// After this time, which begins at the end of the warm-up.
     Time(Duration),
-    /// After so many requests (logins in [`Scenario::Login`]), those of the warm-up not counted.
+    /// After this number of requests (logins in [`Scenario::Login`]), without those of the warm-up.
     Requests(u64),
 }
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// Each connection sends its next request when the last reply is there. A slow server slows the load down
-    /// and so hides how long others would have waited.
+    /// Each connection sends its next request when it has the last reply. A slow server then slows the load down,
+    /// which hides how long other requests would have waited.
     Closed,
-    /// Requests are due at times of their own, whatever the server does.
+    /// Requests are due at fixed times, whatever the server does.
     Open {
-        /// How many are due in a second.
+        /// Requests due per second.
         rate: Rate,
         /// How they are spread.
         arrivals: Arrivals,
     },
 }
 
-/// Arrivals per second over all threads, positive and finite: steady, or growing evenly over the measured time.
+/// Arrivals per second over all threads, positive and finite: constant, or changing linearly over the measured time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// In the warm-up and at its end.
@@ -246,7 +246,7 @@ pub struct Rate {
 pub enum Arrivals {
     /// Evenly.
     Constant,
-    /// With exponentially distributed gaps: as many independent users would.
+    /// With exponentially distributed gaps, like many independent users.
     Poisson,
 }
 
@@ -256,8 +256,8 @@ impl Plan {
         (thread..self.connections).step_by(self.threads)
     }
 
-    /// What a connection logs in with, the first time and each time after that; `None`: nobody logs in. A user keeps his
-    /// connections, recorded logins are taken in turn over all of them.
+    /// What a connection logs in with, for each of its logins; `None`: no login. A connection always has the same user;
+    /// recorded logins are used in turn over all connections.
     pub fn proof_of(&self, connection: usize, nth_login: usize) -> Option<Proof<'_>> {
         match &self.auth {
             Auth::None => None,
@@ -271,7 +271,7 @@ impl Plan {
         }
     }
 
-    /// Where a connection comes from.
+    /// The local address of a connection.
     pub fn source_of(&self, connection: usize) -> Option<IpAddr> {
         let addresses = &self.source_addresses;
         addresses.get(connection % addresses.len().max(1)).copied()
@@ -284,7 +284,7 @@ impl Plan {
 }
 
 impl Target {
-    /// The address a connection goes to.
+    /// The address that a connection uses.
     pub fn address_of(&self, connection: usize) -> SocketAddr {
         self.addresses[connection % self.addresses.len()]
     }

@@ -1,6 +1,6 @@
-//! What a thread writes down: counters and one `HdrHistogram` for each leg, cut once a second.
+//! The measurements of a thread: counters and one `HdrHistogram` for each leg, cut once a second.
 //!
-//! A recorder belongs to one thread and takes no lock. What is cut off it goes to the thread that adds up.
+//! A recorder belongs to one thread and takes no lock. Its cuts go to the thread that adds up.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identities;
 
-/// A stretch of a connection's life that has a histogram of its own.
+/// A stage of a connection with its own histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leg {
@@ -27,11 +27,11 @@ pub enum Leg {
     Type3ToFinal,
     /// All of the above together.
     Login,
-    /// Service time: the request is sent, to the last byte of its reply, which is no error.
+    /// Service time: from sending the request to the last byte of its reply, if that is not an error.
     Request,
-    /// The same where the status of the reply is an error: fast refusals must not improve the percentiles.
+    /// The same for a reply with an error status: fast refusals must not improve the percentiles.
     ErrorReply,
-    /// Open loop: from the time the request (or login) was due to the last byte of its reply, which is no error.
+    /// Open loop: from the due time of the request (or login) to the last byte of its reply, if that is not an error.
     FromIntendedStart,
 }
 
@@ -80,13 +80,13 @@ impl Leg {
     }
 }
 
-/// Why a connect, a login or a request failed. The 401s that belong to a login are none of these.
+/// Why a connect, a login or a request failed. The 401s of a login are not errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// Nothing listens there.
     Refused,
-    /// The connect failed otherwise: no route, no local port.
+    /// The connect failed for another reason: no route, no local port.
     Unreachable,
     /// No answer within the timeout.
     Timeout,
@@ -127,7 +127,7 @@ impl ErrorClass {
     }
 }
 
-/// What is counted.
+/// Counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -135,7 +135,7 @@ pub struct Counts {
     pub connects: u64,
     /// Logins that ended in an accepted reply.
     pub logins: u64,
-    /// Requests with a whole reply, whatever its status; those of a login are not among them.
+    /// Requests with a complete reply, whatever its status, without those of logins.
     pub requests: u64,
     /// Requests (or logins) that were due in an open loop.
     pub arrivals: u64,
@@ -143,11 +143,11 @@ pub struct Counts {
     pub received_bytes: u64,
     /// Bytes of requests written.
     pub sent_bytes: u64,
-    /// 401s that belong to a login.
+    /// 401s of logins.
     pub challenges: u64,
-    /// Logins that the server did not ask for.
+    /// Logins that the server did not require.
     pub unprotected: u64,
-    /// Of those, the ones whose reply named a user: another's login was on the connection already.
+    /// Those of them whose reply named a user: the connection was already logged in.
     pub inherited: u64,
     /// Answers to a recorded Type 1 that are not the recorded Type 2.
     pub other_challenges: u64,
@@ -179,25 +179,25 @@ impl Counts {
     }
 }
 
-/// Longest time that is told apart: one hour; what takes longer counts as that.
+/// The longest time recorded: one hour; longer times count as that.
 const NANOSECONDS_MAX: u64 = 3_600_000_000_000;
 
 /// An empty histogram of nanoseconds, three significant digits from 1 ns to one hour.
 pub fn histogram() -> Histogram<u64> {
-    // The bounds are constants that fit each other, which is all that could fail.
+    // Only invalid bounds could fail; these are valid constants.
     Histogram::new_with_bounds(1, NANOSECONDS_MAX, 3).unwrap_or_else(|_| unreachable!("bounds are constant"))
 }
 
-/// Counters and histograms of some stretch of time.
+/// Counters and histograms of a period.
 #[derive(Debug, Default)]
 pub struct Cut {
     /// Counters.
     pub counts: Counts,
     /// Histograms of the legs that happened, in nanoseconds.
     pub legs: BTreeMap<Leg, Histogram<u64>>,
-    /// How late the generator itself was with what was due, in nanoseconds.
+    /// How late the generator itself sent due requests, in nanoseconds.
     pub send_lag: Option<Histogram<u64>>,
-    /// Whom the replies named, those of the warm-up included: a leak is a leak.
+    /// The users that the replies named, including those of the warm-up: every leak counts.
     pub identities: Identities,
 }
 
@@ -222,20 +222,20 @@ pub fn add(sum: &mut Histogram<u64>, samples: &Histogram<u64>) {
     }
 }
 
-/// One thread's book; empty, it takes everything.
+/// The recorder of one thread. A new one records everything.
 #[derive(Debug, Default)]
 pub struct Recorder {
     counts: Counts,
     legs: [Option<Histogram<u64>>; Leg::ALL.len()],
     send_lag: Option<Histogram<u64>>,
-    /// Whom the replies named.
+    /// The users that the replies named.
     pub identities: Identities,
-    /// What began before this is not written down; `None`: everything is.
+    /// Events that began before this are not recorded; `None`: all are.
     from: Option<Instant>,
 }
 
 impl Recorder {
-    /// From now on leaves out what began before `from`: the warm-up.
+    /// From now on ignores events that began before `from`: the warm-up.
     pub fn leave_out_before(&mut self, from: Instant) {
         self.from = Some(from);
     }
@@ -244,12 +244,12 @@ impl Recorder {
         self.from.is_none_or(|from| began >= from)
     }
 
-    /// The counters, for something that began then; `None` if that is to be left out.
+    /// The counters for an event that began then; `None` if it is ignored.
     pub fn counts(&mut self, began: Instant) -> Option<&mut Counts> {
         self.takes(began).then_some(&mut self.counts)
     }
 
-    /// A sample of a leg.
+    /// Records a sample of a leg.
     pub fn sample(&mut self, leg: Leg, began: Instant, ended: Instant) {
         if self.takes(began) {
             let samples = self.legs[leg as usize].get_or_insert_with(histogram);
@@ -257,7 +257,7 @@ impl Recorder {
         }
     }
 
-    /// Something was due then and is being done now.
+    /// Records how late a request was sent.
     pub fn send_lag(&mut self, due: Instant, now: Instant) {
         if self.takes(due) {
             let samples = self.send_lag.get_or_insert_with(histogram);
@@ -265,14 +265,14 @@ impl Recorder {
         }
     }
 
-    /// A failure of something that began then.
+    /// Counts a failure of an event that began then.
     pub fn error(&mut self, class: ErrorClass, began: Instant) {
         if let Some(counts) = self.counts(began) {
             *counts.errors.entry(class).or_default() += 1;
         }
     }
 
-    /// Hands over what was written down since the last cut.
+    /// Returns the measurements since the last cut.
     pub fn cut(&mut self) -> Cut {
         let legs = Leg::ALL.into_iter().zip(&mut self.legs);
         Cut {

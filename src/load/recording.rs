@@ -1,8 +1,8 @@
-//! Logins as they went over the wire: written down by one run, sent again byte for byte by another.
+//! Logins as sent over the wire: one run records them, another replays them byte for byte.
 //!
-//! A line of JSON each. The tokens are what stands in base64 after the scheme in `Authorization` (`type1`, `type3`) and
-//! `WWW-Authenticate` (`type2`, and `final` if there was one with the last reply). `server_challenge` is what is in
-//! `type2`, in hexadecimal: the part that a server has to fix for the login to fit again.
+//! Each login is one line of JSON. The tokens are the base64 text after the scheme in `Authorization` (`type1`, `type3`)
+//! and `WWW-Authenticate` (`type2`, and `final` if the last reply has one). `server_challenge` is the challenge in
+//! `type2`, in hexadecimal: a server must fix this part so that the login is valid again.
 //!
 //! ```json
 //! {"format":1,"user":"CORP\\alice","scheme":"NTLM","server_challenge":"0123456789abcdef",
@@ -19,7 +19,7 @@ use super::plan::Scheme;
 use crate::protocol::ntlm::{self, Challenge};
 use crate::protocol::spnego::{NegTokenInit, NegTokenResp};
 
-/// The version of the lines. Grows when an older reader would misread them.
+/// The version of the lines. Increases when an older reader would misread them.
 pub const FORMAT: u32 = 1;
 
 /// A login that was accepted, with every token as it was sent.
@@ -33,13 +33,13 @@ pub struct Recorded {
     pub type1: Vec<u8>,
     /// The server's answer to it.
     pub type2: Vec<u8>,
-    /// The client's proof.
+    /// The client's answer to the challenge.
     pub type3: Vec<u8>,
-    /// What the server sent along with its last reply.
+    /// The token of the last reply.
     pub final_token: Option<Vec<u8>>,
 }
 
-/// A line of the file. The order of its fields is the order that people read.
+/// A line of the file. The order of its fields suits human readers.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -54,20 +54,20 @@ struct Line {
     final_token: Option<String>,
 }
 
-/// What is read of a line first: another version may have other fields.
+/// The field that is read first: another version may have other fields.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
 }
 
-/// Why a line is no login that could be sent.
+/// Why a line is not a usable login.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
     /// Not JSON, or a field is missing or unknown.
     #[error("not a recorded login: {0}")]
     NotALogin(String),
     /// Written by another version.
-    #[error("format {0} is not {FORMAT}, which this version reads")]
+    #[error("format {0} is not supported; this version reads format {FORMAT}")]
     Format(u32),
     /// A token that is not base64.
     #[error("{field} is not base64: {cause}")]
@@ -77,12 +77,12 @@ pub enum LineError {
         /// Why.
         cause: base64::DecodeError,
     },
-    /// A token without the message that is due.
-    #[error("{field} carries no NTLM message of type {kind}")]
+    /// A token without the expected message.
+    #[error("{field} does not contain an NTLM message of type {kind}")]
     OtherMessage {
         /// Which.
         field: &'static str,
-        /// The type that is due: 1 to 3.
+        /// The expected type: 1 to 3.
         kind: u8,
     },
     /// Two fields that contradict each other.
@@ -91,7 +91,7 @@ pub enum LineError {
 }
 
 impl Recorded {
-    /// The challenge that the proof is for, in hexadecimal; `None`: there is none in the server's token.
+    /// The challenge that `type3` answers, in hexadecimal; `None`: the server's token has none.
     pub fn server_challenge(&self) -> Option<String> {
         server_challenge(self.scheme, &self.type2)
     }
@@ -146,7 +146,7 @@ pub(super) fn server_challenge(scheme: Scheme, token: &[u8]) -> Option<String> {
     Some(format!("{:016x}", u64::from_be_bytes(challenge)))
 }
 
-/// Without the place that serde adds: the file's line is told beside it, and the reader's own "line 1" would confuse.
+/// Without the position that serde adds: the caller prints the line of the file, and serde's own "line 1" would confuse.
 fn not_a_login(error: &serde_json::Error) -> LineError {
     let text = error.to_string();
     let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
@@ -241,13 +241,13 @@ pub(crate) mod tests {
             ("{}".to_owned(), "not a recorded login: missing field `format` (column 2)"),
             (
                 line.replace(r#""format":1"#, r#""format":2,"new":0"#),
-                "format 2 is not 1, which this version reads",
+                "format 2 is not supported; this version reads format 1",
             ),
             (line.replace("type3", "type4"), "not a recorded login: unknown field `type4`"),
             (line.replace(r#""NTLM""#, r#""Basic""#), "not a recorded login: unknown variant `Basic`"),
             (line.replace(&type1, "TlRM!"), "type1 is not base64: Invalid symbol"),
-            (line.replace(&type1, &type2), "type1 carries no NTLM message of type 1"),
-            (line.replace(&type2, "TlRNVE1TU1A="), "type2 carries no NTLM message of type 2"),
+            (line.replace(&type1, &type2), "type1 does not contain an NTLM message of type 1"),
+            (line.replace(&type2, "TlRNVE1TU1A="), "type2 does not contain an NTLM message of type 2"),
             (
                 line.replace("0123456789abcdef", "00"),
                 "server_challenge is not the one in type2, which is 0123456789abcdef",

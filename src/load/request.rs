@@ -1,4 +1,4 @@
-//! The bytes of the requests a run sends.
+//! The bytes of the requests that a run sends.
 
 use bytes::Bytes;
 
@@ -12,16 +12,16 @@ const USER_AGENT: &str = concat!("iisplice/", env!("CARGO_PKG_VERSION"));
 pub(super) struct Requests {
     /// The request without authentication.
     pub plain: Bytes,
-    /// How replies to it end.
+    /// What its replies answer, which decides where they end.
     pub answer_to: AnswerTo,
-    /// The service's name in Kerberos' form, which NTLM clients send too: `HTTP/host`.
+    /// The service name in Kerberos form, which NTLM clients also send: `HTTP/host`.
     pub service: String,
-    /// Request line and header lines, without the empty line and without those that tell of the body.
+    /// Request line and header lines, without the empty line and without those about the body.
     head: String,
-    /// What follows in a request that has its body: `Content-Length` if there is a body, empty line, body.
+    /// The rest of a request with its body: `Content-Length` if there is a body, empty line, body.
     body_part: Vec<u8>,
-    /// The same for a request that is held back its body until the login is through: without
-    /// `Content-Length: 0` IIS answers 411.
+    /// The rest of a request whose body waits for the end of the login: without `Content-Length: 0` IIS answers
+    /// 411.
     empty_body_part: &'static str,
 }
 
@@ -41,7 +41,7 @@ impl Requests {
                 let lines = format!("Content-Length: {}\r\n\r\n", body.len());
                 ([lines.as_bytes(), body].concat(), "Content-Length: 0\r\n\r\n")
             }
-            // RFC 9110 section 8.6: a method that usually has a body says that there is none.
+            // RFC 9110 section 8.6: a method that usually has a body announces that there is none.
             None if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) => {
                 (b"Content-Length: 0\r\n\r\n".to_vec(), "Content-Length: 0\r\n\r\n")
             }

@@ -1,4 +1,4 @@
-//! A whole run: starts the threads, adds up what they hand over, ends with the summary.
+//! A whole run: starts the threads, adds up their cuts, returns the summary.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use super::samples::Samples;
 use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Summary};
 use super::worker::{self, Backlog, CUT_PERIOD, Clock, Done, News};
 
-/// Between the last thread's readiness and the clock's start: so that all are waiting for it.
+/// The time between the last ready thread and the start of the clock, so that all threads wait for it.
 const START_AFTER: Duration = Duration::from_millis(5);
-/// Open files beside the connections: rings, timers, epoll, standard streams, the report's files.
+/// Open files besides the connections: rings, timers, epoll, standard streams, the report's files.
 const OTHER_FILES: u64 = 64;
 
-/// Does what the plan says and returns what was measured. Each second of it is shown to `watch` when it is over;
-/// `stop` ends the run early, with the summary of what was measured until then.
+/// Runs the plan and returns the result. Calls `watch` after each second; `stop` ends the run early with the summary
+/// up to then.
 ///
 /// # Errors
-/// What kept the run from starting. Failures during the run are counted in the summary.
+/// Why the run did not start. Failures during the run are counted in the summary.
 pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) -> Result<Summary, LoadError> {
     allow_descriptors(plan.connections as u64 + OTHER_FILES)?;
     let mut plan = plan.clone();
@@ -56,7 +56,7 @@ pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut watch: impl FnMut(&Part)) ->
     summary.map(|summary| Summary { skipped_addresses, ..summary })
 }
 
-/// Raises the soft limit of open files as far as is needed and allowed.
+/// Raises the soft limit of open files as far as needed and allowed.
 fn allow_descriptors(needed: u64) -> Result<(), LoadError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| LoadError::Thread(e.into()))?;
     if needed <= soft {
@@ -93,17 +93,17 @@ fn add_up(
         Length::Time(duration) => Some(measure_from + duration),
         Length::Requests(_) => None,
     };
-    // A run that is stopped before it began has no clock: dropping the senders ends the other threads too.
+    // A run that is stopped before it begins has no clock: dropping the senders ends the other threads.
     if is_ended.contains(&true) {
         drop(clocks);
     } else {
         for clock in clocks {
-            // A thread that is gone is found out when its news are read.
+            // If a thread has ended, reading its news finds that.
             let _ = clock.send(Clock { start, measure_from, stop_at });
         }
     }
     let mut sum = Sum::default();
-    // What was prepared is no sample, but its leaks are leaks.
+    // Preparation gives no samples, but its leaks count.
     sum.drained.identities = prepared_identities;
     let mut is_open = is_ended.iter().map(|ended| !ended).collect::<Vec<_>>();
     while is_open.contains(&true) {
@@ -125,7 +125,7 @@ fn add_up(
     Ok(sum.into_summary(plan, prepared, started))
 }
 
-/// What the threads have handed over so far.
+/// The cuts of all threads so far.
 #[derive(Default)]
 struct Sum {
     in_time: Cut,
@@ -141,7 +141,7 @@ impl Sum {
     fn second(&mut self, cut: &Cut, watch: &mut impl FnMut(&Part)) {
         self.in_time.add(cut);
         let start = CUT_PERIOD * self.seconds.len() as u32;
-        // Threads end a little after the last whole second, mostly with nothing more in their books.
+        // Threads end shortly after the last whole second, mostly with empty cuts.
         let is_empty = cut.counts == Counts::default() && cut.legs.is_empty();
         if is_empty && self.measured > Duration::ZERO && self.measured < start + CUT_PERIOD / 10 {
             return;

@@ -1,4 +1,4 @@
-//! A leg's samples: as a histogram with the figures that are drawn from it, and packed as they are in files.
+//! A leg's samples: as a histogram with its figures, and packed for files.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::recorder;
 
-/// A histogram of nanoseconds at full size; in JSON with the figures a reader wants beside it.
+/// A histogram of nanoseconds at full size; in JSON with its main figures beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples(pub Histogram<u64>);
 
-/// A histogram of nanoseconds as it is in files: `HdrHistogram`'s V2 form, deflated, in base64. A second's histogram
-/// is some hundred bytes so, instead of a quarter of a megabyte.
+/// A histogram of nanoseconds as files store it: `HdrHistogram`'s V2 form, deflated, in base64. The histogram of one
+/// second then takes some hundred bytes instead of a quarter of a megabyte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Packed(String);
@@ -51,10 +51,10 @@ impl From<Packed> for String {
 }
 
 fn unpack(text: &str) -> Result<Histogram<u64>, String> {
-    let bytes = STANDARD.decode(text).map_err(|e| format!("a histogram that is not base64: {e}"))?;
+    let bytes = STANDARD.decode(text).map_err(|e| format!("a histogram is not base64: {e}"))?;
     HdrDeserializer::new()
         .deserialize(&mut bytes.as_slice())
-        .map_err(|e| format!("a histogram that HdrHistogram does not read: {e:?}"))
+        .map_err(|e| format!("HdrHistogram cannot read a histogram: {e:?}"))
 }
 
 /// The percentiles of tables and files.
@@ -62,7 +62,7 @@ pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
 impl Samples {
     /// The time below which `percentile` of the samples are, in nanoseconds; `None` if fewer than five samples are
-    /// above it, which would make it a matter of chance.
+    /// above it, because the figure would be random.
     pub fn percentile(&self, percentile: f64) -> Option<u64> {
         let above = self.0.len() as f64 * (1.0 - percentile / 100.0);
         // A little below five, because 100 - 99.99 is not exact.
@@ -70,7 +70,7 @@ impl Samples {
     }
 }
 
-/// What of [`Samples`] stands in JSON.
+/// [`Samples`] in JSON.
 #[derive(Serialize, Deserialize)]
 struct SamplesInFile {
     count: u64,
@@ -116,7 +116,7 @@ mod tests {
         let hdr = Packed::new(&summary(&[10]).legs[&Leg::Request].0).0;
         for damaged in ["", "!!", "AAAA", &hdr[..hdr.len() / 2]] {
             let error = serde_json::from_str::<Summary>(&text.replace(&hdr, damaged)).unwrap_err();
-            assert!(error.to_string().contains("a histogram that"), "{damaged:?}: {error}");
+            assert!(error.to_string().contains("a histogram"), "{damaged:?}: {error}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! The times at which an open loop's requests are due: pure arithmetic, no clock.
+//! The times when an open loop's requests are due: pure arithmetic, no clock.
 //!
-//! Request number `n` is due when the integral of the rate reaches `n`. The rate is steady in the warm-up and then
-//! goes evenly from `first` to `last`, so the integral is a line followed by a parabola and inverts in closed form.
+//! Request number `n` is due when the integral of the rate reaches `n`. The rate is constant in the warm-up and then
+//! changes linearly from `first` to `last`, so the integral is a line followed by a parabola and inverts in closed form.
 //! Evenly spread arrivals step `n` by one; Poisson arrivals step it by exponential amounts with mean one.
 
 use std::time::Duration;
@@ -12,9 +12,9 @@ use super::plan::{Arrivals, Rate};
 #[derive(Debug, Clone)]
 pub struct Schedule {
     rate: Rate,
-    /// Steady until then.
+    /// The rate is constant until then.
     warmup_seconds: f64,
-    /// From then on this long to reach the last rate.
+    /// The time after that to reach the last rate.
     ramp_seconds: f64,
     steps: Steps,
     /// The arrivals of all threads that are due before this thread's next one.
@@ -65,7 +65,7 @@ impl Schedule {
         }
     }
 
-    /// When arrival number `n` is due; `None` when the rate falls to nothing before that.
+    /// When arrival number `n` is due; `None` if the rate falls to zero before that.
     fn due_seconds(&self, n: f64) -> Option<f64> {
         let Rate { first_per_second: first, last_per_second: last } = self.rate;
         let in_warmup = first * self.warmup_seconds;

@@ -19,26 +19,26 @@ const RATE_MAX: f64 = 10e6;
 /// One rate that was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Due by second.
+    /// Requests due per second.
     pub rate_per_second: f64,
     /// Whether the objective was kept.
     pub is_kept: bool,
-    /// Whether the generator was at its own limit, so that a miss says nothing of the server.
+    /// Whether the generator was at its own limit: a miss then says nothing about the server.
     pub is_generator_limit: bool,
 }
 
 /// What the search found.
 #[derive(Debug)]
 pub struct Found {
-    /// The run at the highest rate that kept the objective, or at the first rate, which missed it. With all rates tried.
-    /// `None`: it was stopped before any rate had been tried.
+    /// The run at the highest rate that kept the objective, or at the first rate, which missed it. It lists
+    /// all rates tried. `None`: the search was stopped before it had tried any rate.
     pub run: Option<Summary>,
     /// Whether a rate kept the objective.
     pub is_kept: bool,
 }
 
 /// Runs the plan at doubled rates until the objective is missed, then halves the gap between the highest rate that kept
-/// it and the lowest that did not, until they are within a twentieth. `tried` hears of each rate.
+/// it and the lowest that did not, until they are within a twentieth. `tried` is called after each rate.
 ///
 /// # Errors
 /// As [`run`](super::run).

@@ -1,4 +1,4 @@
-//! What a run measured, as one value: built by `run`, written and read as JSON, merged, and rendered by `report`.
+//! The result of a run as one value: built by `run`, written and read as JSON, merged, and rendered by `report`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::recorder::{self, Counts, Cut, Leg};
 use super::samples::{Packed, Samples};
 use super::search::Step;
 
-/// The version of the JSON form. Grows when an older reader would misread it.
+/// The version of the JSON form. Increases when an older reader would misread it.
 pub const FORMAT: u32 = 1;
 
 /// The result of a run, or of several that were merged.
@@ -20,17 +20,17 @@ pub const FORMAT: u32 = 1;
 pub struct Summary {
     /// [`FORMAT`].
     pub format: u32,
-    /// Who measured: one, or one for each merged run.
+    /// The runs: one, or one for each merged run.
     pub runs: Vec<Run>,
     /// From the end of the warm-up to the stop.
     pub measured_seconds: f64,
-    /// What was counted up to the stop, for the rates.
+    /// The counters up to the stop, for the rates.
     pub in_time: Counts,
-    /// The same with the replies that came after the stop to what was sent before it.
+    /// The same plus the replies after the stop to requests sent before it.
     pub counts: Counts,
-    /// The legs' samples, those replies included.
+    /// The samples of the legs, including those replies.
     pub legs: BTreeMap<Leg, Samples>,
-    /// How late the generator itself was with what was due (open loop).
+    /// How late the generator itself sent due requests (open loop).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_lag: Option<Samples>,
     /// The connections and logins made before the clock started.
@@ -41,32 +41,32 @@ pub struct Summary {
     pub unanswered: Left,
     /// Open loop: requests that were due and found no free connection before the end.
     pub unsent: Left,
-    /// Whom the replies named; `None`: nobody looked.
+    /// The users that the replies named; `None`: not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identities: Option<Identities>,
     /// Whether the run kept its objective; `None`: it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Verdict>,
-    /// The rates that a search tried, in their order, of which this run is the result.
+    /// The rates that the search tried, in order; this run is its result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub search: Vec<Step>,
-    /// Addresses that were left out since nothing answered there before the run.
+    /// Addresses that were skipped because no connect succeeded before the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped_addresses: Vec<SkippedAddress>,
 }
 
-/// One of a name's addresses that no connection went to.
+/// An address of a name that no connection used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedAddress {
-    /// Whose address it is.
+    /// The URL of the name.
     pub url: String,
     /// Address and port.
     pub address: String,
-    /// What happened there.
+    /// Why the connect failed.
     pub cause: String,
 }
 
-/// What was left when the run ended.
+/// The requests left when the run ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Left {
     /// How many.
@@ -76,14 +76,14 @@ pub struct Left {
 }
 
 impl Left {
-    /// Adds another's.
+    /// Adds others.
     pub fn add(&mut self, other: Self) {
         self.count += other.count;
         self.oldest_seconds = self.oldest_seconds.max(other.oldest_seconds);
     }
 }
 
-/// A run on one machine: what was asked for, and of what machine.
+/// A run on one machine: its settings and the machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     /// As it was typed.
@@ -96,9 +96,9 @@ pub struct Run {
     pub machine: Machine,
     /// What each connection did.
     pub scenario: Scenario,
-    /// The scheme it logged in by: `none`, `ntlm`, `negotiate`.
+    /// The scheme of the logins: `none`, `ntlm`, `negotiate`.
     pub auth: String,
-    /// Where to.
+    /// The targets.
     pub urls: Vec<String>,
     /// The request's method; `None`: an older version wrote the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,21 +108,21 @@ pub struct Run {
     pub body_bytes: Option<u64>,
     /// Connections over all threads.
     pub connections: usize,
-    /// Left out at the start.
+    /// The time ignored at the start.
     pub warmup_seconds: f64,
     /// The open loop's rate; `None`: closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offered: Option<Offered>,
-    /// CPU time by measured time, for each thread of the generator: 1 is a whole core.
+    /// CPU time divided by measured time for each thread of the generator: 1 is a whole core.
     pub thread_cpu_shares: Vec<f64>,
     /// Largest resident memory of the process, 0 if unknown.
     pub memory_peak_bytes: u64,
 }
 
-/// What an open loop was asked to send.
+/// The rate that an open loop was asked to send.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Offered {
-    /// How many in a second.
+    /// Requests per second.
     #[serde(flatten)]
     pub rate: Rate,
     /// How they were spread.
@@ -145,7 +145,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine. What cannot be found out is an empty string.
+    /// This machine. Unknown values are empty strings.
     pub fn this() -> Self {
         let line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let cpuinfo = line("/proc/cpuinfo");
@@ -160,16 +160,16 @@ impl Machine {
     }
 }
 
-/// A stretch of the run.
+/// A period of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Part {
     /// Since the end of the warm-up.
     pub start_seconds: f64,
     /// How long it was.
     pub length_seconds: f64,
-    /// What was counted in it.
+    /// Its counters.
     pub counts: Counts,
-    /// The legs' samples in it.
+    /// Its samples by leg.
     pub legs: BTreeMap<Leg, Packed>,
 }
 
@@ -186,7 +186,7 @@ impl Part {
 }
 
 impl Summary {
-    /// Whether nothing that was sent got a reply that is no error.
+    /// Whether there were errors and not one good reply.
     pub fn has_failed_wholly(&self) -> bool {
         let good = [Leg::Request, Leg::Login].iter().any(|leg| self.legs.contains_key(leg));
         !good && self.counts.errors_total() > 0
@@ -199,7 +199,7 @@ impl Summary {
         self.runs.iter().any(|mine| other.runs.iter().any(|others| key(mine) == key(others)))
     }
 
-    /// Whether a reply named another user than its connection's.
+    /// Whether a reply named another user than that of its connection.
     pub fn has_leak(&self) -> bool {
         self.identities.as_ref().is_some_and(|found| found.leaked > 0)
     }
@@ -209,13 +209,13 @@ impl Summary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
     /// Written by another version.
-    #[error("format {0} is not {FORMAT}, which this version reads")]
+    #[error("format {0} is not supported; this version reads format {FORMAT}")]
     Format(u32),
 }
 
 impl Summary {
-    /// Adds a run of another machine that went on at the same time: counts and samples add up, percentiles come out of
-    /// the added samples, and the seconds are taken as the same ones.
+    /// Adds a run of another machine at the same time: counts and samples are added, percentiles come from the added
+    /// samples, and the seconds of both runs are matched.
     ///
     /// # Errors
     /// [`MergeError`].

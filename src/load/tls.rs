@@ -23,7 +23,7 @@ impl Session {
         self.0.is_handshaking()
     }
 
-    /// What is to be sent now; empty: nothing.
+    /// The bytes to send now; may be empty.
     pub(super) fn take_output(&mut self) -> Result<Vec<u8>, Failure> {
         let mut output = Vec::new();
         while self.0.wants_write() {
@@ -32,12 +32,12 @@ impl Session {
         Ok(output)
     }
 
-    /// Encrypts what the client wants to send.
+    /// Encrypts bytes that the client sends.
     pub(super) fn send(&mut self, plain: &[u8]) -> Result<(), Failure> {
         Ok(self.0.writer().write_all(plain)?)
     }
 
-    /// Takes bytes from the socket, and adds what is in them to `plain`.
+    /// Takes bytes from the socket and appends their decrypted content to `plain`.
     pub(super) fn receive(&mut self, mut wire: &[u8], plain: &mut Vec<u8>) -> Result<(), Failure> {
         while !wire.is_empty() {
             self.0.read_tls(&mut wire)?;
@@ -50,7 +50,7 @@ impl Session {
         Ok(())
     }
 
-    /// What ties a login to this session, as browsers do it; `None` for a certificate they could not tie it to either.
+    /// The channel bindings that tie a login to this session, as in browsers; `None` for a certificate without any.
     pub(super) fn channel_bindings(&self) -> Option<ChannelBindings> {
         ChannelBindings::of_certificate(self.0.peer_certificates()?.first()?).ok()
     }

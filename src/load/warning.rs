@@ -1,44 +1,44 @@
-//! What makes the figures of a run doubtful.
+//! Warnings: reasons to doubt the figures of a run.
 
 use super::recorder::{Counts, Leg};
 use super::summary::Summary;
 
-/// What a reader must know before he believes the figures.
+/// A reason to doubt the figures.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
-    /// The generator used up its cores.
+    /// A thread of the generator was near the limit of its core.
     GeneratorBusy {
         /// The busiest thread's share of a core.
         share: f64,
     },
-    /// The generator was late with what was due.
+    /// The generator sent requests late.
     SendLag {
         /// Its 99th percentile, in nanoseconds.
         p99_ns: u64,
     },
     /// Requests that were due waited for a free connection.
     RateMissed {
-        /// What was due, by second.
+        /// Requests due per second.
         due_per_second: f64,
-        /// What was answered, by second.
+        /// Requests answered per second.
         answered_per_second: f64,
     },
-    /// Nobody had to log in.
+    /// The server did not require a login.
     Unprotected {
         /// How often.
         count: u64,
     },
-    /// A user was logged in before anybody had logged in.
+    /// A connection belonged to a user before the client logged in on it.
     Inherited {
         /// How often.
         count: u64,
     },
-    /// Recorded logins met challenges that they are not for.
+    /// The server sent challenges that differ from the recorded ones.
     OtherChallenges {
         /// How often.
         count: u64,
     },
-    /// An address of a name was left out.
+    /// An address of a name was skipped.
     SkippedAddress {
         /// Whose it is.
         url: String,
@@ -54,55 +54,55 @@ impl std::fmt::Display for Warning {
         match self {
             Self::GeneratorBusy { share } => write!(
                 f,
-                "the generator used {:.0} % of a core in one thread and may itself be what limits the result; \
-                 give it more --threads, cores of its own, or another machine",
+                "one thread of the generator used {:.0} % of a core, so the generator may limit the result; \
+                 use more --threads, dedicated cores, or another machine",
                 share * 100.0
             ),
             Self::SendLag { p99_ns } => write!(
                 f,
-                "the generator sent late by {:.1} ms (p99); latencies from the intended start include that; \
-                 give it more --threads, cores of its own, or a lower --rate",
+                "the generator sent requests {:.1} ms late (p99), which the latencies from the intended start include; \
+                 use more --threads, dedicated cores, or a lower --rate",
                 *p99_ns as f64 / 1e6
             ),
             Self::RateMissed { due_per_second, answered_per_second } => write!(
                 f,
-                "{due_per_second:.0} a second were due and {answered_per_second:.0} were answered: the server, or \
-                 too few --connections, did not keep up"
+                "{due_per_second:.0} requests per second were due and {answered_per_second:.0} were answered: the server \
+                 did not keep up, or there were too few --connections"
             ),
             Self::Unprotected { count } => {
                 write!(
                     f,
-                    "{count} times the server let the client in without a login: the URL is open to everyone"
+                    "the server answered {count} times without requiring a login: the URL is open to everyone"
                 )
             }
             Self::Inherited { count } => write!(
                 f,
-                "{count} times a connection was somebody's before anybody had logged in on it: something on the way \
-                 shares connections between clients"
+                "{count} times a connection was already logged in as a user before the client logged in on it: a proxy between \
+                 client and server shares connections between clients"
             ),
             Self::OtherChallenges { count } => write!(
                 f,
-                "{count} times the server's challenge was not the recorded one, and a recorded login fits that one \
-                 only; replay against a server with a fixed challenge (`iisplice mock --fixed-challenge HEX`, with the \
-                 file's server_challenge), or log in live with --auth and --users"
+                "{count} times the server's challenge was not the recorded one, and a recorded login answers only its own \
+                 challenge; replay against a server with a fixed challenge (`iisplice mock --fixed-challenge HEX`, with \
+                 the file's server_challenge), or log in live with --auth and --users"
             ),
             Self::SkippedAddress { url, cause } => {
-                write!(f, "{url}: one address of the name is left out: {cause}")
+                write!(f, "{url}: skipped one address of the name: {cause}")
             }
             Self::NothingMeasured => f.write_str("nothing was measured; see the errors"),
         }
     }
 }
 
-/// From this share of a core on a thread has no room to react in time.
+/// At this share of a core or more, a thread cannot react in time.
 const BUSY_SHARE: f64 = 0.9;
-/// Later than this the generator's own lag shows in the results.
+/// Above this, the generator's own lag shows in the results.
 const SEND_LAG_NS_MAX: u64 = 1_000_000;
-/// An open loop that answers less than this part of what is due is not keeping up.
+/// An open loop that gets replies to less than this part of the due requests does not keep up.
 const RATE_KEPT_MIN: f64 = 0.99;
 
 impl Summary {
-    /// What the reader must know.
+    /// The warnings of this run.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let shares = self.runs.iter().flat_map(|run| run.thread_cpu_shares.iter().copied());
@@ -126,7 +126,7 @@ impl Summary {
         }
         let of_both = |count: fn(&Counts) -> u64| count(&self.counts) + count(&self.prepared.counts);
         let (let_in, inherited) = (of_both(|counts| counts.unprotected), of_both(|counts| counts.inherited));
-        // A reply that names a user is nobody's proof of an open URL.
+        // A reply that names a user does not prove that the URL is open.
         if let_in > inherited {
             warnings.push(Warning::Unprotected { count: let_in - inherited });
         }
@@ -141,7 +141,7 @@ impl Summary {
             url: skipped.url.clone(),
             cause: skipped.cause.clone(),
         }));
-        // Where nobody had to log in that is why no login was measured, and it was said above.
+        // Without a required login none is measured, and the warning above says so.
         if self.counts.requests == 0 && self.counts.logins == 0 && self.counts.unprotected == 0 {
             warnings.push(Warning::NothingMeasured);
         }

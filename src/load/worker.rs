@@ -1,8 +1,8 @@
-//! One thread of the load: a ring, its connections, its recorder. Nothing here is shared with another thread but
-//! the plan and the word to stop.
+//! One thread of the load: a ring, its connections, its recorder. It shares only the plan and the stop flag with other
+//! threads.
 //!
 //! ```text
-//! connections prepared -> Ready -> the clock starts -> a cut a second -> stop -> what is under way ends -> Done
+//! connections prepared -> Ready -> the clock starts -> a cut a second -> stop -> requests in flight end -> Done
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -26,11 +26,11 @@ use super::recorder::{Cut, Recorder};
 use super::request::Requests;
 use super::summary::SkippedAddress;
 
-/// Connections made at the same time by one thread before the clock starts: below every listen backlog.
+/// Concurrent connects of one thread before the clock starts: below every listen backlog.
 const PREPARED_AT_ONCE: usize = 64;
-/// Tries of a target before the run.
+/// The number of probes of a target before the run.
 const PROBES_MAX: u32 = 3;
-/// What is under way when the run ends gets so long to end by itself, at most.
+/// How long requests in flight at the end of the run may take to end by themselves.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// The series is cut once a second.
 pub(super) const CUT_PERIOD: Duration = Duration::from_secs(1);
@@ -44,41 +44,41 @@ pub(super) struct Clock {
     pub start: Instant,
     /// The warm-up ends.
     pub measure_from: Instant,
-    /// No request is sent any more; `None`: when the requests have been sent.
+    /// No more requests are sent; `None`: the run stops after a number of requests.
     pub stop_at: Option<Instant>,
 }
 
-/// What a thread tells the one that adds up.
+/// A message of a thread to the one that adds up.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The connections are made. What that took.
+    /// The connections are ready. The cut of the preparation.
     Ready(Cut),
-    /// What was measured in a second after the warm-up; in order.
+    /// The cut of a second after the warm-up; in order.
     Second(Cut),
-    /// The thread is at its end.
+    /// The thread has ended.
     Done(Box<Done>),
     /// The thread could not start.
     Failed(LoadError),
 }
 
-/// A thread's last words.
+/// The last message of a thread.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     /// The last, shorter second, up to the stop.
     pub last: Cut,
-    /// What was measured after the stop: replies to what had been sent before.
+    /// The cut after the stop: replies to requests sent before it.
     pub drained: Cut,
     /// From the end of the warm-up to the stop.
     pub measured: Duration,
     /// CPU time of this thread in that time.
     pub cpu: Duration,
-    /// Requests that had no answer by the end.
+    /// Requests without an answer at the end.
     pub unanswered: Backlog,
-    /// Open loop: requests that were due and were not sent for want of a free connection.
+    /// Open loop: requests that were due and not sent because no connection was free.
     pub unsent: Backlog,
 }
 
-/// What was left when the run ended.
+/// The requests left when the run ended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Backlog {
     /// How many.
@@ -103,17 +103,17 @@ pub(super) struct Worker {
     pub requests: Vec<Requests>,
     pub recorder: RefCell<Recorder>,
     pub slots: RefCell<Vec<Rc<Slot>>>,
-    /// Lets so many connections be made at once before the clock starts.
+    /// Limits concurrent connects before the clock starts.
     pub preparing: Semaphore,
     clock: Cell<Option<Clock>>,
     clock_started: Notify,
     is_stopped: Cell<bool>,
-    /// Connections not yet ready, then clients not yet at their end.
+    /// Connections not yet ready, then clients that have not ended.
     under_way: Cell<usize>,
     under_way_changed: Notify,
-    /// Requests still to be sent after the warm-up.
+    /// Requests left to send after the warm-up.
     budget: Cell<u64>,
-    /// Open loop: what is due and waits for a free connection.
+    /// Open loop: due requests that wait for a free connection.
     pub due: RefCell<VecDeque<Instant>>,
     pub due_changed: Notify,
     is_last_due: Cell<bool>,
@@ -145,7 +145,7 @@ impl Worker {
         }
     }
 
-    /// One less under way: a connection is ready, a client at its end.
+    /// Counts one less under way: a connection is ready or a client has ended.
     pub(super) fn one_less(&self) {
         self.under_way.set(self.under_way.get() - 1);
         self.under_way_changed.notify_one();
@@ -164,7 +164,7 @@ impl Worker {
         }
     }
 
-    /// The time the next request is due, which may have passed; `None`: there is none.
+    /// The due time of the next request, which may have passed; `None`: there is none.
     pub(super) async fn next_due(&self) -> Option<Instant> {
         match self.plan.pace {
             Pace::Closed => {
@@ -186,7 +186,7 @@ impl Worker {
         }
     }
 
-    /// Whether something due now may still begin; takes it off the budget.
+    /// Whether a request that is due now may still begin; takes it off the budget.
     pub(super) fn may_begin(&self, now: Instant) -> bool {
         let Some(clock) = self.clock.get() else { return false };
         if self.is_stopped.get() || clock.stop_at.is_some_and(|stop_at| now >= stop_at) {
@@ -199,7 +199,7 @@ impl Worker {
         true
     }
 
-    /// Open loop: what is in the queue is the last.
+    /// Open loop: no more requests follow those in the queue.
     pub(super) fn no_more_due(&self) {
         self.is_last_due.set(true);
         self.due_changed.notify_waiters();
@@ -214,7 +214,7 @@ impl Worker {
         self.due_changed.notify_waiters();
     }
 
-    /// Ends what has waited for an answer longer than it may.
+    /// Ends connections that have waited for an answer longer than the time-out.
     fn end_overdue(&self, now: Instant) {
         for slot in self.slots.borrow().iter() {
             if slot.busy_since().is_some_and(|since| now.duration_since(since) >= self.plan.timeout) {
@@ -223,7 +223,7 @@ impl Worker {
         }
     }
 
-    /// Ends everything; says what had no answer.
+    /// Ends all connections; returns the requests without an answer.
     fn end_all(&self, now: Instant) -> Backlog {
         let mut unanswered = Backlog::default();
         for slot in self.slots.borrow().iter() {
@@ -236,13 +236,13 @@ impl Worker {
     }
 }
 
-/// `all` dealt out to `threads` as evenly as can be.
+/// The share of thread `index` in `all`, as even as possible.
 fn share_of(all: u64, index: usize, threads: usize) -> u64 {
     let (index, threads) = (index as u64, threads as u64);
     all / threads + u64::from(index < all % threads)
 }
 
-/// Runs one thread's share of the plan on the calling thread, to the end. `stop` ends it early.
+/// Runs one thread's share of the plan on the calling thread to its end. `stop` ends it early.
 pub(super) fn run(
     plan: &Arc<Plan>,
     index: usize,
@@ -253,12 +253,12 @@ pub(super) fn run(
     let worker = Rc::new(Worker::new(Arc::clone(plan), index));
     match tokio_uring::Runtime::new(&ring()) {
         Ok(runtime) => {
-            let last_words = match runtime.block_on(live(worker, news, clock, stop)) {
+            let last_message = match runtime.block_on(live(worker, news, clock, stop)) {
                 Ok(done) => News::Done(Box::new(done)),
                 Err(error) => News::Failed(error),
             };
-            // The receiver is gone only if the adding thread is, and then nobody wants the news.
-            let _ = news.send(last_words);
+            // The receiver is gone only if the thread that adds up has ended, which needs no news.
+            let _ = news.send(last_message);
         }
         Err(cause) => {
             let _ = news.send(News::Failed(LoadError::Ring(cause)));
@@ -270,20 +270,19 @@ pub(super) fn run(
 fn ring() -> tokio_uring::Builder {
     let mut settings = tokio_uring::uring_builder();
     // A completion waits for the thread's next system call and does not interrupt the thread. An interrupt for each
-    // reply costs a busy core a fifth of its requests or more (io_uring_setup(2), IORING_SETUP_COOP_TASKRUN).
+    // reply costs a busy core up to a quarter of its requests (io_uring_setup(2), IORING_SETUP_COOP_TASKRUN).
     settings.setup_coop_taskrun();
     let mut builder = tokio_uring::builder();
     builder.entries(RING_ENTRIES).uring_builder(&settings);
     builder
 }
 
-/// Tries each target once, so that a run that cannot work ends with the reason at once. A target that fails now and
-/// then, which may be what is to be measured, gets three tries.
-/// Addresses that nothing answers at are left out, where their name has others.
+/// Probes each target once, so that a run that cannot work ends at once with the reason. A target that fails sometimes,
+/// which the run may want to measure, gets three probes. Skips addresses that do not answer if their name has others.
 pub(super) fn probe(plan: &mut Plan) -> Result<Vec<SkippedAddress>, LoadError> {
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(LoadError::Ring)?;
     let skipped = runtime.block_on(skip_dead_addresses(plan));
-    // The try before the run is no login of it.
+    // The login of a probe is not recorded.
     let plan = Arc::new(Plan { record: None, ..plan.clone() });
     let worker = Rc::new(Worker::new(Arc::clone(&plan), 0));
     runtime.block_on(async {
@@ -307,14 +306,14 @@ pub(super) fn probe(plan: &mut Plan) -> Result<Vec<SkippedAddress>, LoadError> {
     })
 }
 
-/// Takes out the addresses of names that have better ones. Where none answers all stay: the try will say why.
+/// Removes dead addresses of names that have others. If no address answers, all stay: the probe reports the reason.
 async fn skip_dead_addresses(plan: &mut Plan) -> Vec<SkippedAddress> {
     let (source, timeout) = (plan.source_of(0), plan.timeout);
     let mut skipped = Vec::new();
     for target in plan.targets.iter_mut().filter(|target| target.addresses.len() > 1) {
         let mut dead = Vec::new();
         for &address in &target.addresses {
-            // One that is of another family than the source is of no use either.
+            // An address of another family than the source also fails here.
             if let Err(failure) = connection::try_address(address, source, timeout).await {
                 let (address, cause) = (address.to_string(), failure.to_string());
                 dead.push(SkippedAddress { url: target.url.clone(), address, cause });
@@ -341,7 +340,7 @@ async fn live(
         .map(|connection| tokio_uring::spawn(client::live(Rc::clone(&worker), connection)))
         .collect();
     while worker.under_way.get() > 0 && !stop.load(Ordering::Relaxed) {
-        // A timeout of the wait only means that it is time for the other duties.
+        // The time-out of the wait only starts the next sweep.
         let _ = tokio::time::timeout(worker.sweep_period(), worker.none_under_way()).await;
         worker.end_overdue(Instant::now());
     }
@@ -350,9 +349,9 @@ async fn live(
         return Ok(Done::default());
     }
     let _ = news.send(News::Ready(worker.recorder.borrow_mut().cut()));
-    // Another thread could not start, or the word to stop came to it first.
+    // Another thread did not start, or saw the stop flag first.
     let Ok(clock) = clock.await else { return Ok(Done::default()) };
-    // What began earlier would count as warm-up.
+    // Requests that began earlier would count as warm-up.
     tokio::time::sleep_until(clock.start.into()).await;
 
     worker.under_way.set(clients.len());
@@ -373,15 +372,15 @@ async fn live(
     let drain_time = DRAIN_TIME_MAX.min(worker.plan.timeout);
     let _ = tokio::time::timeout(drain_time, worker.none_under_way()).await;
     let unanswered = worker.end_all(Instant::now());
-    // Now every read ends at once. What is left only sleeps or connects, and can be dropped.
+    // Now every read ends at once. Other tasks only sleep or connect and can be dropped.
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, worker.none_under_way()).await;
     clients.iter().for_each(tokio::task::JoinHandle::abort);
     let drained = worker.recorder.borrow_mut().cut();
     Ok(Done { last, drained, measured, cpu, unanswered, unsent })
 }
 
-/// From the start of the clock to the stop: cuts a page each second and ends what takes too long. Returns the
-/// time measured and the CPU time used in it.
+/// From the start of the clock to the stop: sends a cut each second and ends what takes too long. Returns the measured
+/// time and the CPU time used in it.
 async fn measure(
     worker: &Worker,
     news: &Sender<News>,
@@ -417,7 +416,7 @@ async fn measure(
 }
 
 impl Worker {
-    /// How often overdue answers and the word to stop are looked for: a timeout is kept to within a fiftieth.
+    /// How often the thread looks for overdue answers and the stop flag: a time-out is exact to a fiftieth.
     fn sweep_period(&self) -> Duration {
         (self.plan.timeout / 50).clamp(Duration::from_millis(1), Duration::from_millis(100))
     }

@@ -146,7 +146,7 @@ fn a_leak_is_not_taken_for_an_open_url_or_an_empty_run() {
         let output = run(&[&[url.as_str(), "-n20", "-c2", "-t1", scenario], &TWO_USERS[..]].concat());
         let report = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(3), "{report}");
-        assert!(report.contains("a connection was somebody's before anybody had logged in"), "{report}");
+        assert!(report.contains("already logged in as a user before the client logged in"), "{report}");
         for misleading in ["open to everyone", "nothing was measured"] {
             assert!(!report.contains(misleading), "{scenario}, {misleading}: {report}");
         }
@@ -239,7 +239,7 @@ fn what_cannot_work_ends_with_the_reason_in_one_line() {
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        complaint.contains(&format!("no connection to {closed_port}: Connection refused")),
+        complaint.contains(&format!("cannot connect to {closed_port}: Connection refused")),
         "{complaint}"
     );
 }

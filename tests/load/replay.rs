@@ -117,7 +117,7 @@ fn a_file_that_is_no_recording_is_one_line_with_the_place() {
         (String::new(), ": the file contains no login; create it with --record FILE"),
         (format!("{good}\n{{\"format\":1}}\n"), ", line 3: not a recorded login: missing field `user`"),
         (format!("{good}{}", &good[..70]), ", line 2: not a recorded login: EOF while parsing"),
-        (good.replace("\"format\":1", "\"format\":9"), ", line 1: format 9 is not 1"),
+        (good.replace("\"format\":1", "\"format\":9"), ", line 1: format 9 is not supported"),
         (good.replace("\"type3\":\"", "\"type3\":\"*"), ", line 1: type3 is not base64"),
         (good.replace("0123456789abcdef", "0000"), ", line 1: server_challenge is not the one in type2"),
     ] {
