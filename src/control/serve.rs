@@ -64,7 +64,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
-    on_ipv6(&settings.listeners).iter().for_each(|note| tracing::info!("{note}"));
+    say_what_listeners_include(&settings);
     say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
     say_what_is_risky(&settings);
     if let Some((_, terminated)) = &certificates {
@@ -141,6 +141,12 @@ fn open_log(log: AccessLog, settings: &Settings) -> Result<LogWriter, Error> {
         NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
         NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
     })
+}
+
+fn say_what_listeners_include(settings: &Settings) {
+    for note in on_ipv6(&settings.listeners) {
+        tracing::info!("{note}");
+    }
 }
 
 fn say_what_is_risky(settings: &Settings) {
