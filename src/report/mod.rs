@@ -28,7 +28,7 @@ mod units;
 mod wrap;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use crate::load::Summary;
@@ -109,6 +109,9 @@ pub enum ReportError {
 /// [`ReportError::Write`].
 pub fn show(summary: &Summary, outputs: &Outputs) -> Result<(), ReportError> {
     let mut table = Some(text::text(summary));
+    if io::stdout().is_terminal() {
+        table = table.map(|table| wrap::lines(&table));
+    }
     let mut write = |path: &Option<PathBuf>, write_to: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
         let Some(path) = path else { return Ok(()) };
         if path.as_os_str() == "-" {

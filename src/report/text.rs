@@ -34,17 +34,22 @@ pub fn text(summary: &Summary) -> String {
         identity(&mut out, identities);
     }
     for text in objective::lines(summary) {
-        line(&mut out, &text);
+        statement(&mut out, &text);
     }
     for warning in summary.warnings() {
-        line(&mut out, &format!("warning: {warning}"));
+        statement(&mut out, &format!("warning: {warning}"));
     }
     out
 }
 
-/// A statement, on as many lines as it takes.
 fn line(out: &mut String, text: &str) {
     out.push_str(&wrap::prose(text));
+    out.push('\n');
+}
+
+/// A line that programs look for, and that only a terminal breaks.
+fn statement(out: &mut String, text: &str) {
+    out.push_str(text);
     out.push('\n');
 }
 
@@ -236,17 +241,20 @@ fn generator(out: &mut String, summary: &Summary) {
 fn identity(out: &mut String, found: &Identities) {
     let right = units::count(found.right);
     if found.leaked == 0 {
-        line(out, &format!("identity: {right} replies named their connection's user, none named another"));
+        statement(
+            out,
+            &format!("identity: {right} replies named their connection's user, none named another"),
+        );
     } else {
         let leaked = units::count(found.leaked);
-        line(
+        statement(
             out,
             &format!(
                 "IDENTITY LEAK: {leaked} replies named another user than their connection's ({right} the right one):"
             ),
         );
         for leak in &found.leaks {
-            line(
+            statement(
                 out,
                 &format!(
                     "  connection {} of {}: reply {} was for {}",
@@ -256,7 +264,7 @@ fn identity(out: &mut String, found: &Identities) {
         }
     }
     if found.unnamed > 0 {
-        line(
+        statement(
             out,
             &format!(
                 "identity: {} replies named no user, so nothing is proven for them",
@@ -320,7 +328,7 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_a_terminal() {
         for summary in [longest(), summary(&[]), summary(&[10; 200])] {
-            let text = text(&summary);
+            let text = wrap::lines(&text(&summary));
             for line in text.lines() {
                 assert!(line.chars().count() <= wrap::WIDTH, "{line}\n\n{text}");
             }

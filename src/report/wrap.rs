@@ -11,6 +11,12 @@ pub(super) fn prose(text: &str) -> String {
     textwrap::fill(text, options)
 }
 
+/// Breaks the lines of a text that are wider than a terminal.
+pub(super) fn lines(text: &str) -> String {
+    let fit = |line: &str| if line.chars().count() > WIDTH { prose(line) } else { line.to_owned() };
+    text.lines().map(fit).flat_map(|line| [line, "\n".to_owned()]).collect()
+}
+
 /// Breaks a command so that a shell takes its lines as the same command. Words are plain or in single quotes.
 pub(super) fn command(text: &str) -> String {
     // A blank and the backslash that continues a line.

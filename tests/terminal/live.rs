@@ -172,3 +172,17 @@ fn lines_of_the_log_and_of_a_search_stay_above_the_bar() {
     assert!(screen.starts_with("100 /s: p99<1us missed"), "{screen}");
     assert!(!screen.contains(BAR), "{screen}");
 }
+
+#[test]
+fn the_report_on_a_terminal_has_no_line_wider_than_80_columns() {
+    let (_mock, url) = site();
+    let long = format!("{url}?{}", "x".repeat(150));
+    let objective =
+        ["-n200", "--objective=p99.99<1us", "--verify-identity", "-q", "--header=X-Long: a b c d"];
+    let (screen, _, status) = Terminal::start(load(&long, &objective), 200, Streams::Both).end();
+    assert_eq!(status.code(), Some(4), "{screen}");
+    for line in screen.lines() {
+        assert!(line.chars().count() <= 80, "{line}\n\n{screen}");
+    }
+    assert!(screen.contains("\nobjective p99.99<1us missed: "), "{screen}");
+}
