@@ -16,17 +16,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::control::supervise::{Event, Request, Supervisor};
-use crate::control::{self, Workers, start_workers};
+use crate::control::{self, Workers, bind_all, start_workers};
 use crate::load::plan::{self, Auth, IdentitySource, Length, Pace, Scenario, Scheme, Target};
 use crate::load::summary::Part;
 use crate::load::{self, LoadError, Summary};
 use crate::mock::{self, Mock};
 use crate::protocol::ntlm::Credentials;
-use crate::proxy::bind::{self, Bound};
 use crate::proxy::routes::Routes;
-use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream, WorkerSettings};
+use crate::proxy::settings::{Listener, Service, WorkerSettings};
 use crate::proxy::stop::Stop;
-use crate::uring::{self, Address, PipeSet};
+use crate::upstream::{GroupSettings, Server};
+use crate::uring::{self, Address, PipeSet, SocketOptions};
 
 /// Loopback, any free port.
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -46,8 +46,6 @@ const PEEK_BYTES: usize = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pipes of each worker; replies are small, so few are in use.
 const PIPES: u16 = 8;
-/// Permissions of Unix listeners; the demo has none.
-const UNIX_MODE: u32 = 0o600;
 const PIPE_BYTES: u32 = 64 * 1024;
 /// Time for the load's connections to close; they are closed before the drain starts.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -102,20 +100,18 @@ impl Demo {
         let mock = mock::start(settings)?;
         let site = mock.addresses().first().copied().unwrap_or(LOOPBACK);
 
-        let settings = Arc::new(proxy_settings(site));
+        let mut service = service(site)?;
         let workers = vec![worker_settings(); threads];
-        let Bound { addresses, sockets, .. } =
-            bind::bind(&settings.listeners, &settings.tcp, UNIX_MODE, &vec![None; threads])
-                .map_err(control::Error::from)?;
-        let proxy = match addresses.first() {
-            Some(Address::Ip(address)) => *address,
+        let listeners = bind_all(&mut service, &vec![None; threads])?.listeners;
+        let proxy = match &service.listeners[..] {
+            [Listener { address: Address::Ip(address), .. }] => *address,
             _ => LOOPBACK,
         };
         let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
         // New connections open while the last ones are still closing.
         let sessions_max = 2 * connections;
         let Workers { supervisor, stops, .. } =
-            start_workers(&settings, sessions_max, workers, sockets, pipes, None)?;
+            start_workers(&Arc::new(service), sessions_max, workers, listeners, pipes, None)?;
         Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
     }
 
@@ -189,48 +185,32 @@ impl Demo {
     }
 }
 
-fn proxy_settings(site: SocketAddr) -> Settings {
-    Settings {
-        listeners: vec![Address::Ip(LOOPBACK)],
-        upstreams: vec![Upstream {
-            name: site.to_string(),
-            addresses: vec![Address::Ip(site)],
-            tls_name: None,
-        }],
-        routes: Routes::all(1),
-        peek_timeout: TIMEOUT,
-        peek_bytes_max: PEEK_BYTES,
-        client_tls: None,
-        upstream_tls: None,
-        accepts_missing_close_notify: false,
-        connect_timeout: TIMEOUT,
-        idle_timeout: TIMEOUT,
+/// The service in front of `site`.
+fn service(site: SocketAddr) -> Result<Service, Error> {
+    let server =
+        Server::new(site.to_string(), vec![Address::Ip(site)], None).map_err(control::Error::Resource)?;
+    let group = GroupSettings {
+        name: "mock".into(),
+        servers: vec![Arc::new(server)],
+        tls: None,
         send_proxy: None,
-        accept_proxy_timeout: None,
-        accept_proxy_from: Vec::new(),
-        splice: Splice::Auto,
-        tcp: Tcp {
-            keepalive: None,
-            user_timeout: None,
-            fastopen_queue: None,
-            defer_accept: false,
-            backlog: 4096,
-            steer_by_cpu: false,
-        },
-        mode: Mode::Stream,
-        drain_timeout: DRAIN_TIMEOUT,
-    }
+        connect_timeout: TIMEOUT,
+    };
+    let listener = Listener::at(Address::Ip(LOOPBACK));
+    let tcp = SocketOptions::default();
+    let routes = Routes::all(Arc::new(group));
+    Ok(Service { idle_timeout: TIMEOUT, tcp, ..Service::new("demo", vec![listener], routes) })
 }
 
 fn worker_settings() -> WorkerSettings {
     WorkerSettings {
-        cpu: None,
         buffers: 256,
-        buffer_bytes: 16 * 1024,
         pipes: PIPES,
         pipe_bytes: PIPE_BYTES,
         ring_entries: 1024,
-        spin: Duration::ZERO,
+        peek_bytes_max: PEEK_BYTES,
+        drain_timeout: DRAIN_TIMEOUT,
+        ..WorkerSettings::default()
     }
 }
 

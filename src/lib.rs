@@ -9,7 +9,8 @@
 //! | --- | --- | --- |
 //! | [`uring`] | the kernel: rings, operations, buffers, pipes, deadlines; the only `unsafe` | - |
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging | - |
-//! | [`proxy`] | listener, session, upstream, relay | `uring`, `protocol` |
+//! | [`upstream`] | the servers: groups, leases, connecting | `uring`, `protocol` |
+//! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
 //! | [`control`] | the slow path: limits, signals, supervision, certificates, logs | `proxy` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
 //! | [`report`] | summaries as text, JSON, HTML and HDR histogram files | `load` |
@@ -29,4 +30,5 @@ pub mod mock;
 pub mod protocol;
 pub mod proxy;
 pub mod report;
+pub mod upstream;
 pub mod uring;

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, Criterion};
 use iisplice::protocol::login::{Mechanism, Step};
-use iisplice::proxy::access_log::{Entry, Format, Names, channel};
+use iisplice::proxy::access_log::{Entry, Format, channel};
 use iisplice::proxy::record::{End, Record, RequestRecord, RequestWords};
-use iisplice::proxy::settings::Upstream;
 use iisplice::uring::Address;
 
 use crate::inputs::{REFERER, USER_AGENT};
@@ -18,9 +17,6 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 }
 
 fn lines(criterion: &mut Criterion) {
-    let upstream =
-        Upstream { name: "web01.corp.example.com:80".into(), addresses: Vec::new(), tls_name: None };
-    let names = Names::new(&[address("0.0.0.0:443")], &[upstream]);
     for (format, name, in_session, in_request) in [
         (Format::Text, "text", " end=client-close\n", "user=\"CORP\\\\alice\" method=GET target=\"/sites/"),
         (
@@ -41,22 +37,22 @@ fn lines(criterion: &mut Criterion) {
         let (session, request) = (session(), request());
         // Only requests have lines in this format.
         if format != Format::Combined {
-            names.append_line(&session, format, &mut line);
+            format.append_line(&session, &mut line);
             assert!(line.ends_with(in_session), "{line}");
             criterion.bench_function(&format!("access_log/connection/{name}"), |b| {
                 b.iter(|| {
                     line.clear();
-                    names.append_line(black_box(&session), format, &mut line);
+                    format.append_line(black_box(&session), &mut line);
                 });
             });
         }
         line.clear();
-        names.append_request_line(&request, format, &mut line);
+        format.append_request_line(&request, &mut line);
         assert!(line.contains(in_request) && line.ends_with('\n'), "{line}");
         criterion.bench_function(&format!("access_log/request/{name}"), |b| {
             b.iter(|| {
                 line.clear();
-                names.append_request_line(black_box(&request), format, &mut line);
+                format.append_request_line(black_box(&request), &mut line);
             });
         });
     }
@@ -102,10 +98,10 @@ fn started() -> SystemTime {
 fn session() -> Record {
     Record {
         started: started(),
-        listener: 0,
+        listener: "0.0.0.0:443".into(),
         client: address("192.0.2.7:51234"),
         proxied: Some(address("203.0.113.195:40022")),
-        upstream: Some(0),
+        upstream: Some("web01.corp.example.com:80".into()),
         connect_time: Some(Duration::from_micros(412)),
         first_byte_time: Some(Duration::from_micros(3_771)),
         duration: Duration::from_millis(187_310),
@@ -120,9 +116,9 @@ fn session() -> Record {
 fn request() -> RequestRecord {
     RequestRecord {
         started: started(),
-        listener: 0,
+        listener: "0.0.0.0:443".into(),
         client: address("192.0.2.7:51234"),
-        upstream: Some(0),
+        upstream: Some("web01.corp.example.com:80".into()),
         id: (0x1f3a_77c0_0000_00ab, 3),
         request: Some(RequestWords {
             method: "GET".into(),

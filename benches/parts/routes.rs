@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::iter::empty;
 
 use criterion::{BenchmarkId, Criterion};
-use iisplice::proxy::routes::{Group, Routes};
+use iisplice::proxy::routes::Routes;
 
 pub(crate) fn benches(criterion: &mut Criterion) {
     for count in [1, 16, 256] {
@@ -18,19 +18,18 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 }
 
 /// `count` names, `count` wildcards and a default; each leads to a group of its own.
-fn routes(count: usize) -> Routes {
-    let group = |first| Group { first, count: 1 };
-    let mut routes = Routes { default: Some(group(2 * count)), ..Routes::default() };
+fn routes(count: usize) -> Routes<usize> {
+    let mut routes = Routes::all(2 * count);
     for number in 0..count {
-        routes.by_name.entry(&format!("site{number}.example.com")).or_insert(group(number));
-        routes.by_name.entry(&format!("*.tenant{number}.example.com")).or_insert(group(count + number));
+        routes.by_name.entry(&format!("site{number}.example.com")).or_insert(number);
+        routes.by_name.entry(&format!("*.tenant{number}.example.com")).or_insert(count + number);
     }
     routes
 }
 
-fn choice(criterion: &mut Criterion, id: BenchmarkId, routes: &Routes, name: &str, expected: usize) {
+fn choice(criterion: &mut Criterion, id: BenchmarkId, routes: &Routes<usize>, name: &str, expected: usize) {
     let chosen = routes.choose(Some(name), empty());
-    assert_eq!(chosen.map(|group| group.first), Some(expected), "{name}");
+    assert_eq!(chosen.copied(), Some(expected), "{name}");
     let mut group = criterion.benchmark_group("routes");
     group.bench_function(id, |b| b.iter(|| routes.choose(black_box(Some(name)), empty())));
     group.finish();

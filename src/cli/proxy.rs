@@ -19,8 +19,9 @@ use crate::control::limits::Host;
 use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Mode, Network, Settings, Splice, Tcp, WorkerSettings};
-use crate::uring::Address;
+use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, UNIX_MODE, WorkerSettings};
+use crate::upstream::GroupSettings;
+use crate::uring::{Address, SocketOptions};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,9 +31,6 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The kernel accepts whole seconds up to 32,767 for `TCP_KEEPIDLE` (`MAX_TCP_KEEPIDLE`).
 const KEEPALIVE_MAX: Duration = Duration::from_secs(9 * 3600);
-
-/// Lets processes of the same user and group connect to a Unix listener.
-const UNIX_MODE: u32 = 0o660;
 
 /// The largest default for connections, on hosts with an unlimited number of descriptors.
 const SESSIONS_MAX: u32 = 1_000_000;
@@ -253,12 +251,23 @@ impl ProxyArgs {
             return Err(Error::UnixModeWithoutSocket);
         }
         self.tls.check(self.http.is_http())?;
-        let (upstreams, routes) = self.tls.servers(&self.upstream)?;
+        let group = GroupSettings {
+            name: "default".into(),
+            servers: Vec::new(),
+            tls: self.tls.upstream_tls()?,
+            send_proxy: match self.send_proxy {
+                SendProxy::Off => None,
+                SendProxy::V1 => Some(Version::V1),
+                SendProxy::V2 => Some(Version::V2),
+            },
+            connect_timeout: self.connect_timeout,
+        };
+        let routes = self.tls.routes(&self.upstream, &group)?;
         let (certificates, client_tls) = match self.tls.client_tls()? {
             None => (None, None),
             Some((files, terminated, client_tls)) => (Some((files, terminated)), Some(client_tls)),
         };
-        let (sessions_max, workers, descriptors_reserved) = self.workers(host, listeners.len())?;
+        let (sessions_max, mut workers, descriptors_reserved) = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
         let is_combined = matches!(self.log_format, LogFormat::Combined);
         let mode = self.http.mode()?;
@@ -276,23 +285,28 @@ impl ProxyArgs {
                     .to_owned(),
             ));
         }
-        let (upstream_tls, upstream_verifier) = self.tls.upstream_tls()?.unzip();
-        let settings = Settings {
-            listeners,
-            upstreams,
+        let peek_bytes_max = peek_bytes_max(self.peek_memory, host, workers.len(), &mode)?;
+        for worker in &mut workers {
+            worker.peek_bytes_max = peek_bytes_max;
+        }
+        let service = Service {
+            name: "default".into(),
+            listeners: listeners
+                .into_iter()
+                .map(|address| Listener {
+                    address,
+                    backlog: self.backlog,
+                    fastopen_queue: self.tcp_fastopen.0,
+                    defer_accept: self.defer_accept,
+                    steer_by_cpu: self.steer == Steer::Cpu,
+                    unix_mode: self.unix_mode.unwrap_or(UNIX_MODE),
+                })
+                .collect(),
             routes,
             peek_timeout: self.tls.peek_timeout(),
-            peek_bytes_max: peek_bytes_max(self.peek_memory, host, workers.len(), &mode)?,
             client_tls,
-            upstream_tls,
             accepts_missing_close_notify: self.tls.accepts_missing_close_notify(),
-            connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
-            send_proxy: match self.send_proxy {
-                SendProxy::Off => None,
-                SendProxy::V1 => Some(Version::V1),
-                SendProxy::V2 => Some(Version::V2),
-            },
             accept_proxy_timeout: self.accept_proxy.then_some(self.accept_proxy_timeout),
             accept_proxy_from: self.accept_proxy_from,
             splice: match self.splice {
@@ -300,26 +314,16 @@ impl ProxyArgs {
                 WhenToSplice::Never => Splice::Never,
                 WhenToSplice::Always => Splice::Always,
             },
-            tcp: Tcp {
-                keepalive: self.tcp_keepalive.0,
-                user_timeout: self.tcp_user_timeout.0,
-                fastopen_queue: self.tcp_fastopen.0,
-                defer_accept: self.defer_accept,
-                backlog: self.backlog,
-                steer_by_cpu: self.steer == Steer::Cpu,
-            },
+            tcp: SocketOptions { keepalive: self.tcp_keepalive.0, user_timeout: self.tcp_user_timeout.0 },
             mode,
-            drain_timeout: self.drain_timeout,
         };
         let descriptors_max = host.descriptors_max;
         Ok(Plan {
-            settings,
-            unix_mode: self.unix_mode.unwrap_or(UNIX_MODE),
+            service,
             sessions_max,
             workers,
             access_log,
             certificates,
-            upstream_verifier,
             descriptors_max,
             descriptors_reserved,
         })
@@ -344,6 +348,8 @@ impl ProxyArgs {
                 pipe_bytes: self.pipe_size,
                 ring_entries: self.ring_entries,
                 spin: self.spin,
+                drain_timeout: self.drain_timeout,
+                ..WorkerSettings::default()
             })
             .collect();
         Ok((sessions_max, workers, reserved))

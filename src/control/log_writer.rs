@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::{AccessLog, LogTarget};
-use crate::proxy::access_log::{self, Entry, Format, LogSender, Names};
+use crate::proxy::access_log::{self, Entry, Format, LogSender};
 
 /// Most records that wait: a fraction of a second of the busiest worker; about 4 MB.
 const RECORDS_MAX: usize = 16384;
@@ -44,7 +44,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Those of open(2), a FIFO without a reader, or no thread.
-    pub fn start(log: &AccessLog, names: Names) -> Result<Self, NoLog> {
+    pub fn start(log: &AccessLog) -> Result<Self, NoLog> {
         let (output, path): (Box<dyn Write + Send>, _) = match &log.target {
             // Not std's handle, which takes a lock and holds back text without a line feed.
             LogTarget::Stdout => {
@@ -53,20 +53,14 @@ impl LogWriter {
             }
             LogTarget::File(path) => (Box::new(open(path)?), Some(path.clone())),
         };
-        Ok(Self::spawn(output, path, log.format, names)?)
+        Ok(Self::spawn(output, path, log.format)?)
     }
 
-    fn spawn(
-        output: Box<dyn Write + Send>,
-        path: Option<PathBuf>,
-        format: Format,
-        names: Names,
-    ) -> io::Result<Self> {
+    fn spawn(output: Box<dyn Write + Send>, path: Option<PathBuf>, format: Format) -> io::Result<Self> {
         let (sender, entries) = access_log::channel(RECORDS_MAX);
         let reopen = Arc::new(AtomicBool::new(false));
         let (ending, ended) = channel();
         let writer = Writer {
-            names,
             format,
             path,
             reopen: Arc::clone(&reopen),
@@ -126,7 +120,6 @@ fn open(path: &Path) -> Result<File, NoLog> {
 }
 
 struct Writer {
-    names: Names,
     format: Format,
     path: Option<PathBuf>,
     reopen: Arc<AtomicBool>,
@@ -157,8 +150,8 @@ impl Writer {
             }
             let lines = &mut self.lines.buffered;
             match entry {
-                Entry::Record(record) => self.names.append_line(&record, self.format, lines),
-                Entry::Request(record) => self.names.append_request_line(&record, self.format, lines),
+                Entry::Record(record) => self.format.append_line(&record, lines),
+                Entry::Request(record) => self.format.append_request_line(&record, lines),
                 Entry::Wake => continue,
             }
             if self.lines.buffered.len() >= BUFFERED_BYTES {

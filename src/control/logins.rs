@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::login::{Leg, Mechanism, Symptom};
 use crate::proxy::counters::{Counter, Counters, Histogram};
+use crate::upstream::Server;
 
 /// How often the counters are read.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,8 +23,8 @@ const MANY: u64 = 3;
 ///
 /// # Errors
 /// No thread.
-pub(super) fn watch(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> io::Result<()> {
-    let mut trouble = Trouble::new(counters, upstreams);
+pub(super) fn watch(servers: Vec<Arc<Server>>) -> io::Result<()> {
+    let mut trouble = Trouble::new(servers);
     thread::Builder::new()
         .name("logins".to_owned())
         .spawn(move || {
@@ -31,7 +32,7 @@ pub(super) fn watch(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> io:
                 thread::sleep(INTERVAL);
                 for Sign { upstream, symptom, count } in trouble.look(Instant::now()) {
                     tracing::warn!(
-                        upstream,
+                        upstream = &*upstream,
                         symptom = symptom.as_str(),
                         count,
                         "{} Check {}.",
@@ -47,17 +48,13 @@ pub(super) fn watch(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> io:
 /// A symptom to log.
 #[derive(Debug, PartialEq, Eq)]
 struct Sign {
-    upstream: String,
+    upstream: Arc<str>,
     symptom: Symptom,
     /// Number since the last line.
     count: u64,
 }
 
-struct Trouble {
-    counters: Vec<Arc<Counters>>,
-    upstreams: Vec<String>,
-    said: Vec<[Said; Symptom::ALL.len()]>,
-}
+struct Trouble(Vec<(Arc<Server>, [Said; Symptom::ALL.len()])>);
 
 #[derive(Clone, Copy, Default)]
 struct Said {
@@ -66,21 +63,23 @@ struct Said {
 }
 
 impl Trouble {
-    fn new(counters: Vec<Arc<Counters>>, upstreams: Vec<String>) -> Self {
-        let said = vec![Default::default(); upstreams.len()];
-        Self { counters, upstreams, said }
+    fn new(servers: Vec<Arc<Server>>) -> Self {
+        Self(servers.into_iter().map(|server| (server, Default::default())).collect())
     }
 
     fn look(&mut self, now: Instant) -> Vec<Sign> {
         let mut signs = Vec::new();
-        for (index, upstream) in self.upstreams.iter().enumerate() {
+        for (server, said) in &mut self.0 {
             for symptom in Symptom::ALL {
-                let of_worker = |counters: &Arc<Counters>| Some(counters.symptoms(index, symptom)?.get());
-                let count = self.counters.iter().filter_map(of_worker).sum::<u64>();
-                let said = &mut self.said[index][symptom as usize];
+                let count = server.symptoms(symptom);
+                let said = &mut said[symptom as usize];
                 let is_due = said.at.is_none_or(|at| now.duration_since(at) >= SAID_INTERVAL);
                 if is_due && count - said.count >= MANY {
-                    signs.push(Sign { upstream: upstream.clone(), symptom, count: count - said.count });
+                    signs.push(Sign {
+                        upstream: Arc::clone(server.name()),
+                        symptom,
+                        count: count - said.count,
+                    });
                     *said = Said { count, at: Some(now) };
                 }
             }
@@ -128,18 +127,18 @@ mod tests {
     use super::*;
 
     fn trouble() -> Trouble {
-        let counters = vec![Arc::new(Counters::new(2)), Arc::new(Counters::new(2))];
-        Trouble::new(counters, vec!["a:80".to_owned(), "b:80".to_owned()])
+        let server = |name: &str| Arc::new(Server::new(name, vec![], None).expect("no address is bad"));
+        Trouble::new(vec![server("a:80"), server("b:80")])
     }
 
-    fn happens(trouble: &Trouble, worker: usize, upstream: usize, times: u64) {
+    fn happens(trouble: &Trouble, server: usize, times: u64) {
         for _ in 0..times {
-            trouble.counters[worker].count_symptom(upstream, Symptom::Type3Refused);
+            trouble.0[server].0.count_symptom(Symptom::Type3Refused);
         }
     }
 
     fn sign(upstream: &str, count: u64) -> Sign {
-        Sign { upstream: upstream.to_owned(), symptom: Symptom::Type3Refused, count }
+        Sign { upstream: upstream.into(), symptom: Symptom::Type3Refused, count }
     }
 
     #[test]
@@ -147,12 +146,12 @@ mod tests {
         let mut trouble = trouble();
         let begin = Instant::now();
         assert_eq!(trouble.look(begin), []);
-        happens(&trouble, 0, 1, 2);
+        happens(&trouble, 1, 2);
         assert_eq!(trouble.look(begin), [], "two can be chance");
-        happens(&trouble, 1, 1, 1);
-        assert_eq!(trouble.look(begin), [sign("b:80", 3)], "counted over all workers");
-        happens(&trouble, 0, 1, 100);
-        happens(&trouble, 0, 0, 3);
+        happens(&trouble, 1, 1);
+        assert_eq!(trouble.look(begin), [sign("b:80", 3)], "counted over all sessions");
+        happens(&trouble, 1, 100);
+        happens(&trouble, 0, 3);
         assert_eq!(trouble.look(begin + Duration::from_secs(59)), [sign("a:80", 3)]);
         assert_eq!(trouble.look(begin + Duration::from_secs(60)), [sign("b:80", 100)]);
         assert_eq!(trouble.look(begin + Duration::from_secs(600)), []);
@@ -160,6 +159,6 @@ mod tests {
 
     #[test]
     fn a_run_without_logins_has_nothing_to_say_of_them() {
-        assert_eq!(summary(&[Arc::new(Counters::new(1))]), None);
+        assert_eq!(summary(&[Arc::new(Counters::default())]), None);
     }
 }

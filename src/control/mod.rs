@@ -16,14 +16,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-use rustls::client::danger::ServerCertVerifier;
 
 use self::tls::{Terminated, Termination};
 use crate::proxy;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Settings, WorkerSettings};
+use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::Address;
 
 pub mod limits;
@@ -41,15 +38,13 @@ pub mod tls;
 mod totals;
 
 pub use serve::serve;
-pub(crate) use serve::{Workers, start_workers};
+pub(crate) use serve::{Workers, bind_all, start_workers};
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Shared by all workers.
-    pub settings: Settings,
-    /// Permissions of the files of Unix listeners.
-    pub unix_mode: u32,
+    pub service: Service,
     /// Most connections that the workers serve at once.
     pub sessions_max: usize,
     /// One for each worker; never empty.
@@ -58,8 +53,6 @@ pub struct Plan {
     pub access_log: Option<AccessLog>,
     /// The source of certificates, if TLS ends here, and the contents of its files.
     pub certificates: Option<(Termination, Terminated)>,
-    /// What verifies servers' certificates, if TLS begins here.
-    pub upstream_verifier: Option<Arc<dyn ServerCertVerifier>>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
     /// Descriptors that sessions cannot use.

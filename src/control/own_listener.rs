@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::Error;
 use crate::proxy::bind::SocketFile;
-use crate::proxy::settings::Upstream;
+use crate::proxy::settings::Service;
 use crate::uring::Address;
 
 /// An arbitrary port: nothing is sent to it.
@@ -15,15 +15,12 @@ const ANY_PORT: u16 = 9;
 ///
 /// # Errors
 /// The first such server.
-pub(super) fn refuse(
-    upstreams: &[Upstream],
-    listeners: &[Address],
-    files: &[SocketFile],
-) -> Result<(), Error> {
-    for upstream in upstreams {
-        for address in &upstream.addresses {
+pub(super) fn refuse(service: &Service, files: &[SocketFile]) -> Result<(), Error> {
+    for server in service.groups().flat_map(|group| &group.servers) {
+        for address in server.addresses() {
             let mut unix_files = files.iter();
-            let own = listeners.iter().find(|listener| match (listener, address) {
+            let listeners = service.listeners.iter().map(|listener| &listener.address);
+            let own = { listeners }.find(|listener| match (listener, address) {
                 (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
                 (Address::Ip(_), Address::Unix(_)) => false,
                 (Address::Unix(_), server) => {
@@ -32,9 +29,9 @@ pub(super) fn refuse(
                 }
             });
             if let Some(listener) = own {
-                let name = &upstream.name;
+                let name = server.name();
                 let resolved = address.to_string();
-                let server = if *name == resolved { resolved } else { format!("{name} ({resolved})") };
+                let server = if **name == *resolved { resolved } else { format!("{name} ({resolved})") };
                 return Err(Error::OwnListener { server, listener: listener.clone() });
             }
         }

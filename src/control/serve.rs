@@ -4,8 +4,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::ServerCertVerifier;
-
 use super::log_writer::{LogWriter, NoLog};
 use super::signals::Signals;
 use super::start_up::{StartUp, on_ipv6};
@@ -14,11 +12,10 @@ use super::tls::{Comparison, Terminated, Termination};
 use super::totals::Totals;
 use super::{AccessLog, DESCRIPTORS_A_SESSION, Error, Plan};
 use super::{log_limit, logins, own_listener};
-use crate::proxy::access_log::Names;
-use crate::proxy::bind::{self, Bound};
+use crate::proxy::bind::{self, Bound, SocketFile};
 use crate::proxy::counters::Counters;
-use crate::proxy::settings::{ClientTls, Mode, Settings, WorkerSettings};
-use crate::proxy::shared::Shared;
+use crate::proxy::seats::Seats;
+use crate::proxy::settings::{ClientTls, Mode, Service, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::uring::{self, PipeSet};
@@ -33,29 +30,25 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
     let Plan {
-        mut settings,
-        unix_mode,
+        mut service,
         sessions_max,
         workers,
         access_log,
         certificates,
-        upstream_verifier,
         descriptors_max,
         descriptors_reserved,
     } = plan;
     uring::return_large_allocations();
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
-    let Bound { addresses, sockets, files } =
-        bind::bind(&settings.listeners, &settings.tcp, unix_mode, &cpus)?;
-    own_listener::refuse(&settings.upstreams, &addresses, &files)?;
-    settings.listeners = addresses;
-    let settings = Arc::new(settings);
-    let log = access_log.map(|log| open_log(log, &settings)).transpose()?;
+    let Sockets { listeners, files } = bind_all(&mut service, &cpus)?;
+    own_listener::refuse(&service, &files)?;
+    let service = Arc::new(service);
+    let log = access_log.map(open_log).transpose()?;
     let start_up = StartUp {
-        listeners: &settings.listeners,
-        upstreams: &settings.upstreams,
-        tls: where_tls_is(&settings),
+        listeners: service.listeners.iter().map(|listener| &listener.address).collect(),
+        servers: service.groups().flat_map(|group| &group.servers).map(|server| &**server).collect(),
+        tls: where_tls_is(&service),
         workers: &workers,
         sessions_max,
         features: &features,
@@ -64,29 +57,29 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
-    say_what_listeners_include(&settings);
+    say_what_listeners_include(&service);
     say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
-    say_what_is_risky(&settings);
+    say_what_is_risky(&service);
     if let Some((_, terminated)) = &certificates {
-        say(terminated, &settings);
+        say(terminated, &service);
     }
 
-    let Workers { supervisor, stops, counters, shared } =
-        start_workers(&settings, sessions_max, workers, sockets, pipes, log.as_ref())?;
-    if matches!(settings.mode, Mode::Http(_)) {
-        let upstreams = settings.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-        logins::watch(counters.clone(), upstreams).map_err(Error::Resource)?;
+    let Workers { supervisor, stops, counters, seats } =
+        start_workers(&service, sessions_max, workers, listeners, pipes, log.as_ref())?;
+    if matches!(service.mode, Mode::Http(_)) {
+        let servers = service.groups().flat_map(|group| group.servers.clone()).collect();
+        logins::watch(servers).map_err(Error::Resource)?;
     }
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
 
     if let Some((_, terminated)) = &certificates {
-        compare(terminated, &settings, upstream_verifier.as_ref());
+        compare(terminated, &service);
     }
 
     let totals = || Totals {
         counters: &counters,
-        has_requests: matches!(settings.mode, Mode::Http(_)),
-        times_full: shared.seats.times_full(),
+        has_requests: matches!(service.mode, Mode::Http(_)),
+        times_full: seats.times_full(),
     };
     let mut asked = None;
     let mut ended_before = String::new();
@@ -105,8 +98,8 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
             }
         }
         Command::Reload => {
-            if let (Some((files, _)), Some(tls)) = (&certificates, &settings.client_tls) {
-                reload(files, tls, &settings, upstream_verifier.as_ref());
+            if let (Some((files, _)), Some(tls)) = (&certificates, &service.client_tls) {
+                reload(files, tls, &service);
             } else {
                 tracing::warn!("nothing to reload; settings are flags, restart to change them");
             }
@@ -135,25 +128,51 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     Ok(())
 }
 
-fn open_log(log: AccessLog, settings: &Settings) -> Result<LogWriter, Error> {
-    LogWriter::start(&log, Names::new(&settings.listeners, &settings.upstreams)).map_err(|why| match why {
+/// The sockets of a service.
+pub(crate) struct Sockets {
+    /// For each worker those of the service's listeners, in their order.
+    pub(crate) listeners: Vec<Vec<OwnedFd>>,
+    /// The files of Unix sockets, with the address of each.
+    files: Vec<SocketFile>,
+}
+
+/// Binds every listener of the service, and writes the addresses into it that the kernel chose.
+///
+/// # Errors
+/// The first listener that cannot be bound.
+pub(crate) fn bind_all(service: &mut Service, cpus: &[Option<usize>]) -> Result<Sockets, Error> {
+    let mut all = Sockets { listeners: cpus.iter().map(|_| Vec::new()).collect(), files: Vec::new() };
+    for listener in &mut service.listeners {
+        let Bound { address, sockets, file } = bind::bind(listener, &service.tcp, cpus)?;
+        listener.address = address;
+        all.files.extend(file);
+        for (worker, socket) in all.listeners.iter_mut().zip(sockets) {
+            worker.push(socket);
+        }
+    }
+    Ok(all)
+}
+
+fn open_log(log: AccessLog) -> Result<LogWriter, Error> {
+    LogWriter::start(&log).map_err(|why| match why {
         NoLog::Unread => Error::UnreadAccessLog(log.target),
         NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
         NoLog::Failed(source) => Error::AccessLog { target: log.target, source },
     })
 }
 
-fn say_what_listeners_include(settings: &Settings) {
-    for note in on_ipv6(&settings.listeners) {
+fn say_what_listeners_include(service: &Service) {
+    let listeners: Vec<_> = service.listeners.iter().map(|listener| listener.address.clone()).collect();
+    for note in on_ipv6(&listeners) {
         tracing::info!("{note}");
     }
 }
 
-fn say_what_is_risky(settings: &Settings) {
-    if settings.send_proxy.is_some() {
+fn say_what_is_risky(service: &Service) {
+    if service.groups().any(|group| group.send_proxy.is_some()) {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
-    if settings.upstream_tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate) {
+    if service.groups().any(|group| group.tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate)) {
         tracing::warn!(
             "--upstream-insecure is set: servers are not verified, so anything between this host and them can \
              read logins"
@@ -175,38 +194,38 @@ fn say_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved:
 }
 
 /// Reloads certificates and keys for new connections. If they cannot be used, nothing changes.
-fn reload(
-    files: &Termination,
-    tls: &ClientTls,
-    settings: &Settings,
-    upstream_verifier: Option<&Arc<dyn ServerCertVerifier>>,
-) {
+fn reload(files: &Termination, tls: &ClientTls, service: &Service) {
     match files.read() {
         Ok(terminated) => {
             tls.config.store(Arc::clone(&terminated.config));
             tracing::info!("certificates reloaded; used for new connections");
-            say(&terminated, settings);
-            compare(&terminated, settings, upstream_verifier);
+            say(&terminated, service);
+            compare(&terminated, service);
         }
         Err(error) => tracing::error!(%error, "cannot reload certificates; keeping the old ones"),
     }
 }
 
-fn where_tls_is(settings: &Settings) -> Option<&'static str> {
-    match (&settings.client_tls, &settings.upstream_tls) {
-        (Some(_), Some(_)) => Some("clients,upstreams"),
-        (Some(_), None) => Some("clients"),
-        (None, Some(_)) => Some("upstreams"),
-        (None, None) => settings.routes.depend_on_hello().then_some("passed-through"),
+fn where_tls_is(service: &Service) -> Option<&'static str> {
+    match (&service.client_tls, speaks_tls(service)) {
+        (Some(_), true) => Some("clients,upstreams"),
+        (Some(_), false) => Some("clients"),
+        (None, true) => Some("upstreams"),
+        (None, false) => service.routes.depend_on_hello().then_some("passed-through"),
     }
 }
 
+/// Whether any group of the service speaks TLS with its servers.
+fn speaks_tls(service: &Service) -> bool {
+    service.groups().any(|group| group.tls.is_some())
+}
+
 /// Logs what an operator should know about certificates before clients notice.
-fn say(terminated: &Terminated, settings: &Settings) {
+fn say(terminated: &Terminated, service: &Service) {
     for warning in &terminated.warnings {
         tracing::warn!("{warning}");
     }
-    if settings.upstream_tls.is_none() {
+    if !speaks_tls(service) {
         tracing::info!(
             "TLS ends here and the servers get plain HTTP: where IIS requires Extended Protection, logins will fail; \
              pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for clients"
@@ -215,18 +234,12 @@ fn say(terminated: &Terminated, settings: &Settings) {
 }
 
 /// If both sides use TLS, checks whether they use the same certificate.
-fn compare(
-    terminated: &Terminated,
-    settings: &Settings,
-    upstream_verifier: Option<&Arc<dyn ServerCertVerifier>>,
-) {
-    let Some(verifier) = upstream_verifier.cloned() else { return };
-    let comparison = Comparison {
-        shown: terminated.leaves.clone(),
-        upstreams: settings.upstreams.clone(),
-        send_proxy: settings.send_proxy,
-        verifier,
-    };
+fn compare(terminated: &Terminated, service: &Service) {
+    if !speaks_tls(service) {
+        return;
+    }
+    let comparison =
+        Comparison { shown: terminated.leaves.clone(), groups: service.groups().map(Arc::clone).collect() };
     if let Err(error) = comparison.start() {
         tracing::warn!(%error, "cannot start a thread to check the servers' certificates; skipping the check");
     }
@@ -238,29 +251,28 @@ fn compare(
 /// # Errors
 /// No descriptor or thread.
 pub(crate) fn start_workers(
-    settings: &Arc<Settings>,
+    service: &Arc<Service>,
     sessions_max: usize,
     workers: Vec<WorkerSettings>,
-    sockets: Vec<Vec<OwnedFd>>,
+    listeners: Vec<Vec<OwnedFd>>,
     pipes: Vec<PipeSet>,
     log: Option<&LogWriter>,
 ) -> Result<Workers, Error> {
     let mut supervisor = Supervisor::default();
     let mut stops = Vec::with_capacity(workers.len());
     let mut counters = Vec::with_capacity(workers.len());
-    let shared = Shared::new(sessions_max, workers.len(), &settings.upstreams).map_err(Error::Resource)?;
-    let shared = Arc::new(shared);
-    for (number, ((worker, listeners), pipes)) in workers.into_iter().zip(sockets).zip(pipes).enumerate() {
+    let seats = Arc::new(Seats::new(sessions_max, workers.len()).map_err(Error::Resource)?);
+    for (number, ((worker, listeners), pipes)) in workers.into_iter().zip(listeners).zip(pipes).enumerate() {
         let stop = Stop::new().map_err(Error::Resource)?;
         stops.push(stop.clone());
-        let count = Arc::new(Counters::new(settings.upstreams.len()));
+        let count = Arc::new(Counters::default());
         counters.push(Arc::clone(&count));
         let plan = worker::Plan {
             number,
             worker,
-            shared: Arc::clone(&shared),
-            settings: Arc::clone(settings),
-            listeners,
+            seats: Arc::clone(&seats),
+            services: vec![Arc::clone(service)],
+            listeners: vec![listeners],
             pipes,
             stop,
             log: log.map(LogWriter::sender),
@@ -268,7 +280,7 @@ pub(crate) fn start_workers(
         };
         supervisor.start(move || worker::run(plan)).map_err(Error::Resource)?;
     }
-    Ok(Workers { supervisor, stops, counters, shared })
+    Ok(Workers { supervisor, stops, counters, seats })
 }
 
 /// Running workers.
@@ -279,8 +291,8 @@ pub(crate) struct Workers {
     pub(crate) stops: Vec<Stop>,
     /// The counters of each worker.
     counters: Vec<Arc<Counters>>,
-    /// The state they share.
-    shared: Arc<Shared>,
+    /// The seats of all of them.
+    seats: Arc<Seats>,
 }
 
 fn open_pipes(workers: &[WorkerSettings]) -> Vec<PipeSet> {

@@ -3,16 +3,17 @@
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::proxy::settings::{Upstream, WorkerSettings};
+use crate::proxy::settings::WorkerSettings;
+use crate::upstream::Server;
 use crate::uring::{Address, Features};
 
 /// The contents of the start-up line.
 #[derive(Debug)]
 pub struct StartUp<'a> {
     /// As bound.
-    pub listeners: &'a [Address],
+    pub listeners: Vec<&'a Address>,
     /// As resolved.
-    pub upstreams: &'a [Upstream],
+    pub servers: Vec<&'a Server>,
     /// Where TLS ends or begins, or that hellos are examined; `None` if not relevant.
     pub tls: Option<&'static str>,
     /// One for each worker.
@@ -32,8 +33,8 @@ pub struct StartUp<'a> {
 impl Display for StartUp<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pipes_wanted: usize = self.workers.iter().map(|worker| usize::from(worker.pipes)).sum();
-        write!(f, "serving listeners={}", List(self.listeners))?;
-        write!(f, " upstreams={}", List(&self.upstreams.iter().map(Server).collect::<Vec<_>>()))?;
+        write!(f, "serving listeners={}", List(&self.listeners))?;
+        write!(f, " upstreams={}", List(&self.servers.iter().copied().map(Named).collect::<Vec<_>>()))?;
         if let Some(tls) = self.tls {
             write!(f, " tls={tls}")?;
         }
@@ -86,13 +87,14 @@ impl<T: Display> Display for List<'_, T> {
 }
 
 /// The name, and its addresses if they differ from it.
-struct Server<'a>(&'a Upstream);
+struct Named<'a>(&'a Server);
 
-impl Display for Server<'_> {
+impl Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.name)?;
-        match &self.0.addresses[..] {
-            [address] if address.to_string() == self.0.name => Ok(()),
+        let Self(server) = self;
+        f.write_str(server.name())?;
+        match &server.addresses().collect::<Vec<_>>()[..] {
+            [address] if address.to_string() == **server.name() => Ok(()),
             addresses => write!(f, "({})", List(addresses)),
         }
     }
@@ -100,8 +102,6 @@ impl Display for Server<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn ip(address: &str) -> Address {
@@ -109,33 +109,23 @@ mod tests {
     }
 
     fn worker(cpu: Option<usize>) -> WorkerSettings {
-        WorkerSettings {
-            cpu,
-            buffers: 1024,
-            buffer_bytes: 16384,
-            pipes: 64,
-            pipe_bytes: 1024 * 1024,
-            ring_entries: 4096,
-            spin: Duration::ZERO,
-        }
+        WorkerSettings { cpu, ..WorkerSettings::default() }
+    }
+
+    fn server(name: &str, addresses: &[&str]) -> Server {
+        Server::new(name, addresses.iter().map(|address| ip(address)).collect(), None).expect("IP addresses")
     }
 
     #[test]
     fn the_line_says_what_serves_and_what_was_granted() {
+        let listeners = [ip("0.0.0.0:80"), Address::Unix("/run/app.sock".into())];
+        let servers = [
+            server("iis1:80", &["192.0.2.1:80", "[2001:db8::1]:80"]),
+            server("192.0.2.2:80", &["192.0.2.2:80"]),
+        ];
         let start_up = StartUp {
-            listeners: &[ip("0.0.0.0:80"), Address::Unix("/run/app.sock".into())],
-            upstreams: &[
-                Upstream {
-                    name: "iis1:80".to_owned(),
-                    addresses: vec![ip("192.0.2.1:80"), ip("[2001:db8::1]:80")],
-                    tls_name: None,
-                },
-                Upstream {
-                    name: "192.0.2.2:80".to_owned(),
-                    addresses: vec![ip("192.0.2.2:80")],
-                    tls_name: None,
-                },
-            ],
+            listeners: listeners.iter().collect(),
+            servers: servers.iter().collect(),
             tls: Some("clients,upstreams"),
             workers: &[worker(Some(0)), worker(Some(3))],
             sessions_max: 9800,
@@ -154,13 +144,10 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_said_too() {
+        let (listener, server) = (ip("0.0.0.0:80"), server("192.0.2.2:80", &["192.0.2.2:80"]));
         let start_up = StartUp {
-            listeners: &[ip("0.0.0.0:80")],
-            upstreams: &[Upstream {
-                name: "192.0.2.2:80".to_owned(),
-                addresses: vec![ip("192.0.2.2:80")],
-                tls_name: None,
-            }],
+            listeners: vec![&listener],
+            servers: vec![&server],
             tls: None,
             workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
             sessions_max: 4900,

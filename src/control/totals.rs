@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn they_are_sums_over_all_workers_and_name_what_happened_only() {
-        let counters = [Arc::new(Counters::new(1)), Arc::new(Counters::new(1))];
+        let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
         let line =
             |has_requests, times_full| Totals { counters: &counters, has_requests, times_full }.to_string();
         assert_eq!(line(false, 0), "connections=0 to_upstream_bytes=0 to_client_bytes=0");

@@ -1,7 +1,7 @@
 //! The access log: one line of text for each session or request.
 //!
 //! ```text
-//! session ends --Record--> LogSender::send (never waits) --channel--> a thread of `control`: Names::line -> file
+//! session ends --Record--> LogSender::send (never waits) --channel--> a thread of `control`: Format::append_line -> file
 //! ```
 //!
 //! The data path only moves a [`Record`] into a bounded channel; another thread formats and writes it later. When that
@@ -18,8 +18,6 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::record::{Record, RequestRecord};
-use super::settings::Upstream;
-use crate::uring::Address;
 use request_line::RequestLine;
 
 /// Format of an access log line.
@@ -87,40 +85,25 @@ impl LogSender {
     }
 }
 
-/// The names behind the indexes that records hold.
-#[derive(Debug, Clone)]
-pub struct Names {
-    listeners: Vec<String>,
-    upstreams: Vec<String>,
-}
-
-impl Names {
-    /// Names in the order of the indexes; listeners under the address they were bound to.
-    pub fn new(listeners: &[Address], upstreams: &[Upstream]) -> Self {
-        Self {
-            listeners: listeners.iter().map(ToString::to_string).collect(),
-            upstreams: upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
-        }
-    }
-
+impl Format {
     /// Appends the line of `record` with its line feed, which is the only one in it.
-    pub fn append_line(&self, record: &Record, format: Format, lines: &mut String) {
-        let line = Line::new(self, record);
+    pub fn append_line(self, record: &Record, lines: &mut String) {
+        let line = Line::new(record);
         // Writing to a String does not fail, nor does serialising numbers and strings.
-        match format {
-            Format::Text | Format::Combined => drop(write!(lines, "{line}")),
-            Format::Json => append_json(&line, lines),
+        match self {
+            Self::Text | Self::Combined => drop(write!(lines, "{line}")),
+            Self::Json => append_json(&line, lines),
         }
         lines.push('\n');
     }
 
     /// Same as [`append_line`](Self::append_line), for a request.
-    pub fn append_request_line(&self, record: &RequestRecord, format: Format, lines: &mut String) {
-        let line = RequestLine::new(&self.listeners, &self.upstreams, record);
-        match format {
-            Format::Text => drop(write!(lines, "{line}")),
-            Format::Json => append_json(&line, lines),
-            Format::Combined => request_line::append_combined(record, lines),
+    pub fn append_request_line(self, record: &RequestRecord, lines: &mut String) {
+        let line = RequestLine::new(record);
+        match self {
+            Self::Text => drop(write!(lines, "{line}")),
+            Self::Json => append_json(&line, lines),
+            Self::Combined => request_line::append_combined(record, lines),
         }
         lines.push('\n');
     }
@@ -144,16 +127,16 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(names: &'a Names, record: &Record) -> Self {
+    fn new(record: &'a Record) -> Self {
         let bytes = record.upstream_bytes + record.client_bytes;
         let spliced = if bytes == 0 { 0.0 } else { record.spliced_bytes as f64 / bytes as f64 };
         Self {
             // A clock before 1970 is wrong; humantime would panic.
             time: humantime::format_rfc3339_millis(record.started.max(SystemTime::UNIX_EPOCH)).to_string(),
-            listener: names.listeners.get(record.listener).map_or("-", String::as_str),
+            listener: &record.listener,
             client: record.client.to_string(),
             proxied: record.proxied.as_ref().map(ToString::to_string),
-            upstream: record.upstream.and_then(|index| names.upstreams.get(index)).map(String::as_str),
+            upstream: record.upstream.as_deref(),
             connect_ms: record.connect_time.map(milliseconds),
             first_byte_ms: record.first_byte_time.map(milliseconds),
             duration_ms: milliseconds(record.duration),
@@ -264,22 +247,15 @@ impl Display for Value<'_> {
 mod tests {
     use super::*;
     use crate::proxy::record::End;
-
-    fn names() -> Names {
-        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        Names {
-            listeners: names(&["0.0.0.0:80", "unix:/run/a b"]),
-            upstreams: names(&["iis1.corp:80", "iis2.corp:80"]),
-        }
-    }
+    use crate::uring::Address;
 
     fn record() -> Record {
         Record {
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
-            listener: 0,
+            listener: "0.0.0.0:80".into(),
             client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
             proxied: Some(Address::Ip("[2001:db8::7]:4711".parse().expect("an address"))),
-            upstream: Some(1),
+            upstream: Some("iis2.corp:80".into()),
             connect_time: Some(Duration::from_micros(1204)),
             first_byte_time: Some(Duration::from_millis(12)),
             duration: Duration::from_secs(61),
@@ -293,7 +269,7 @@ mod tests {
     /// The record of a client that was refused immediately.
     fn turned_away() -> Record {
         Record {
-            listener: 1,
+            listener: "unix:/run/a b".into(),
             client: Address::Unix(std::path::PathBuf::new()),
             proxied: None,
             upstream: None,
@@ -310,7 +286,7 @@ mod tests {
 
     fn line(record: &Record, format: Format) -> String {
         let mut line = String::new();
-        names().append_line(record, format, &mut line);
+        format.append_line(record, &mut line);
         line
     }
 

@@ -15,56 +15,34 @@ use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Error;
-use super::settings::Tcp;
-use crate::uring::{Address, set_defer_accept, set_fastopen_queue, set_keepalive};
+use super::settings::Listener;
+use crate::uring::{Address, SocketOptions, set_defer_accept, set_fastopen_queue, set_keepalive};
 
 /// How long the kernel holds back a connection that sends nothing (`TCP_DEFER_ACCEPT`, tcp(7)); same as nginx.
 const DEFER_ACCEPT_SECONDS: i32 = 1;
 
-/// Listening sockets of all workers and their addresses.
+/// A listener that is bound.
 #[derive(Debug)]
 pub struct Bound {
-    /// The addresses as bound: port 0 is replaced by the port that the kernel chose.
-    pub addresses: Vec<Address>,
-    /// The sockets of each worker, in the order of the addresses.
-    pub sockets: Vec<Vec<OwnedFd>>,
-    /// The files of Unix sockets, removed when this is dropped.
-    pub files: Vec<SocketFile>,
+    /// The address as bound: port 0 is replaced by the port that the kernel chose.
+    pub address: Address,
+    /// A socket for each worker.
+    pub sockets: Vec<OwnedFd>,
+    /// The file of a Unix socket, removed when this is dropped.
+    pub file: Option<SocketFile>,
 }
 
-/// Binds every address once per entry of `worker_cpus`, which holds the CPU that the worker is pinned to, if any. The
-/// files of Unix sockets get the permissions `unix_mode`.
+/// Binds a listener once per entry of `worker_cpus`, which holds the CPU that the worker is pinned to, if any. Accepted
+/// sockets take the options `tcp` over.
 ///
 /// # Errors
-/// The address that could not be bound, with the cause.
-pub fn bind(
-    addresses: &[Address],
-    tcp: &Tcp,
-    unix_mode: u32,
-    worker_cpus: &[Option<usize>],
-) -> Result<Bound, Error> {
-    let mut bound = Bound {
-        addresses: Vec::new(),
-        sockets: worker_cpus.iter().map(|_| Vec::new()).collect(),
-        files: Vec::new(),
+/// The address could not be bound, with the cause.
+pub fn bind(listener: &Listener, tcp: &SocketOptions, worker_cpus: &[Option<usize>]) -> Result<Bound, Error> {
+    let bound = match &listener.address {
+        Address::Ip(_) => bind_tcp(listener, tcp, worker_cpus),
+        Address::Unix(path) => bind_unix(path, listener, worker_cpus.len()),
     };
-    for address in addresses {
-        let failed = |source| Error::Bind { address: address.clone(), source };
-        let (actual, sockets) = match address {
-            Address::Ip(_) => bind_tcp(address, tcp, worker_cpus).map_err(failed)?,
-            Address::Unix(path) => {
-                let (file, sockets) =
-                    bind_unix(path, tcp.backlog, unix_mode, worker_cpus.len()).map_err(failed)?;
-                bound.files.push(file);
-                (address.clone(), sockets)
-            }
-        };
-        bound.addresses.push(actual);
-        for (worker, socket) in bound.sockets.iter_mut().zip(sockets) {
-            worker.push(socket);
-        }
-    }
-    Ok(bound)
+    bound.map_err(|source| Error::Bind { address: listener.address.clone(), source })
 }
 
 /// The file of a Unix socket that was bound here. Dropping this removes it, unless another file has its name by then.
@@ -100,38 +78,34 @@ impl Drop for SocketFile {
     }
 }
 
-fn bind_tcp(
-    address: &Address,
-    tcp: &Tcp,
-    worker_cpus: &[Option<usize>],
-) -> io::Result<(Address, Vec<OwnedFd>)> {
-    let mut at = address.to_sock_addr()?;
+fn bind_tcp(listener: &Listener, tcp: &SocketOptions, worker_cpus: &[Option<usize>]) -> io::Result<Bound> {
+    let mut at = listener.address.to_sock_addr()?;
     // Any process of the same user may join the group: without this probe a second proxy would silently take half of
     // the first one's clients.
-    tcp_socket(&at, tcp)?.bind(&at)?;
+    tcp_socket(&at, listener, tcp)?.bind(&at)?;
     let mut sockets = Vec::with_capacity(worker_cpus.len());
     for _worker in worker_cpus {
-        let socket = tcp_socket(&at, tcp)?;
+        let socket = tcp_socket(&at, listener, tcp)?;
         socket.set_reuse_port(true)?;
         socket.bind(&at)?;
         // The other sockets join the port that the kernel chose for the first.
         at = socket.local_addr()?;
         sockets.push(socket);
     }
-    if tcp.steer_by_cpu
+    if listener.steer_by_cpu
         && let Some(first) = sockets.first()
     {
         steer_by_cpu(first, worker_cpus)?;
     }
     for socket in &sockets {
-        socket.listen(i32::try_from(tcp.backlog).unwrap_or(i32::MAX))?;
+        socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
     }
-    let actual = at.as_socket().map_or_else(|| address.clone(), Address::Ip);
-    Ok((actual, sockets.into_iter().map(OwnedFd::from).collect()))
+    let address = at.as_socket().map_or_else(|| listener.address.clone(), Address::Ip);
+    Ok(Bound { address, sockets: sockets.into_iter().map(OwnedFd::from).collect(), file: None })
 }
 
 /// A socket with all options that accepted sockets inherit.
-fn tcp_socket(at: &SockAddr, tcp: &Tcp) -> io::Result<Socket> {
+fn tcp_socket(at: &SockAddr, listener: &Listener, tcp: &SocketOptions) -> io::Result<Socket> {
     let socket = Socket::new(at.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
     if at.domain() == Domain::IPV6 {
@@ -143,10 +117,10 @@ fn tcp_socket(at: &SockAddr, tcp: &Tcp) -> io::Result<Socket> {
         set_keepalive(&socket, idle)?;
     }
     socket.set_tcp_user_timeout(tcp.user_timeout)?;
-    if tcp.defer_accept {
+    if listener.defer_accept {
         set_defer_accept(&socket, DEFER_ACCEPT_SECONDS)?;
     }
-    if let Some(queue) = tcp.fastopen_queue {
+    if let Some(queue) = listener.fastopen_queue {
         set_fastopen_queue(&socket, i32::try_from(queue).unwrap_or(i32::MAX))?;
     }
     Ok(socket)
@@ -173,23 +147,23 @@ fn steer_by_cpu(group: &Socket, worker_cpus: &[Option<usize>]) -> io::Result<()>
     Ok(setsockopt(group, AttachReusePortCbpf, &program)?)
 }
 
-fn bind_unix(path: &Path, backlog: u32, mode: u32, workers: usize) -> io::Result<(SocketFile, Vec<OwnedFd>)> {
-    let at = Address::Unix(path.to_owned()).to_sock_addr()?;
+fn bind_unix(path: &Path, listener: &Listener, workers: usize) -> io::Result<Bound> {
+    let at = listener.address.to_sock_addr()?;
     remove_stale(path, &at)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     // The file is created with these permissions less the umask: it is never more open than configured.
-    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    fchmod(&socket, Mode::from_bits_truncate(listener.unix_mode))?;
     socket.bind(&at)?;
     let file = SocketFile::of(path)?;
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    fs::set_permissions(path, Permissions::from_mode(listener.unix_mode))?;
+    socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
     let socket = OwnedFd::from(socket);
     let mut sockets = Vec::with_capacity(workers);
     for _worker in 1..workers {
         sockets.push(socket.try_clone()?);
     }
     sockets.push(socket);
-    Ok((file, sockets))
+    Ok(Bound { address: listener.address.clone(), sockets, file: Some(file) })
 }
 
 /// Removes a socket file left behind by a process that did not shut down cleanly. A socket that a process listens on,
@@ -212,24 +186,17 @@ mod tests {
 
     use super::*;
 
-    fn tcp() -> Tcp {
-        Tcp {
-            keepalive: Some(Duration::from_secs(60)),
-            user_timeout: None,
-            fastopen_queue: None,
-            defer_accept: false,
-            backlog: 16,
-            steer_by_cpu: false,
-        }
+    fn tcp() -> SocketOptions {
+        SocketOptions { keepalive: Some(Duration::from_secs(60)), user_timeout: None }
     }
 
     #[test]
-    fn accepted_sockets_probe_a_silent_peer_for_the_idle_time_again() {
-        let anywhere = [Address::Ip(([127, 0, 0, 1], 0).into())];
-        let bound = bind(&anywhere, &tcp(), 0o660, &[None]).expect("a port");
-        let listener = Socket::from(bound.sockets.into_iter().flatten().next().expect("one worker's"));
+    fn accepted_sockets_probe_a_silent_peer_for_as_long_again() {
+        let anywhere = Listener::at(Address::Ip(([127, 0, 0, 1], 0).into()));
+        let bound = bind(&anywhere, &tcp(), &[None]).expect("a port");
+        let listener = Socket::from(bound.sockets.into_iter().next().expect("one worker's"));
         listener.set_nonblocking(false).expect("a socket");
-        let at = bound.addresses[0].to_sock_addr().expect("an IP address");
+        let at = bound.address.to_sock_addr().expect("an IP address");
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         client.connect(&at).expect("it listens");
         let (accepted, _) = listener.accept().expect("a client");
@@ -243,18 +210,19 @@ mod tests {
     fn a_unix_socket_has_its_permissions_and_removes_only_its_own_file() {
         let directory = tempfile::TempDir::new().expect("a directory for temporary files");
         let path = directory.path().join("socket");
-        let at = [Address::Unix(path.clone())];
+        let at = |unix_mode| Listener { unix_mode, ..Listener::at(Address::Unix(path.clone())) };
         for mode in [0o600, 0o660, 0o666, 0o777] {
-            let _bound = bind(&at, &tcp(), mode, &[None, None]).expect("the directory is ours");
+            let _bound = bind(&at(mode), &tcp(), &[None, None]).expect("the directory is ours");
             let data = fs::symlink_metadata(&path).expect("it is bound");
             assert!(data.file_type().is_socket());
             assert_eq!(data.permissions().mode() & 0o7777, mode);
         }
         assert!(!path.exists(), "removed with the last socket");
-        let first = bind(&at, &tcp(), 0o660, &[None]).expect("the directory is ours");
+        let first = bind(&at(0o660), &tcp(), &[None]).expect("the directory is ours");
         fs::remove_file(&path).expect("it is there");
-        let second = bind(&at, &tcp(), 0o660, &[None]).expect("the place is free");
-        assert!(!first.files[0].is_at(&path) && second.files[0].is_at(&path));
+        let second = bind(&at(0o660), &tcp(), &[None]).expect("the place is free");
+        let is_at_path = |bound: &Bound| bound.file.as_ref().is_some_and(|file| file.is_at(&path));
+        assert!(!is_at_path(&first) && is_at_path(&second));
         drop(first);
         assert!(path.exists(), "the file of the second socket");
         drop(second);

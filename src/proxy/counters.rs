@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::record::End;
-use crate::protocol::login::{Leg, Mechanism, Symptom};
+use crate::protocol::login::{Leg, Mechanism};
 
 /// The counters of one worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Counters {
     /// By [`End`].
     sessions: [Counter; End::ALL.len()],
@@ -22,28 +22,9 @@ pub struct Counters {
     unnamed_requests: Counter,
     identity_changes: Counter,
     legs: [Histogram; Leg::ALL.len()],
-    /// By upstream.
-    symptoms: Vec<[Counter; Symptom::ALL.len()]>,
 }
 
 impl Counters {
-    /// Counters at zero, for this many upstreams.
-    pub fn new(upstreams: usize) -> Self {
-        let symptoms = (0..upstreams).map(|_| Default::default()).collect();
-        Self {
-            sessions: Default::default(),
-            upstream_bytes: Counter::default(),
-            client_bytes: Counter::default(),
-            requests: Counter::default(),
-            logins: Default::default(),
-            refused_logins: Counter::default(),
-            unnamed_requests: Counter::default(),
-            identity_changes: Counter::default(),
-            legs: Default::default(),
-            symptoms,
-        }
-    }
-
     /// Sessions with this end.
     pub fn sessions(&self, end: End) -> &Counter {
         &self.sessions[end as usize]
@@ -87,18 +68,6 @@ impl Counters {
     /// Durations of this leg.
     pub fn leg(&self, leg: Leg) -> &Histogram {
         &self.legs[leg as usize]
-    }
-
-    /// How often a symptom was seen with this upstream. None for an unknown upstream.
-    pub fn symptoms(&self, upstream: usize, symptom: Symptom) -> Option<&Counter> {
-        Some(&self.symptoms.get(upstream)?[symptom as usize])
-    }
-
-    /// Counts a symptom for this upstream; for the owning thread only.
-    pub(crate) fn count_symptom(&self, upstream: usize, symptom: Symptom) {
-        if let Some(counter) = self.symptoms(upstream, symptom) {
-            counter.increase();
-        }
     }
 }
 

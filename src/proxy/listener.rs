@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_lite::future::{or, yield_now};
 
+use super::context::Context;
+use super::service::Listening;
 use super::session;
-use super::worker::Worker;
 use crate::uring::{Listener, Shortage, is_out_of_descriptors};
 
 /// How long accepting pauses when no descriptor is free. Any worker, or another process, may free one, so there is no
@@ -26,26 +27,30 @@ const GONE_IN_A_ROW_MAX: u32 = 64;
 ///
 /// # Errors
 /// The listening socket has become unusable.
-pub(super) async fn run(worker: &Rc<Worker>, index: usize, listener: Listener) -> io::Result<()> {
+pub(super) async fn run(
+    context: &Rc<Context>,
+    listening: &Rc<Listening>,
+    listener: Listener,
+) -> io::Result<()> {
     let mut pause = ERROR_PAUSE;
     loop {
-        while worker.wants_descriptors() {
-            worker.ring.sleep(DESCRIPTOR_PAUSE).await;
+        while context.descriptor_waits.any() {
+            context.ring.sleep(DESCRIPTOR_PAUSE).await;
         }
-        if !worker.is_draining() {
+        if !context.is_draining() {
             let readable = or(listener.readable(), async {
-                worker.draining().await;
+                context.draining().await;
                 Ok(())
             });
             readable.await?;
         }
-        worker.room().await;
-        match accept_waiting(worker, index, &listener).await? {
-            Accepted::All | Accepted::Failed if worker.is_draining() => return Ok(()),
+        context.room().await;
+        match accept_waiting(context, listening, &listener).await? {
+            Accepted::All | Accepted::Failed if context.is_draining() => return Ok(()),
             Accepted::All | Accepted::Some => pause = ERROR_PAUSE,
-            Accepted::OutOfDescriptors => worker.ring.sleep(DESCRIPTOR_PAUSE).await,
+            Accepted::OutOfDescriptors => context.ring.sleep(DESCRIPTOR_PAUSE).await,
             Accepted::Failed => {
-                worker.ring.sleep(pause).await;
+                context.ring.sleep(pause).await;
                 pause = ERROR_PAUSE_MAX.min(2 * pause);
             }
         }
@@ -64,27 +69,31 @@ enum Accepted {
     Failed,
 }
 
-async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) -> io::Result<Accepted> {
+async fn accept_waiting(
+    context: &Rc<Context>,
+    listening: &Rc<Listening>,
+    listener: &Listener,
+) -> io::Result<Accepted> {
     let mut gone_in_a_row = 0;
     while gone_in_a_row < GONE_IN_A_ROW_MAX {
         // One turn for each client: when connecting takes long, the other clients wait in the backlog, and those that
         // leave meanwhile cost no connect.
-        worker.ring.set_up_turn().await;
-        let Some(seat) = worker.seat() else { return Ok(Accepted::Some) };
+        context.ring.set_up_turn().await;
+        let Some(seat) = context.seat() else { return Ok(Accepted::Some) };
         match listener.accept() {
             Ok((client, address)) => {
                 gone_in_a_row = 0;
-                worker.ring.spawn(session::run(seat, index, client, address));
+                context.ring.spawn(session::run(seat, Rc::clone(listening), client, address));
                 // The session runs first and takes the descriptor for its upstream side: a session without one would
                 // hold its client for nothing, and so would the sessions accepted after it.
                 yield_now().await;
-                if worker.wants_descriptors() {
+                if context.descriptor_waits.any() {
                     return Ok(Accepted::OutOfDescriptors);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Accepted::All),
             Err(error) if is_out_of_descriptors(&error) => {
-                worker.ring.note_shortage(Shortage::Descriptors);
+                context.ring.note_shortage(Shortage::Descriptors);
                 return Ok(Accepted::OutOfDescriptors);
             }
             Err(error) if concerns_one_client(&error) => {
@@ -93,8 +102,8 @@ async fn accept_waiting(worker: &Rc<Worker>, index: usize, listener: &Listener) 
             }
             Err(error) if is_permanent(&error) => return Err(error),
             Err(error) => {
-                let listener = &worker.settings.listeners[index];
-                tracing::warn!(%listener, %error, "cannot accept a client; retrying after a pause");
+                let listener = &*listening.name;
+                tracing::warn!(listener, %error, "cannot accept a client; retrying after a pause");
                 return Ok(Accepted::Failed);
             }
         }

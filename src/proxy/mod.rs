@@ -18,6 +18,7 @@ pub mod access_log;
 pub mod bind;
 mod client_header;
 mod connection;
+mod context;
 pub mod counters;
 mod direction;
 mod drain;
@@ -27,20 +28,18 @@ mod meter;
 pub mod names;
 mod networks;
 mod opening;
-pub mod outage;
 mod peek_memory;
 pub mod record;
 mod relay;
 pub mod routes;
 pub mod seats;
+mod service;
 mod session;
 pub mod settings;
-pub mod shared;
 #[cfg(test)]
 mod simulation;
 pub mod stop;
 pub mod tls;
-mod upstream;
 pub mod worker;
 
 use std::io;
@@ -59,16 +58,13 @@ pub enum Error {
         source: io::Error,
     },
     /// A listening socket has become unusable.
-    #[error("listener {address} failed: {source}")]
+    #[error("listener {listener} failed: {source}")]
     Listener {
         /// The listener's address.
-        address: Address,
+        listener: String,
         /// The cause.
         source: io::Error,
     },
-    /// The address of a server that a socket cannot connect to.
-    #[error("cannot use the address of a server: {0}")]
-    Address(#[source] io::Error),
     /// The ring cannot be created.
     #[error(transparent)]
     Kernel(#[from] uring::Error),

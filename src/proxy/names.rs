@@ -33,6 +33,19 @@ impl<T> Names<T> {
         self.exact.get(name).or_else(|| longest_first().find_map(|suffix| self.wildcard.get(suffix)))
     }
 
+    /// The same names, each with what `change` makes of its value.
+    pub fn map<U>(&self, mut change: impl FnMut(&T) -> U) -> Names<U> {
+        let mut changed = |values: &HashMap<String, T>| {
+            values.iter().map(|(name, value)| (name.clone(), change(value))).collect()
+        };
+        Names { exact: changed(&self.exact), wildcard: changed(&self.wildcard) }
+    }
+
+    /// All values.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values())
+    }
+
     /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcard.is_empty()

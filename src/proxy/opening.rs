@@ -1,25 +1,33 @@
 //! The first bytes of a client as far as they decide its route: a TLS handshake with the proxy, or a TLS hello that the
 //! proxy reads without taking it.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use futures_lite::future::or;
 
 use super::connection::Connection;
 use super::record::End;
-use super::routes::Group;
+use super::service::Service;
 use super::tls::handshake;
-use super::worker::Worker;
 use crate::protocol::client_hello::{self, Hello, HelloError, Progress};
-use crate::uring::{Address, Expect};
+use crate::upstream::Group;
+use crate::uring::{Address, Expect, Ring};
 
 /// Performs the client's TLS handshake where TLS ends here, and chooses a group.
 ///
 /// # Errors
 /// How the session ends; the cause is logged here.
-pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Address) -> Result<Group, End> {
-    let routes = &worker.settings.routes;
-    if let Some(tls) = &worker.settings.client_tls {
+pub(super) async fn choose(
+    ring: &Ring,
+    service: &Service,
+    client: &Connection,
+    address: &Address,
+) -> Result<Rc<Group>, End> {
+    let Service { settings, routes } = service;
+    if let Some(tls) = &settings.client_tls {
         let config = tls.config.load_full();
-        match handshake::accept(&worker.ring, client, config, tls.handshake_timeout).await {
+        match handshake::accept(ring, client, config, tls.handshake_timeout).await {
             Ok(()) => {}
             Err(handshake::Error::Left) => return Err(End::ClientLeft),
             Err(error) => {
@@ -29,25 +37,33 @@ pub(super) async fn choose(worker: &Worker, client: &Connection, address: &Addre
             }
         }
         let name = client.tls().and_then(super::tls::Tls::server_name);
-        return routes.choose(name.as_deref(), std::iter::empty()).ok_or_else(|| {
+        return routes.choose(name.as_deref(), std::iter::empty()).cloned().ok_or_else(|| {
             tracing::warn!(client = %address, server_name = name, "no --sni-route matches the server name; closing");
             End::NoRoute
         });
     }
-    let hello = if routes.depend_on_hello() { peek(worker, client, address).await? } else { None };
+    let hello = if routes.depend_on_hello() {
+        peek(ring, settings.peek_timeout, client, address).await?
+    } else {
+        None
+    };
     let name = hello.as_ref().and_then(|hello| hello.server_name.as_deref());
     let protocols = hello.iter().flat_map(Hello::alpn);
-    routes.choose(name, protocols).ok_or_else(|| {
+    routes.choose(name, protocols).cloned().ok_or_else(|| {
         tracing::warn!(client = %address, server_name = name, "no route matches the client's server name or protocols; closing");
         End::NoRoute
     })
 }
 
 /// Reads the hello without taking it; nothing when the client does not use TLS.
-async fn peek(worker: &Worker, client: &Connection, address: &Address) -> Result<Option<Hello>, End> {
-    let timeout = worker.settings.peek_timeout;
+async fn peek(
+    ring: &Ring,
+    timeout: Duration,
+    client: &Connection,
+    address: &Address,
+) -> Result<Option<Hello>, End> {
     let peeked = or(peek_all(client, address), async {
-        worker.ring.sleep(timeout).await;
+        ring.sleep(timeout).await;
         tracing::warn!(client = %address, ?timeout, "TLS hello not received in time; closing");
         Err(End::HelloTimeout)
     });

@@ -1,5 +1,6 @@
 //! The record of a session or request that has ended: plain values, formatted elsewhere and later.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::protocol::login::{Mechanism, Step};
@@ -10,14 +11,14 @@ use crate::uring::Address;
 pub struct Record {
     /// When the client was accepted.
     pub started: SystemTime,
-    /// Index into `Settings::listeners`.
-    pub listener: usize,
+    /// The address of the listener that accepted the client.
+    pub listener: Arc<str>,
     /// The address that connected.
     pub client: Address,
     /// The source address in the client's PROXY header.
     pub proxied: Option<Address>,
-    /// Index into `Settings::upstreams` of the server that took the connection.
-    pub upstream: Option<usize>,
+    /// The name of the server that accepted the connection.
+    pub upstream: Option<Arc<str>>,
     /// From accepting the client to the server's accept.
     pub connect_time: Option<Duration>,
     /// From accepting the client to the first byte from the server.
@@ -39,12 +40,12 @@ pub struct Record {
 pub struct RequestRecord {
     /// When its head was complete.
     pub started: SystemTime,
-    /// Index into `Settings::listeners`.
-    pub listener: usize,
+    /// The address of the listener that accepted the client.
+    pub listener: Arc<str>,
     /// The client it is for: the source in the PROXY header, otherwise the address that connected.
     pub client: Address,
-    /// Index into `Settings::upstreams`, if a server was connected.
-    pub upstream: Option<usize>,
+    /// The name of the server, if one was connected.
+    pub upstream: Option<Arc<str>>,
     /// The session's id and the number of this request in it, from 1: together the id of the request.
     pub id: (u64, u64),
     /// As the client sent them; none for a request that could not be parsed.

@@ -1,31 +1,22 @@
-//! Which servers a connection goes to, by its TLS hello.
+//! Which group a connection goes to, by its TLS hello.
 
 use super::names::Names;
 
-/// Servers that can replace each other: a range of `Settings::upstreams`, never empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group {
-    /// Index of the first server.
-    pub first: usize,
-    /// Number of servers.
-    pub count: usize,
-}
-
-/// The routing table.
-#[derive(Debug, Clone, Default)]
-pub struct Routes {
-    /// For connections that no route takes; without a default they are closed.
-    pub default: Option<Group>,
+/// Where connections go. `G` stands for a group: its settings, or a worker's view of it.
+#[derive(Debug, Clone)]
+pub struct Routes<G> {
+    /// For connections that no route matches; without it they are closed.
+    pub default: Option<G>,
     /// By server name.
-    pub by_name: Names<Group>,
-    /// By a protocol that the client offers (ALPN); checked before the name.
-    pub by_protocol: Vec<(Vec<u8>, Group)>,
+    pub by_name: Names<G>,
+    /// By a protocol that the client offers (ALPN); looked at before the name.
+    pub by_protocol: Vec<(Vec<u8>, G)>,
 }
 
-impl Routes {
-    /// Sends all connections to the first `count` servers.
-    pub fn all(count: usize) -> Self {
-        Self { default: Some(Group { first: 0, count }), ..Self::default() }
+impl<G> Routes<G> {
+    /// All connections go to one group.
+    pub fn all(group: G) -> Self {
+        Self { default: Some(group), by_name: Names::default(), by_protocol: Vec::new() }
     }
 
     /// Whether routing needs the client's TLS hello.
@@ -33,20 +24,39 @@ impl Routes {
         !self.by_name.is_empty() || !self.by_protocol.is_empty()
     }
 
-    /// Chooses the client's most preferred protocol that has a route, otherwise the route of its server name, otherwise
+    /// Every group that a route names, the default first; a group comes once for each of its routes.
+    pub fn groups(&self) -> impl Iterator<Item = &G> {
+        let by_protocol = self.by_protocol.iter().map(|(_, group)| group);
+        self.default.iter().chain(self.by_name.values()).chain(by_protocol)
+    }
+
+    /// The same routes, with what `change` makes of each group.
+    pub fn map<H>(&self, mut change: impl FnMut(&G) -> H) -> Routes<H> {
+        Routes {
+            default: self.default.as_ref().map(&mut change),
+            by_name: self.by_name.map(&mut change),
+            by_protocol: self
+                .by_protocol
+                .iter()
+                .map(|(protocol, group)| (protocol.clone(), change(group)))
+                .collect(),
+        }
+    }
+
+    /// The route of the first of the client's protocols that has one, otherwise the route of its server name, otherwise
     /// the default.
     pub fn choose<'a>(
         &self,
         server_name: Option<&str>,
         mut protocols: impl Iterator<Item = &'a [u8]>,
-    ) -> Option<Group> {
+    ) -> Option<&G> {
         let mut by_protocol = || {
             protocols.find_map(|wanted| {
-                self.by_protocol.iter().find(|(protocol, _)| protocol == wanted).map(|(_, group)| *group)
+                self.by_protocol.iter().find(|(protocol, _)| protocol == wanted).map(|(_, group)| group)
             })
         };
-        let by_name = || server_name.and_then(|name| self.by_name.get(name)).copied();
-        by_protocol().or_else(by_name).or(self.default)
+        let by_name = || server_name.and_then(|name| self.by_name.get(name));
+        by_protocol().or_else(by_name).or(self.default.as_ref())
     }
 }
 
@@ -56,18 +66,17 @@ mod tests {
 
     #[test]
     fn protocols_come_before_names_and_names_before_the_default() {
-        let group = |first| Group { first, count: 1 };
-        let mut routes = Routes::all(1);
-        routes.by_name.entry("*.example.com").or_insert(group(1));
-        routes.by_protocol = vec![(b"http/1.1".to_vec(), group(2)), (b"acme-tls/1".to_vec(), group(3))];
+        let mut routes = Routes::all("default");
+        routes.by_name.entry("*.example.com").or_insert("name");
+        routes.by_protocol = vec![(b"http/1.1".to_vec(), "http"), (b"acme-tls/1".to_vec(), "acme")];
         let choose = |name, protocols: &[&'static str]| {
-            let chosen = routes.choose(name, protocols.iter().map(|protocol| protocol.as_bytes()));
-            chosen.map(|group| group.first)
+            routes.choose(name, protocols.iter().map(|protocol| protocol.as_bytes())).copied()
         };
-        assert_eq!(choose(Some("a.example.com"), &["h2", "acme-tls/1", "http/1.1"]), Some(3));
-        assert_eq!(choose(Some("a.example.com"), &["h2"]), Some(1));
-        assert_eq!(choose(Some("example.org"), &["h2"]), Some(0));
-        assert_eq!(choose(None, &[]), Some(0));
-        assert_eq!(Routes::default().choose(None, std::iter::empty()), None);
+        assert_eq!(choose(Some("a.example.com"), &["h2", "acme-tls/1", "http/1.1"]), Some("acme"));
+        assert_eq!(choose(Some("a.example.com"), &["h2"]), Some("name"));
+        assert_eq!(choose(Some("example.org"), &["h2"]), Some("default"));
+        assert_eq!(choose(None, &[]), Some("default"));
+        let closed = Routes::<()> { default: None, by_name: Names::default(), by_protocol: Vec::new() };
+        assert_eq!(closed.choose(None, std::iter::empty()), None);
     }
 }

@@ -4,54 +4,79 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ServerConfig;
 
 use super::routes::Routes;
 use crate::protocol::http1::forward::Edits;
-use crate::protocol::proxy_protocol;
-use crate::uring::Address;
+use crate::upstream::GroupSettings;
+use crate::uring::{Address, SocketOptions};
 
 pub use super::networks::Network;
 
-/// The settings of the proxy; the same for all workers, read-only.
+/// A service: where clients connect to, how their connections are served, and which servers they go to. The same for all
+/// workers, read-only.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The addresses that clients connect to; never empty.
-    pub listeners: Vec<Address>,
-    /// All servers; never empty.
-    pub upstreams: Vec<Upstream>,
-    /// Which servers a connection goes to.
-    pub routes: Routes,
+pub struct Service {
+    /// Its name in the settings.
+    pub name: Arc<str>,
+    /// Where clients connect to; never empty.
+    pub listeners: Vec<Listener>,
+    /// Which group a connection goes to.
+    pub routes: Routes<Arc<GroupSettings>>,
     /// How long a client may take to send its TLS hello, where routes depend on it.
     pub peek_timeout: Duration,
-    /// Memory limit for unfinished heads, hellos and handshakes of clients, per worker.
-    pub peek_bytes_max: usize,
     /// TLS with clients, if it ends here.
     pub client_tls: Option<ClientTls>,
-    /// TLS with servers; every server has a name to prove then.
-    pub upstream_tls: Option<UpstreamTls>,
     /// Whether a TLS connection may end without `close_notify`; otherwise such a stream counts as cut off.
     pub accepts_missing_close_notify: bool,
-    /// How long a server may take to accept a connection.
-    pub connect_timeout: Duration,
     /// How long a session may go without a byte in either direction.
     pub idle_timeout: Duration,
-    /// The PROXY header sent to servers, if any.
-    pub send_proxy: Option<proxy_protocol::Version>,
     /// How long a client may take to send its PROXY header; none if no header is expected.
     pub accept_proxy_timeout: Option<Duration>,
     /// Clients that must send a PROXY header, and whose header is trusted; empty: all.
     pub accept_proxy_from: Vec<Network>,
     /// When bulk goes through a pipe.
     pub splice: Splice,
-    /// Options of every TCP socket.
-    pub tcp: Tcp,
+    /// Options of the TCP sockets of both sides.
+    pub tcp: SocketOptions,
     /// Whether sessions interpret the bytes that they carry.
     pub mode: Mode,
-    /// How long sessions may continue after a request to stop.
-    pub drain_timeout: Duration,
 }
+
+/// An address that clients connect to, and how its sockets accept them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// As the operator wrote it, resolved; once bound, with the port that the kernel chose for port 0.
+    pub address: Address,
+    /// Connections that may wait to be accepted.
+    pub backlog: u32,
+    /// Length of the fast open queue (`TCP_FASTOPEN`).
+    pub fastopen_queue: Option<u32>,
+    /// Accept when the first bytes have arrived (`TCP_DEFER_ACCEPT`).
+    pub defer_accept: bool,
+    /// A connection goes to the worker on the CPU that received its first packet (`SO_ATTACH_REUSEPORT_CBPF`);
+    /// otherwise the kernel picks by hash.
+    pub steer_by_cpu: bool,
+    /// Permissions of the file of a Unix socket.
+    pub unix_mode: u32,
+}
+
+impl Listener {
+    /// A listener with the default options.
+    pub fn at(address: Address) -> Self {
+        Self {
+            address,
+            backlog: 4096,
+            fastopen_queue: None,
+            defer_accept: false,
+            steer_by_cpu: false,
+            unix_mode: UNIX_MODE,
+        }
+    }
+}
+
+/// The default permissions of the file of a Unix socket: processes of the same user and group may connect.
+pub const UNIX_MODE: u32 = 0o660;
 
 /// How a session interprets its bytes.
 #[derive(Debug, Clone)]
@@ -134,31 +159,43 @@ pub enum ForwardedFor {
     Append,
 }
 
-impl Settings {
+impl Service {
+    /// A service in stream mode with the default settings.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        listeners: Vec<Listener>,
+        routes: Routes<Arc<GroupSettings>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            listeners,
+            routes,
+            peek_timeout: Duration::from_secs(3),
+            client_tls: None,
+            accepts_missing_close_notify: false,
+            idle_timeout: Duration::from_secs(3 * 3600),
+            accept_proxy_timeout: None,
+            accept_proxy_from: Vec::new(),
+            splice: Splice::Auto,
+            tcp: SocketOptions { keepalive: Some(Duration::from_secs(60)), user_timeout: None },
+            mode: Mode::Stream,
+        }
+    }
+
+    /// The groups that its connections go to, each once.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<GroupSettings>> {
+        let mut seen = Vec::new();
+        self.routes.groups().filter(move |group| {
+            let is_new = !seen.contains(&Arc::as_ptr(group));
+            seen.push(Arc::as_ptr(group));
+            is_new
+        })
+    }
+
     /// Whether routing needs client bytes first, apart from the PROXY header.
     pub(super) fn needs_client_bytes(&self) -> bool {
         self.client_tls.is_some() || self.routes.depend_on_hello()
     }
-}
-
-/// A server as the operator named it, with its addresses.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// The name as written on the command line; also used in logs.
-    pub name: String,
-    /// The addresses that the name resolved to at start, tried in this order; never empty.
-    pub addresses: Vec<Address>,
-    /// The name that the server must prove with TLS.
-    pub tls_name: Option<ServerName<'static>>,
-}
-
-/// TLS with servers.
-#[derive(Debug, Clone)]
-pub struct UpstreamTls {
-    /// Without session storage; every worker adds its own.
-    pub config: Arc<ClientConfig>,
-    /// Whether any certificate is accepted.
-    pub trusts_any_certificate: bool,
 }
 
 /// TLS with clients.
@@ -181,25 +218,6 @@ pub enum Splice {
     Always,
 }
 
-/// TCP options (tcp(7)), for both sides. `TCP_NODELAY` is always set.
-#[derive(Debug, Clone, Copy)]
-pub struct Tcp {
-    /// Idle time before the first keep-alive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); a peer that answers no probe is
-    /// dead after about twice that time.
-    pub keepalive: Option<Duration>,
-    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
-    pub user_timeout: Option<Duration>,
-    /// Listeners only: length of the fast open queue (`TCP_FASTOPEN`).
-    pub fastopen_queue: Option<u32>,
-    /// Listeners only: accept when the first bytes have arrived (`TCP_DEFER_ACCEPT`).
-    pub defer_accept: bool,
-    /// Listeners only: connections that may wait to be accepted.
-    pub backlog: u32,
-    /// Listeners only: a connection goes to the worker on the CPU that received its first packet
-    /// (`SO_ATTACH_REUSEPORT_CBPF`); otherwise the kernel picks by hash.
-    pub steer_by_cpu: bool,
-}
-
 /// The resources of one worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerSettings {
@@ -217,4 +235,24 @@ pub struct WorkerSettings {
     pub ring_entries: u32,
     /// How long to poll for completions before sleeping.
     pub spin: Duration,
+    /// Memory limit for unfinished heads, hellos and handshakes of clients.
+    pub peek_bytes_max: usize,
+    /// How long sessions may continue after a request to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            cpu: None,
+            buffers: 1024,
+            buffer_bytes: 16 * 1024,
+            pipes: 64,
+            pipe_bytes: 1024 * 1024,
+            ring_entries: 4096,
+            spin: Duration::ZERO,
+            peek_bytes_max: 256 * 1024 * 1024,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
 }

@@ -1,30 +1,24 @@
 //! A worker: one thread, one ring, its own listening sockets, and every session that it accepts.
 //!
-//! Workers share only the settings, which are read-only, and the few numbers in `shared.rs`.
+//! Workers share only the settings, which are read-only, the seats, and the numbers of servers.
 
-use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_lite::future::or;
-use rustls::ClientConfig;
-use rustls::client::Resumption;
 
 use super::Error;
 use super::access_log::LogSender;
+use super::context::Context;
 use super::counters::Counters;
-use super::drain::{Begun, Drain};
 use super::listener;
-use super::peek_memory::PeekMemory;
-use super::settings::{Settings, WorkerSettings};
-use super::shared::Shared;
+use super::seats::Seats;
+use super::service::{Listening, services};
+use super::settings::{Service, WorkerSettings};
 use super::stop::Stop;
-use super::upstream::Upstreams;
-use crate::uring::{Listener, Notify, PipeSet, Ring, RingOptions, SocketOptions};
-
-/// Number of servers whose TLS sessions a worker remembers.
-const TLS_SESSIONS_MAX: usize = 256;
+use crate::uring::{Listener, PipeSet, Ring, RingOptions};
 
 /// The inputs of a worker's thread.
 pub struct Plan {
@@ -32,12 +26,12 @@ pub struct Plan {
     pub number: usize,
     /// The resources of this worker.
     pub worker: WorkerSettings,
-    /// What it shares with the other workers.
-    pub shared: Arc<Shared>,
-    /// The settings of all workers.
-    pub settings: Arc<Settings>,
-    /// Its listening sockets, in the order of `Settings::listeners`.
-    pub listeners: Vec<OwnedFd>,
+    /// The seats of all workers.
+    pub seats: Arc<Seats>,
+    /// The services of all workers.
+    pub services: Vec<Arc<Service>>,
+    /// Its listening sockets: for each service, in the order of `Service::listeners`.
+    pub listeners: Vec<Vec<OwnedFd>>,
     /// Its pipes.
     pub pipes: PipeSet,
     /// The request to stop.
@@ -53,7 +47,7 @@ pub struct Plan {
 /// # Errors
 /// The ring cannot be created or fails; a listener fails permanently.
 pub fn run(plan: Plan) -> Result<(), Error> {
-    let Plan { number, worker, shared, settings, listeners, pipes, stop, log, counters } = plan;
+    let Plan { number, worker, seats, services, listeners, pipes, stop, log, counters } = plan;
     if let Some(cpu) = worker.cpu {
         pin(cpu);
     }
@@ -64,13 +58,14 @@ pub fn run(plan: Plan) -> Result<(), Error> {
         spin: worker.spin,
     };
     let ring = Ring::open(&options, pipes)?;
-    let listeners = listeners.into_iter().map(|socket| Listener::new(&ring, socket)).collect();
-    let worker = Rc::new(Worker::new(ring.clone(), settings, (shared, number), log, counters)?);
-    worker.start(listeners);
-    ring.spawn(Rc::clone(&worker).watch_seats());
-    ring.spawn(stop_when_told(Rc::clone(&worker), stop));
+    let open = |socket| Listener::new(&ring, socket);
+    let listeners = listeners.into_iter().map(|sockets| sockets.into_iter().map(open).collect()).collect();
+    let context = Rc::new(Context::new(ring.clone(), worker.peek_bytes_max, (seats, number), log, counters));
+    start(&context, &services, listeners);
+    ring.spawn(Rc::clone(&context).watch_seats());
+    ring.spawn(stop_when_told(Rc::clone(&context), stop, worker.drain_timeout));
     ring.run().map_err(Error::Ring)?;
-    worker.failure.take().map_or(Ok(()), Err)
+    context.failure().map_or(Ok(()), Err)
 }
 
 fn pin(cpu: usize) {
@@ -82,186 +77,26 @@ fn pin(cpu: usize) {
     }
 }
 
+/// Accepts on every listener of every service. `listeners` are in the order of the services and their settings.
+pub(super) fn start(context: &Rc<Context>, settings: &[Arc<Service>], listeners: Vec<Vec<Listener>>) {
+    for (service, listeners) in std::iter::zip(services(settings), listeners) {
+        for (listening, listener) in std::iter::zip(service.listening(), listeners) {
+            context.accept_begins();
+            context.ring.spawn(accept(Rc::clone(context), listening, listener));
+        }
+    }
+}
+
+async fn accept(context: Rc<Context>, listening: Rc<Listening>, listener: Listener) {
+    match listener::run(&context, &listening, listener).await {
+        Ok(()) => context.accept_ends(),
+        Err(source) => context.fail(Error::Listener { listener: listening.name.to_string(), source }),
+    }
+}
+
 /// Drains at the first request; ends at the second, or when the drain time-out expires.
-async fn stop_when_told(worker: Rc<Worker>, stop: Stop) {
-    stop.drain_requested(&worker.ring).await;
-    or(worker.drain_and_end(), stop.end_requested(&worker.ring)).await;
-    worker.ring.end_tasks();
-}
-
-/// The state that the sessions and listeners of a worker share.
-pub(super) struct Worker {
-    pub(super) ring: Ring,
-    pub(super) settings: Arc<Settings>,
-    pub(super) upstreams: Upstreams,
-    pub(super) socket_options: SocketOptions,
-    pub(super) upstream_tls: Option<Arc<ClientConfig>>,
-    pub(super) log: Option<LogSender>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) peek_memory: Rc<PeekMemory>,
-    next_id: Cell<u64>,
-    sessions: Cell<usize>,
-    pub(super) shared: Arc<Shared>,
-    number: usize,
-    drain: Drain,
-    /// Sessions that wait for a descriptor for their upstream side.
-    pub(super) descriptors_wanted: Cell<usize>,
-    /// Listeners that still accept.
-    accepting: Cell<usize>,
-    changed: Notify,
-    /// The error that stops it.
-    failure: RefCell<Option<Error>>,
-}
-
-impl Worker {
-    /// Creates a worker. `shared` is the state shared with the other workers, with this worker's number.
-    pub(super) fn new(
-        ring: Ring,
-        settings: Arc<Settings>,
-        (shared, number): (Arc<Shared>, usize),
-        log: Option<LogSender>,
-        counters: Arc<Counters>,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            ring,
-            upstreams: Upstreams::new(&settings.upstreams).map_err(Error::Address)?,
-            socket_options: SocketOptions {
-                keepalive: settings.tcp.keepalive,
-                user_timeout: settings.tcp.user_timeout,
-            },
-            upstream_tls: settings.upstream_tls.as_ref().map(|tls| with_own_sessions(&tls.config)),
-            peek_memory: PeekMemory::new(settings.peek_bytes_max),
-            settings,
-            log,
-            counters,
-            // Random, so that ids differ between workers and between runs.
-            next_id: Cell::new(fastrand::u64(..)),
-            sessions: Cell::new(0),
-            shared,
-            number,
-            drain: Drain::default(),
-            descriptors_wanted: Cell::new(0),
-            accepting: Cell::new(0),
-            changed: Notify::default(),
-            failure: RefCell::default(),
-        })
-    }
-
-    /// Accepts on every listener.
-    pub(super) fn start(self: &Rc<Self>, listeners: Vec<Listener>) {
-        self.accepting.set(listeners.len());
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let worker = Rc::clone(self);
-            self.ring.spawn(async move {
-                if let Err(source) = listener::run(&worker, index, listener).await {
-                    let address = worker.settings.listeners[index].clone();
-                    return worker.fail(Error::Listener { address, source });
-                }
-                worker.accepting.set(worker.accepting.get() - 1);
-                worker.changed.notify();
-            });
-        }
-    }
-
-    /// Accepts the clients that already wait, and none after them; ends everything when all sessions have ended or the
-    /// drain time-out expires. Sessions with bytes on the way are reset then, see `relay.rs`.
-    pub(super) async fn drain_and_end(&self) {
-        self.drain.begin();
-        or(self.all_ended(), self.ring.sleep(self.settings.drain_timeout)).await;
-        self.ring.end_tasks();
-    }
-
-    /// An id for a session, which no other session on this host is likely to have.
-    pub(super) fn next_id(&self) -> u64 {
-        self.next_id.replace(self.next_id.get().wrapping_add(1))
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain.has_begun()
-    }
-
-    /// Completes when draining has begun.
-    pub(super) fn draining(&self) -> Begun<'_> {
-        self.drain.begun()
-    }
-
-    /// Completes when no session is left and no listener accepts.
-    async fn all_ended(&self) {
-        self.changed.until(|| self.accepting.get() == 0 && self.sessions.get() == 0).await;
-    }
-
-    /// Ends everything immediately: the worker cannot continue.
-    fn fail(&self, error: Error) {
-        self.failure.borrow_mut().get_or_insert(error);
-        self.ring.end_tasks();
-    }
-
-    /// Waits until one more session may begin. Call it when a client waits: it counts that no seat was free.
-    pub(super) async fn room(&self) {
-        let seats = &self.shared.seats;
-        if seats.has_room(self.number) {
-            return;
-        }
-        if !self.is_draining() {
-            seats.note_full();
-        }
-        self.changed.until(|| seats.has_room(self.number)).await;
-    }
-
-    /// Wakes tasks that wait for room when another worker has returned a seat.
-    async fn watch_seats(self: Rc<Self>) {
-        loop {
-            if let Err(error) = self.shared.seats.bell(self.number).rung(&self.ring).await {
-                return self.fail(Error::Ring(error));
-            }
-            self.changed.notify();
-        }
-    }
-
-    /// Whether a session of this worker waits for a descriptor. Such sessions come before new clients.
-    pub(super) fn wants_descriptors(&self) -> bool {
-        self.descriptors_wanted.get() > 0
-    }
-
-    /// A seat for one more session, if one is free.
-    pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
-        if !self.shared.seats.take(self.number) {
-            return None;
-        }
-        self.sessions.set(self.sessions.get() + 1);
-        Some(Seat(Rc::clone(self)))
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.shared.seats.leave(self.number);
-    }
-}
-
-/// Gives a worker a TLS session store of its own: a shared one has a lock.
-fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
-    let mut config = config.clone();
-    config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS_MAX);
-    Arc::new(config)
-}
-
-/// A session's seat; free again when it is dropped.
-pub(super) struct Seat(Rc<Worker>);
-
-impl Seat {
-    pub(super) fn worker(&self) -> &Rc<Worker> {
-        &self.0
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let Self(worker) = self;
-        worker.sessions.set(worker.sessions.get() - 1);
-        worker.shared.seats.give_back(worker.number);
-        if worker.shared.seats.is_called(worker.number) || worker.is_draining() {
-            worker.changed.notify();
-        }
-    }
+async fn stop_when_told(context: Rc<Context>, stop: Stop, drain_timeout: Duration) {
+    stop.drain_requested(&context.ring).await;
+    or(context.drain_and_end(drain_timeout), stop.end_requested(&context.ring)).await;
+    context.ring.end_tasks();
 }

@@ -1,8 +1,9 @@
+use std::sync::Arc;
+
 use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::proxy::routes::Group;
 use crate::uring::Address;
 
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
@@ -24,6 +25,11 @@ fn plan(flags: &[&str]) -> Plan {
     plan_on(&host(), flags).expect("a plan")
 }
 
+/// The only group of a plan without routes.
+fn group(service: &Service) -> &GroupSettings {
+    service.routes.default.as_ref().expect("--upstream was given")
+}
+
 fn refused(flags: &[&str]) -> String {
     let arguments = ["iisplice", "proxy"].iter().chain(&LEAST).chain(flags);
     crate::cli::one_line(&Cli::try_parse_from(arguments).expect_err("a wrong command line"))
@@ -31,22 +37,18 @@ fn refused(flags: &[&str]) -> String {
 
 #[test]
 fn without_flags_everything_has_its_documented_default() {
-    let Plan { settings, workers, access_log, .. } = plan(&[]);
-    assert_eq!(settings.listeners, [Address::Ip("127.0.0.1:8080".parse().expect("an address"))]);
-    assert_eq!(settings.upstreams.len(), 1);
-    assert_eq!(settings.upstreams[0].name, "192.0.2.1:80");
-    assert_eq!(settings.connect_timeout, Duration::from_secs(3));
-    assert_eq!(settings.idle_timeout, Duration::from_secs(3 * 3600));
-    assert_eq!(settings.drain_timeout, Duration::from_secs(30));
-    assert_eq!(settings.send_proxy, None);
-    assert_eq!(settings.accept_proxy_timeout, None);
-    assert_eq!(settings.splice, Splice::Auto);
-    assert_eq!(settings.tcp.keepalive, Some(Duration::from_secs(60)));
-    assert_eq!(settings.tcp.user_timeout, None);
-    assert_eq!(settings.tcp.fastopen_queue, None);
-    assert!(!settings.tcp.defer_accept);
-    assert!(!settings.tcp.steer_by_cpu);
-    assert_eq!(settings.tcp.backlog, 4096);
+    let Plan { service, workers, access_log, .. } = plan(&[]);
+    assert_eq!(service.listeners, [Listener::at(Address::Ip("127.0.0.1:8080".parse().expect("an address")))]);
+    let group = group(&service);
+    assert_eq!(group.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>(), ["192.0.2.1:80"]);
+    assert_eq!(group.connect_timeout, Duration::from_secs(3));
+    assert_eq!(service.idle_timeout, Duration::from_secs(3 * 3600));
+    assert_eq!(workers[0].drain_timeout, Duration::from_secs(30));
+    assert_eq!(group.send_proxy, None);
+    assert_eq!(service.accept_proxy_timeout, None);
+    assert_eq!(service.splice, Splice::Auto);
+    assert_eq!(service.tcp.keepalive, Some(Duration::from_secs(60)));
+    assert_eq!(service.tcp.user_timeout, None);
     assert_eq!(workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>(), [Some(1), Some(2), Some(5)]);
     assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (1024, 16 * 1024));
     assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (64, 1024 * 1024));
@@ -56,7 +58,7 @@ fn without_flags_everything_has_its_documented_default() {
 
 #[test]
 fn every_flag_reaches_its_setting() {
-    let Plan { settings, workers, access_log, .. } = plan(&[
+    let Plan { service, workers, access_log, .. } = plan(&[
         "--listen=unix:/run/iisplice.sock",
         "--upstream=192.0.2.2:80",
         "--connect-timeout=250ms",
@@ -83,20 +85,25 @@ fn every_flag_reaches_its_setting() {
         "--access-log=/var/log/iisplice.log",
         "--log-format=json",
     ]);
-    assert_eq!(settings.listeners[1], Address::Unix("/run/iisplice.sock".into()));
-    assert_eq!(settings.upstreams[1].name, "192.0.2.2:80");
-    assert_eq!(settings.connect_timeout, Duration::from_millis(250));
-    assert_eq!(settings.idle_timeout, Duration::from_secs(120));
-    assert_eq!(settings.drain_timeout, Duration::ZERO);
-    assert_eq!(settings.send_proxy, Some(Version::V2));
-    assert_eq!(settings.accept_proxy_timeout, Some(Duration::from_secs(5)));
-    assert_eq!(settings.splice, Splice::Always);
-    assert_eq!(settings.tcp.keepalive, None);
-    assert_eq!(settings.tcp.user_timeout, Some(Duration::from_secs(30)));
-    assert_eq!(settings.tcp.fastopen_queue, Some(256));
-    assert!(settings.tcp.defer_accept);
-    assert!(settings.tcp.steer_by_cpu);
-    assert_eq!(settings.tcp.backlog, 128);
+    let listener = Listener {
+        address: Address::Unix("/run/iisplice.sock".into()),
+        backlog: 128,
+        fastopen_queue: Some(256),
+        defer_accept: true,
+        steer_by_cpu: true,
+        unix_mode: UNIX_MODE,
+    };
+    assert_eq!(service.listeners[1], listener);
+    let group = group(&service);
+    assert_eq!(&**group.servers[1].name(), "192.0.2.2:80");
+    assert_eq!(group.connect_timeout, Duration::from_millis(250));
+    assert_eq!(service.idle_timeout, Duration::from_secs(120));
+    assert_eq!(workers[0].drain_timeout, Duration::ZERO);
+    assert_eq!(group.send_proxy, Some(Version::V2));
+    assert_eq!(service.accept_proxy_timeout, Some(Duration::from_secs(5)));
+    assert_eq!(service.splice, Splice::Always);
+    assert_eq!(service.tcp.keepalive, None);
+    assert_eq!(service.tcp.user_timeout, Some(Duration::from_secs(30)));
     assert_eq!(
         workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>(),
         [Some(1), Some(2), Some(5), Some(1)]
@@ -151,7 +158,7 @@ fn an_address_is_listened_on_once() {
     let error = plan_on(&host(), &["--listen=127.0.0.1:8080"]).expect_err("the same address twice");
     assert_eq!(error.to_string(), "--listen 127.0.0.1:8080 is given twice; give each address once");
     let any_port = plan(&["--listen=127.0.0.1:0", "--listen=127.0.0.1:0"]);
-    assert_eq!(any_port.settings.listeners.len(), 3);
+    assert_eq!(any_port.service.listeners.len(), 3);
 }
 
 #[test]
@@ -199,7 +206,7 @@ fn a_time_for_a_header_that_is_not_expected_is_refused() {
 
 #[test]
 fn proxy_headers_are_taken_from_the_networks_given() {
-    let from = |flags: &[&str]| plan(flags).settings.accept_proxy_from;
+    let from = |flags: &[&str]| plan(flags).service.accept_proxy_from;
     assert_eq!(from(&["--accept-proxy"]), []);
     let networks = from(&["--accept-proxy", "--accept-proxy-from=10.0.0.0/8", "--accept-proxy-from=unix:"]);
     assert_eq!(networks, [Network::Ip("10.0.0.0/8".parse().expect("a network")), Network::Unix]);
@@ -221,7 +228,7 @@ fn flags_about_requests_need_http_and_make_sense() {
         let name = flag.split('=').next().expect("a name");
         assert_eq!(error, format!("{name} applies to HTTP mode only; add --mode http, or remove it"));
     }
-    let http = |flags: &[&str]| match plan(&[&["--mode=http"], flags].concat()).settings.mode {
+    let http = |flags: &[&str]| match plan(&[&["--mode=http"], flags].concat()).service.mode {
         Mode::Http(http) => http,
         Mode::Stream => panic!("another mode"),
     };
@@ -243,31 +250,49 @@ fn flags_about_requests_need_http_and_make_sense() {
 }
 
 #[test]
-fn servers_of_routes_stand_behind_those_without() {
-    let Plan { settings, .. } = plan(&[
+fn each_route_has_a_group_of_its_own() {
+    let Plan { service, .. } = plan(&[
         "--sni-route=App.Corp.Example=192.0.2.2:443",
         "--sni-route=*.corp.example=192.0.2.3:443",
         "--sni-route=app.corp.example=192.0.2.4:443",
         "--alpn-route=acme-tls/1=192.0.2.5:443",
         "--peek-timeout=1s",
     ]);
-    let names: Vec<_> = settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-    assert_eq!(names, ["192.0.2.1:80", "192.0.2.2:443", "192.0.2.4:443", "192.0.2.3:443", "192.0.2.5:443"]);
-    assert_eq!(settings.routes.default, Some(Group { first: 0, count: 1 }));
-    assert_eq!(settings.routes.by_name.get("app.corp.example"), Some(&Group { first: 1, count: 2 }));
-    assert_eq!(settings.routes.by_name.get("a.b.corp.example"), Some(&Group { first: 3, count: 1 }));
-    assert_eq!(settings.routes.by_protocol, [(b"acme-tls/1".to_vec(), Group { first: 4, count: 1 })]);
-    assert_eq!(settings.peek_timeout, Duration::from_secs(1));
+    let servers = |group: Option<&Arc<GroupSettings>>| {
+        let group = group.expect("a group");
+        (
+            group.name.to_string(),
+            group.servers.iter().map(|server| server.name().to_string()).collect::<Vec<_>>(),
+        )
+    };
+    let expected = |name: &str, servers: &[&str]| {
+        (name.to_owned(), servers.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let routes = &service.routes;
+    assert_eq!(servers(routes.default.as_ref()), expected("default", &["192.0.2.1:80"]));
+    assert_eq!(
+        servers(routes.by_name.get("app.corp.example")),
+        expected("app.corp.example", &["192.0.2.2:443", "192.0.2.4:443"])
+    );
+    assert_eq!(
+        servers(routes.by_name.get("a.b.corp.example")),
+        expected("*.corp.example", &["192.0.2.3:443"])
+    );
+    let [(protocol, group)] = &routes.by_protocol[..] else { panic!("one route by protocol") };
+    assert_eq!(protocol, b"acme-tls/1");
+    assert_eq!(servers(Some(group)), expected("acme-tls/1", &["192.0.2.5:443"]));
+    assert_eq!(service.peek_timeout, Duration::from_secs(1));
 }
 
 #[test]
 fn tls_to_servers_is_with_the_name_of_their_address_or_the_one_given() {
-    let Plan { settings, .. } = plan(&["--upstream-tls", "--upstream-insecure"]);
-    assert_eq!(settings.upstreams[0].tls_name, Some("192.0.2.1".try_into().expect("an address")));
-    assert!(settings.upstream_tls.is_some_and(|tls| tls.trusts_any_certificate));
-    let Plan { settings, .. } = plan(&["--upstream-tls", "--upstream-insecure", "--upstream-name=iis.corp"]);
-    assert_eq!(settings.upstreams[0].tls_name, Some("iis.corp".try_into().expect("a name")));
-    assert_eq!(plan(&[]).settings.upstreams[0].tls_name, None);
+    let tls_name = |service: &Service| group(service).servers[0].tls_name().cloned();
+    let Plan { service, .. } = plan(&["--upstream-tls", "--upstream-insecure"]);
+    assert_eq!(tls_name(&service), Some("192.0.2.1".try_into().expect("an address")));
+    assert!(group(&service).tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate));
+    let Plan { service, .. } = plan(&["--upstream-tls", "--upstream-insecure", "--upstream-name=iis.corp"]);
+    assert_eq!(tls_name(&service), Some("iis.corp".try_into().expect("a name")));
+    assert_eq!(tls_name(&plan(&[]).service), None);
 }
 
 #[test]
@@ -309,7 +334,7 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
 
 #[test]
 fn unfinished_talk_gets_a_share_of_the_memory() {
-    let bytes = |host: &Host, flags: &[&str]| plan_on(host, flags).map(|plan| plan.settings.peek_bytes_max);
+    let bytes = |host: &Host, flags: &[&str]| plan_on(host, flags).map(|plan| plan.workers[0].peek_bytes_max);
     let with_memory = |memory_bytes| Host { memory_bytes, ..host() };
     let http = &["--mode=http", "--workers=2"];
     assert_eq!(bytes(&with_memory(Some(4 << 30)), http).expect("a plan"), 128 << 20);

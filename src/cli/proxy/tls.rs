@@ -1,5 +1,6 @@
 //! The flags of `iisplice proxy` for TLS: routes by hello, TLS that ends here, TLS to servers.
 
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::{ArgGroup, Args, ValueEnum};
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 
 use super::{HOUR, MILLISECOND, connectable};
@@ -15,11 +15,10 @@ use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
 use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, config_by, verifier};
-use crate::proxy::routes::{Group, Routes};
-use crate::proxy::settings::{ClientTls, Upstream, UpstreamTls};
-
-/// What verifies servers' certificates.
-type Verifier = Arc<dyn ServerCertVerifier>;
+use crate::proxy::names::Names;
+use crate::proxy::routes::Routes;
+use crate::proxy::settings::ClientTls;
+use crate::upstream::{self, GroupSettings, Server};
 
 /// Longest time for a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,30 +126,46 @@ impl TlsArgs {
         Ok(())
     }
 
-    /// All servers, those of routes after those without, and which of them a connection goes to.
-    pub(super) fn servers(&self, defaults: &[Unresolved]) -> Result<(Vec<Upstream>, Routes), Error> {
-        let mut servers = Servers { tls: self, upstreams: Vec::new() };
-        let mut routes = Routes { default: servers.add("upstream", defaults.iter())?, ..Routes::default() };
+    /// Which group a connection goes to: the one of `defaults`, or that of its route. Each is like `group`, with a name and
+    /// servers of its own.
+    pub(super) fn routes(
+        &self,
+        defaults: &[Unresolved],
+        group: &GroupSettings,
+    ) -> Result<Routes<Arc<GroupSettings>>, Error> {
+        let of = |flag, name: &str, servers: &mut dyn Iterator<Item = &Unresolved>| {
+            let servers = servers.map(|server| self.server(flag, server)).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, Error>(Arc::new(GroupSettings { name: name.into(), servers, ..group.clone() }))
+        };
+        let default = match defaults {
+            [] => None,
+            defaults => Some(of("upstream", &group.name, &mut defaults.iter())?),
+        };
+        let mut routes = Routes { default, by_name: Names::default(), by_protocol: Vec::new() };
         for (name, _) in &self.sni_route {
-            let of_name = self.sni_route.iter().filter(|(other, _)| other == name).map(|(_, server)| server);
-            // Only the first time it is named.
-            if let std::collections::hash_map::Entry::Vacant(vacant) = routes.by_name.entry(name)
-                && let Some(group) = servers.add("sni-route", of_name)?
-            {
-                vacant.insert(group);
+            // The first time it is named.
+            if let Entry::Vacant(vacant) = routes.by_name.entry(name) {
+                let of_name = self.sni_route.iter().filter(|(other, _)| other == name);
+                vacant.insert(of("sni-route", name, &mut of_name.map(|(_, server)| server))?);
             }
         }
         for (protocol, _) in &self.alpn_route {
             if routes.by_protocol.iter().any(|(other, _)| other == protocol.as_bytes()) {
                 continue;
             }
-            let offered =
-                self.alpn_route.iter().filter(|(other, _)| other == protocol).map(|(_, server)| server);
-            if let Some(group) = servers.add("alpn-route", offered)? {
-                routes.by_protocol.push((protocol.as_bytes().to_vec(), group));
-            }
+            let offered = self.alpn_route.iter().filter(|(other, _)| other == protocol);
+            let group = of("alpn-route", protocol, &mut offered.map(|(_, server)| server))?;
+            routes.by_protocol.push((protocol.as_bytes().to_vec(), group));
         }
-        Ok((servers.upstreams, routes))
+        Ok(routes)
+    }
+
+    fn server(&self, flag: &'static str, server: &Unresolved) -> Result<Arc<Server>, Error> {
+        let tls_name = self.tls_name(server)?;
+        let name = server.to_string();
+        Server::new(name.clone(), server.resolve(flag)?, tls_name)
+            .map(Arc::new)
+            .map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
     }
 
     pub(super) fn accepts_missing_close_notify(&self) -> bool {
@@ -178,8 +193,7 @@ impl TlsArgs {
         Ok(Some((termination, terminated, ClientTls { config, handshake_timeout: HANDSHAKE_TIMEOUT })))
     }
 
-    /// TLS with servers, and what verifies their certificates.
-    pub(super) fn upstream_tls(&self) -> Result<Option<(UpstreamTls, Verifier)>, Error> {
+    pub(super) fn upstream_tls(&self) -> Result<Option<upstream::Tls>, Error> {
         if !self.upstream_tls {
             return Ok(None);
         }
@@ -191,7 +205,7 @@ impl TlsArgs {
         };
         let verifier = verifier(trust)?;
         let config = Arc::new(config_by(Arc::clone(&verifier))?);
-        Ok(Some((UpstreamTls { config, trusts_any_certificate: self.upstream_insecure }, verifier)))
+        Ok(Some(upstream::Tls { config, verifier, trusts_any_certificate: self.upstream_insecure }))
     }
 
     fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {
@@ -205,33 +219,6 @@ impl TlsArgs {
                 ))),
             },
         }
-    }
-}
-
-/// The list of servers under construction.
-struct Servers<'a> {
-    tls: &'a TlsArgs,
-    upstreams: Vec<Upstream>,
-}
-
-impl Servers<'_> {
-    /// Appends a group, unless it is empty.
-    fn add<'a>(
-        &mut self,
-        flag: &'static str,
-        servers: impl Iterator<Item = &'a Unresolved>,
-    ) -> Result<Option<Group>, Error> {
-        let first = self.upstreams.len();
-        for server in servers {
-            let tls_name = self.tls.tls_name(server)?;
-            self.upstreams.push(Upstream {
-                name: server.to_string(),
-                addresses: server.resolve(flag)?,
-                tls_name,
-            });
-        }
-        let count = self.upstreams.len() - first;
-        Ok((count > 0).then_some(Group { first, count }))
     }
 }
 

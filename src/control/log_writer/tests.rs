@@ -9,14 +9,10 @@ use crate::uring::Address;
 /// Longer than anything here takes; only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn names() -> Names {
-    Names::new(&[Address::Ip("127.0.0.1:80".parse().expect("an address"))], &[])
-}
-
 fn record(duration_ms: u64) -> Record {
     Record {
         started: SystemTime::UNIX_EPOCH,
-        listener: 0,
+        listener: "127.0.0.1:80".into(),
         client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
         proxied: None,
         upstream: None,
@@ -57,7 +53,7 @@ fn every_record_becomes_a_line_of_the_file_in_order() {
     let path = directory.path().join("access.log");
     std::fs::write(&path, "an older line\n").expect("a file");
     let log = AccessLog { target: LogTarget::File(path.clone()), format: Format::Text };
-    let writer = LogWriter::start(&log, names()).expect("a writer");
+    let writer = LogWriter::start(&log).expect("a writer");
     let sender = writer.sender();
     for nth in 0..1000 {
         sender.send(record(nth));
@@ -74,7 +70,7 @@ fn a_file_that_was_moved_away_is_left_alone_after_reopening() {
     let directory = tempfile::tempdir().expect("a directory");
     let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
     let log = AccessLog { target: LogTarget::File(path.clone()), format: Format::Text };
-    let writer = LogWriter::start(&log, names()).expect("a writer");
+    let writer = LogWriter::start(&log).expect("a writer");
     let sender = writer.sender();
     sender.send(record(1));
     wait_until(|| std::fs::metadata(&path).is_ok_and(|log| log.len() > 0), "the line was not written");
@@ -92,7 +88,7 @@ fn a_file_that_was_moved_away_is_left_alone_after_reopening() {
 #[test]
 fn a_path_that_cannot_be_opened_is_told_at_start() {
     let log = AccessLog { target: LogTarget::File("/no/such/directory/log".into()), format: Format::Text };
-    let error = LogWriter::start(&log, names()).err().expect("no such directory");
+    let error = LogWriter::start(&log).err().expect("no such directory");
     assert!(matches!(error, NoLog::Failed(error) if error.kind() == io::ErrorKind::NotFound));
 }
 
@@ -123,7 +119,7 @@ fn a_disk_that_stalls_drops_lines_and_stops_nobody() {
     let (let_go, go_on): (Sender<()>, _) = channel();
     let written = Arc::default();
     let output = Box::new(Stalled { writing, go_on, written: Arc::clone(&written) });
-    let writer = LogWriter::spawn(output, None, Format::Text, names()).expect("a writer");
+    let writer = LogWriter::spawn(output, None, Format::Text).expect("a writer");
     let sender = writer.sender();
     sender.send(record(0));
     is_writing.recv().expect("the writer writes");
@@ -143,7 +139,7 @@ fn a_writer_that_never_comes_back_does_not_hold_up_the_end() {
     let (writing, is_writing) = sync_channel(0);
     let (let_go, go_on): (Sender<()>, _) = channel();
     let output = Box::new(Stalled { writing, go_on, written: Arc::default() });
-    let writer = LogWriter::spawn(output, None, Format::Text, names()).expect("a writer");
+    let writer = LogWriter::spawn(output, None, Format::Text).expect("a writer");
     writer.sender().send(record(0));
     is_writing.recv().expect("the writer writes");
     writer.finish(Duration::from_millis(1));

@@ -20,7 +20,7 @@ use socket2::{Domain, Socket, Type};
 use super::finding::Finding;
 use super::trust::config_by;
 use crate::protocol::proxy_protocol;
-use crate::proxy::settings::Upstream;
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::Address;
 
 /// Longest time to wait for one server's connection, and then for its handshake.
@@ -33,12 +33,8 @@ const FINGERPRINT_BYTES: usize = 8;
 pub struct Comparison {
     /// The certificates that clients see.
     pub shown: Vec<CertificateDer<'static>>,
-    /// The servers to check; those without a name for TLS are left out.
-    pub upstreams: Vec<Upstream>,
-    /// The PROXY header that they expect before TLS.
-    pub send_proxy: Option<proxy_protocol::Version>,
-    /// What workers verify certificates by.
-    pub verifier: Arc<dyn ServerCertVerifier>,
+    /// The groups whose servers are checked, if they speak TLS.
+    pub groups: Vec<Arc<GroupSettings>>,
 }
 
 /// What one server showed.
@@ -57,30 +53,33 @@ impl Comparison {
     /// No thread.
     pub fn start(self) -> io::Result<()> {
         thread::Builder::new().name("certificates".to_owned()).spawn(move || {
-            for upstream in &self.upstreams {
-                if let Some(name) = &upstream.tls_name {
-                    self.report(upstream, &self.look(upstream, name), name);
+            for group in &self.groups {
+                let Some(tls) = &group.tls else { continue };
+                for server in &group.servers {
+                    if let Some(name) = server.tls_name() {
+                        self.report(server, &look(server, name, &tls.verifier, group.send_proxy), name);
+                    }
                 }
             }
         })?;
         Ok(())
     }
 
-    fn report(&self, upstream: &Upstream, look: &Look, name: &ServerName<'_>) {
+    fn report(&self, server: &Server, look: &Look, name: &ServerName<'_>) {
+        let upstream = &**server.name();
         if let Some(finding) = &look.finding {
-            let line = finding.line(upstream, name, TIMEOUT);
-            tracing::warn!(upstream = upstream.name, "{line}");
+            let line = finding.line(server, name, TIMEOUT);
+            tracing::warn!(upstream, "{line}");
         }
         match &look.certificate {
             None => {}
-            Some(certificate) if self.shown.contains(certificate) => tracing::info!(
-                upstream = upstream.name,
-                "clients see this server's certificate: Extended Protection works"
-            ),
+            Some(certificate) if self.shown.contains(certificate) => {
+                tracing::info!(upstream, "clients see this server's certificate: Extended Protection works");
+            }
             Some(certificate) => {
                 let clients: Vec<_> = self.shown.iter().map(|leaf| fingerprint_of(leaf)).collect();
                 tracing::warn!(
-                    upstream = upstream.name,
+                    upstream,
                     shows = fingerprint_of(certificate),
                     clients_see = clients.join(","),
                     "Extended Protection (channel binding) will fail: clients do not see this server's \
@@ -90,60 +89,65 @@ impl Comparison {
             }
         }
     }
+}
 
-    /// Connects to a server and looks at its certificate.
-    fn look(&self, upstream: &Upstream, name: &ServerName<'static>) -> Look {
-        let mut socket = match connect(upstream) {
-            Ok(socket) => socket,
-            Err(error) => return Look { certificate: None, finding: Some(Finding::Unreachable(error)) },
-        };
-        let noting = Arc::new(Noting { verifier: Arc::clone(&self.verifier), noted: Mutex::default() });
-        let handshake = self.handshake(&mut *socket, &noting, name);
-        let noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let noted = noted.map(|(error, certificate)| Finding::of_certificate(error, &certificate));
-        match handshake {
-            Ok(certificate) => Look { certificate, finding: noted },
-            // What is wrong with the certificate may be why the handshake failed later.
-            Err(finding) => Look { certificate: None, finding: noted.or(Some(finding)) },
-        }
+/// Connects to a server and looks at its certificate.
+fn look(
+    server: &Server,
+    name: &ServerName<'static>,
+    verifier: &Arc<dyn ServerCertVerifier>,
+    send_proxy: Option<proxy_protocol::Version>,
+) -> Look {
+    let mut socket = match connect(server) {
+        Ok(socket) => socket,
+        Err(error) => return Look { certificate: None, finding: Some(Finding::Unreachable(error)) },
+    };
+    let noting = Arc::new(Noting { verifier: Arc::clone(verifier), noted: Mutex::default() });
+    let handshake = handshake(&mut *socket, &noting, name, send_proxy);
+    let noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let noted = noted.map(|(error, certificate)| Finding::of_certificate(error, &certificate));
+    match handshake {
+        Ok(certificate) => Look { certificate, finding: noted },
+        // What is wrong with the certificate may be why the handshake failed later.
+        Err(finding) => Look { certificate: None, finding: noted.or(Some(finding)) },
     }
+}
 
-    fn handshake(
-        &self,
-        socket: &mut dyn Stream,
-        noting: &Arc<Noting>,
-        name: &ServerName<'static>,
-    ) -> Result<Option<CertificateDer<'static>>, Finding> {
-        let verifier: Arc<dyn ServerCertVerifier> = Arc::<Noting>::clone(noting);
-        let config = config_by(verifier).map_err(|error| Finding::Failed(error.to_string()))?;
-        let mut tls = ClientConnection::new(Arc::new(config), name.clone()).map_err(Finding::of_handshake)?;
-        if let Some(version) = self.send_proxy {
-            // Made for no client: LOCAL, or UNKNOWN.
-            socket
-                .write_all(&proxy_protocol::write(version, None))
-                .map_err(|error| Finding::of_socket(&error))?;
-        }
-        let deadline = Instant::now() + TIMEOUT;
-        while tls.is_handshaking() {
-            if Instant::now() > deadline {
-                return Err(Finding::Silent);
-            }
-            while tls.wants_write() {
-                tls.write_tls(&mut *socket).map_err(|error| Finding::of_socket(&error))?;
-            }
-            if tls.is_handshaking()
-                && tls.read_tls(&mut *socket).map_err(|error| Finding::of_socket(&error))? == 0
-            {
-                return Err(Finding::Closed);
-            }
-            tls.process_new_packets().map_err(Finding::of_handshake)?;
-        }
-        let certificate = tls.peer_certificates().and_then(<[_]>::first).cloned();
-        // Best effort: the server need not notice this.
-        tls.send_close_notify();
-        while tls.wants_write() && tls.write_tls(&mut *socket).is_ok() {}
-        Ok(certificate)
+fn handshake(
+    socket: &mut dyn Stream,
+    noting: &Arc<Noting>,
+    name: &ServerName<'static>,
+    send_proxy: Option<proxy_protocol::Version>,
+) -> Result<Option<CertificateDer<'static>>, Finding> {
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::<Noting>::clone(noting);
+    let config = config_by(verifier).map_err(|error| Finding::Failed(error.to_string()))?;
+    let mut tls = ClientConnection::new(Arc::new(config), name.clone()).map_err(Finding::of_handshake)?;
+    if let Some(version) = send_proxy {
+        // Made for no client: LOCAL, or UNKNOWN.
+        socket
+            .write_all(&proxy_protocol::write(version, None))
+            .map_err(|error| Finding::of_socket(&error))?;
     }
+    let deadline = Instant::now() + TIMEOUT;
+    while tls.is_handshaking() {
+        if Instant::now() > deadline {
+            return Err(Finding::Silent);
+        }
+        while tls.wants_write() {
+            tls.write_tls(&mut *socket).map_err(|error| Finding::of_socket(&error))?;
+        }
+        if tls.is_handshaking()
+            && tls.read_tls(&mut *socket).map_err(|error| Finding::of_socket(&error))? == 0
+        {
+            return Err(Finding::Closed);
+        }
+        tls.process_new_packets().map_err(Finding::of_handshake)?;
+    }
+    let certificate = tls.peer_certificates().and_then(<[_]>::first).cloned();
+    // Best effort: the server need not notice this.
+    tls.send_close_notify();
+    while tls.wants_write() && tls.write_tls(&mut *socket).is_ok() {}
+    Ok(certificate)
 }
 
 /// Notes what a verifier says of a certificate, and goes on with the handshake.
@@ -196,9 +200,9 @@ impl ServerCertVerifier for Noting {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn connect(upstream: &Upstream) -> io::Result<Box<dyn Stream>> {
+fn connect(server: &Server) -> io::Result<Box<dyn Stream>> {
     let mut last = io::ErrorKind::NotFound.into();
-    for address in &upstream.addresses {
+    for address in server.addresses() {
         let connected: io::Result<Box<dyn Stream>> = match address {
             Address::Ip(address) => TcpStream::connect_timeout(address, TIMEOUT).and_then(|socket| {
                 socket.set_read_timeout(Some(TIMEOUT))?;

@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::validity::{date, printable};
 use crate::protocol::shell::quoted;
-use crate::proxy::settings::Upstream;
+use crate::upstream::Server;
 use crate::uring::Address;
 
 /// Names of a certificate that are shown.
@@ -97,7 +97,7 @@ impl Finding {
     }
 
     /// The line for an operator. `name` is what the server was asked for.
-    pub(super) fn line(&self, upstream: &Upstream, name: &ServerName<'_>, timeout: Duration) -> String {
+    pub(super) fn line(&self, server: &Server, name: &ServerName<'_>, timeout: Duration) -> String {
         let asked = name.to_str();
         let seconds = timeout.as_secs();
         match self {
@@ -145,7 +145,7 @@ impl Finding {
                     true => "give this certificate with --upstream-ca FILE",
                     false => "give that authority's certificate with --upstream-ca FILE",
                 };
-                let save = saving(upstream, &asked);
+                let save = saving(server, &asked);
                 format!("the server's certificate {what}; connections to it will fail: {remedy}{save}")
             }
             Self::Expired(at) => format!(
@@ -165,8 +165,8 @@ impl Finding {
 }
 
 /// How to get the certificate that a server shows into a file.
-fn saving(upstream: &Upstream, name: &str) -> String {
-    match upstream.addresses.first() {
+fn saving(server: &Server, name: &str) -> String {
+    match server.addresses().next() {
         Some(Address::Ip(address)) => format!(
             " (after checking it, save it with `openssl s_client -connect {} -servername {} </dev/null | openssl x509 -out \
              FILE`)",

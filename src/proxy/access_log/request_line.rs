@@ -33,12 +33,12 @@ pub(super) struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    pub(super) fn new(listeners: &'a [String], upstreams: &'a [String], record: &'a RequestRecord) -> Self {
+    pub(super) fn new(record: &'a RequestRecord) -> Self {
         let (connection, number) = record.id;
         Self {
             // A clock before 1970 is wrong; humantime would panic.
             time: humantime::format_rfc3339_millis(record.started.max(SystemTime::UNIX_EPOCH)).to_string(),
-            listener: listeners.get(record.listener).map_or("-", String::as_str),
+            listener: &record.listener,
             client: record.client.to_string(),
             user: record.user.as_deref(),
             method: record.request.as_ref().map(|request| &*request.method),
@@ -48,7 +48,7 @@ impl<'a> RequestLine<'a> {
             reply_bytes: record.reply_bytes,
             total_ms: milliseconds(record.total_time),
             upstream_ms: record.upstream_time.map(milliseconds),
-            upstream: record.upstream.and_then(|index| upstreams.get(index)).map(String::as_str),
+            upstream: record.upstream.as_deref(),
             request: format!("{connection:016x}-{number}"),
             step: record.step.as_str(),
             mechanism: record.mechanism.map(Mechanism::as_str),
@@ -150,15 +150,15 @@ mod tests {
 
     use super::*;
     use crate::protocol::login::Step;
-    use crate::proxy::access_log::{Format, Names};
+    use crate::proxy::access_log::Format;
     use crate::proxy::record::{End, RequestWords};
 
     fn record() -> RequestRecord {
         RequestRecord {
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
-            listener: 0,
+            listener: "0.0.0.0:80".into(),
             client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
-            upstream: Some(0),
+            upstream: Some("iis1:80".into()),
             id: (0xab, 3),
             request: Some(RequestWords {
                 method: "GET".into(),
@@ -181,14 +181,8 @@ mod tests {
     }
 
     fn line(record: &RequestRecord, format: Format) -> String {
-        let address = Address::Ip("0.0.0.0:80".parse().expect("an address"));
-        let upstream = crate::proxy::settings::Upstream {
-            name: "iis1:80".into(),
-            addresses: Vec::new(),
-            tls_name: None,
-        };
         let mut line = String::new();
-        Names::new(&[address], &[upstream]).append_request_line(record, format, &mut line);
+        format.append_request_line(record, &mut line);
         line
     }
 

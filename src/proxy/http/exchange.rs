@@ -260,7 +260,7 @@ impl<'a> Exchanges<'a> {
         if self.replies.watch.is_within_login() {
             pending::<()>().await;
         }
-        self.requests.worker.draining().await;
+        self.requests.context.draining().await;
     }
 
     /// Completes when no reply is due. Returns how the session ends if it ends here, or because the client has left.

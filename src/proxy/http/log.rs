@@ -1,6 +1,7 @@
 //! Access log lines for the requests of a session.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::request::Exchange;
@@ -54,8 +55,8 @@ impl<'a> Log<'a> {
 
     /// Logs the end of the current request, with as much of its reply as was sent to the client.
     pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>, end: End) {
-        self.session.worker().counters.requests().increase();
-        let Some(log) = &self.session.worker().log else { return };
+        self.session.context().counters.requests().increase();
+        let Some(log) = &self.session.context().log else { return };
         let Exchange { began, words, reply, asked, .. } = exchange;
         let (before, after) = (self.before.get(), self.bytes());
         let seen = reply.as_ref().map(|reply| reply.seen.clone());
@@ -64,12 +65,12 @@ impl<'a> Log<'a> {
             mechanism: None,
             user: asked.and_then(|asked| watch.user_of_unanswered(&asked)),
         });
-        let total_time = self.session.worker().ring.now().duration_since(began);
+        let total_time = self.session.context().ring.now().duration_since(began);
         log.send_request(RequestRecord {
             started: SystemTime::now() - total_time,
-            listener: self.session.listener(),
+            listener: Arc::clone(self.session.listener_name()),
             client: self.session.origin_address(),
-            upstream: self.session.upstream(),
+            upstream: self.session.server_name(),
             id: (self.session.id(), self.count.get()),
             request: words.map(|words| *words),
             status: match (end, &reply) {
@@ -92,16 +93,16 @@ impl<'a> Log<'a> {
     /// Logs that the proxy answered the current request with `status` and `reply`. `exchange` is what is known of the
     /// request.
     pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
-        self.session.worker().counters.requests().increase();
-        let Some(log) = &self.session.worker().log else { return };
-        let now = self.session.worker().ring.now();
+        self.session.context().counters.requests().increase();
+        let Some(log) = &self.session.context().log else { return };
+        let now = self.session.context().ring.now();
         let (began, words) = exchange.map_or((now, None), |exchange| (exchange.began, exchange.words));
         let total_time = now.duration_since(began);
         log.send_request(RequestRecord {
             started: SystemTime::now() - total_time,
-            listener: self.session.listener(),
+            listener: Arc::clone(self.session.listener_name()),
             client: self.session.origin_address(),
-            upstream: self.session.upstream(),
+            upstream: self.session.server_name(),
             id: (self.session.id(), self.count.get()),
             request: words.map(|words| *words),
             status,

@@ -23,6 +23,7 @@ mod watch;
 
 use std::cell::Cell;
 use std::future::pending;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_lite::future::or;
@@ -31,10 +32,10 @@ use super::connection::Connection;
 use super::meter::Side;
 use super::record::End;
 use super::relay::Outcome;
-use super::routes::Group;
-use super::session::{Session, close};
+use super::session::{Session, close, connect};
 use super::settings::Http;
 use crate::protocol::proxy_protocol::Header;
+use crate::upstream::Group;
 use crate::uring::{Expect, Ring};
 use exchange::{Exchanges, Finish};
 use forwarded::ClientFacts;
@@ -60,20 +61,20 @@ pub(super) async fn serve(
     session: &Session,
     http: &Http,
     client: &Connection,
-    group: Group,
+    group: Rc<Group>,
     header: Option<&Header>,
 ) -> End {
-    let worker = session.worker();
-    let ring = &worker.ring;
+    let context = session.context();
+    let ring = &context.ring;
     let facts = ClientFacts::new(http, &session.origin_address(), client.has_tls());
-    let requests = Requests::new(worker, client, http, facts);
+    let requests = Requests::new(context, client, http, facts);
     let log = Log::new(session);
     let ends = Ends { session, http, client, log: &log, request_is_whole: Cell::new(false) };
     let stop = async {
-        worker.draining().await;
+        context.draining().await;
         ring.sleep(FIRST_REQUEST_GRACE).await;
     };
-    let patience = http.timeouts.head.min(worker.settings.idle_timeout);
+    let patience = http.timeouts.head.min(session.service().settings.idle_timeout);
     let first = match ring.timeout(patience, requests.next(stop)).await {
         None if patience < http.timeouts.head => return End::Idle,
         None => return ends.refuse(&Refusal::HeadTimeout(patience), None).await,
@@ -93,7 +94,7 @@ pub(super) async fn serve(
     ends.request_is_whole.set(first.body.is_none());
     let watch = Watch::new(session, http);
     let may_stay = http.ignore_client_close || !client.unread().is_empty();
-    let upstream = match session.connect(client, group, header, may_stay).await {
+    let upstream = match connect(session, client, group, header, may_stay).await {
         Ok(upstream) => upstream,
         Err(End::ClientLeft) => {
             log.end(first.exchange, &watch, End::ClientLeft);
@@ -249,6 +250,6 @@ impl Ends<'_> {
     }
 
     fn ring(&self) -> &Ring {
-        &self.session.worker().ring
+        &self.session.context().ring
     }
 }

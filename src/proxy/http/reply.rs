@@ -100,7 +100,7 @@ impl<'a> Replies<'a> {
             (_, _, false) => Then::Close { by: Side::Upstream },
             (_, false, _) => Then::Close { by: Side::Client },
         };
-        let came = self.session.worker().ring.now();
+        let came = self.session.context().ring.now();
         let asked = if is_interim { None } else { exchange.asked.take() };
         let seen =
             asked.map(|asked| self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
@@ -142,6 +142,6 @@ impl<'a> Replies<'a> {
     }
 
     fn is_time_to_end(&self) -> bool {
-        self.session.worker().is_draining() && !self.watch.is_within_login()
+        self.session.context().is_draining() && !self.watch.is_within_login()
     }
 }

@@ -20,9 +20,9 @@ use crate::protocol::http1::request::{
 use crate::protocol::http1::response::AnswerTo;
 use crate::protocol::login::Asked;
 use crate::proxy::connection::Connection;
+use crate::proxy::context::Context;
 use crate::proxy::record::RequestWords;
 use crate::proxy::settings::Http;
-use crate::proxy::worker::Worker;
 use crate::uring::Expect;
 
 /// Methods of RPC over HTTP (Outlook) and of the Remote Desktop Gateway, whose messages last as long as the stream they
@@ -109,7 +109,7 @@ pub(super) enum Next {
 
 /// Reads the requests of one client.
 pub(super) struct Requests<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) context: &'a Context,
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
     facts: Option<ClientFacts>,
@@ -120,13 +120,13 @@ pub(super) struct Requests<'a> {
 
 impl<'a> Requests<'a> {
     pub(super) fn new(
-        worker: &'a Worker,
+        context: &'a Context,
         client: &'a Connection,
         http: &'a Http,
         facts: Option<ClientFacts>,
     ) -> Self {
         let has_logged_underscores = Cell::new(false);
-        Self { worker, client, http, facts, has_logged_underscores, place_keys: RandomState::new() }
+        Self { context, client, http, facts, has_logged_underscores, place_keys: RandomState::new() }
     }
 
     /// Reads the next request up to the end of its head; what follows the head stays unread. `stop` completes when no
@@ -156,7 +156,7 @@ impl<'a> Requests<'a> {
             }
             let timeout = self.http.timeouts.head;
             // Boxed: nearly all heads arrive in one piece.
-            match Box::pin(self.worker.ring.timeout(timeout, self.rest_of_head(scan))).await {
+            match Box::pin(self.context.ring.timeout(timeout, self.rest_of_head(scan))).await {
                 None => return Ok(Next::Refused(Refusal::HeadTimeout(timeout))),
                 Some(Ok(None)) => {}
                 Some(Ok(Some(next))) => return Ok(next),
@@ -206,7 +206,7 @@ impl<'a> Requests<'a> {
     }
 
     fn read(&self, input: &[u8], scan: &mut Scan) -> Result<Option<(Request, usize)>, Refusal> {
-        let now = self.worker.ring.now();
+        let now = self.context.ring.now();
         let mut slots = header_slots();
         let Some(request) = resume_head(input, self.http.head_bytes_max, scan, &mut slots)? else {
             return Ok(None);
@@ -234,7 +234,7 @@ impl<'a> Requests<'a> {
             manner: Manner::of(&request),
             began: now,
             asked: Some(self.asked(&request, now)),
-            words: self.worker.log.is_some().then(|| Box::new(words(&request))),
+            words: self.context.log.is_some().then(|| Box::new(words(&request))),
             reply: None,
         };
         let body = Rest::of_request(request.body);

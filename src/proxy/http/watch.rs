@@ -40,7 +40,7 @@ impl<'a> Watch<'a> {
         match self.follower.borrow_mut().refuse_second_user(asked) {
             None => Ok(()),
             Some(change) => {
-                self.session.worker().counters.identity_changes().increase();
+                self.session.context().counters.identity_changes().increase();
                 Err(Refusal::IdentityChange(Box::new(change)))
             }
         }
@@ -78,7 +78,7 @@ impl<'a> Watch<'a> {
     }
 
     fn count(&self, exchange: &Exchange, is_unnamed: bool) {
-        let counters = &self.session.worker().counters;
+        let counters = &self.session.context().counters;
         if let Some((leg, took)) = exchange.leg {
             counters.leg(leg).record(took);
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::peer::{Hears, Notes};
-use super::scenario::{Client, Scenario};
+use super::scenario::{Client, Scenario, server_name};
 use crate::proxy::record::{End, Record};
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
@@ -33,7 +33,7 @@ pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records:
                 // A client that arrived before the drain is accepted, unless the time for that was too short.
                 let waits = begin + client.arrives_after + LATE_CLOSE < drain_at;
                 let failed = notes.connection.is_some_and(|id| world.connections[id].faulted);
-                let short = world.now >= drain_at + scenario.stage.settings.drain_timeout;
+                let short = world.now >= drain_at + scenario.stage.drain_timeout;
                 assert!(!waits || failed || short, "{address} was never accepted");
             }
             (record, accepted) => {
@@ -120,7 +120,11 @@ impl Case<'_> {
             assert_eq!(self.record.proxied, proxied, "the source of the client's PROXY header");
         }
         if let Some(server) = server {
-            assert_eq!(self.record.upstream, server.upstream, "the upstream in the record");
+            assert_eq!(
+                self.record.upstream.as_deref(),
+                server.upstream.map(server_name).as_deref(),
+                "the server in the record"
+            );
         }
     }
 
@@ -137,8 +141,8 @@ impl Case<'_> {
         );
         assert!(spliced_bytes <= upstream_bytes + client_bytes, "more was spliced than went through");
         let Some(server) = server else { return };
-        let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has sent bytes");
-        let has_read_header = server.header_bytes > 0 || self.scenario.stage.settings.send_proxy.is_none();
+        let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has spoken");
+        let has_read_header = server.header_bytes > 0 || self.scenario.stage.group().send_proxy.is_none();
         let fits = |counted, taken| if has_read_header { fits(counted, taken) } else { counted <= taken };
         let to_server = connection.outward.sent_bytes.saturating_sub(server.header_bytes);
         assert!(
@@ -199,8 +203,9 @@ impl Case<'_> {
     }
 
     fn end_is_plausible(&self, server: Option<&Notes>) {
-        let Record { end, duration, upstream, .. } = *self.record;
+        let Record { end, duration, ref upstream, .. } = *self.record;
         let settings = &self.scenario.stage.settings;
+        let group = self.scenario.stage.group();
         let errors = &self.scenario.servers.borrow().errors;
         let client = self.notes;
         let client_broke = client.has_left || self.is_faulted(client);
@@ -223,7 +228,7 @@ impl Case<'_> {
                     && !self.stalled(server)
             }
             End::Refused => !errors.is_empty() || self.some_server_broke(),
-            End::ConnectTimeout => duration >= settings.connect_timeout || errors.contains(&libc::ETIMEDOUT),
+            End::ConnectTimeout => duration >= group.connect_timeout || errors.contains(&libc::ETIMEDOUT),
             End::ProxyHeader => {
                 !self.client.has_sound_header
                     || client_broke
@@ -252,7 +257,7 @@ impl Case<'_> {
             | End::SendTimeout
             | End::Ok
             | End::Drained => false,
-            End::Drain => self.closed_at() >= self.drain_at + settings.drain_timeout,
+            End::Drain => self.closed_at() >= self.drain_at + self.scenario.stage.drain_timeout,
         };
         assert!(
             plausible,

@@ -18,18 +18,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access_log::{self, Entry};
+use super::context::Context;
 use super::counters::Counters;
 use super::record::Record;
-use super::settings::Settings;
-use super::shared::Shared;
-use super::worker::Worker;
+use super::seats::Seats;
+use super::settings::{Listener, Service};
+use super::worker;
+use crate::upstream::GroupSettings;
 use crate::uring::sim::{self, Arrival, Dice, Faults, Outstanding, Servers, SharedWorld, Supplies, World};
-use crate::uring::{Address, Ring};
+
 use scenario::Scenario;
 use seeds::for_each_seed;
 
 /// Runs per invocation of the test command.
 const SEEDS: u64 = 25_000;
+
+/// The memory for unfinished input.
+const PEEK_BYTES_MAX: usize = 1 << 20;
 
 /// More than a run writes.
 const LOG_LINES_MAX: usize = 1000;
@@ -42,7 +47,8 @@ fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
 /// Plays one run to its end and judges it.
 fn run(seed: u64) {
     let (scenario, servers, arrivals) = Scenario::of(&mut Dice::new(seed));
-    let Stage { settings, supplies, faults, sessions_max, descriptors_max, drain_after } = &scenario.stage;
+    let Stage { settings, supplies, faults, sessions_max, descriptors_max, drain_after, .. } =
+        &scenario.stage;
     tracing::debug!(?supplies, ?faults, sessions_max, descriptors_max, ?drain_after, ?settings, "replay");
     let arrivals = scenario.clients.iter().map(|client| client.arrives_after).zip(arrivals).collect();
     let (world, begin, entries) = scenario.stage.play(seed, servers, arrivals, scenario.longest());
@@ -51,7 +57,9 @@ fn run(seed: u64) {
 
 /// The worker's environment, and when it is told to drain.
 struct Stage {
-    settings: Arc<Settings>,
+    settings: Arc<Service>,
+    /// How long sessions may continue after a request to stop.
+    drain_timeout: Duration,
     supplies: Supplies,
     faults: Faults,
     sessions_max: usize,
@@ -60,8 +68,13 @@ struct Stage {
 }
 
 impl Stage {
-    /// Runs a worker from the first arrival until it has ended by itself, at the latest `longest` later. Returns the
-    /// world, when the run began, and the log's entries.
+    /// The only group.
+    fn group(&self) -> &GroupSettings {
+        self.settings.routes.default.as_ref().expect("everything goes to one group")
+    }
+
+    /// Runs a worker from the first arrival until it has ended by itself, `longest` after that at the latest. Gives the
+    /// world, when it began, and what the log got.
     fn play(
         &self,
         seed: u64,
@@ -76,40 +89,43 @@ impl Stage {
         }
         let (ring, leftovers) = sim::ring(&world, self.supplies);
         let (log, entries) = access_log::channel(LOG_LINES_MAX);
-        let listen = |address: &Address| {
-            sim::listen(&ring, &world, address.to_sock_addr().expect("an IP address is one of the kernel's"))
+        let listen = |listener: &Listener| {
+            let address = listener.address.to_sock_addr().expect("an IP address is one of the kernel's");
+            sim::listen(&ring, &world, address)
         };
         let listeners = self.settings.listeners.iter().map(listen).collect();
-        let shared = Shared::new(self.sessions_max, 1, &self.settings.upstreams);
-        let worker = Worker::new(
+        let seats = Arc::new(Seats::new(self.sessions_max, 1).expect("a descriptor for a bell"));
+        let context = Rc::new(Context::new(
             ring.clone(),
-            Arc::clone(&self.settings),
-            (Arc::new(shared.expect("a descriptor for a bell")), 0),
+            PEEK_BYTES_MAX,
+            (seats, 0),
             Some(log),
-            Arc::new(Counters::new(self.settings.upstreams.len())),
-        );
-        let worker = Rc::new(worker.expect("upstreams with IP addresses"));
-        worker.start(listeners);
-        spawn_drain(&ring, &worker, self.drain_after);
+            Arc::new(Counters::default()),
+        ));
+        worker::start(&context, std::slice::from_ref(&self.settings), vec![listeners]);
+        spawn_drain(&context, self.drain_after, self.drain_timeout);
 
         ring.run().expect("a simulated kernel can always be entered");
         let took = world.borrow().now.duration_since(begin);
-        assert!(took <= longest, "the worker ended {took:?} after it began, though no session was left");
-        assert_eq!(ring.outstanding(), Outstanding::default(), "outstanding resources after the end");
-        drop((worker, ring));
-        assert!(leftovers.none(), "operations or buffers were not returned");
-        assert_eq!(world.borrow().open_descriptors(), 0, "open descriptors (left)");
+        assert!(took <= longest, "the worker ended {took:?} after it began, though nobody was left");
+        assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
+        drop((context, ring));
+        for server in self.settings.groups().flat_map(|group| &group.servers) {
+            assert_eq!(server.leases(), 0, "leases of {} that were not returned", server.name());
+        }
+        assert!(leftovers.none(), "operations or buffers that did not come back");
+        assert_eq!(world.borrow().open_descriptors(), 0, "descriptors that are still open");
 
         world.borrow_mut().settle();
         (world, begin, entries.try_iter().collect())
     }
 }
 
-fn spawn_drain(ring: &Ring, worker: &Rc<Worker>, after: Duration) {
-    let worker = Rc::clone(worker);
-    ring.spawn(async move {
-        worker.ring.sleep(after).await;
-        worker.drain_and_end().await;
+fn spawn_drain(context: &Rc<Context>, after: Duration, timeout: Duration) {
+    let context = Rc::clone(context);
+    context.ring.clone().spawn(async move {
+        context.ring.sleep(after).await;
+        context.drain_and_end(timeout).await;
     });
 }
 

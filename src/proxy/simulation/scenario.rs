@@ -14,14 +14,18 @@ use super::pace::Leaving;
 use super::peer::{Fin, Notes, Registry, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::routes::Routes;
-use crate::proxy::settings::{Mode, Settings, Splice, Tcp, Upstream};
-use crate::uring::Address;
+use crate::proxy::settings::{Listener, Service, Splice};
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Supplies};
+use crate::uring::{Address, SocketOptions};
 
 /// A drain so late that every session has ended by itself.
 pub(super) const LATE_DRAIN: Duration = Duration::from_secs(3600);
 
-/// The time a worker needs to end its last operations.
+/// The name in every certificate.
+pub(super) const TLS_NAME: &str = "web.test";
+
+/// What it takes a worker to end its last operations.
 pub(super) const AFTERMATH: Duration = Duration::from_millis(10);
 
 /// See the module docs.
@@ -76,16 +80,17 @@ struct Farm {
 impl Scenario {
     pub(super) fn of(dice: &mut Dice) -> (Self, Box<dyn Servers>, Vec<Arrival>) {
         let scale = dice.one_of(&[1, 4, 16, 16, 64, 256, 4096]);
-        let settings = Arc::new(settings(dice));
+        let group = group(dice);
+        let settings = Arc::new(settings(group.clone(), dice));
         let registry = Rc::new(Registry::default());
         let servers = Rc::new(RefCell::new(ServerNotes::default()));
         let farm = Farm {
-            behaviours: behaviours(dice, &settings),
+            behaviours: behaviours(dice, &group),
             notes: Rc::clone(&servers),
             registry: Rc::clone(&registry),
             scale,
-            longest: settings.connect_timeout * 5 / 4,
-            expects_header: settings.send_proxy.is_some(),
+            longest: group.connect_timeout * 5 / 4,
+            expects_header: group.send_proxy.is_some(),
         };
         let client_count = dice.one_of(&[1, 1, 2, 3, 4, 6]);
         let tight = dice.chance(150);
@@ -95,6 +100,7 @@ impl Scenario {
             sessions_max: dice.number(1, client_count + 1),
             descriptors_max: if tight { settings.listeners.len() + dice.number(2, 6) } else { 1000 },
             drain_after: if dice.chance(300) { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
+            drain_timeout: drain_timeout(dice),
             settings,
         };
         let mut scenario = Self { stage, clients: Vec::new(), servers, registry, scale };
@@ -104,8 +110,8 @@ impl Scenario {
 
     /// The longest time until a worker has ended. A late drain finds no session left.
     pub(super) fn longest(&self) -> Duration {
-        let Stage { settings, drain_after, .. } = &self.stage;
-        let drain = if *drain_after == LATE_DRAIN { Duration::ZERO } else { settings.drain_timeout };
+        let Stage { drain_timeout, drain_after, .. } = &self.stage;
+        let drain = if *drain_after == LATE_DRAIN { Duration::ZERO } else { *drain_timeout };
         *drain_after + drain + AFTERMATH
     }
 
@@ -180,47 +186,50 @@ pub(super) fn milliseconds(dice: &mut Dice, choices: &[u64]) -> Duration {
     Duration::from_millis(dice.one_of(choices))
 }
 
-pub(super) fn settings(dice: &mut Dice) -> Settings {
-    let listen = |number: usize| Address::Ip((Ipv4Addr::new(203, 0, 113, 1), 80 + number as u16).into());
-    let upstream = |number: usize, addresses: usize| Upstream {
-        name: format!("server{number}"),
-        addresses: (0..addresses)
-            .map(|at| Address::Ip((Ipv4Addr::new(10, 0, number as u8, at as u8), 80).into()))
-            .collect(),
-        tls_name: None,
+/// A group of one to three servers. The order of the dice decides what a seed stands for.
+pub(super) fn group(dice: &mut Dice) -> GroupSettings {
+    let server = |number: usize, addresses: usize| {
+        let address = |at| Address::Ip((Ipv4Addr::new(10, 0, number as u8, at as u8), 80).into());
+        let tls_name = Some(TLS_NAME.try_into().expect("a name"));
+        let server = Server::new(server_name(number), (0..addresses).map(address).collect(), tls_name);
+        Arc::new(server.expect("IP addresses"))
     };
-    let upstreams = dice.number(1, 3);
-    Settings {
-        listeners: (0..dice.number(1, 2)).map(listen).collect(),
-        routes: Routes::all(upstreams),
-        peek_timeout: Duration::from_secs(3),
-        peek_bytes_max: 1 << 20,
-        client_tls: None,
-        upstream_tls: None,
-        accepts_missing_close_notify: false,
-        upstreams: (0..upstreams).map(|number| upstream(number, dice.one_of(&[1, 1, 1, 2]))).collect(),
-        connect_timeout: milliseconds(dice, &[5, 100, 3000]),
-        idle_timeout: milliseconds(dice, &[50, 2000, 20_000]),
+    let servers = dice.number(1, 3);
+    GroupSettings {
+        name: "servers".into(),
+        servers: (0..servers).map(|number| server(number, dice.one_of(&[1, 1, 1, 2]))).collect(),
+        tls: None,
         send_proxy: dice.one_of(&[None, None, Some(Version::V1), Some(Version::V2)]),
+        connect_timeout: milliseconds(dice, &[5, 100, 3000]),
+    }
+}
+
+/// The name of a server in records.
+pub(super) fn server_name(number: usize) -> String {
+    format!("server{number}")
+}
+
+/// A service that sends everything to `group`.
+pub(super) fn settings(group: GroupSettings, dice: &mut Dice) -> Service {
+    let listen =
+        |number: usize| Listener::at(Address::Ip((Ipv4Addr::new(203, 0, 113, 1), 80 + number as u16).into()));
+    let listeners = (0..dice.number(1, 2)).map(listen).collect();
+    Service {
+        idle_timeout: milliseconds(dice, &[50, 2000, 20_000]),
         accept_proxy_timeout: dice.one_of(&[
             None,
             None,
             Some(Duration::from_secs(3)),
             Some(Duration::from_millis(30)),
         ]),
-        accept_proxy_from: Vec::new(),
         splice: dice.one_of(&[Splice::Auto, Splice::Auto, Splice::Never, Splice::Always]),
-        tcp: Tcp {
-            keepalive: None,
-            user_timeout: None,
-            fastopen_queue: None,
-            defer_accept: false,
-            backlog: 128,
-            steer_by_cpu: false,
-        },
-        mode: Mode::Stream,
-        drain_timeout: milliseconds(dice, &[0, 10, 200, 30_000]),
+        tcp: SocketOptions::default(),
+        ..Service::new("simulated", listeners, Routes::all(Arc::new(group)))
     }
+}
+
+pub(super) fn drain_timeout(dice: &mut Dice) -> Duration {
+    milliseconds(dice, &[0, 10, 200, 30_000])
 }
 
 pub(super) fn supplies(dice: &mut Dice, scale: usize) -> Supplies {
@@ -274,11 +283,11 @@ pub(super) fn socket_bytes(dice: &mut Dice, scale: usize) -> (usize, usize) {
     (dice.one_of(&sizes), dice.one_of(&sizes))
 }
 
-fn behaviours(dice: &mut Dice, settings: &Settings) -> Vec<(SocketAddr, usize, Behaviour)> {
+fn behaviours(dice: &mut Dice, group: &GroupSettings) -> Vec<(SocketAddr, usize, Behaviour)> {
     let all_sound = dice.chance(600);
     let mut behaviours = Vec::new();
-    for (index, upstream) in settings.upstreams.iter().enumerate() {
-        for address in &upstream.addresses {
+    for (index, server) in group.servers.iter().enumerate() {
+        for address in server.addresses() {
             let Address::Ip(address) = address else { continue };
             let behaviour = if all_sound {
                 Behaviour::Sound

@@ -28,7 +28,8 @@ use super::peer::{Registry, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
 use super::seeds::for_each_seed;
 use crate::protocol::http1::forward::Edits;
-use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Settings, Timeouts, UpstreamTls};
+use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Service, Timeouts};
+use crate::upstream;
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
 use client::{Client, ClientNotes, Farewell, Hearing};
 use judge::Trial;
@@ -214,7 +215,7 @@ fn timeouts(dice: &mut Dice) -> Timeouts {
     }
 }
 
-fn has_short_timeouts(settings: &Settings) -> bool {
+fn has_short_timeouts(settings: &Service) -> bool {
     let is_short = |timeout| timeout < IDLE_TIMEOUT_LONG;
     let of_http = match &settings.mode {
         Mode::Http(http) => {
@@ -226,8 +227,22 @@ fn has_short_timeouts(settings: &Settings) -> bool {
     of_http || is_short(settings.idle_timeout)
 }
 
-fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
-    let mut settings = scenario::settings(dice);
+fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
+    let mut group = scenario::group(dice);
+    group.send_proxy = None;
+    if is_calm {
+        group.connect_timeout = Duration::from_secs(3);
+    }
+    if sides.server {
+        let TlsConfigs { client: config, verifier, .. } = TlsConfigs::get();
+        group.tls = Some(upstream::Tls { config, verifier, trusts_any_certificate: false });
+    }
+    let mut settings = scenario::settings(group, dice);
+    if sides.client {
+        let (config, handshake_timeout) =
+            (Arc::new(ArcSwap::new(TlsConfigs::get().server)), Duration::from_secs(10));
+        settings.client_tls = Some(ClientTls { config, handshake_timeout });
+    }
     settings.mode = Mode::Http(Box::new(Http {
         timeouts: if is_calm { Timeouts::default() } else { timeouts(dice) },
         // In a calm run, a client that ends its stream after its last request still gets its reply.
@@ -245,10 +260,8 @@ fn settings(is_calm: bool, dice: &mut Dice) -> Settings {
         close_on_identity_change: dice.chance(500),
     }));
     settings.accept_proxy_timeout = None;
-    settings.send_proxy = None;
     if is_calm {
         settings.idle_timeout = IDLE_TIMEOUT_LONG;
-        settings.connect_timeout = Duration::from_secs(3);
     }
     settings
 }
@@ -278,21 +291,6 @@ fn expected_client(
         socket_bytes: socket_bytes(dice, manners.scale),
     };
     (expected, arrival)
-}
-
-/// Sets TLS on the given sides of the proxy.
-fn set_tls(sides: Sides, settings: &mut Settings) {
-    let TlsConfigs { client, server } = TlsConfigs::get();
-    if sides.client {
-        let (config, handshake_timeout) = (Arc::new(ArcSwap::new(server)), Duration::from_secs(10));
-        settings.client_tls = Some(ClientTls { config, handshake_timeout });
-    }
-    if sides.server {
-        settings.upstream_tls = Some(UpstreamTls { config: client, trusts_any_certificate: false });
-        for upstream in &mut settings.upstreams {
-            upstream.tls_name = Some(wire::NAME.try_into().expect("a name"));
-        }
-    }
 }
 
 fn run(seed: u64) {
@@ -327,8 +325,7 @@ fn run_with_tls(seed: u64) {
 /// Plays one run to its end and judges it.
 fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     let is_calm = manners.is_calm;
-    let mut settings = settings(is_calm, dice);
-    set_tls(manners.tls, &mut settings);
+    let mut settings = settings(is_calm, manners.tls, dice);
     if !manners.is_http {
         settings.mode = Mode::Stream;
     }
@@ -340,6 +337,7 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     let registry = Rc::new(Registry::default());
     let ends = Rc::default();
     let farm = Farm { manners, ends: Rc::clone(&ends), registry: Rc::clone(&registry) };
+    let drain_timeout = scenario::drain_timeout(dice);
     let drains = !is_calm && dice.chance(300);
     let stage = Stage {
         drain_after: if drains { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
@@ -347,6 +345,7 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
         sessions_max: dice.number(1, 6),
         faults,
         descriptors_max: 1000,
+        drain_timeout,
         settings: Arc::clone(&settings),
     };
     let (expected_clients, arrivals): (Vec<_>, Vec<_>) = (0..dice.one_of(&[1, 1, 2, 3, 5]))
@@ -357,18 +356,13 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
         })
         .unzip();
     tracing::debug!(is_calm, manners.scale, ?manners.tls, ?settings, ?faults, "replay");
-    let longest =
-        stage.drain_after + if drains { settings.drain_timeout } else { Duration::ZERO } + AFTERMATH;
+    let longest = stage.drain_after + if drains { drain_timeout } else { Duration::ZERO } + AFTERMATH;
     let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, longest);
     let trial = Trial {
         is_calm,
         is_orderly: !drains && settings.idle_timeout >= IDLE_TIMEOUT_LONG,
         ends_from: begin
-            + if has_short_timeouts(&settings) {
-                Duration::ZERO
-            } else {
-                stage.drain_after + settings.drain_timeout
-            },
+            + if has_short_timeouts(&settings) { Duration::ZERO } else { stage.drain_after + drain_timeout },
         tls: manners.tls,
         http: match &settings.mode {
             Mode::Http(http) => Some(http),

@@ -13,7 +13,7 @@ use super::{ExpectedClient, Farm, Manners, Sides, expected_client, settings};
 use crate::proxy::settings::Mode;
 use crate::proxy::simulation::Stage;
 use crate::proxy::simulation::peer::Registry;
-use crate::proxy::simulation::scenario::{AFTERMATH, LATE_DRAIN, source, supplies};
+use crate::proxy::simulation::scenario::{AFTERMATH, LATE_DRAIN, drain_timeout, source, supplies};
 use crate::proxy::simulation::seeds::for_each_seed;
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
 
@@ -73,7 +73,7 @@ fn run(seed: u64) {
         scale: dice.one_of(&[16, 64, 256]),
         tls: Sides::default(),
     };
-    let mut settings = settings(true, dice);
+    let mut settings = settings(true, manners.tls, dice);
     if !is_http {
         settings.mode = Mode::Stream;
     }
@@ -98,6 +98,7 @@ fn run(seed: u64) {
         // Late: connects may have to search for a port.
         faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
         descriptors_max: 3000,
+        drain_timeout: drain_timeout(dice),
         settings: Arc::clone(&settings),
     };
     tracing::debug!(quitters, ?longest, ?settings, "replay");

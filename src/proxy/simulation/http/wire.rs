@@ -7,20 +7,20 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
+use crate::proxy::simulation::scenario::TLS_NAME;
 use crate::uring::sim::{Far, Heard};
 
-/// The name in every certificate here.
-pub(super) const NAME: &str = "web.test";
-
-/// The TLS settings of the proxy's sides and of the peers at their far ends.
+/// What both sides of the proxy and the peers at its far ends shake hands with.
 #[derive(Clone)]
 pub(super) struct TlsConfigs {
     pub(super) client: Arc<ClientConfig>,
+    /// What the client verifies certificates by.
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
     pub(super) server: Arc<ServerConfig>,
 }
 
@@ -36,16 +36,19 @@ impl TlsConfigs {
     fn new() -> Self {
         // ECDSA signatures vary in length, those of Ed25519 do not.
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
-        let mut certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
+        let mut certificate = rcgen::CertificateParams::new(vec![TLS_NAME.to_owned()]).expect("a name");
         certificate.serial_number = Some(1.into());
         let certificate = certificate.self_signed(&key).expect("a certificate").der().clone();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).expect("a certificate");
         let provider = Arc::new(default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let verifier = verifier.expect("roots");
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_root_certificates(roots)
+            .with_webpki_verifier(Arc::clone(&verifier))
             .with_no_client_auth();
         client.resumption = Resumption::disabled();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -55,7 +58,7 @@ impl TlsConfigs {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .expect("a key of that certificate");
-        Self { client: Arc::new(client), server: Arc::new(server) }
+        Self { client: Arc::new(client), verifier, server: Arc::new(server) }
     }
 }
 
@@ -74,7 +77,7 @@ impl Wire {
     }
 
     pub(super) fn tls_client(config: Arc<ClientConfig>) -> Self {
-        let name = ServerName::try_from(NAME).expect("a name");
+        let name = ServerName::try_from(TLS_NAME).expect("a name");
         Self::tls(ClientConnection::new(config, name).expect("a connection").into())
     }
 

@@ -1,0 +1,170 @@
+//! What the sessions and listeners of a worker share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::or;
+
+use super::Error;
+use super::access_log::LogSender;
+use super::counters::Counters;
+use super::drain::{Begun, Drain};
+use super::peek_memory::PeekMemory;
+use super::seats::Seats;
+use crate::upstream::DescriptorWaits;
+use crate::uring::{Notify, Ring};
+
+/// See the module docs.
+pub(super) struct Context {
+    pub(super) ring: Ring,
+    pub(super) log: Option<LogSender>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) peek_memory: Rc<PeekMemory>,
+    pub(super) descriptor_waits: DescriptorWaits,
+    next_id: Cell<u64>,
+    sessions: Cell<usize>,
+    seats: Arc<Seats>,
+    /// The worker's number.
+    number: usize,
+    drain: Drain,
+    /// Listeners that still accept.
+    accepting: Cell<usize>,
+    changed: Notify,
+    /// Why the worker cannot continue.
+    failure: RefCell<Option<Error>>,
+}
+
+impl Context {
+    /// `seats` are those of all workers, of which this one is `number`.
+    pub(super) fn new(
+        ring: Ring,
+        peek_bytes_max: usize,
+        (seats, number): (Arc<Seats>, usize),
+        log: Option<LogSender>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            ring,
+            log,
+            counters,
+            peek_memory: PeekMemory::new(peek_bytes_max),
+            descriptor_waits: DescriptorWaits::default(),
+            // Random, so that ids differ between workers and between runs.
+            next_id: Cell::new(fastrand::u64(..)),
+            sessions: Cell::new(0),
+            seats,
+            number,
+            drain: Drain::default(),
+            accepting: Cell::new(0),
+            changed: Notify::default(),
+            failure: RefCell::default(),
+        }
+    }
+
+    /// One more listener accepts.
+    pub(super) fn accept_begins(&self) {
+        self.accepting.set(self.accepting.get() + 1);
+    }
+
+    /// One less does.
+    pub(super) fn accept_ends(&self) {
+        self.accepting.set(self.accepting.get() - 1);
+        self.changed.notify();
+    }
+
+    /// Has listeners accept the clients that already wait, and none after them; ends everything when all sessions have
+    /// ended or `timeout` expires. Sessions with bytes on the way are reset then, see `relay.rs`.
+    pub(super) async fn drain_and_end(&self, timeout: Duration) {
+        self.drain.begin();
+        or(self.all_ended(), self.ring.sleep(timeout)).await;
+        self.ring.end_tasks();
+    }
+
+    /// An id for a session, which no other session on this host is likely to have.
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get().wrapping_add(1))
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.has_begun()
+    }
+
+    /// Completes when draining has begun.
+    pub(super) fn draining(&self) -> Begun<'_> {
+        self.drain.begun()
+    }
+
+    /// Completes when no session is left and no listener accepts.
+    async fn all_ended(&self) {
+        self.changed.until(|| self.accepting.get() == 0 && self.sessions.get() == 0).await;
+    }
+
+    /// Ends everything immediately: the worker cannot continue.
+    pub(super) fn fail(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+        self.ring.end_tasks();
+    }
+
+    /// The error that ended the worker.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    /// Waits until one more session may begin. Call it when a client waits: it counts that no seat was free.
+    pub(super) async fn room(&self) {
+        if self.seats.has_room(self.number) {
+            return;
+        }
+        if !self.is_draining() {
+            self.seats.note_full();
+        }
+        self.changed.until(|| self.seats.has_room(self.number)).await;
+    }
+
+    /// Wakes tasks that wait for room when another worker has returned a seat.
+    pub(super) async fn watch_seats(self: Rc<Self>) {
+        loop {
+            if let Err(error) = self.seats.bell(self.number).rung(&self.ring).await {
+                return self.fail(Error::Ring(error));
+            }
+            self.changed.notify();
+        }
+    }
+
+    /// A seat for one more session, if one is free.
+    pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
+        if !self.seats.take(self.number) {
+            return None;
+        }
+        self.sessions.set(self.sessions.get() + 1);
+        Some(Seat(Rc::clone(self)))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.seats.leave(self.number);
+    }
+}
+
+/// A session's seat; free again when it is dropped.
+pub(super) struct Seat(Rc<Context>);
+
+impl Seat {
+    pub(super) fn context(&self) -> &Rc<Context> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Self(context) = self;
+        context.sessions.set(context.sessions.get() - 1);
+        context.seats.give_back(context.number);
+        if context.seats.is_called(context.number) || context.is_draining() {
+            context.changed.notify();
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A worker's view of a service, and of its listeners.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::routes::Routes;
+use super::settings;
+use crate::upstream::{Group, GroupSettings};
+
+/// A service as one worker sees it. A session holds the one that it began with, for its whole life.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) settings: Arc<settings::Service>,
+    /// The routes of the settings, to this worker's groups.
+    pub(super) routes: Routes<Rc<Group>>,
+}
+
+/// A listener of a service.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) service: Rc<Service>,
+    /// The address that it is bound to, as it is in logs.
+    pub(super) name: Arc<str>,
+}
+
+/// The services of a worker. A group that several of them name takes turns over all of them.
+pub(super) fn services(settings: &[Arc<settings::Service>]) -> Vec<Rc<Service>> {
+    let mut groups: Vec<(Arc<GroupSettings>, Rc<Group>)> = Vec::new();
+    let mut group = |settings: &Arc<GroupSettings>| {
+        if let Some((_, group)) = groups.iter().find(|(known, _)| Arc::ptr_eq(known, settings)) {
+            return Rc::clone(group);
+        }
+        let group = Rc::new(Group::new(Arc::clone(settings)));
+        groups.push((Arc::clone(settings), Rc::clone(&group)));
+        group
+    };
+    settings
+        .iter()
+        .map(|settings| {
+            Rc::new(Service { settings: Arc::clone(settings), routes: settings.routes.map(&mut group) })
+        })
+        .collect()
+}
+
+impl Service {
+    /// Its listeners, in the order of the settings.
+    pub(super) fn listening(self: &Rc<Self>) -> impl Iterator<Item = Rc<Listening>> {
+        self.settings.listeners.iter().map(|listener| {
+            Rc::new(Listening { service: Rc::clone(self), name: listener.address.to_string().into() })
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! Connecting a session to a server of its group: one server after the other, while watching for a client that leaves.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::or;
+use rustls::ClientConfig;
+
+use super::facts::Session;
+use crate::protocol::proxy_protocol::{self, Header, Version};
+use crate::proxy::client_header;
+use crate::proxy::connection::Connection;
+use crate::proxy::record::End;
+use crate::proxy::tls::handshake;
+use crate::upstream::{self, Failure, Group, Lease};
+
+/// Connecting usually takes far less than this; until then the client is not watched for leaving, which saves two
+/// operations per session.
+const UNWATCHED_CONNECT: Duration = Duration::from_millis(20);
+
+/// Connects to a server of the group and sends it the PROXY header. `has_sent`: whether the client has sent
+/// anything, so that it may wait for an answer even if it ends its stream.
+///
+/// # Errors
+/// How the session ends; the cause is logged here.
+pub(in crate::proxy) async fn connect(
+    session: &Session,
+    client: &Connection,
+    group: Rc<Group>,
+    header: Option<&Header>,
+    has_sent: bool,
+) -> Result<Connection, End> {
+    or(connect_in_turn(session, client, &group, header, has_sent), async {
+        client_left(session, client, has_sent).await;
+        session.set_lease(None);
+        Err(End::ClientLeft)
+    })
+    .await
+}
+
+/// Tries one server after the other. No byte of the client is sent before a server has proved its identity, so
+/// trying the next one is safe. The last failure decides the end.
+async fn connect_in_turn(
+    session: &Session,
+    client: &Connection,
+    group: &Group,
+    header: Option<&Header>,
+    has_sent: bool,
+) -> Result<Connection, End> {
+    let context = session.context();
+    let (ring, timeout) = (&context.ring, group.settings().connect_timeout);
+    let options = session.service().settings.tcp;
+    let mut end = End::Refused;
+    for lease in group.pick() {
+        session.set_lease(None);
+        ring.set_up_turn().await;
+        // In a storm many clients have left by now; checking each is cheaper than a useless connect.
+        if ring.set_ups_wait() && has_left(client, has_sent) {
+            return Err(End::ClientLeft);
+        }
+        let upstream =
+            match upstream::connect(ring, &lease, &options, timeout, &context.descriptor_waits).await {
+                Ok(socket) => Connection::to_server(socket),
+                Err(failure) => {
+                    end = end_of(failure);
+                    continue;
+                }
+            };
+        session.set_lease(Some(lease));
+        let unfinished = Unfinished::new(&upstream);
+        if let Some(version) = group.settings().send_proxy {
+            let greeted = Box::pin(greet(session, version, header, client, &upstream));
+            match ring.timeout(timeout, greeted).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "upstream connection failed; closing");
+                    return Err(End::UpstreamReset);
+                }
+                None => {
+                    session.with_lease(Lease::note_failure);
+                    session.set_lease(None);
+                    end = End::ConnectTimeout;
+                    continue;
+                }
+            }
+        }
+        match group.tls() {
+            Some(config) if !Box::pin(secure(session, config, timeout, &upstream)).await => {
+                session.with_lease(Lease::note_failure);
+                end = End::TlsUpstream;
+            }
+            _ => {
+                unfinished.finish();
+                session.with_lease(Lease::note_success);
+                return Ok(upstream);
+            }
+        }
+        unfinished.finish();
+    }
+    Err(end)
+}
+
+fn end_of(failure: Failure) -> End {
+    match failure {
+        Failure::Refused => End::Refused,
+        Failure::TimedOut => End::ConnectTimeout,
+        Failure::LocalLimit => End::LocalLimit,
+    }
+}
+
+/// Sends the PROXY header upstream, ahead of the client's first byte.
+async fn greet(
+    session: &Session,
+    version: Version,
+    header: Option<&Header>,
+    client: &Connection,
+    upstream: &Connection,
+) -> io::Result<()> {
+    let local = client.socket().local_address()?;
+    let addresses = client_header::addresses(header, session.client_address(), local.as_ref());
+    let header = proxy_protocol::write(version, addresses);
+    upstream.send_all(&header).await
+}
+
+/// Performs the TLS handshake with the session's server, which proves its identity. False when the handshake fails.
+async fn secure(
+    session: &Session,
+    config: &Arc<ClientConfig>,
+    timeout: Duration,
+    upstream: &Connection,
+) -> bool {
+    let name = session.with_lease(|lease| lease.server().tls_name().cloned());
+    let Some(Some(name)) = name else { unreachable!("with TLS every server has a name to prove") };
+    let secured =
+        handshake::connect(&session.context().ring, upstream, Arc::clone(config), name, timeout).await;
+    if let Err(error) = &secured {
+        session.with_lease(|lease| {
+            let (name, address, cause) = (&**lease.server().name(), lease.address(), error.cause());
+            tracing::warn!(upstream = name, %address, cause, %error, "server TLS handshake failed; trying the next server, if any");
+        });
+    }
+    secured.is_ok()
+}
+
+/// Completes when the client has left while nothing reads from it. A client that has sent something and then ended
+/// its stream has not left: it may wait for an answer.
+async fn client_left(session: &Session, client: &Connection, has_sent: bool) {
+    session.context().ring.sleep(UNWATCHED_CONNECT).await;
+    // An error of poll(2) itself says nothing about the client.
+    let _ = client.socket().peer_closed().await;
+    if !has_left(client, has_sent) {
+        let _ = client.socket().dead().await;
+    }
+}
+
+/// Whether a client has left while nothing reads from it. See [`client_left`].
+fn has_left(client: &Connection, has_sent: bool) -> bool {
+    let client = client.socket();
+    match client.has_bytes() {
+        Ok(true) => !client.is_connected(),
+        Ok(false) => !has_sent || !client.is_connected(),
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// A connection to a server that is not in use yet. Dropping this, for instance when the client leaves, resets the
+/// connection: an orderly close would keep its source port (`TIME_WAIT`).
+struct Unfinished<'a>(&'a Connection);
+
+impl<'a> Unfinished<'a> {
+    fn new(upstream: &'a Connection) -> Self {
+        Self(upstream)
+    }
+
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.reset_on_close();
+    }
+}

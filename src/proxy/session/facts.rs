@@ -1,0 +1,180 @@
+//! What is known of a session, and the record that it leaves.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::protocol::login::Symptom;
+use crate::proxy::connection::Connection;
+use crate::proxy::context::Context;
+use crate::proxy::meter::Meter;
+use crate::proxy::record::{End, Record};
+use crate::proxy::relay::{Relay, Reset};
+use crate::proxy::service::{Listening, Service};
+use crate::proxy::settings::{self, Mode};
+use crate::upstream::Lease;
+use crate::uring::Address;
+
+/// The state behind a session's record, which is written on drop, however the session ended.
+pub(in crate::proxy) struct Session {
+    id: u64,
+    context: Rc<Context>,
+    /// The listener that accepted the client, with the service that the session keeps for its whole life.
+    listening: Rc<Listening>,
+    client_address: Address,
+    meter: Meter,
+    /// Boxed: most sessions have none.
+    proxied: Cell<Option<Box<Address>>>,
+    /// The server that accepted the connection.
+    lease: Cell<Option<Lease>>,
+    connect_time: Cell<Option<Duration>>,
+    /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
+    end: Cell<End>,
+}
+
+impl Session {
+    /// A session that begins now.
+    pub(super) fn new(context: Rc<Context>, listening: Rc<Listening>, client_address: Address) -> Self {
+        let accepted = context.ring.now();
+        Self {
+            id: context.next_id(),
+            context,
+            listening,
+            client_address,
+            meter: Meter::new(accepted),
+            proxied: Cell::new(None),
+            lease: Cell::new(None),
+            connect_time: Cell::new(None),
+            end: Cell::new(End::Drain),
+        }
+    }
+
+    pub(in crate::proxy) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The service that the session began with.
+    pub(in crate::proxy) fn service(&self) -> &Service {
+        &self.listening.service
+    }
+
+    /// The address of the listener that accepted the client.
+    pub(in crate::proxy) fn listener_name(&self) -> &Arc<str> {
+        &self.listening.name
+    }
+
+    /// A relay between the two connections.
+    pub(in crate::proxy) fn relay<'a>(
+        &'a self,
+        client: &'a Connection,
+        upstream: &'a Connection,
+    ) -> Relay<'a> {
+        let settings::Service { splice, idle_timeout, accepts_missing_close_notify, .. } =
+            *self.service().settings;
+        let reset = Cell::new(Reset::Nothing);
+        Relay {
+            ring: &self.context.ring,
+            client,
+            upstream,
+            meter: &self.meter,
+            splice,
+            idle_timeout,
+            accepts_missing_close_notify,
+            reset,
+        }
+    }
+
+    pub(in crate::proxy) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The name of the server that accepted the connection.
+    pub(in crate::proxy) fn server_name(&self) -> Option<Arc<str>> {
+        self.with_lease(|lease| Arc::clone(lease.server().name()))
+    }
+
+    /// Counts a symptom of a failing login at this session's server.
+    pub(in crate::proxy) fn count_symptom(&self, symptom: Symptom) {
+        self.with_lease(|lease| lease.server().count_symptom(symptom));
+    }
+
+    /// The id of the session in logs.
+    pub(in crate::proxy) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The address that connected.
+    pub(in crate::proxy) fn client_address(&self) -> &Address {
+        &self.client_address
+    }
+
+    /// The client that the session is for: the source in the PROXY header, otherwise the address that connected.
+    pub(in crate::proxy) fn origin_address(&self) -> Address {
+        let proxied = self.proxied.take();
+        self.proxied.set(proxied.clone());
+        proxied.map_or_else(|| self.client_address.clone(), |proxied| *proxied)
+    }
+
+    /// Sets the source that the client's PROXY header names.
+    pub(super) fn set_proxied(&self, source: Option<Address>) {
+        self.proxied.set(source.map(Box::new));
+    }
+
+    /// Sets the server that accepts the connection, from now on.
+    pub(super) fn set_lease(&self, lease: Option<Lease>) {
+        self.connect_time
+            .set(lease.as_ref().map(|_taken| self.context.ring.now().duration_since(self.meter.accepted)));
+        self.lease.set(lease);
+    }
+
+    /// Calls `with` with the lease of the server that accepted the connection, if there is one.
+    pub(super) fn with_lease<T>(&self, with: impl FnOnce(&Lease) -> T) -> Option<T> {
+        // A RefCell would add a word to every idle session.
+        let lease = self.lease.take();
+        let result = lease.as_ref().map(with);
+        self.lease.set(lease);
+        result
+    }
+
+    /// Sets how the session ends.
+    pub(super) fn set_end(&self, end: End) {
+        self.end.set(end);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let counters = &self.context.counters;
+        counters.sessions(self.end.get()).increase();
+        counters.upstream_bytes().add(self.meter.upstream_bytes.get());
+        counters.client_bytes().add(self.meter.client_bytes.get());
+        if matches!(self.service().settings.mode, Mode::Http(_)) {
+            // The access log has a line for each request already.
+            tracing::debug!(
+                client = %self.client_address,
+                connection = format_args!("{:016x}", self.id),
+                spliced_bytes = self.meter.spliced_bytes.get(),
+                end = self.end.get().as_str(),
+                "session ended"
+            );
+            return;
+        }
+        let Some(log) = &self.context.log else { return };
+        let duration = self.context.ring.now().duration_since(self.meter.accepted);
+        log.send(Record {
+            started: SystemTime::now() - duration,
+            listener: Arc::clone(&self.listening.name),
+            client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
+            proxied: self.proxied.take().map(|proxied| *proxied),
+            upstream: self.server_name(),
+            connect_time: self.connect_time.get(),
+            first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),
+            duration,
+            upstream_bytes: self.meter.upstream_bytes.get(),
+            client_bytes: self.meter.client_bytes.get(),
+            spliced_bytes: self.meter.spliced_bytes.get(),
+            end: self.end.get(),
+        });
+    }
+}

@@ -1,0 +1,131 @@
+//! Servers that can replace each other, and which of them to try.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+
+use super::lease::Lease;
+use super::server::Server;
+use crate::protocol::proxy_protocol;
+
+/// Number of servers whose TLS sessions a worker remembers.
+const TLS_SESSIONS_MAX: usize = 256;
+
+/// The settings of a group; all workers share them.
+#[derive(Debug, Clone)]
+pub struct GroupSettings {
+    /// Its name in the settings.
+    pub name: Arc<str>,
+    /// Its servers; never empty.
+    pub servers: Vec<Arc<Server>>,
+    /// TLS with these servers: each has a name to prove then.
+    pub tls: Option<Tls>,
+    /// The PROXY header that servers are sent, if any.
+    pub send_proxy: Option<proxy_protocol::Version>,
+    /// How long one server may take to accept a connection, and then to complete its TLS handshake.
+    pub connect_timeout: Duration,
+}
+
+/// TLS with servers.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Remembers no sessions to resume; every worker remembers its own.
+    pub config: Arc<ClientConfig>,
+    /// What the configuration verifies certificates by.
+    pub verifier: Arc<dyn ServerCertVerifier>,
+    /// Whether certificates prove nothing.
+    pub trusts_any_certificate: bool,
+}
+
+/// A worker's view of a group: whose turn it is, and which TLS sessions can be resumed.
+#[derive(Debug)]
+pub struct Group {
+    settings: Arc<GroupSettings>,
+    tls: Option<Arc<ClientConfig>>,
+    turn: Cell<usize>,
+}
+
+impl Group {
+    /// It is the first server's turn.
+    pub fn new(settings: Arc<GroupSettings>) -> Self {
+        let tls = settings.tls.as_ref().map(|tls| with_own_sessions(&tls.config));
+        Self { settings, tls, turn: Cell::new(0) }
+    }
+
+    /// The settings that it was made from.
+    pub fn settings(&self) -> &GroupSettings {
+        &self.settings
+    }
+
+    /// TLS with its servers.
+    pub fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
+    }
+
+    /// Leases in the order to try them: every address of the server whose turn it is, then those of the server after it,
+    /// and so on once round.
+    pub fn pick(&self) -> impl Iterator<Item = Lease> {
+        let servers = &self.settings.servers;
+        let turn = self.turn.get();
+        self.turn.set((turn + 1) % servers.len());
+        (turn..servers.len())
+            .chain(0..turn)
+            .map(|nth| &servers[nth])
+            .flat_map(|server| (0..server.places()).map(|place| Lease::new(server, place)))
+    }
+}
+
+/// A worker resumes only TLS sessions of its own, because shared ones need a lock.
+fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS_MAX);
+    Arc::new(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uring::Address;
+
+    fn group(addresses: &[usize]) -> Group {
+        let server = |(number, count): (usize, &usize)| {
+            let address = |nth| Address::Ip(([192, 0, 2, number as u8], 80 + nth as u16).into());
+            let server = Server::new(format!("iis{number}"), (0..*count).map(address).collect(), None);
+            Arc::new(server.expect("IP addresses"))
+        };
+        Group::new(Arc::new(GroupSettings {
+            name: "iis".into(),
+            servers: addresses.iter().enumerate().map(server).collect(),
+            tls: None,
+            send_proxy: None,
+            connect_timeout: Duration::from_secs(3),
+        }))
+    }
+
+    #[test]
+    fn servers_take_turns_and_every_address_is_tried_once() {
+        let group = group(&[1, 2, 1]);
+        let order = || group.pick().map(|lease| lease.address().to_string()).collect::<Vec<_>>();
+        let (first, second, third) = ("192.0.2.0:80", ["192.0.2.1:80", "192.0.2.1:81"], "192.0.2.2:80");
+        assert_eq!(order(), [first, second[0], second[1], third]);
+        assert_eq!(order(), [second[0], second[1], third, first]);
+        assert_eq!(order(), [third, first, second[0], second[1]]);
+        assert_eq!(order(), [first, second[0], second[1], third]);
+    }
+
+    #[test]
+    fn a_lease_counts_its_server_until_it_is_dropped() {
+        let group = group(&[1, 1]);
+        let in_use = || group.settings.servers.iter().map(|server| server.leases()).collect::<Vec<_>>();
+        let lease = group.pick().next();
+        assert_eq!(in_use(), [1, 0], "servers that are not tried are not in use");
+        let others: Vec<_> = group.pick().collect();
+        assert_eq!(in_use(), [2, 1]);
+        drop((lease, others));
+        assert_eq!(in_use(), [0, 0]);
+    }
+}

@@ -1,0 +1,21 @@
+//! The servers behind the proxy: groups of them, which one to try, and connections to them.
+//!
+//! This room owns what is known of servers. A connection made here belongs to the session that asked for it: there is no
+//! place to give it back to. It must never read what a connection carries.
+//!
+//! ```text
+//!   Group --pick--> leases in the order to try --connect--> a socket of one session
+//!     '-- Server: addresses, failures, symptoms; shared by all workers
+//! ```
+//!
+//! Start with `group.rs`.
+
+mod connect;
+mod group;
+mod lease;
+mod server;
+
+pub use connect::{DescriptorWaits, Failure, connect};
+pub use group::{Group, GroupSettings, Tls};
+pub use lease::Lease;
+pub use server::Server;
