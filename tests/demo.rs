@@ -31,7 +31,7 @@ fn it_logs_in_proves_that_nothing_leaked_and_shows_the_difference() {
     assert!(count(report, "identity: ") > count(report, "logins "), "{report}");
     assert!(report.contains("replies named their connection's user, none named another\n"), "{report}");
     let (_, difference) =
-        report.split_once("\nwithout the proxy (base) and through it (new):\n").expect(report);
+        report.split_once("\nwithout the proxy (base) and through the proxy (new):\n").expect(report);
     for leg in ["connect ", "Type 1 -> Type 2 ", "Type 3 -> final ", "whole login ", "request "] {
         assert!(difference.lines().any(|line| line.starts_with(leg)), "{leg}: {report}");
     }

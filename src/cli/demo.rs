@@ -73,7 +73,7 @@ pub fn execute(arguments: DemoArgs, live: &Live) -> Result<ExitCode, Error> {
     let (direct, proxied) = ([direct?], [proxied?]);
     report::show(&proxied[0], &Outputs { html, ..Outputs::default() })?;
     let table = compare::text(&Comparison::of(&direct, &proxied), None);
-    report::print(&format!("\nwithout the proxy (base) and through it (new):\n{table}"))?;
+    report::print(&format!("\nwithout the proxy (base) and through the proxy (new):\n{table}"))?;
     let [direct] = direct;
     let [proxied] = proxied;
     Ok(exit_code(if direct.has_leak() { &direct } else { &proxied }, Outcome::default()))

@@ -44,106 +44,107 @@ pub struct LoadArgs {
     urls: Vec<target::Url>,
 
     /// How connections log in
-    #[arg(long, value_name = "SCHEME", default_value = "none", help_heading = "Who")]
+    #[arg(long, value_name = "SCHEME", default_value = "none", help_heading = "Logins")]
     auth: AuthScheme,
-    /// User, as CORP\alice, CORP\alice:secret or alice@corp.example.com; repeatable, or use --users; connections are
-    /// assigned to users in turn
-    #[arg(long, value_name = "USER", help_heading = "Who")]
+    /// User, as CORP\alice, CORP\alice:secret or alice@corp.example.com; repeatable, or use --users; users are
+    /// assigned to connections in turn
+    #[arg(long, value_name = "USER", help_heading = "Logins")]
     user: Vec<String>,
-    /// Password of every --user without one; safer in the environment or a file, because `ps` shows the command line
+    /// Password of every user without one; safer in the environment or a file, because `ps` shows the command line
     #[arg(
         long,
         value_name = "TEXT",
         env = "IISPLICE_PASSWORD",
         hide_env_values = true,
-        help_heading = "Who"
+        help_heading = "Logins"
     )]
     password: Option<String>,
     /// File whose first line is the password
-    #[arg(long, value_name = "FILE", conflicts_with = "password", help_heading = "Who")]
+    #[arg(long, value_name = "FILE", conflicts_with = "password", help_heading = "Logins")]
     password_file: Option<PathBuf>,
     /// File of users, one per line: CORP\alice:secret
-    #[arg(long, value_name = "FILE", help_heading = "Who")]
+    #[arg(long, value_name = "FILE", help_heading = "Logins")]
     users: Option<PathBuf>,
     /// Replay the logins recorded in this file byte for byte, without passwords; needs a server with a fixed challenge,
     /// such as `iisplice mock --fixed-challenge HEX`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["auth", "user", "users", "password_file", "record"], help_heading = "Who")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["auth", "user", "users", "password_file", "record"], help_heading = "Logins")]
     replay: Option<PathBuf>,
     /// Check that each reply names the user of its connection, in a JSON body's "user" as the mock's /whoami does; exit
     /// code 3 if one names another user
-    #[arg(long, help_heading = "Who")]
+    #[arg(long, help_heading = "Logins")]
     verify_identity: bool,
-    /// Header line that names the user, instead of the body
-    #[arg(long, value_name = "NAME", requires = "verify_identity", help_heading = "Who")]
+    /// Reply header that names the user, instead of the body
+    #[arg(long, value_name = "NAME", requires = "verify_identity", help_heading = "Logins")]
     identity_header: Option<String>,
 
     /// What each connection does
-    #[arg(long, value_name = "NAME", default_value = "steady", help_heading = "What")]
+    #[arg(long, value_name = "NAME", default_value = "steady", help_heading = "Requests")]
     scenario: ScenarioName,
     /// Requests per session after its login [default: 10]
-    #[arg(long, value_name = "N", help_heading = "What", value_parser = number(1..=u32::MAX))]
+    #[arg(long, value_name = "N", help_heading = "Requests", value_parser = number(1..=u32::MAX))]
     requests_per_login: Option<u32>,
     /// HTTP method [default: GET, or POST with a body]
-    #[arg(long, value_name = "METHOD", help_heading = "What")]
+    #[arg(long, value_name = "METHOD", help_heading = "Requests")]
     method: Option<String>,
     /// Request body, or @FILE
-    #[arg(long, value_name = "TEXT", help_heading = "What")]
+    #[arg(long, value_name = "TEXT", help_heading = "Requests")]
     body: Option<String>,
     /// Additional header line, as 'Name: value'; repeatable
-    #[arg(long, value_name = "LINE", help_heading = "What", value_parser = header_line)]
+    #[arg(long, value_name = "LINE", help_heading = "Requests", value_parser = header_line)]
     header: Vec<(String, String)>,
 
     /// Accept any certificate
-    #[arg(long, help_heading = "What")]
+    #[arg(long, help_heading = "TLS")]
     insecure: bool,
     /// Trust the certificates in this PEM file instead of this host's
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "TLS")]
     ca: Option<PathBuf>,
 
     /// Number of concurrent connections
-    #[arg(short, long, value_name = "N", default_value = "64", help_heading = "How much", value_parser = number(1..=CONNECTIONS_MAX))]
+    #[arg(short, long, value_name = "N", default_value = "64", help_heading = "Load", value_parser = number(1..=CONNECTIONS_MAX))]
     connections: u32,
     /// Threads, each with its own ring and share of the connections [default: one per core]
-    #[arg(short, long, value_name = "N", help_heading = "How much", value_parser = number(1..=1024))]
+    #[arg(short, long, value_name = "N", help_heading = "Load", value_parser = number(1..=1024))]
     threads: Option<u32>,
     /// Duration of the measurement
-    #[arg(short, long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=DAY))]
+    #[arg(short, long, value_name = "DURATION", default_value = "10s", help_heading = "Load", value_parser = duration(MILLISECOND..=DAY))]
     duration: Duration,
     /// Measure this many requests (logins in the login scenario), however long it takes
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "duration", help_heading = "How much", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "duration", help_heading = "Load", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
-    /// Exclude this much at the start [default: 1s, with --requests 0s]
-    #[arg(long, value_name = "DURATION", help_heading = "How much", value_parser = duration(Duration::ZERO..=DAY))]
+    /// Exclude this long at the start from the measurement [default: 1s; 0s with --requests]
+    #[arg(long, value_name = "DURATION", help_heading = "Load", value_parser = duration(Duration::ZERO..=DAY))]
     warmup: Option<Duration>,
     /// Open loop: start this many requests (logins in the login scenario) per second, whatever the server does; latency
     /// counts from the scheduled start [default: closed loop]
-    #[arg(short, long, value_name = "PER_SECOND", help_heading = "How much", value_parser = rate)]
+    #[arg(short, long, value_name = "PER_SECOND", help_heading = "Load", value_parser = rate)]
     rate: Option<f64>,
     /// Open loop with a rate that rises evenly from A to B
-    #[arg(long, value_name = "A:B", conflicts_with_all = ["rate", "requests"], help_heading = "How much", value_parser = rate_ramp)]
+    #[arg(long, value_name = "A:B", conflicts_with_all = ["rate", "requests"], help_heading = "Load", value_parser = rate_ramp)]
     rate_ramp: Option<Rate>,
     /// Distribution of an open loop's requests
-    #[arg(long, value_name = "HOW", default_value = "constant", help_heading = "How much")]
+    #[arg(long, value_name = "HOW", default_value = "constant", help_heading = "Load")]
     arrivals: ArrivalsName,
     /// Local address for connections; repeatable: each allows about 28,000 connections to a server
-    #[arg(long, value_name = "IP", help_heading = "How much")]
+    #[arg(long, value_name = "IP", help_heading = "Load")]
     source_address: Vec<IpAddr>,
     /// Longest time for a connect, a leg of a login or a request
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "How much", value_parser = duration(MILLISECOND..=HOUR))]
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "Load", value_parser = duration(MILLISECOND..=HOUR))]
     timeout: Duration,
 
     /// Objective, such as 'p99<50ms', for the latency from the intended start, or in a closed loop for the service
     /// time; exit code 4 if missed
-    #[arg(long, value_name = "PERCENTILE<TIME", help_heading = "How much")]
+    #[arg(long, value_name = "PERCENTILE<TIME", help_heading = "Load")]
     objective: Option<Objective>,
-    /// Search for the highest rate that meets the objective, from --rate (or 100) upwards, each for --duration
-    #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "How much")]
+    /// Search for the highest rate that meets the objective: start at --rate (or 100), and measure each rate for
+    /// --duration
+    #[arg(long, requires = "objective", conflicts_with_all = ["rate_ramp", "requests"], help_heading = "Load")]
     find_rate: bool,
 
-    /// Exit with code 1 if anything failed
+    /// Exit with code 1 if there were any errors
     #[arg(long, help_heading = "Results")]
     fail_on_errors: bool,
-    /// Record every login of the run to this file as sent over the wire, for --replay
+    /// Record every login of the run in this new file, byte for byte, for --replay
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     record: Option<PathBuf>,
     #[command(flatten)]
@@ -329,7 +330,7 @@ impl LoadArgs {
         let threads = self.threads.map_or(cores.min(connections), |threads| threads as usize);
         if threads > connections {
             return usage(format!(
-                "--threads {threads} is more than --connections {connections}; give at most as many"
+                "--threads {threads} is more than --connections {connections}; give at most one thread per connection"
             ));
         }
         let request = self.request()?;
@@ -404,7 +405,8 @@ impl LoadArgs {
     fn scenario(&self) -> Result<Scenario, Error> {
         if self.requests_per_login.is_some() && self.scenario != ScenarioName::Session {
             return usage(
-                "--requests-per-login applies to --scenario session only; add it, or remove the flag",
+                "--requests-per-login applies to --scenario session only; add --scenario session, or remove \
+                 --requests-per-login",
             );
         }
         Ok(match self.scenario {

@@ -44,19 +44,19 @@ pub struct Cli {
 /// The command to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show everything at work on this host: a mock IIS, the proxy and a load, in a few seconds
+    /// Run a mock IIS, the proxy and the load generator on loopback for a few seconds, and report
     #[command(after_help = examples::DEMO)]
     Demo(demo::DemoArgs),
     /// Run the proxy: every client connection gets an upstream connection of its own, for its whole life
     #[command(after_help = examples::PROXY)]
     Proxy(Box<proxy::ProxyArgs>),
-    /// Run a mock IIS site that verifies NTLM and Negotiate logins for real
+    /// Run a mock IIS site that really verifies NTLM and Negotiate logins
     #[command(after_help = examples::MOCK)]
     Mock(Box<mock::MockArgs>),
-    /// Send requests with real logins, and measure
+    /// Send requests with real logins, and measure rates and latencies
     #[command(after_help = examples::LOAD)]
     Load(Box<load::LoadArgs>),
-    /// Show, merge or compare results of load
+    /// Show, merge or compare results of `iisplice load`
     #[command(after_help = examples::REPORT)]
     Report(report::ReportArgs),
 }

@@ -24,20 +24,19 @@ pub struct ReportArgs {
     /// Add up runs that took place at the same time on several machines, and write the sum
     #[arg(long, value_name = "OUT.json", conflicts_with = "compare")]
     merge: Option<PathBuf>,
-    /// Also merge runs that did not overlap in time, as if one followed the other: their times add up
+    /// Also merge runs that did not overlap in time; their durations are added
     #[arg(long, requires = "merge")]
     allow_gaps: bool,
-    /// Compare the runs with this one; repeats on both sides (repeat this flag) separate changes from noise
+    /// Compare the runs with this base; repeatable: several runs on both sides separate changes from noise
     #[arg(long, value_name = "BASE.json")]
     compare: Vec<PathBuf>,
-    /// Exit with code 4 if something is worse by more than this percentage, beyond noise: a percentile slower, a rate
-    /// lower, a larger share of errors or unanswered requests; or if there are errors where the base has none, a leg
-    /// that the base has is missing, or a reply named another user. Legs from before the clock and percentiles with too
-    /// few samples do not count
+    /// Exit with code 4 if the new runs are worse: a percentile, a rate, or the share of errors or unanswered
+    /// requests by more than this percentage, beyond noise; errors where the base has none; a missing leg; or a reply
+    /// that named another user. Legs from before the clock and percentiles with too few samples do not count
     #[arg(long, value_name = "PCT", requires = "compare", value_parser = percent)]
     fail_over: Option<f64>,
-    /// Let --fail-over compare runs of different loads (loop, rate, scenario, auth, connections); without this the exit
-    /// code is 1
+    /// Let --fail-over judge runs whose loads differ (loop, rate, arrivals, scenario, auth, connections); without
+    /// this flag, they end with exit code 1
     #[arg(long, requires = "fail_over")]
     allow_unlike: bool,
 
@@ -99,7 +98,9 @@ pub fn execute(arguments: ReportArgs) -> Result<ExitCode, Error> {
     let runs = read_all(&paths)?;
     if !compare.is_empty() {
         if outputs.json.is_some() || outputs.hgrm.is_some() || outputs.hlog.is_some() {
-            return Err(Error::Usage("a comparison is a table or a page; remove --json, --hgrm and --hlog"));
+            return Err(Error::Usage(
+                "a comparison is written as a table or as HTML; remove --json, --hgrm and --hlog",
+            ));
         }
         let allowance = fail_over.map(|worse_percent| Allowance { worse_percent, unlike: allow_unlike });
         return compared(&read_all(&compare)?, &runs, allowance, outputs.html.as_deref());
@@ -147,7 +148,7 @@ fn compared(
         Some(Verdict::Missed(_)) => ExitCode::from(EXIT_OBJECTIVE_MISSED),
         Some(Verdict::NotJudged(obstacle)) => {
             let advice = match obstacle {
-                Obstacle::Unlike(_) => "measure both sides alike, or add --allow-unlike",
+                Obstacle::Unlike(_) => "measure both sides under the same load, or add --allow-unlike",
                 Obstacle::EmptyBase => "measure it again",
             };
             report::complain(&format!("--fail-over cannot judge: {obstacle}; {advice}"));

@@ -34,7 +34,7 @@ pub enum LoadError {
     )]
     Ring(io::Error),
     /// A local limit: no thread.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread: {0}; use fewer --threads, or raise the limit (`ulimit -u`)")]
     Thread(io::Error),
     /// Our bug.
     #[error("a load thread ended without its results; this is a bug in iisplice")]

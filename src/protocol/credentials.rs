@@ -1,11 +1,11 @@
-//! What a file is in which certificates or a private key are wanted in PEM, and how to make that of it.
+//! Recognises what a file contains where PEM certificates or a PEM private key are expected, and how to convert it.
 //!
 //! ```text
 //! bytes --> look()   PEM labels, DER structure, or the beginning of another format  --> Found
 //! Found --> advice() what it is, and the command that converts it, for what is wanted --> Advice
 //! ```
 //!
-//! For error messages only: it accepts nothing, and says nothing of a file that is what it should be.
+//! For error messages only: it accepts nothing, and gives no advice on a file that is as expected.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use memchr::memmem;
 use super::der::{self, OID, SEQUENCE};
 use super::shell::quoted_path;
 
-/// What a file should have in it, as PEM.
+/// What a file should contain, as PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// The certificate of a server, and those of the authorities between.
@@ -36,7 +36,7 @@ impl Wanted {
         }
     }
 
-    /// What to give, in the words of a command to the operator.
+    /// What to give, as an instruction to the operator.
     pub fn wish(self) -> &'static str {
         match self {
             Self::Chain => "give a PEM file with the chain, the server's own certificate first",
@@ -46,12 +46,12 @@ impl Wanted {
     }
 }
 
-/// What a file turned out to be, and what helps.
+/// What a file turned out to be, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
     /// Begins with a small letter.
     pub what: String,
-    /// In the words of a command to the operator.
+    /// An instruction to the operator.
     pub remedy: String,
 }
 
@@ -85,7 +85,7 @@ enum Encoding {
     Other,
 }
 
-/// Is there a private key, in any form?
+/// Whether there is a private key, in any form.
 pub fn has_key(bytes: &[u8]) -> bool {
     let (contents, _) = look(bytes);
     contents.iter().any(|content| {
@@ -93,22 +93,22 @@ pub fn has_key(bytes: &[u8]) -> bool {
     })
 }
 
-/// Is there an encrypted key?
+/// Whether there is an encrypted key.
 pub fn has_encrypted_key(bytes: &[u8]) -> bool {
     look(bytes).0.contains(&Content::EncryptedKey)
 }
 
-/// Is there a certificate, in any form?
+/// Whether there is a certificate, in any form.
 pub fn has_certificate(bytes: &[u8]) -> bool {
     look(bytes).0.contains(&Content::Certificate)
 }
 
-/// Text without the byte order mark that editors of Windows put before it.
+/// The text without the byte order mark that Windows editors put before it.
 pub fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// What the file at `path` is, where `wanted` was not found in it; nothing if it is of no kind that is known here.
+/// What the file at `path` is, if it does not contain `wanted`; `None` if its kind is unknown.
 pub fn advice(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Advice> {
     let bytes = without_mark(bytes);
     let mut output = path.to_owned();
@@ -136,7 +136,7 @@ pub fn advice(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Advice> {
                 Wanted::Chain | Wanted::Key => format!("give {output} for the certificate and for the key"),
             };
             format!(
-                "convert it with `{command}` (-legacy behind pkcs12 if the cipher is unsupported), and {given}"
+                "convert it with `{command}` (add -legacy after pkcs12 if the cipher is unsupported), and {given}"
             )
         }
         Some(command) => format!("convert it with `{command}`, and give {output}"),
@@ -148,17 +148,17 @@ pub fn advice(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Advice> {
 fn remedy_by_hand(content: Content, wanted: Wanted) -> &'static str {
     match (content, wanted) {
         (Content::Request, Wanted::Chain | Wanted::Authorities) => {
-            "an authority has to sign it first; give the certificate that the authority sent back, in PEM"
+            "have an authority sign it, and give the certificate that the authority returns, in PEM"
         }
         (Content::JavaKeystore, _) => {
-            "make a PKCS#12 file of it (keytool -importkeystore -deststoretype PKCS12), and PEM of that (openssl pkcs12 \
+            "convert it to PKCS#12 (keytool -importkeystore -deststoretype PKCS12), and that to PEM (openssl pkcs12 \
              -nodes)"
         }
         _ => wanted.wish(),
     }
 }
 
-/// What is nearest to what is wanted decides what is said of a file with several things in it.
+/// How far `content` is from what is wanted: of a file with several contents, the nearest one decides the message.
 fn distance(content: Content, wanted: Wanted) -> u8 {
     let is_key =
         matches!(content, Content::Key | Content::EncryptedKey | Content::OpensshKey | Content::PuttyKey);
@@ -201,7 +201,7 @@ fn what(content: Content, encoding: Encoding, wanted: Wanted) -> String {
     };
     match encoding {
         Encoding::Pem if is_converted => {
-            format!("{name} in it is damaged, or of a kind that is not supported")
+            format!("the file contains {name} that is damaged or of an unsupported kind")
         }
         Encoding::Der if is_converted => format!("this is {name} in DER, not PEM"),
         Encoding::Base64 if is_converted => {
@@ -211,7 +211,7 @@ fn what(content: Content, encoding: Encoding, wanted: Wanted) -> String {
     }
 }
 
-/// What makes PEM of it, if anything does.
+/// The command that converts it to PEM, if there is one.
 fn command(content: Content, encoding: Encoding, wanted: Wanted, file: &str, output: &str) -> Option<String> {
     let convert = |program: &str, options: &str| match encoding {
         Encoding::Der => format!("openssl {program} -inform DER -in {file}{options} -out {output}"),

@@ -71,13 +71,13 @@ fn cards(out: &mut String, summary: &Summary) {
     let (counts, in_time) = (&summary.counts, &summary.in_time);
     let open_loop = summary.legs.get(&Leg::FromIntendedStart);
     let (what, count, service) = if counts.requests > 0 {
-        ("requests a second", in_time.requests, summary.legs.get(&Leg::Request))
+        ("requests per second", in_time.requests, summary.legs.get(&Leg::Request))
     } else {
-        ("logins a second", in_time.logins, summary.legs.get(&Leg::Login))
+        ("logins per second", in_time.logins, summary.legs.get(&Leg::Login))
     };
     card("", &units::rate(count as f64 / seconds), what);
     if counts.arrivals > 0 {
-        card("", &units::rate(counts.arrivals as f64 / seconds), "due a second");
+        card("", &units::rate(counts.arrivals as f64 / seconds), "due per second");
     }
     if let Some(samples) = open_loop.or(service) {
         let from = if open_loop.is_some() { " from intended start" } else { "" };
@@ -230,10 +230,10 @@ fn over_time(out: &mut String, summary: &Summary) {
     let x = Axis::seconds(end(last));
     let marks = marks(&seconds);
     let rates: [(&'static str, usize, Count); 4] = [
-        ("requests a second", 0, |part| part.counts.requests),
-        ("logins a second", 2, |part| part.counts.logins),
-        ("due a second", 4, |part| part.counts.arrivals),
-        ("errors a second", 1, |part| part.counts.errors_total()),
+        ("requests per second", 0, |part| part.counts.requests),
+        ("logins per second", 2, |part| part.counts.logins),
+        ("due per second", 4, |part| part.counts.arrivals),
+        ("errors per second", 1, |part| part.counts.errors_total()),
     ];
     let mut series = Vec::new();
     for (name, colour, count) in rates {
@@ -327,10 +327,10 @@ fn legs(out: &mut String, summary: &Summary) {
         }
     }
     if let Some(lag) = &summary.send_lag {
-        row("generator's own send lag", lag);
+        row("generator send lag", lag);
     }
     out.push_str(
-        "</table></div><p class=\"dim\">A percentile with fewer than five samples above it is left out.</p>",
+        "</table></div><p class=\"dim\">A percentile with fewer than five samples above it is omitted.</p>",
     );
 }
 
@@ -340,7 +340,7 @@ fn errors(out: &mut String, summary: &Summary) {
         *errors.entry(*class).or_default() += count;
     }
     let at_end = |left: &Left| {
-        format!("at the end of the run, the oldest for {}", units::time(left.oldest_seconds * 1e9))
+        format!("at the end of the run; the oldest waited {}", units::time(left.oldest_seconds * 1e9))
     };
     let error_replies = summary.legs.get(&Leg::ErrorReply).map_or(0, |samples| samples.0.len());
     let challenges = summary.counts.challenges + summary.prepared.counts.challenges;
@@ -350,7 +350,11 @@ fn errors(out: &mut String, summary: &Summary) {
         lines.push(("errors", 0, String::new()));
     }
     let others = [
-        ("error replies", error_replies, "whole replies whose status is an error; by kind above".to_owned()),
+        (
+            "error replies",
+            error_replies,
+            "complete replies with an error status; counted by kind above".to_owned(),
+        ),
         ("unanswered", summary.unanswered.count, at_end(&summary.unanswered)),
         ("not sent", summary.unsent.count, at_end(&summary.unsent)),
         ("401 challenges", challenges, "part of the logins, not errors".to_owned()),

@@ -1,6 +1,7 @@
 //! Results of several machines that measured at the same time, added up.
 //!
-//! Owns what may be added up. A run counts once, and rates of different times are no sum: such results are refused,
+//! Owns what may be added up. A run counts once, and rates of different times cannot be added: such results are
+//! refused,
 //! or put one behind the other.
 
 use std::fmt;
@@ -43,7 +44,7 @@ pub enum Warning {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// A run would count twice.
-    #[error("{} and {} hold the same run; give each run once", first.display(), second.display())]
+    #[error("{} and {} contain the same run; give each run once", first.display(), second.display())]
     SameRun {
         /// One file.
         first: PathBuf,
@@ -52,7 +53,7 @@ pub enum Refusal {
     },
     /// Two were not at the same time.
     #[error(
-        "{} began {} after {} had ended: the rates of runs that do not overlap are no sum",
+        "{} started {} after {} ended; rates of runs that do not overlap cannot be added",
         second.display(), units::time(gap_seconds * 1e9), first.display()
     )]
     Gap {
@@ -167,21 +168,17 @@ impl fmt::Display for Warning {
         match self {
             Self::Mixed(mixed) => {
                 let mixed: Vec<_> = mixed.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "merged runs differ: {}; a percentile is that of all of them together",
-                    mixed.join("; ")
-                )
+                write!(f, "merged runs differ: {}; each percentile covers all of them", mixed.join("; "))
             }
             Self::PartialOverlap { common_seconds, longest_seconds } => write!(
                 f,
-                "the runs overlap for {} of {}: the sum of their rates is more than there was at any other time; start \
-                 them together",
+                "the runs overlap for only {} of {}: the sum of their rates is too high for the rest of the time; \
+                 start them together",
                 units::time(common_seconds * 1e9),
                 units::time(longest_seconds * 1e9)
             ),
             Self::Gaps => f.write_str(
-                "the runs were not at the same time: their times are added up as well, and rates are means",
+                "the runs did not overlap in time: their durations are added, and rates are averages",
             ),
         }
     }
@@ -222,7 +219,7 @@ mod tests {
         let refusal = merge(chain(), false).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "c began 6 s after a had ended: the rates of runs that do not overlap are no sum"
+            "c started 6 s after a ended; rates of runs that do not overlap cannot be added"
         );
         let Merged { sum, warnings } = merge(chain(), true).unwrap();
         assert_eq!((sum.counts.requests, sum.runs.len(), sum.format), (300, 3, FORMAT));
@@ -253,9 +250,6 @@ mod tests {
         other.runs[0].auth = "ntlm".into();
         let warnings = merge(vec![result("a", 0.0, 10.0), (path, other)], false).unwrap().warnings;
         let said: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            said,
-            ["merged runs differ: auth none and ntlm; a percentile is that of all of them together"]
-        );
+        assert_eq!(said, ["merged runs differ: auth none and ntlm; each percentile covers all of them"]);
     }
 }

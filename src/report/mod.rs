@@ -72,7 +72,7 @@ pub enum ReportError {
         cause: io::Error,
     },
     /// A file that must be new exists.
-    #[error("{}: exists already; give a new file, or remove this one", path.display())]
+    #[error("{}: already exists; give a new file name, or remove this file", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum ReportError {
         cause: io::Error,
     },
     /// A file of another version.
-    #[error("{}: format {format} is not {FORMAT}, which this version reads", path.display())]
+    #[error("{}: format {format} is not supported; this version reads format {FORMAT}", path.display())]
     Format {
         /// The file.
         path: PathBuf,

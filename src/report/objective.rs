@@ -14,8 +14,8 @@ pub(super) fn lines(summary: &Summary) -> Vec<String> {
     }
     if let Some(limit) = summary.search.iter().find(|step| !step.is_kept && step.is_generator_limit) {
         lines.push(format!(
-            "  the search ended at the limit of the generator ({} /s); the server may do more: give the generator more \
-             --threads, cores of its own, or another machine",
+            "  the search ended at the generator's limit ({} /s), and the server may do more; use more --threads, \
+             dedicated cores, or another machine",
             units::rate(limit.rate_per_second)
         ));
     }
@@ -38,14 +38,14 @@ fn in_words(verdict: &Verdict) -> String {
         }
         _ if leg.is_none() => format!("none of {judged} {what} was answered"),
         _ => format!(
-            "p{} of {judged} {what} is among those that failed or got no answer",
+            "p{} of {judged} {what} is among those that failed or were not answered",
             objective.percentile
         ),
     };
     let others = missed_by.iter().filter_map(|miss| match miss {
-        Miss::Unanswered(count) => Some(format!("{} without an answer at the end", units::count(*count))),
+        Miss::Unanswered(count) => Some(format!("{} unanswered at the end", units::count(*count))),
         Miss::Errors(count) => Some(format!("{} errors", units::count(*count))),
-        Miss::RateMissed(count) => Some(format!("{} due and not answered", units::count(*count))),
+        Miss::RateMissed(count) => Some(format!("{} due but not answered", units::count(*count))),
         Miss::NothingAnswered | Miss::Latency => None,
     });
     let parts: Vec<_> = std::iter::once(value).chain(others).collect();

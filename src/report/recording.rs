@@ -50,7 +50,7 @@ impl Recording {
     pub fn finish(self) -> Result<(), ReportError> {
         // The thread does nothing that can panic.
         let written =
-            self.writing.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes ended")));
+            self.writing.join().unwrap_or_else(|_| Err(io::Error::other("the writer thread ended")));
         written.map_err(|cause| ReportError::Write { path: self.path, cause })
     }
 }

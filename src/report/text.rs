@@ -170,7 +170,7 @@ fn errors(out: &mut String, summary: &Summary) {
             let oldest = units::time(left.oldest_seconds * 1e9);
             line(
                 out,
-                &format!("{name:16}{:>14}  at the end, the oldest for {oldest}", units::count(left.count)),
+                &format!("{name:16}{:>14}  at the end; the oldest waited {oldest}", units::count(left.count)),
             );
         }
     }
@@ -230,7 +230,7 @@ fn generator(out: &mut String, summary: &Summary) {
         line(
             out,
             &format!(
-                "generator: {} of a core by thread, {} of memory at most",
+                "generator: {} of a core per thread, {} of memory at peak",
                 shares.join(", "),
                 units::bytes(run.memory_peak_bytes as f64)
             ),
@@ -250,7 +250,8 @@ fn identity(out: &mut String, found: &Identities) {
         statement(
             out,
             &format!(
-                "IDENTITY LEAK: {leaked} replies named another user than their connection's ({right} the right one):"
+                "IDENTITY LEAK: {leaked} replies named a user other than their connection's ({right} named the right \
+                 one):"
             ),
         );
         for leak in &found.leaks {

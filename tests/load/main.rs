@@ -378,7 +378,7 @@ fn a_server_that_hangs_after_a_while_misses_its_objective() {
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdict = &result["objective"];
     assert_eq!(verdict["missed_by"], serde_json::json!([{"unanswered": 1}]), "{verdict}");
-    assert!(said.contains("missed: ") && said.contains("1 without an answer at the end"), "{said}");
+    assert!(said.contains("missed: ") && said.contains("1 unanswered at the end"), "{said}");
 }
 
 #[test]

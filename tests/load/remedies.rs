@@ -48,7 +48,7 @@ fn tls_without_a_ca_says_how_to_trust_the_server() {
     let mock = Mock::start(&["--tls-cert", &pem, "--tls-key", &pem]);
     let said = complaint(&[&format!("{}/public/", mock.url), "-n1", "-c1", "--ca", &pem]);
     assert!(
-        said.contains("other.test") && said.contains("use a name of the certificate in the URL"),
+        said.contains("other.test") && said.contains("use a name from the certificate in the URL"),
         "{said}"
     );
 }

@@ -152,7 +152,7 @@ fn a_recording_is_a_new_file_for_its_owner_alone() {
         let output = run(&[&[url.as_str(), "-n1", "-c1", &record], &TWO_USERS[..3]].concat());
         let complaint = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{complaint}");
-        assert!(complaint.contains("exists already; give a new file"), "{complaint}");
+        assert!(complaint.contains("already exists; give a new file"), "{complaint}");
     }
     assert!(!elsewhere.exists());
 }

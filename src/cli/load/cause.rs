@@ -24,7 +24,7 @@ fn remedy(is_https: bool, failure: &Failure) -> Option<&'static str> {
     Some(match failure {
         Failure::Tls(rustls::Error::InvalidCertificate(error)) => match error {
             NotValidForName | NotValidForNameContext { .. } => {
-                "use a name of the certificate in the URL, or add --insecure"
+                "use a name from the certificate in the URL, or add --insecure"
             }
             Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. } => {
                 "renew the server's certificate, check the clocks, or add --insecure"

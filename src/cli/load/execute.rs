@@ -92,13 +92,13 @@ pub(in crate::cli) struct Outcome {
 
 /// The exit code for the summary: the most serious outcome comes first.
 pub(in crate::cli) fn exit_code(summary: &Summary, outcome: Outcome) -> ExitCode {
-    let named_nobody = summary.identities.as_ref().is_some_and(|found| found.right == 0);
+    let named_no_user = summary.identities.as_ref().is_some_and(|found| found.right == 0);
     let errors = summary.counts.errors_total() + summary.prepared.counts.errors_total();
     if summary.has_leak() {
         ExitCode::from(EXIT_LEAK)
     } else if outcome.is_interrupted {
         ExitCode::from(EXIT_INTERRUPTED)
-    } else if named_nobody || summary.has_failed_wholly() || (outcome.fail_on_errors && errors > 0) {
+    } else if named_no_user || summary.has_failed_wholly() || (outcome.fail_on_errors && errors > 0) {
         // Comes first: verification was requested, and nothing was verified.
         ExitCode::FAILURE
     } else if summary.objective.as_ref().is_some_and(|verdict| !verdict.is_kept) {
@@ -123,17 +123,24 @@ fn cause_of_all_failures(summary: &Summary, logs_in: bool) -> Option<String> {
         }
         ErrorClass::LoginRefused => "the server refuses the login; check --user and the password",
         ErrorClass::Status4xx => {
-            "the server answers 4xx; check the URL (http:// or https:// too), --method and --header"
+            "the server answers 4xx; check the URL (also http:// or https://), --method and --header"
         }
         ErrorClass::Status5xx => "the server answers 5xx; check its log",
         ErrorClass::Refused => "nothing listens at the address any more; check that the server is running",
         ErrorClass::Unreachable => "the address cannot be reached from this host; check routes and firewalls",
-        ErrorClass::Timeout => "the server did not answer within --timeout",
-        ErrorClass::Reset | ErrorClass::Closed => "the server closes its connections without an answer",
-        ErrorClass::Tls => {
-            "the TLS handshake fails; name the server's authority with --ca, or use --insecure"
+        ErrorClass::Timeout => {
+            "the server did not answer within --timeout; raise it, or check the server's log"
         }
-        ErrorClass::Protocol => "the server's answer is not HTTP, or not a login with this scheme",
+        ErrorClass::Reset | ErrorClass::Closed => {
+            "the server closes connections without an answer; check its log"
+        }
+        ErrorClass::Tls => {
+            "the TLS handshake fails; give the server's authority with --ca FILE, or add --insecure"
+        }
+        ErrorClass::Protocol => {
+            "the server's answer is not HTTP, or not a login with this scheme; check the URL and \
+        --auth"
+        }
     };
     Some(format!("every request failed ({}): {cause}", class.title()))
 }

@@ -116,7 +116,7 @@ fn the_command_has_the_files_name_as_the_shell_takes_it() {
             &pfx,
             Wanted::Key,
             "this is a PKCS#12 file (PFX), not PEM; convert it with `openssl pkcs12 -in '/etc/a b/site' -nodes -out \
-             '/etc/a b/site.pem'` (-legacy behind pkcs12 if the cipher is unsupported), and give '/etc/a b/site.pem' for \
+             '/etc/a b/site.pem'` (add -legacy after pkcs12 if the cipher is unsupported), and give '/etc/a b/site.pem' for \
              the certificate and for the key",
         ),
         (

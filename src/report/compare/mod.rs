@@ -260,19 +260,19 @@ impl fmt::Display for Warning {
             Self::Unlike(unlike) => {
                 write!(
                     f,
-                    "runs differ: {}; that alone may explain a difference: measure both sides alike",
+                    "runs differ: {}; this alone can explain a difference; measure both sides under the same load",
                     list(unlike)
                 )
             }
             Self::SameRun => {
-                f.write_str("the base and the new side share a run; compare two measurements to learn something")
+                f.write_str("base and new contain the same run; compare two different measurements")
             }
             Self::EmptyBase => {
-                f.write_str("the base has no good reply, so no figure can be judged; measure it again")
+                f.write_str("the base has no successful reply, so no figure can be judged; measure it again")
             }
             Self::SingleRuns => f.write_str(
-                "one run on each side: only repeats tell how much of a difference is noise; measure each side three \
-                 times or more, and repeat --compare and the runs",
+                "one run on each side: only repeated runs show how much of a difference is noise; measure each side \
+                 at least three times, and give all runs",
             ),
             Self::OfRun { run, warning } => write!(f, "{run}: {warning}"),
         }
@@ -283,7 +283,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unlike(unlike) => write!(f, "the runs differ ({})", list(unlike)),
-            Self::EmptyBase => f.write_str("the base has no good reply"),
+            Self::EmptyBase => f.write_str("the base has no successful reply"),
         }
     }
 }
