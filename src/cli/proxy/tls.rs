@@ -56,6 +56,12 @@ pub(super) struct TlsArgs {
     /// ssl_client_certificate, ssl_verify_client on]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_client_ca: Option<PathBuf>,
+    /// Oldest version of TLS that clients may use [nginx: ssl_protocols]
+    #[arg(long, value_name = "VERSION", default_value = "1.2", requires = "tls_cert", help_heading = "TLS")]
+    tls_min_version: MinVersion,
+    /// Let clients resume TLS sessions, by tickets [nginx: ssl_session_tickets]
+    #[arg(long, value_name = "WHETHER", default_value = "on", requires = "tls_cert", help_heading = "TLS")]
+    tls_resumption: OnOff,
     /// Use TLS to servers [default: off] [nginx: proxy_ssl on]
     #[arg(long, help_heading = "TLS")]
     upstream_tls: bool,
@@ -88,6 +94,20 @@ pub(super) struct TlsArgs {
 enum MissingCloseNotify {
     Reset,
     Accept,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MinVersion {
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnOff {
+    On,
+    Off,
 }
 
 impl TlsArgs {
@@ -187,6 +207,8 @@ impl TlsArgs {
                 .map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() })
                 .collect(),
             client_ca: self.tls_client_ca.clone(),
+            requires_tls13: self.tls_min_version == MinVersion::Tls13,
+            resumes: self.tls_resumption == OnOff::On,
         };
         let terminated = termination.read()?;
         let config = Arc::new(ArcSwap::new(Arc::clone(&terminated.config)));

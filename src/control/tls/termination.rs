@@ -8,6 +8,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{DEFAULT_VERSIONS, SupportedProtocolVersion};
 
 use super::trust::authorities;
 use super::{ALPN, Error, files, validity};
@@ -16,6 +18,8 @@ use crate::proxy::tls::certificates::Certificates;
 
 const CERT: &str = "--tls-cert";
 const KEY: &str = "--tls-key";
+
+const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// A certificate's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub struct Termination {
     pub certificates: Vec<CertificateFiles>,
     /// Clients must present a certificate of these authorities.
     pub client_ca: Option<PathBuf>,
+    /// Clients that speak TLS 1.2 at most are refused.
+    pub requires_tls13: bool,
+    /// Clients get tickets, with which they can resume their sessions.
+    pub resumes: bool,
 }
 
 /// The contents of the files.
@@ -53,8 +61,9 @@ impl Termination {
     /// The first file that is not as required.
     pub fn read(&self) -> Result<Terminated, Error> {
         let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
+        let versions = if self.requires_tls13 { ONLY_TLS13 } else { DEFAULT_VERSIONS };
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
@@ -80,7 +89,11 @@ impl Termination {
         // Sessions are resumed only by tickets, with keys that all workers share: nothing is stored here, because
         // storage would take a lock.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ring::Ticketer::new()?;
+        if self.resumes {
+            config.ticketer = ring::Ticketer::new()?;
+        } else {
+            config.send_tls13_tickets = 0;
+        }
         Ok(Terminated { config: Arc::new(config), leaves, warnings })
     }
 }
