@@ -178,6 +178,9 @@ fn say_what_is_risky(service: &Service) {
              read logins"
         );
     }
+    for warning in service.groups().filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.

@@ -39,6 +39,8 @@ pub struct Tls {
     pub verifier: Arc<dyn ServerCertVerifier>,
     /// Whether certificates prove nothing.
     pub trusts_any_certificate: bool,
+    /// What an operator should know of the proxy's own certificate before servers notice, one line each.
+    pub warnings: Vec<String>,
 }
 
 /// A worker's view of a group: whose turn it is, and which TLS sessions can be resumed.

@@ -14,7 +14,9 @@ use super::{HOUR, MILLISECOND, connectable};
 use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
-use crate::control::tls::{CertificateFiles, Terminated, Termination, Trust, config_by, verifier};
+use crate::control::tls::{
+    CertificateFiles, Terminated, Termination, Trust, config_by, show_to_servers, verifier,
+};
 use crate::proxy::names::Names;
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::ClientTls;
@@ -52,6 +54,10 @@ pub(super) struct TlsArgs {
     /// ssl_certificate_key]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key: Vec<PathBuf>,
+    /// File with the pass phrases of encrypted keys (PKCS#8), one a line; each is tried [default: none] [nginx:
+    /// ssl_password_file]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
+    tls_key_password_file: Option<PathBuf>,
     /// Require clients to present a certificate of one of the authorities (PEM) in this file [default: none] [nginx:
     /// ssl_client_certificate, ssl_verify_client on]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
@@ -75,6 +81,15 @@ pub(super) struct TlsArgs {
         conflicts_with = "upstream_insecure"
     )]
     upstream_ca: Option<PathBuf>,
+    /// Certificate chain (PEM) to show servers that ask for one [default: none] [nginx: proxy_ssl_certificate]
+    #[arg(long, value_name = "FILE", requires = "upstream_tls", help_heading = "TLS")]
+    upstream_cert: Option<PathBuf>,
+    /// Private key (PEM) of --upstream-cert [default: in the certificate's file] [nginx: proxy_ssl_certificate_key]
+    #[arg(long, value_name = "FILE", requires = "upstream_cert", help_heading = "TLS")]
+    upstream_key: Option<PathBuf>,
+    /// File with the pass phrase of an encrypted key (PKCS#8) [default: none] [nginx: proxy_ssl_password_file]
+    #[arg(long, value_name = "FILE", requires = "upstream_cert", help_heading = "TLS")]
+    upstream_key_password_file: Option<PathBuf>,
     /// Name to ask servers for and to verify in their certificates [default: the host of their address] [nginx:
     /// proxy_ssl_name, proxy_ssl_server_name on]
     #[arg(
@@ -204,7 +219,11 @@ impl TlsArgs {
         let keys = if self.tls_key.is_empty() { &self.tls_cert } else { &self.tls_key };
         let termination = Termination {
             certificates: std::iter::zip(&self.tls_cert, keys)
-                .map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() })
+                .map(|(chain, key)| CertificateFiles {
+                    chain: chain.clone(),
+                    key: key.clone(),
+                    passphrases: self.tls_key_password_file.clone(),
+                })
                 .collect(),
             client_ca: self.tls_client_ca.clone(),
             requires_tls13: self.tls_min_version == MinVersion::Tls13,
@@ -226,8 +245,20 @@ impl TlsArgs {
             insecure_flag: "--upstream-insecure",
         };
         let verifier = verifier(trust)?;
-        let config = Arc::new(config_by(Arc::clone(&verifier))?);
-        Ok(Some(upstream::Tls { config, verifier, trusts_any_certificate: self.upstream_insecure }))
+        let mut config = config_by(Arc::clone(&verifier))?;
+        let warnings = match &self.upstream_cert {
+            None => Vec::new(),
+            Some(chain) => {
+                let files = CertificateFiles {
+                    chain: chain.clone(),
+                    key: self.upstream_key.as_ref().unwrap_or(chain).clone(),
+                    passphrases: self.upstream_key_password_file.clone(),
+                };
+                show_to_servers(&mut config, &files)?
+            }
+        };
+        let config = Arc::new(config);
+        Ok(Some(upstream::Tls { config, verifier, trusts_any_certificate: self.upstream_insecure, warnings }))
     }
 
     fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {

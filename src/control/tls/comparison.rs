@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest, Sha256};
 use socket2::{Domain, Socket, Type};
 
 use super::finding::Finding;
 use super::trust::config_by;
 use crate::protocol::proxy_protocol;
-use crate::upstream::{GroupSettings, Server};
+use crate::upstream::{GroupSettings, Server, Tls};
 use crate::uring::Address;
 
 /// Longest time to wait for one server's connection, and then for its handshake.
@@ -57,7 +57,7 @@ impl Comparison {
                 let Some(tls) = &group.tls else { continue };
                 for server in &group.servers {
                     if let Some(name) = server.tls_name() {
-                        self.report(server, &look(server, name, &tls.verifier, group.send_proxy), name);
+                        self.report(server, &look(server, name, tls, group.send_proxy), name);
                     }
                 }
             }
@@ -95,15 +95,16 @@ impl Comparison {
 fn look(
     server: &Server,
     name: &ServerName<'static>,
-    verifier: &Arc<dyn ServerCertVerifier>,
+    tls: &Tls,
     send_proxy: Option<proxy_protocol::Version>,
 ) -> Look {
     let mut socket = match connect(server) {
         Ok(socket) => socket,
         Err(error) => return Look { certificate: None, finding: Some(Finding::Unreachable(error)) },
     };
-    let noting = Arc::new(Noting { verifier: Arc::clone(verifier), noted: Mutex::default() });
-    let handshake = handshake(&mut *socket, &noting, name, send_proxy);
+    let noting = Arc::new(Noting { verifier: Arc::clone(&tls.verifier), noted: Mutex::default() });
+    let handshake =
+        config_of(tls, &noting).and_then(|config| handshake(&mut *socket, config, name, send_proxy));
     let noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner).take();
     let noted = noted.map(|(error, certificate)| Finding::of_certificate(error, &certificate));
     match handshake {
@@ -113,14 +114,20 @@ fn look(
     }
 }
 
+/// The configuration of the workers, but for what verifies certificates.
+fn config_of(tls: &Tls, noting: &Arc<Noting>) -> Result<ClientConfig, Finding> {
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::<Noting>::clone(noting);
+    let mut config = config_by(verifier).map_err(|error| Finding::Failed(error.to_string()))?;
+    config.client_auth_cert_resolver = Arc::clone(&tls.config.client_auth_cert_resolver);
+    Ok(config)
+}
+
 fn handshake(
     socket: &mut dyn Stream,
-    noting: &Arc<Noting>,
+    config: ClientConfig,
     name: &ServerName<'static>,
     send_proxy: Option<proxy_protocol::Version>,
 ) -> Result<Option<CertificateDer<'static>>, Finding> {
-    let verifier: Arc<dyn ServerCertVerifier> = Arc::<Noting>::clone(noting);
-    let config = config_by(verifier).map_err(|error| Finding::Failed(error.to_string()))?;
     let mut tls = ClientConnection::new(Arc::new(config), name.clone()).map_err(Finding::of_handshake)?;
     if let Some(version) = send_proxy {
         // Made for no client: LOCAL, or UNKNOWN.

@@ -124,7 +124,7 @@ impl Finding {
             ),
             Self::Refused(alert) => format!(
                 "the server refused the TLS handshake with the alert {alert:?}; connections to it will fail: check its \
-                 TLS versions, and that it requires no client certificate"
+                 TLS versions, and give a client certificate that it accepts with --upstream-cert if it requires one"
             ),
             Self::WrongName(names) => {
                 let (names, first) = match names.first() {

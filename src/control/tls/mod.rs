@@ -5,6 +5,8 @@
 mod comparison;
 mod files;
 mod finding;
+mod identity;
+mod key;
 mod termination;
 mod trust;
 mod validity;
@@ -15,7 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use comparison::Comparison;
-pub use termination::{CertificateFiles, Terminated, Termination};
+pub use identity::{CertificateFiles, show_to_servers};
+pub use termination::{Terminated, Termination};
 pub use trust::{Trust, client_config, config_by, verifier};
 
 use super::{advice_on_file, exit_code_of_file};
@@ -50,20 +53,28 @@ pub enum Error {
         wanted: String,
     },
     /// The key's file in place of the certificate's, and the other way round.
-    #[error("--tls-cert {certificate} is a private key and --tls-key {key} a certificate; give --tls-cert {key} --tls-key \
-             {certificate}", certificate = quoted_path(certificate), key = quoted_path(key))]
+    #[error("{cert_flag} {certificate} is a private key and {key_flag} {key} a certificate; give {cert_flag} {key} \
+             {key_flag} {certificate}", certificate = quoted_path(certificate), key = quoted_path(key))]
     Swapped {
+        /// With its dashes.
+        cert_flag: &'static str,
         /// As given.
         certificate: PathBuf,
+        /// With its dashes.
+        key_flag: &'static str,
         /// As given.
         key: PathBuf,
     },
     /// A key that does not match the certificate.
-    #[error("--tls-key {}: this key does not belong to --tls-cert {}; give that certificate's key, and keys in the order \
+    #[error("{key_flag} {}: this key does not belong to {cert_flag} {}; give that certificate's key, and keys in the order \
         of the certificates", key.display(), certificate.display())]
     Mismatch {
+        /// With its dashes.
+        cert_flag: &'static str,
         /// As given.
         certificate: PathBuf,
+        /// With its dashes.
+        key_flag: &'static str,
         /// As given.
         key: PathBuf,
     },

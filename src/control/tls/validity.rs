@@ -1,4 +1,4 @@
-//! The dates of the certificates that clients see.
+//! The dates of the proxy's own certificates.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -6,29 +6,29 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::identity::Side;
+
 /// A certificate that expires sooner than this is reported.
 const NOTICE_DAYS: i64 = 14;
 const HOUR_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
 
 /// What an operator should know about the dates of a chain, one line for each certificate; `now` in seconds since 1970.
-pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, now: i64) -> Vec<String> {
+pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, side: Side, now: i64) -> Vec<String> {
+    let Side { cert: flag, readers, renewal, .. } = side;
     let mut warnings = Vec::new();
     for (index, der) in chain.iter().enumerate() {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
-        // Clients have roots of their own, and do not look at this one.
+        // Peers have roots of their own, and do not look at this one.
         if index > 0 && certificate.subject() == certificate.issuer() {
             continue;
         }
         let (from, until) =
             (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
         let (when, then) = if until < now {
-            (
-                format!("expired at {}", date(until)),
-                "clients will refuse it: renew it, then reload with SIGHUP",
-            )
+            (format!("expired at {}", date(until)), format!("{readers} will refuse it: {renewal}"))
         } else if from > now {
-            (format!("is not valid before {}", date(from)), "clients will refuse it until then")
+            (format!("is not valid before {}", date(from)), format!("{readers} will refuse it until then"))
         } else if until - now < NOTICE_DAYS * DAY_SECONDS {
             let left = until - now;
             let (count, unit) = if left < 2 * DAY_SECONDS {
@@ -36,7 +36,7 @@ pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, now: i64) -> V
             } else {
                 (left / DAY_SECONDS, "days")
             };
-            (format!("expires at {}, in {count} {unit}", date(until)), "renew it, then reload with SIGHUP")
+            (format!("expires at {}, in {count} {unit}", date(until)), renewal.to_owned())
         } else {
             continue;
         };
@@ -45,7 +45,7 @@ pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, now: i64) -> V
             _ => format!("certificate {} of the chain", index + 1),
         };
         let subject: String = printable(&certificate.subject().to_string());
-        warnings.push(format!("--tls-cert {}: {which} {when} (subject {subject}); {then}", path.display()));
+        warnings.push(format!("{flag} {}: {which} {when} (subject {subject}); {then}", path.display()));
     }
     warnings
 }
@@ -70,6 +70,7 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::TO_CLIENTS;
     use super::*;
 
     fn certificate(year: i32) -> CertificateDer<'static> {
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn dates_are_reported_from_two_weeks_before_the_end() {
         let seconds = |month, day| rcgen::date_time_ymd(2030, month, day).unix_timestamp();
-        let said = |now| warnings(&[certificate(2030)], Path::new("site.pem"), now);
+        let said = |now| warnings(&[certificate(2030)], Path::new("site.pem"), TO_CLIENTS, now);
         assert_eq!(said(seconds(2, 1)), <[String; 0]>::default());
         for (now, expected) in [
             (seconds(2, 20), "expires at 2030-03-01T00:00:00Z, in 9 days (subject CN=a.test); renew it"),
@@ -101,6 +102,6 @@ mod tests {
         }
         // A root behind it is of no interest to clients.
         let chain = [certificate(2030), certificate(2020)];
-        assert_eq!(warnings(&chain, Path::new("site.pem"), seconds(2, 1)).len(), 0);
+        assert_eq!(warnings(&chain, Path::new("site.pem"), TO_CLIENTS, seconds(2, 1)).len(), 0);
     }
 }

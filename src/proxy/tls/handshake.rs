@@ -88,11 +88,14 @@ pub(in crate::proxy) async fn connect(
 ) -> Result<(), Error> {
     // Creating the hello generates a key, which takes time.
     ring.set_up_turn().await;
+    let alert = if config.client_auth_cert_resolver.has_certs() {
+        "the server rejects the proxy's client certificate"
+    } else {
+        "the server requires a client certificate, and the proxy has none"
+    };
     let tls = Tls::client(config, name).map_err(refused)?;
     let result = or(handshake(ring, upstream, tls), expired(ring, timeout)).await;
-    let result = result.map_err(|error| {
-        explained(error, "the server requires a client certificate, and the proxy has none")
-    });
+    let result = result.map_err(|error| explained(error, alert));
     linger_after_alert(ring, upstream, result).await
 }
 

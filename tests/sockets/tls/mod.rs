@@ -2,6 +2,7 @@
 
 mod checks;
 mod files;
+mod own;
 mod policy;
 mod requests;
 mod truncation;

@@ -235,7 +235,8 @@ fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
     }
     if sides.server {
         let TlsConfigs { client: config, verifier, .. } = TlsConfigs::get();
-        group.tls = Some(upstream::Tls { config, verifier, trusts_any_certificate: false });
+        let (trusts_any_certificate, warnings) = (false, Vec::new());
+        group.tls = Some(upstream::Tls { config, verifier, trusts_any_certificate, warnings });
     }
     let mut settings = scenario::settings(group, dice);
     if sides.client {
