@@ -119,7 +119,14 @@ fn request_in_segments(criterion: &mut Criterion, head: &str) {
 
 fn replies(criterion: &mut Criterion, what: &str, head: &str, status: u16) {
     let edits = Edits::default();
-    let changes = ReplyChanges { to_http11: true, keep_alive: true, unchunked: false, edits: &edits };
+    let changes = ReplyChanges {
+        to_http11: true,
+        keep_alive: true,
+        unchunked: false,
+        origins: None,
+        secure_cookies: false,
+        edits: &edits,
+    };
     let write = |reply: &ResponseHead<'_, '_>| {
         let mut out = Vec::with_capacity(reply.length_bytes + 512);
         write_reply(reply, &changes, &mut out);

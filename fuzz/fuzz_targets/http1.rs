@@ -46,7 +46,14 @@ fuzz_target!(|bytes: &[u8]| {
             if reply.check_framing().is_err() {
                 return;
             }
-            let changes = ReplyChanges { to_http11: true, keep_alive: true, unchunked: false, edits: &edits };
+            let changes = ReplyChanges {
+                to_http11: true,
+                keep_alive: true,
+                unchunked: false,
+                origins: None,
+                secure_cookies: false,
+                edits: &edits,
+            };
             write_reply(reply, &changes, &mut head);
             let again = read_next_head(&head, answer_to, |again| (again.status, again.body, again.length_bytes));
             assert_eq!(again.expect("sound").expect("whole"), (reply.status, reply.body, head.len()));

@@ -270,7 +270,7 @@ impl ProxyArgs {
         let (sessions_max, mut workers, descriptors_reserved) = self.workers(host, listeners.len())?;
         let access_log = self.access_log();
         let is_combined = matches!(self.log_format, LogFormat::Combined);
-        let mode = self.http.mode()?;
+        let mode = self.http.mode(client_tls.is_some())?;
         if is_combined && matches!(mode, Mode::Stream) {
             return Err(Error::NeedsHttp("--log-format combined"));
         }

@@ -104,6 +104,10 @@ pub struct Http {
     pub trust: Vec<Network>,
     /// The `Host` to send in place of the client's.
     pub host: Option<String>,
+    /// Whether references to the server in replies become references to what the client asked.
+    pub rewrite_redirects: bool,
+    /// Whether every cookie is marked as being for TLS only where the client uses TLS.
+    pub secure_cookies: bool,
     /// Whether header fields with an underscore in their name are forwarded.
     pub underscores: bool,
     /// Whether TRACE is forwarded.
@@ -118,6 +122,31 @@ pub struct Http {
     pub log_user: bool,
     /// Whether a connection is closed when a second user logs in on it.
     pub close_on_identity_change: bool,
+}
+
+/// The maximum of HTTP.sys, and enough for the Kerberos ticket of a user in many groups.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            ignore_client_close: false,
+            head_bytes_max: HEAD_BYTES_MAX,
+            forwarded: ForwardedFor::Replace,
+            trust: Vec::new(),
+            host: None,
+            rewrite_redirects: false,
+            secure_cookies: false,
+            underscores: false,
+            trace: false,
+            upgrades: Vec::new(),
+            request_edits: Edits::default(),
+            reply_edits: Edits::default(),
+            log_user: false,
+            close_on_identity_change: false,
+        }
+    }
 }
 
 /// The time-outs of a session in HTTP mode. The idle time-out bounds all of them, and is the only one for what may

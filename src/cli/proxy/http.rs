@@ -8,13 +8,11 @@ use super::super::quantity::size;
 use super::timeouts::TimeoutArgs;
 use crate::protocol::http1::forward::Edits;
 use crate::protocol::http1::request::is_host;
-use crate::proxy::settings::{ForwardedFor, Http, Mode, Network};
-
-/// The maximum of HTTP.sys, and enough for the Kerberos ticket of a user in many groups.
-const HEAD_BYTES_MAX: u32 = 64 * 1024;
+use crate::proxy::settings::{ForwardedFor, HEAD_BYTES_MAX, Http, Mode, Network};
 
 /// The HTTP flags; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Args)]
 pub(super) struct HttpArgs {
     /// How to treat connections: as bytes, or as HTTP/1.1 whose heads are read and changed [nginx: stream, http]
@@ -53,6 +51,14 @@ pub(super) struct HttpArgs {
     /// Host to send to servers [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
+    /// Where a reply's Location, Content-Location or Refresh names the server, put the scheme, host and port that the
+    /// client asked for [default: off] [nginx: proxy_redirect]
+    #[arg(long, help_heading = "HTTP")]
+    rewrite_redirects: bool,
+    /// Where TLS ends here: add Secure to every cookie of a server that lacks it; needs --tls-cert [default: off]
+    /// [nginx: proxy_cookie_flags ~ secure]
+    #[arg(long, help_heading = "HTTP")]
+    secure_cookies: bool,
     /// Set a field in every request, replacing the client's; repeatable [default: none] [nginx: proxy_set_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_header: Vec<(String, String)>,
@@ -105,8 +111,8 @@ impl HttpArgs {
         self.mode == ModeName::Http
     }
 
-    /// The mode with its settings.
-    pub(super) fn mode(self) -> Result<Mode, Error> {
+    /// The mode with its settings. `ends_tls`: whether clients use TLS that ends here.
+    pub(super) fn mode(self, ends_tls: bool) -> Result<Mode, Error> {
         let given = [
             ("--head-limit", self.head_limit.is_some()),
             ("--forwarded", self.forwarded.is_some()),
@@ -115,6 +121,8 @@ impl HttpArgs {
             ("--upgrade", !self.upgrade.is_empty()),
             ("--trace", self.trace),
             ("--set-host", self.set_host.is_some()),
+            ("--rewrite-redirects", self.rewrite_redirects),
+            ("--secure-cookies", self.secure_cookies),
             ("--set-header", !self.set_header.is_empty()),
             ("--remove-header", !self.remove_header.is_empty()),
             ("--set-reply-header", !self.set_reply_header.is_empty()),
@@ -129,6 +137,13 @@ impl HttpArgs {
                 None => Ok(Mode::Stream),
             };
         }
+        if self.secure_cookies && !ends_tls {
+            return Err(Error::Usage(
+                "--secure-cookies marks cookies where TLS ends here, since clients without TLS would not send them \
+                 back; add --tls-cert, or remove it"
+                    .to_owned(),
+            ));
+        }
         let forwarded = match self.forwarded {
             None | Some(ForwardedName::Replace) => ForwardedFor::Replace,
             Some(ForwardedName::Append) => ForwardedFor::Append,
@@ -140,13 +155,15 @@ impl HttpArgs {
         Ok(Mode::Http(Box::new(Http {
             timeouts: self.timeouts.timeouts(),
             ignore_client_close: self.ignore_client_close,
-            head_bytes_max: self.head_limit.unwrap_or(HEAD_BYTES_MAX) as usize,
+            head_bytes_max: self.head_limit.map_or(HEAD_BYTES_MAX, |bytes| bytes as usize),
             forwarded,
             trust: self.trust,
             underscores: self.underscore_headers == Some(Underscores::Pass),
             trace: self.trace,
             upgrades: self.upgrade,
             host: self.set_host,
+            rewrite_redirects: self.rewrite_redirects,
+            secure_cookies: self.secure_cookies,
             request_edits: Edits { remove: self.remove_header, set: self.set_header },
             reply_edits: Edits { remove: self.remove_reply_header, set: self.set_reply_header },
             log_user: self.log_user,

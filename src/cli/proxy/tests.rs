@@ -333,6 +333,25 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
 }
 
 #[test]
+fn what_changes_replies_is_off_until_it_is_asked_for() {
+    let http = |flags: &[&str]| match plan(&[&["--mode=http"][..], flags].concat()).service.mode {
+        Mode::Http(http) => (http.rewrite_redirects, http.secure_cookies),
+        Mode::Stream => panic!("--mode http was given"),
+    };
+    assert_eq!(http(&[]), (false, false));
+    assert_eq!(http(&["--rewrite-redirects"]), (true, false));
+    let usage = |flags: &[&str]| plan_on(&host(), flags).expect_err("flags that contradict").to_string();
+    let line = usage(&["--mode=http", "--secure-cookies"]);
+    assert!(line.ends_with("add --tls-cert, or remove it"), "{line}");
+    for flag in ["--rewrite-redirects", "--secure-cookies"] {
+        assert_eq!(
+            usage(&[flag]),
+            format!("{flag} applies to HTTP mode only; add --mode http, or remove it")
+        );
+    }
+}
+
+#[test]
 fn unfinished_talk_gets_a_share_of_the_memory() {
     let bytes = |host: &Host, flags: &[&str]| plan_on(host, flags).map(|plan| plan.workers[0].peek_bytes_max);
     let with_memory = |memory_bytes| Host { memory_bytes, ..host() };

@@ -104,7 +104,7 @@ pub(super) async fn serve(
         Err(end) => return ends.refuse(&Refusal::of_unconnected(end), Some(first.exchange)).await,
     };
     let relay = session.relay(client, &upstream);
-    let replies = Replies::new(session, http, &watch);
+    let replies = Replies::new(session, http, &watch, client.has_tls(), upstream.has_tls());
     let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
     let (finish, unfinished) = exchanges.run(first).await;
     let is_within_request = exchanges.is_within_request();

@@ -6,7 +6,7 @@ use super::body::Rest;
 use super::refusal::Refusal;
 use super::request::{Exchange, ReplyFacts};
 use super::watch::Watch;
-use crate::protocol::http1::forward::{self, ReplyChanges};
+use crate::protocol::http1::forward::{self, Origins, ReplyChanges, Scheme};
 use crate::protocol::http1::response::{Body, ResponseHead, Scan, resume_next_head};
 use crate::proxy::meter::Side;
 use crate::proxy::session::Session;
@@ -42,6 +42,9 @@ pub(super) struct Replies<'a> {
     pub(super) session: &'a Session,
     pub(super) http: &'a Http,
     pub(super) watch: &'a Watch<'a>,
+    /// How the server is asked.
+    scheme: Scheme,
+    secure_cookies: bool,
     /// How far the incoming head was scanned.
     scan: Cell<Scan>,
     /// Whether a reply had a header line that is not a field.
@@ -49,8 +52,17 @@ pub(super) struct Replies<'a> {
 }
 
 impl<'a> Replies<'a> {
-    pub(super) fn new(session: &'a Session, http: &'a Http, watch: &'a Watch<'a>) -> Self {
-        Self { session, http, watch, scan: Cell::default(), has_dropped: Cell::new(false) }
+    pub(super) fn new(
+        session: &'a Session,
+        http: &'a Http,
+        watch: &'a Watch<'a>,
+        client_has_tls: bool,
+        upstream_has_tls: bool,
+    ) -> Self {
+        let (scheme, secure_cookies) =
+            (Scheme::of_tls(upstream_has_tls), http.secure_cookies && client_has_tls);
+        let (scan, has_dropped) = Default::default();
+        Self { session, http, watch, scheme, secure_cookies, scan, has_dropped }
     }
 
     /// Reads a reply from `input`; nothing while its head is incomplete. Returns also how many bytes the head took.
@@ -112,12 +124,23 @@ impl<'a> Replies<'a> {
         // HTTP/1.0 has no interim replies.
         if exchange.is_http11 || !is_interim {
             out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
+            let hosts = exchange.hosts.as_deref();
+            let server = hosts.and_then(|_wanted| self.session.server_name());
+            let origins = hosts.map(|hosts| Origins {
+                server_scheme: self.scheme,
+                server: server.as_deref().map(str::as_bytes),
+                sent_host: &hosts.sent,
+                client_scheme: hosts.client_scheme,
+                client_host: &hosts.client,
+            });
             let changes = ReplyChanges {
                 // The reply announces the close, since the close ends the body.
                 to_http11: exchange.is_http11 || unchunked,
                 keep_alive: goes_on,
                 // Applies to replies without a body as well, such as those to `HEAD`.
                 unchunked: !exchange.is_http11,
+                origins: origins.as_ref(),
+                secure_cookies: self.secure_cookies,
                 edits: &self.http.reply_edits,
             };
             forward::write_reply(head, &changes, &mut out);

@@ -13,7 +13,7 @@ use super::body::Rest;
 use super::forwarded::ClientFacts;
 use super::refusal::Refusal;
 use super::watch::Seen;
-use crate::protocol::http1::forward::{self, Offer, RequestChanges, TargetError};
+use crate::protocol::http1::forward::{self, Offer, RequestChanges, Scheme, TargetError};
 use crate::protocol::http1::request::{
     EMPTY_LINES_MAX, RequestError, RequestHead, Scan, header_slots, resume_head,
 };
@@ -48,6 +48,8 @@ pub(super) struct Exchange {
     /// The protocols that the client offers to switch to, as far as the server was told of them.
     pub(super) offer: Option<Box<Offer>>,
     pub(super) manner: Manner,
+    /// For references to the server in its reply, if they are rewritten.
+    pub(super) hosts: Option<Box<Hosts>>,
     /// When the head was complete.
     pub(super) began: Instant,
     /// What it contributes to the login; taken when the reply arrives.
@@ -63,6 +65,15 @@ impl Exchange {
     pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
     }
+}
+
+/// What a request calls the place that it goes to.
+pub(super) struct Hosts {
+    /// How the client asked, and for which host; empty if it named none.
+    pub(super) client_scheme: Scheme,
+    pub(super) client: Box<[u8]>,
+    /// The `Host` that the server gets; empty if none.
+    pub(super) sent: Box<[u8]>,
 }
 
 /// How a request and its reply proceed.
@@ -226,12 +237,14 @@ impl<'a> Requests<'a> {
         let mut head = Vec::with_capacity(request.length_bytes + HEAD_GROWTH_BYTES);
         forward::write_request(&request, &changes, &mut head);
         self.log_underscores(&request);
+        let hosts = self.http.rewrite_redirects.then(|| Box::new(self.hosts(&request, &changes)));
         let exchange = Exchange {
             answer_to: if request.method == "HEAD" { AnswerTo::Head } else { AnswerTo::Usual },
             is_http11: request.is_http11,
             keep_alive: request.keep_alive,
             offer: offer.map(Box::new),
             manner: Manner::of(&request),
+            hosts,
             began: now,
             asked: Some(self.asked(&request, now)),
             words: self.context.log.is_some().then(|| Box::new(words(&request))),
@@ -239,6 +252,12 @@ impl<'a> Requests<'a> {
         };
         let body = Rest::of_request(request.body);
         Ok(Some((Request { head, body, exchange }, request.length_bytes)))
+    }
+
+    fn hosts(&self, request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>) -> Hosts {
+        let scheme = Scheme::of_tls(self.client.has_tls());
+        let (client_scheme, client) = changes.client_origin(request, scheme);
+        Hosts { client_scheme, client: client.into(), sent: changes.sent_host(request).into() }
     }
 
     fn asked(&self, request: &RequestHead<'_, '_>, now: Instant) -> Asked {

@@ -12,6 +12,7 @@ mod identity;
 mod leaving;
 mod logins;
 mod pieces;
+mod references;
 mod refusals;
 mod replies;
 mod strict;

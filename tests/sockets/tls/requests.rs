@@ -14,6 +14,75 @@ fn start(launch: Launch) -> Proxy {
     launch.flags("--mode http --forwarded off --log-level debug").start()
 }
 
+/// One exchange; the reply's field is changed on its way.
+fn expect_changed(client: &Peer, upstream: &Peer, field: &str, expected: &str) {
+    client.send(GET);
+    upstream.expect(GET);
+    let reply = |field: &str| format!("HTTP/1.1 302 Found\r\n{field}\r\nContent-Length: 0\r\n\r\n");
+    upstream.send(reply(field).as_bytes());
+    client.expect(reply(expected).as_bytes());
+}
+
+#[test]
+fn redirects_lead_back_to_where_tls_ends() {
+    let bed = Bed::new();
+    let proxy = start(bed.terminated().flags("--rewrite-redirects"));
+    let client = bed.connect(&proxy);
+    let port = bed.server.address().rsplit(':').next().unwrap_or_default().to_owned();
+    client.plain.send(GET);
+    let upstream = bed.server.accept();
+    upstream.expect(GET);
+    upstream.send(OK);
+    client.plain.expect(OK);
+    for (reference, expected) in [
+        ("http://web/a", "https://web/a"),
+        ("http://web:80/a", "https://web/a"),
+        ("http://web:443/a", "https://web/a"),
+        (&format!("http://web:{port}/a"), "https://web/a"),
+        (&format!("https://web:{port}/a"), "https://web/a"),
+        (&format!("http://{}/a", bed.server.address()), "https://web/a"),
+        ("https://web/a", "https://web/a"),
+        ("https://login.example/a", "https://login.example/a"),
+        ("http://login.example/a", "http://login.example/a"),
+    ] {
+        let [sent, expected] = [reference, expected].map(|reference| format!("Location: {reference}"));
+        expect_changed(&client.plain, &upstream, &sent, &expected);
+    }
+}
+
+#[test]
+fn cookies_are_secure_where_tls_ends() {
+    let bed = Bed::new();
+    let proxy = start(bed.terminated().flags("--secure-cookies"));
+    let client = bed.connect(&proxy);
+    client.plain.send(GET);
+    let upstream = bed.server.accept();
+    upstream.expect(GET);
+    upstream.send(OK);
+    client.plain.expect(OK);
+    for (cookie, expected) in [
+        ("Set-Cookie: a=b", "Set-Cookie: a=b; Secure"),
+        (
+            "set-cookie: a=secure; Path=/secure; HttpOnly",
+            "set-cookie: a=secure; Path=/secure; HttpOnly; Secure",
+        ),
+        ("Set-Cookie: a=b; path=/; sEcure; HttpOnly", "Set-Cookie: a=b; path=/; sEcure; HttpOnly"),
+        ("Set-Cookie: a=b\r\nSet-Cookie: c=d", "Set-Cookie: a=b; Secure\r\nSet-Cookie: c=d; Secure"),
+        ("Set-Cookie: a=\"b; Secure\"", "Set-Cookie: a=\"b; Secure\"; Secure"),
+        ("X-Cookie: a=b", "X-Cookie: a=b"),
+    ] {
+        expect_changed(&client.plain, &upstream, cookie, expected);
+    }
+    let proxy = start(bed.terminated());
+    let client = bed.connect(&proxy);
+    client.plain.send(GET);
+    let upstream = bed.server.accept();
+    upstream.expect(GET);
+    upstream.send(OK);
+    client.plain.expect(OK);
+    expect_changed(&client.plain, &upstream, "Set-Cookie: a=b", "Set-Cookie: a=b");
+}
+
 #[test]
 fn an_alert_of_the_server_behind_the_handshake_is_named_and_a_502() {
     let bed = Bed::new();

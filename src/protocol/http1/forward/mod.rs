@@ -5,9 +5,10 @@
 //! unchanged. No `Via` is added: old IIS disables persistent authentication when it sees one.
 //!
 //! `target.rs` says where a request goes; `upgrade.rs` which protocol it may change the connection to; `request.rs` and
-//! `reply.rs` write heads; `fields.rs` holds the rules for fields that both use.
+//! `reply.rs` write heads; `origin.rs` changes references to the server; `fields.rs` holds the rules for fields that both use.
 
 mod fields;
+mod origin;
 mod reply;
 mod request;
 mod target;
@@ -15,6 +16,7 @@ mod trailers;
 mod upgrade;
 
 pub use fields::Edits;
+pub use origin::{Origins, Scheme};
 pub use reply::{ReplyChanges, write_reply};
 pub use request::{Believed, Forwarded, RequestChanges, write_request};
 pub use target::{Target, TargetError, is_trace, target};

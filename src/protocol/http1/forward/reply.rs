@@ -1,6 +1,7 @@
 //! The head of a reply as the client receives it.
 
 use super::fields::{Edits, is_hop_by_hop, line, write_connection};
+use super::origin::Origins;
 use crate::protocol::http1::connection::ConnectionOptions;
 use crate::protocol::http1::response::ResponseHead;
 
@@ -21,6 +22,7 @@ impl ResponseHead<'_, '_> {
 }
 
 /// The changes to a reply's head.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug, Clone, Copy)]
 pub struct ReplyChanges<'a> {
     /// Whether the client speaks HTTP/1.1; if not, it speaks HTTP/1.0.
@@ -29,6 +31,10 @@ pub struct ReplyChanges<'a> {
     pub keep_alive: bool,
     /// Whether the body is sent without chunks, up to the end of the connection, because HTTP/1.0 has no chunks.
     pub unchunked: bool,
+    /// Where the request went, if references to the server become references to what the client asked.
+    pub origins: Option<&'a Origins<'a>>,
+    /// Whether every cookie is for TLS only.
+    pub secure_cookies: bool,
     /// The operator's changes.
     pub edits: &'a Edits,
 }
@@ -53,7 +59,7 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
                 line(out, name, length_bytes.to_string().as_bytes());
             }
         } else if !is_dropped_framing(reply, changes, name) {
-            line(out, name, header.value);
+            write_field(changes, name, header.value, out);
         }
     }
     // RFC 4559 section 6: a proxy announces that it does not share authenticated connections.
@@ -70,6 +76,32 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
     out.extend_from_slice(b"\r\n");
 }
 
+fn write_field(changes: &ReplyChanges<'_>, name: &str, value: &[u8], out: &mut Vec<u8>) {
+    let is = |known: &str| known.eq_ignore_ascii_case(name);
+    if changes.secure_cookies && is("set-cookie") && !has_attribute(value, b"secure") {
+        return line(out, name, &[value, b"; Secure"].concat());
+    }
+    let rewritten = changes.origins.and_then(|origins| {
+        if is("location") || is("content-location") {
+            origins.rewritten(value)
+        } else if is("refresh") {
+            origins.refresh_rewritten(value)
+        } else {
+            None
+        }
+    });
+    line(out, name, rewritten.as_deref().unwrap_or(value));
+}
+
+/// Whether a cookie has this attribute, with or without a value. A cookie's own value ends at the first semicolon, also
+/// within quotation marks (RFC 6265 section 5.2).
+fn has_attribute(cookie: &[u8], attribute: &[u8]) -> bool {
+    cookie.split(|&byte| byte == b';').skip(1).any(|found| {
+        let name = found.split(|&byte| byte == b'=').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(attribute)
+    })
+}
+
 fn is_dropped_framing(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, name: &str) -> bool {
     (reply.is_unframed() || changes.unchunked)
         && ["transfer-encoding", "trailer"].iter().any(|known| known.eq_ignore_ascii_case(name))
@@ -78,16 +110,31 @@ fn is_dropped_framing(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::http1::forward::Scheme;
     use crate::protocol::http1::response::{AnswerTo, read_next_head};
+
+    static NO_EDITS: Edits = Edits { remove: Vec::new(), set: Vec::new() };
 
     fn answered(head: &str, keep_alive: bool) -> String {
         String::from_utf8(written(head.as_bytes(), keep_alive, false)).expect("what came was text")
     }
 
     fn written(head: &[u8], keep_alive: bool, unchunked: bool) -> Vec<u8> {
+        changed(head, |changes| (changes.keep_alive, changes.unchunked) = (keep_alive, unchunked))
+    }
+
+    fn changed<'a>(head: &[u8], change: impl FnOnce(&mut ReplyChanges<'a>)) -> Vec<u8> {
         let out = read_next_head(head, AnswerTo::Usual, |reply| {
             let mut out = Vec::new();
-            let changes = ReplyChanges { to_http11: true, keep_alive, unchunked, edits: &Edits::default() };
+            let mut changes = ReplyChanges {
+                to_http11: true,
+                keep_alive: true,
+                unchunked: false,
+                origins: None,
+                secure_cookies: false,
+                edits: &NO_EDITS,
+            };
+            change(&mut changes);
             write_reply(reply, &changes, &mut out);
             out
         });
@@ -113,6 +160,55 @@ mod tests {
         }
         let head = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
         assert_eq!(answered(head, true), head);
+    }
+
+    #[test]
+    fn cookies_become_secure_where_they_are_not() {
+        for (cookie, is_secure) in [
+            ("a=b", false),
+            ("a=b; Path=/; HttpOnly", false),
+            ("a=b; Secure", true),
+            ("a=b;secure", true),
+            ("a=b; path=/ ;\tSECURE ; HttpOnly", true),
+            ("a=b; Secure=no", true),
+            ("secure", false),
+            ("secure=1", false),
+            ("Secure; a=b", false),
+            ("a=secure", false),
+            ("a=b; Path=/secure", false),
+            ("a=b; Path=secure; Comment=Secure", false),
+            ("a=b; Secured; xsecure; secure-", false),
+            ("a=\"x; y\"; Path=/", false),
+            ("a=\"x; Secure\"", false),
+            ("a=b, c=d Secure", false),
+            ("a=b;", false),
+            ("", false),
+        ] {
+            assert_eq!(has_attribute(cookie.as_bytes(), b"secure"), is_secure, "{cookie}");
+        }
+        let head = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nX: a=b\r\nset-cookie: c=d; Secure\r\n\r\n";
+        let out = changed(head, |changes| changes.secure_cookies = true);
+        let expected =
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/; Secure\r\nX: a=b\r\nset-cookie: c=d; Secure\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn references_are_rewritten_in_three_fields() {
+        let origins = Origins {
+            server_scheme: Scheme::Http,
+            server: Some(b"iis1:80"),
+            sent_host: b"web",
+            client_scheme: Scheme::Https,
+            client_host: b"web",
+        };
+        let head = b"HTTP/1.1 302 Found\r\nLocation: http://web/a\r\ncontent-location: http://iis1/b\r\n\
+                     Refresh: 1; url=http://web/\r\nLink: <http://web/>\r\n\r\n";
+        let expected = "HTTP/1.1 302 Found\r\nLocation: https://web/a\r\ncontent-location: https://web/b\r\n\
+                        Refresh: 1; url=https://web/\r\nLink: <http://web/>\r\n\r\n";
+        let out = changed(head, |changes| changes.origins = Some(&origins));
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert_eq!(written(head, true, false), head, "not unless it is asked for");
     }
 
     #[test]

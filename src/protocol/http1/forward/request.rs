@@ -1,10 +1,11 @@
 //! The head of a request as the server receives it.
 
 use super::fields::{Edits, begins_with, is_hop_by_hop, is_same_name, line, write_connection};
+use super::origin::Scheme;
 use super::target::Target;
 use super::upgrade::Offer;
 use crate::protocol::http1::connection::list_items;
-use crate::protocol::http1::request::RequestHead;
+use crate::protocol::http1::request::{RequestHead, is_host};
 
 /// What the server is told about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,30 @@ pub struct RequestChanges<'a> {
     pub underscores: bool,
     /// The operator's changes.
     pub edits: &'a Edits,
+}
+
+impl RequestChanges<'_> {
+    /// The host that the server gets; empty if none.
+    pub fn sent_host<'a>(&'a self, request: &RequestHead<'_, 'a>) -> &'a [u8] {
+        self.host.map_or_else(|| self.asked_host(request), str::as_bytes)
+    }
+
+    /// The host that is served, as the client names it: that of an absolute target takes precedence over `Host`. Empty
+    /// if it names none.
+    fn asked_host<'a>(&'a self, request: &RequestHead<'_, 'a>) -> &'a [u8] {
+        self.target.authority.or_else(|| request.values("host").next()).unwrap_or_default()
+    }
+
+    /// The scheme and the host of the URI that the client asked for; a client that is believed may say both. `scheme` is
+    /// that of its connection.
+    pub fn client_origin<'a>(&'a self, request: &RequestHead<'_, 'a>, scheme: Scheme) -> (Scheme, &'a [u8]) {
+        let is_believed = self.forwarded.is_some_and(|forwarded| forwarded.believed == Believed::Everything);
+        let said = |name| request.values(name).next().filter(|_| is_believed);
+        (
+            said("x-forwarded-proto").and_then(Scheme::of_name).unwrap_or(scheme),
+            said("x-forwarded-host").filter(|host| is_host(host)).unwrap_or_else(|| self.asked_host(request)),
+        )
+    }
 }
 
 /// Appends the head of `request` as the server receives it.
@@ -118,9 +143,7 @@ fn write_forwarded(
     if is_ours("X-Forwarded-Proto") {
         line(out, "X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(forwarded.scheme.as_bytes()));
     }
-    // The host that is served: that of an absolute target takes precedence over `Host`.
-    let asked_for =
-        changes.target.authority.or_else(|| request.values("host").next()).filter(|host| !host.is_empty());
+    let asked_for = Some(changes.asked_host(request)).filter(|host| !host.is_empty());
     if let Some(host) = said("x-forwarded-host").or(asked_for).filter(|_| is_ours("X-Forwarded-Host")) {
         line(out, "X-Forwarded-Host", host);
     }

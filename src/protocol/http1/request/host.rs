@@ -17,6 +17,19 @@ pub fn is_host(text: &[u8]) -> bool {
     end > 0 && is_name(&text[..end]) && is_port(&text[end..])
 }
 
+/// A valid host with an optional port as two parts. An empty port counts as none.
+pub fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
+    let name_end = if host.starts_with(b"[") { host.iter().position(|&byte| byte == b']') } else { None };
+    let from = name_end.unwrap_or(0);
+    match host[from..].iter().position(|&byte| byte == b':') {
+        None => (host, None),
+        Some(colon) => {
+            let (host, port) = host.split_at(from + colon);
+            (host, std::str::from_utf8(&port[1..]).ok().and_then(|port| port.parse().ok()))
+        }
+    }
+}
+
 fn is_name(mut name: &[u8]) -> bool {
     while let Some((&byte, rest)) = name.split_first() {
         name = match (byte, rest) {
@@ -65,6 +78,20 @@ mod tests {
             "a!$&'()*+=~b",
         ] {
             assert!(is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_ports() {
+        for (host, expected) in [
+            (&b"a"[..], (&b"a"[..], None)),
+            (b"a:", (b"a", None)),
+            (b"a:0080", (b"a", Some(80))),
+            (b"[::1]", (b"[::1]", None)),
+            (b"[::1]:65535", (b"[::1]", Some(65535))),
+            (b"", (b"", None)),
+        ] {
+            assert_eq!(split_port(host), expected, "{}", host.escape_ascii());
         }
     }
 

@@ -9,7 +9,7 @@ mod scan;
 use super::body::BodyLength;
 use super::connection::{ConnectionOptions, list_items};
 
-pub use host::is_host;
+pub use host::{is_host, split_port};
 pub use scan::{EMPTY_LINES_MAX, Scan};
 
 /// Room for the header lines of one head; it grows as needed.

@@ -27,7 +27,6 @@ use super::pace::Leaving;
 use super::peer::{Registry, SERVER_NUMBER_MIN};
 use super::scenario::{self, AFTERMATH, LATE_DRAIN, milliseconds, socket_bytes, source};
 use super::seeds::for_each_seed;
-use crate::protocol::http1::forward::Edits;
 use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Service, Timeouts};
 use crate::upstream;
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers};
@@ -250,15 +249,10 @@ fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
         ignore_client_close: is_calm || dice.chance(500),
         head_bytes_max: 16 * 1024,
         forwarded: dice.one_of(&[ForwardedFor::Off, ForwardedFor::Replace]),
-        trust: Vec::new(),
-        underscores: false,
-        trace: false,
-        upgrades: Vec::new(),
-        host: None,
-        request_edits: Edits::default(),
-        reply_edits: Edits::default(),
-        log_user: false,
+        rewrite_redirects: dice.chance(500),
+        secure_cookies: dice.chance(500),
         close_on_identity_change: dice.chance(500),
+        ..Http::default()
     }));
     settings.accept_proxy_timeout = None;
     if is_calm {
