@@ -7,9 +7,9 @@
 //! Both sockets are locals of [`run`] and [`serve`]. They end with it, and no code path hands either to anything else:
 //! this is the product's promise about identity.
 
-mod close;
-mod connect;
-mod facts;
+pub(super) mod close;
+pub(super) mod connect;
+pub(super) mod facts;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -27,9 +27,9 @@ use crate::protocol::proxy_protocol::Header;
 use crate::upstream::Group;
 use crate::uring::{Address, Socket};
 
-pub(super) use close::close;
-pub(super) use connect::connect;
-pub(super) use facts::Session;
+use close::close;
+use connect::connect;
+use facts::Session;
 
 /// Serves one client until the end. The seat is free again when this future completes or is dropped.
 pub(super) fn run(

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::super::connection::Connection;
-use super::super::direction::{Broken, Direction, TO_THE_END};
+use super::super::relay::{Broken, Direction, TO_THE_END};
 use crate::protocol::http1::body::{self, BodyError, BodyLength};
 use crate::protocol::http1::forward::{TrailerRules, write_trailers};
 use crate::protocol::http1::response;

@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::request::Manner;
-use crate::proxy::meter::Side;
 use crate::proxy::relay::Relay;
+use crate::proxy::relay::Side;
 use crate::proxy::settings::Timeouts;
 
 /// Most replies take far less than this; until then nothing checks whether the client is still there, which saves an

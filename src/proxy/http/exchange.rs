@@ -27,9 +27,9 @@ use super::reply::{Replies, Reply, Then};
 use super::request::{Exchange, Next, Request, Requests};
 use crate::protocol::http1::forward::TrailerRules;
 use crate::protocol::login;
-use crate::proxy::direction::{Broken, Direction};
-use crate::proxy::meter::Side;
 use crate::proxy::record::End;
+use crate::proxy::relay::Side;
+use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::relay::{Relay, Reset};
 use crate::uring::Expect;
 

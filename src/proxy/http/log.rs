@@ -8,7 +8,7 @@ use super::request::Exchange;
 use super::watch::{Seen, Watch};
 use crate::protocol::login::Step;
 use crate::proxy::record::{End, RequestRecord};
-use crate::proxy::session::Session;
+use crate::proxy::session::facts::Session;
 
 /// The logged status when the client left before the end of its reply; same as nginx.
 const CLIENT_LEFT: u16 = 499;

@@ -29,10 +29,12 @@ use std::time::Duration;
 use futures_lite::future::or;
 
 use super::connection::Connection;
-use super::meter::Side;
 use super::record::End;
 use super::relay::Outcome;
-use super::session::{Session, close, connect};
+use super::relay::Side;
+use super::session::close::close;
+use super::session::connect::connect;
+use super::session::facts::Session;
 use super::settings::Http;
 use crate::protocol::proxy_protocol::Header;
 use crate::upstream::Group;

@@ -8,8 +8,8 @@ use super::request::{Exchange, ReplyFacts};
 use super::watch::Watch;
 use crate::protocol::http1::forward::{self, Origins, ReplyChanges, Scheme};
 use crate::protocol::http1::response::{Body, ResponseHead, Scan, resume_next_head};
-use crate::proxy::meter::Side;
-use crate::proxy::session::Session;
+use crate::proxy::relay::Side;
+use crate::proxy::session::facts::Session;
 use crate::proxy::settings::Http;
 
 /// A reply for the client.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::refusal::Refusal;
 use crate::protocol::http1::response::ResponseHead;
 use crate::protocol::login::{Asked, Exchange, Follower, Mechanism, Reply, Side, Step};
-use crate::proxy::session::Session;
+use crate::proxy::session::facts::Session;
 use crate::proxy::settings::Http;
 
 /// What an exchange was to the login of its connection.

@@ -1,9 +1,9 @@
 //! How both sides of a session are closed, for each outcome.
 
 use crate::proxy::connection::{Connection, cut};
-use crate::proxy::meter::Side;
 use crate::proxy::record::End;
 use crate::proxy::relay::Outcome;
+use crate::proxy::relay::Side;
 
 /// Prepares both connections to be closed the way the first of them ended: in order, or by a reset.
 pub(in crate::proxy) fn close(client: &Connection, upstream: &Connection, outcome: Outcome) -> End {

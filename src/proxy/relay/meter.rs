@@ -3,41 +3,26 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// One of the two sides of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Client,
-    Upstream,
-}
-
-impl Side {
-    /// The opposite side.
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Upstream,
-            Self::Upstream => Self::Client,
-        }
-    }
-}
+use super::side::Side;
 
 /// Byte counts and times of a session.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(in crate::proxy) struct Meter {
     /// When the client was accepted.
-    pub(super) accepted: Instant,
+    pub(in crate::proxy) accepted: Instant,
     /// When bytes for the upstream side were last received or sent: nanoseconds after `accepted`, to keep idle sessions
     /// small.
     upstream_activity: Cell<u64>,
     /// Same for the client side.
     client_activity: Cell<u64>,
-    pub(super) first_byte: Cell<Option<Instant>>,
-    pub(super) upstream_bytes: Cell<u64>,
-    pub(super) client_bytes: Cell<u64>,
-    pub(super) spliced_bytes: Cell<u64>,
+    pub(in crate::proxy) first_byte: Cell<Option<Instant>>,
+    pub(in crate::proxy) upstream_bytes: Cell<u64>,
+    pub(in crate::proxy) client_bytes: Cell<u64>,
+    pub(in crate::proxy) spliced_bytes: Cell<u64>,
 }
 
 impl Meter {
-    pub(super) fn new(accepted: Instant) -> Self {
+    pub(in crate::proxy) fn new(accepted: Instant) -> Self {
         Self {
             accepted,
             upstream_activity: Cell::new(0),
@@ -50,17 +35,17 @@ impl Meter {
     }
 
     /// When a byte last moved towards this side.
-    pub(super) fn activity(&self, to: Side) -> Instant {
+    pub(in crate::proxy) fn activity(&self, to: Side) -> Instant {
         self.accepted + Duration::from_nanos(self.activity_cell(to).get())
     }
 
     /// When a byte last moved on either side.
-    pub(super) fn last_activity(&self) -> Instant {
+    pub(in crate::proxy) fn last_activity(&self) -> Instant {
         self.activity(Side::Upstream).max(self.activity(Side::Client))
     }
 
     /// Starts the idle time now.
-    pub(super) fn begin(&self, now: Instant) {
+    pub(in crate::proxy) fn begin(&self, now: Instant) {
         self.moves(Side::Upstream, now);
         self.moves(Side::Client, now);
     }
@@ -77,21 +62,21 @@ impl Meter {
         }
     }
 
-    pub(super) fn received(&self, from: Side, now: Instant) {
+    pub(in crate::proxy) fn received(&self, from: Side, now: Instant) {
         self.moves(from.other(), now);
         if from == Side::Upstream && self.first_byte.get().is_none() {
             self.first_byte.set(Some(now));
         }
     }
 
-    pub(super) fn sent(&self, to: Side, bytes: usize, now: Instant) {
+    pub(in crate::proxy) fn sent(&self, to: Side, bytes: usize, now: Instant) {
         self.moves(to, now);
         let total = self.total(to);
         total.set(total.get() + bytes as u64);
     }
 
     /// Subtracts bytes that were counted as sent and were not.
-    pub(super) fn not_sent(&self, to: Side, bytes: usize) {
+    pub(in crate::proxy) fn not_sent(&self, to: Side, bytes: usize) {
         let total = self.total(to);
         total.set(total.get() - bytes as u64);
     }

@@ -13,19 +13,25 @@
 //! Neither reads further before the last bytes are taken, except the rest of half a buffer that the kernel may receive
 //! ahead (`Socket::receive`): that is the back-pressure.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
-use super::connection::{Arrived, Connection};
-use super::meter::Side;
-use super::relay::Relay;
-use super::settings::Splice;
+use super::pair::Relay;
+use super::side::Side;
+use crate::proxy::connection::{Arrived, Connection};
+use crate::proxy::settings::Splice;
 use crate::uring::{Buffer, Expect, Moved, Pipe, Received, Socket, Unsent};
 
+/// How long the other side of a half-closed session is not watched: nearly all sessions close both ways at once, and
+/// are spared the operation.
+const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
+
 /// More bytes than any stream carries.
-pub(super) const TO_THE_END: u64 = u64::MAX;
+pub(in crate::proxy) const TO_THE_END: u64 = u64::MAX;
 /// Full receives in a row that switch a direction to bulk.
 const FULL_RECEIVES_TO_BULK: u32 = 4;
 /// Turns in a row with less than [`THIN_BYTES`] that switch it back to small.
@@ -34,20 +40,48 @@ const THIN_BYTES: usize = 16 * 1024;
 /// The most that a direction in bulk reads in one turn of its worker.
 const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
 /// The side whose connection failed, and its error.
-pub(super) type Broken = (Side, io::Error);
+pub(in crate::proxy) type Broken = (Side, io::Error);
 
 /// Bytes one way.
 #[derive(Clone, Copy)]
-pub(super) struct Direction<'a> {
-    pub(super) relay: &'a Relay<'a>,
-    pub(super) from: Side,
-    pub(super) to: Side,
+pub(in crate::proxy) struct Direction<'a> {
+    pub(in crate::proxy) relay: &'a Relay<'a>,
+    pub(in crate::proxy) from: Side,
+    pub(in crate::proxy) to: Side,
 }
 
 impl Direction<'_> {
+    /// Relays to the end of the stream, forwards the end, and completes when the other direction has ended as well.
+    /// Returns the side that ended first.
+    pub(super) async fn carry_and_end(&self, first_end: &Cell<Option<Side>>) -> Result<Side, Broken> {
+        self.carry(TO_THE_END).await?;
+        if let Some(first) = first_end.get() {
+            if self.is_truncated() {
+                self.to().reset_on_close();
+            } else if self.to().has_tls() {
+                // Without this everything sent would look cut off: wait for room, unless the peer is gone.
+                self.to().end();
+                let _ = Box::pin(self.to().flush()).await;
+            }
+            if self.from().has_tls() {
+                // The end of the other direction's stream may still wait for room.
+                let _ = Box::pin(self.from().flush()).await;
+            }
+            return Ok(first);
+        }
+        self.ended_in_order()?;
+        first_end.set(Some(self.from));
+        self.to().end_stream().await.map_err(|error| (self.to, error))?;
+        // The other direction continues as long as it needs and completes the session. But when a peer has ended its
+        // stream and then dies, no read would notice.
+        self.relay.ring.sleep(HALF_CLOSED_GRACE).await;
+        self.from().socket().dead().await.map_err(|error| (self.from, error))?;
+        Err((self.from, io::ErrorKind::ConnectionReset.into()))
+    }
+
     /// Relays `left` bytes, starting with those that have arrived already, by small and bulk in turns. Returns how many
     /// are missing when the stream ended early; [`TO_THE_END`] is never reached.
-    pub(super) async fn carry(&self, mut left: u64) -> Result<u64, Broken> {
+    pub(in crate::proxy) async fn carry(&self, mut left: u64) -> Result<u64, Broken> {
         // Boxed, so that an idle session between plain connections does not carry it.
         if !self.from().unread().is_empty() {
             Box::pin(self.send_unread(&mut left)).await?;
@@ -108,7 +142,7 @@ impl Direction<'_> {
     ///
     /// # Errors
     /// `UnexpectedEof` for a missing `close_notify`, `ConnectionReset` for a reset.
-    pub(super) fn ended_in_order(&self) -> Result<(), Broken> {
+    pub(in crate::proxy) fn ended_in_order(&self) -> Result<(), Broken> {
         if self.is_truncated() {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "TLS ended without close_notify");
             Err((self.from, error))
@@ -121,7 +155,7 @@ impl Direction<'_> {
 
     /// Whether the stream ended without `close_notify`, which anyone on the path can cause (RFC 8446 section 6.1), and
     /// the operator does not accept that.
-    pub(super) fn is_truncated(&self) -> bool {
+    pub(in crate::proxy) fn is_truncated(&self) -> bool {
         let from = self.from();
         from.has_tls() && !from.has_received_close_notify() && !self.relay.accepts_missing_close_notify
     }
@@ -285,11 +319,11 @@ impl Direction<'_> {
         Ok(())
     }
 
-    pub(super) fn from(&self) -> &Connection {
+    pub(in crate::proxy) fn from(&self) -> &Connection {
         self.relay.connection(self.from)
     }
 
-    pub(super) fn to(&self) -> &Connection {
+    pub(in crate::proxy) fn to(&self) -> &Connection {
         self.relay.connection(self.to)
     }
 }

@@ -1,0 +1,68 @@
+//! A session's two connections, and what becomes of them when the session is dropped.
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use super::meter::Meter;
+use super::side::Side;
+use crate::proxy::connection::{Connection, cut};
+use crate::proxy::settings::Splice;
+use crate::uring::Ring;
+
+/// How a relay ended.
+#[derive(Debug)]
+pub(in crate::proxy) enum Outcome {
+    /// Both streams ended and were delivered; `first` is the side that ended its stream first.
+    Closed { first: Side },
+    /// This side's connection failed.
+    Broken { side: Side, error: io::Error },
+    /// No byte moved either way for the idle time-out.
+    Idle,
+}
+
+/// What is reset when a session is dropped before its end, because the drain time-out expired or the process stops
+/// immediately. An incomplete stream must not look complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Reset {
+    /// Nothing: the session has reached an end that decides how the connections are closed.
+    Nothing,
+    /// Both connections, if any bytes are on the way; nothing else is known of the streams.
+    InFlight,
+    /// Both connections: a message is in progress, even if all bytes of it so far have arrived.
+    All,
+}
+
+/// A session's two connections and how to treat them.
+pub(in crate::proxy) struct Relay<'a> {
+    pub(in crate::proxy) ring: &'a Ring,
+    pub(in crate::proxy) client: &'a Connection,
+    pub(in crate::proxy) upstream: &'a Connection,
+    pub(in crate::proxy) meter: &'a Meter,
+    pub(in crate::proxy) splice: Splice,
+    pub(in crate::proxy) idle_timeout: Duration,
+    pub(in crate::proxy) accepts_missing_close_notify: bool,
+    pub(in crate::proxy) reset: Cell<Reset>,
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        match self.reset.get() {
+            Reset::Nothing => {}
+            Reset::InFlight => cut(self.client, self.upstream),
+            Reset::All => {
+                self.client.reset_on_close();
+                self.upstream.reset_on_close();
+            }
+        }
+    }
+}
+
+impl Relay<'_> {
+    pub(in crate::proxy) fn connection(&self, side: Side) -> &Connection {
+        match side {
+            Side::Client => self.client,
+            Side::Upstream => self.upstream,
+        }
+    }
+}
