@@ -102,7 +102,7 @@ impl Demo {
 
         let mut service = service(site)?;
         let workers = vec![worker_settings(); threads];
-        let listeners = bind_all(&mut service, &vec![None; threads])?.listeners;
+        let listeners = bind_all(std::slice::from_mut(&mut service), &vec![None; threads])?.listeners;
         let proxy = match &service.listeners[..] {
             [Listener { address: Address::Ip(address), .. }] => *address,
             _ => LOOPBACK,
@@ -111,7 +111,7 @@ impl Demo {
         // New connections open while the last ones are still closing.
         let sessions_max = 2 * connections;
         let Workers { supervisor, stops, .. } =
-            start_workers(&Arc::new(service), sessions_max, workers, listeners, pipes, None)?;
+            start_workers(&[Arc::new(service)], sessions_max, workers, listeners, pipes, None)?;
         Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
     }
 

@@ -23,6 +23,7 @@ use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::Address;
 
+mod certificates;
 pub mod limits;
 mod log_limit;
 pub mod log_writer;
@@ -43,20 +44,27 @@ pub(crate) use serve::{Workers, bind_all, start_workers};
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Shared by all workers.
-    pub service: Service,
+    /// Shared by all workers; never empty.
+    pub services: Vec<ServicePlan>,
     /// Most connections that the workers serve at once.
     pub sessions_max: usize,
     /// One for each worker; never empty.
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is enabled.
     pub access_log: Option<AccessLog>,
-    /// The source of certificates, if TLS ends here, and the contents of its files.
-    pub certificates: Option<(Termination, Terminated)>,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
     /// Descriptors that sessions cannot use.
     pub descriptors_reserved: u64,
+}
+
+/// A service, and what only this room needs of it.
+#[derive(Debug, Clone)]
+pub struct ServicePlan {
+    /// For workers.
+    pub service: Service,
+    /// The source of certificates, if TLS ends here, and the contents of its files.
+    pub certificates: Option<(Termination, Terminated)>,
 }
 
 /// The two sockets of a session.

@@ -15,11 +15,13 @@ const ANY_PORT: u16 = 9;
 ///
 /// # Errors
 /// The first such server.
-pub(super) fn refuse(service: &Service, files: &[SocketFile]) -> Result<(), Error> {
-    for server in service.groups().flat_map(|group| &group.servers) {
+pub(super) fn refuse(services: &[Service], files: &[SocketFile]) -> Result<(), Error> {
+    let groups = services.iter().flat_map(Service::groups);
+    for server in groups.flat_map(|group| &group.servers) {
         for address in server.addresses() {
             let mut unix_files = files.iter();
-            let listeners = service.listeners.iter().map(|listener| &listener.address);
+            let listeners =
+                services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address);
             let own = { listeners }.find(|listener| match (listener, address) {
                 (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
                 (Address::Ip(_), Address::Unix(_)) => false,

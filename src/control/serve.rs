@@ -4,21 +4,22 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::certificates::{self, Served};
 use super::log_writer::{LogWriter, NoLog};
 use super::signals::Signals;
-use super::start_up::{StartUp, on_ipv6};
+use super::start_up::{List, StartUp, on_ipv6, servers_named};
 use super::supervise::{Command, End, Supervisor};
-use super::tls::{Comparison, Terminated, Termination};
 use super::totals::Totals;
 use super::{AccessLog, DESCRIPTORS_A_SESSION, Error, Plan};
 use super::{log_limit, logins, own_listener};
 use crate::proxy::bind::{self, Bound, SocketFile};
 use crate::proxy::counters::Counters;
 use crate::proxy::seats::Seats;
-use crate::proxy::settings::{ClientTls, Mode, Service, WorkerSettings};
+use crate::proxy::settings::{Mode, Service, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::proxy::worker;
-use crate::uring::{self, PipeSet};
+use crate::upstream::{GroupSettings, Server};
+use crate::uring::{self, Address, PipeSet};
 
 /// Longest wait at the end for access log lines that are not written yet.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -29,26 +30,24 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// What this host does not allow, or the first failure of a worker.
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
-    let Plan {
-        mut service,
-        sessions_max,
-        workers,
-        access_log,
-        certificates,
-        descriptors_max,
-        descriptors_reserved,
-    } = plan;
+    let Plan { services, sessions_max, workers, access_log, descriptors_max, descriptors_reserved } = plan;
     uring::return_large_allocations();
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
-    let Sockets { listeners, files } = bind_all(&mut service, &cpus)?;
-    own_listener::refuse(&service, &files)?;
-    let service = Arc::new(service);
+    let (mut services, certificates): (Vec<_>, Vec<_>) =
+        services.into_iter().map(|planned| (planned.service, planned.certificates)).unzip();
+    let Sockets { listeners, files } = bind_all(&mut services, &cpus)?;
+    own_listener::refuse(&services, &files)?;
+    let services: Vec<_> = services.into_iter().map(Arc::new).collect();
+    let served: Vec<_> = std::iter::zip(&services, certificates)
+        .map(|(service, certificates)| Served { service: Arc::clone(service), certificates })
+        .collect();
     let log = access_log.map(open_log).transpose()?;
+    let tls = certificates::place(&services);
     let start_up = StartUp {
-        listeners: service.listeners.iter().map(|listener| &listener.address).collect(),
-        servers: service.groups().flat_map(|group| &group.servers).map(|server| &**server).collect(),
-        tls: where_tls_is(&service),
+        listeners: addresses(&services).collect(),
+        servers: servers(&services),
+        tls: tls.as_deref(),
         workers: &workers,
         sessions_max,
         features: &features,
@@ -57,30 +56,24 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
-    say_what_listeners_include(&service);
+    say_each_service(&services);
+    say_what_listeners_include(&services);
     say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
-    say_what_is_risky(&service);
-    if let Some((_, terminated)) = &certificates {
-        say(terminated, &service);
-    }
+    say_what_is_risky(&services);
+    certificates::say(&served);
 
     let Workers { supervisor, stops, counters, seats } =
-        start_workers(&service, sessions_max, workers, listeners, pipes, log.as_ref())?;
-    if matches!(service.mode, Mode::Http(_)) {
-        let servers = service.groups().flat_map(|group| group.servers.clone()).collect();
-        logins::watch(servers).map_err(Error::Resource)?;
+        start_workers(&services, sessions_max, workers, listeners, pipes, log.as_ref())?;
+    let in_http: Vec<_> = services.iter().filter(|service| is_http(service)).map(Arc::clone).collect();
+    if !in_http.is_empty() {
+        logins::watch(servers(&in_http).into_iter().map(Arc::clone).collect()).map_err(Error::Resource)?;
     }
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
 
-    if let Some((_, terminated)) = &certificates {
-        compare(terminated, &service);
-    }
+    certificates::compare(&served);
 
-    let totals = || Totals {
-        counters: &counters,
-        has_requests: matches!(service.mode, Mode::Http(_)),
-        times_full: seats.times_full(),
-    };
+    let totals =
+        || Totals { counters: &counters, has_requests: !in_http.is_empty(), times_full: seats.times_full() };
     let mut asked = None;
     let mut ended_before = String::new();
     let end = supervisor.wait(|command| match command {
@@ -97,13 +90,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
                 log.reopen();
             }
         }
-        Command::Reload => {
-            if let (Some((files, _)), Some(tls)) = (&certificates, &service.client_tls) {
-                reload(files, tls, &service);
-            } else {
-                tracing::warn!("nothing to reload; settings are flags, restart to change them");
-            }
-        }
+        Command::Reload => certificates::reload(&served),
     });
     drop(files);
     let log_lines_dropped = match (&end, log) {
@@ -128,26 +115,31 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     Ok(())
 }
 
-/// The sockets of a service.
+/// The sockets of all services.
 pub(crate) struct Sockets {
-    /// For each worker those of the service's listeners, in their order.
-    pub(crate) listeners: Vec<Vec<OwnedFd>>,
-    /// The files of Unix sockets, with the address of each.
+    /// For each worker and service those of the service's listeners, in their order.
+    pub(crate) listeners: Vec<Vec<Vec<OwnedFd>>>,
+    /// The files of Unix sockets, in the order of their listeners.
     files: Vec<SocketFile>,
 }
 
-/// Binds every listener of the service, and writes the addresses into it that the kernel chose.
+/// Binds every listener of every service, and writes the addresses into them that the kernel chose.
 ///
 /// # Errors
 /// The first listener that cannot be bound.
-pub(crate) fn bind_all(service: &mut Service, cpus: &[Option<usize>]) -> Result<Sockets, Error> {
+pub(crate) fn bind_all(services: &mut [Service], cpus: &[Option<usize>]) -> Result<Sockets, Error> {
     let mut all = Sockets { listeners: cpus.iter().map(|_| Vec::new()).collect(), files: Vec::new() };
-    for listener in &mut service.listeners {
-        let Bound { address, sockets, file } = bind::bind(listener, &service.tcp, cpus)?;
-        listener.address = address;
-        all.files.extend(file);
-        for (worker, socket) in all.listeners.iter_mut().zip(sockets) {
-            worker.push(socket);
+    for service in services {
+        for worker in &mut all.listeners {
+            worker.push(Vec::new());
+        }
+        for listener in &mut service.listeners {
+            let Bound { address, sockets, file } = bind::bind(listener, &service.tcp, cpus)?;
+            listener.address = address;
+            all.files.extend(file);
+            for (worker, socket) in all.listeners.iter_mut().zip(sockets) {
+                worker.last_mut().expect("pushed for this service").push(socket);
+            }
         }
     }
     Ok(all)
@@ -161,26 +153,67 @@ fn open_log(log: AccessLog) -> Result<LogWriter, Error> {
     })
 }
 
-fn say_what_listeners_include(service: &Service) {
-    let listeners: Vec<_> = service.listeners.iter().map(|listener| listener.address.clone()).collect();
-    for note in on_ipv6(&listeners) {
+/// With one service the line at the start says all.
+fn say_each_service(services: &[Arc<Service>]) {
+    if services.len() < 2 {
+        return;
+    }
+    for service in services.chunks(1) {
+        let mode = if is_http(&service[0]) { "http" } else { "stream" };
+        let tls = certificates::place(service);
+        tracing::info!(
+            service = &*service[0].name,
+            listeners = %List(&addresses(service).collect::<Vec<_>>()),
+            mode,
+            upstreams = %servers_named(&servers(service)),
+            tls = tls.as_deref().unwrap_or("off"),
+            "service ready"
+        );
+    }
+}
+
+fn say_what_listeners_include(services: &[Arc<Service>]) {
+    for note in on_ipv6(&addresses(services).cloned().collect::<Vec<_>>()) {
         tracing::info!("{note}");
     }
 }
 
-fn say_what_is_risky(service: &Service) {
-    if service.groups().any(|group| group.send_proxy.is_some()) {
+fn say_what_is_risky(services: &[Arc<Service>]) {
+    let any = |is_risky: &dyn Fn(&GroupSettings) -> bool| {
+        services.iter().any(|service| service.groups().any(|group| is_risky(group)))
+    };
+    if any(&|group| group.send_proxy.is_some()) {
         tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
     }
-    if service.groups().any(|group| group.tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate)) {
+    if any(&|group| group.tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate)) {
         tracing::warn!(
             "--upstream-insecure is set: servers are not verified, so anything between this host and them can \
              read logins"
         );
     }
-    for warning in service.groups().filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
+    let groups = services.iter().flat_map(|service| service.groups());
+    for warning in groups.filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
         tracing::warn!("{warning}");
     }
+}
+
+fn is_http(service: &Service) -> bool {
+    matches!(service.mode, Mode::Http(_))
+}
+
+fn addresses(services: &[Arc<Service>]) -> impl Iterator<Item = &Address> {
+    services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address)
+}
+
+/// The servers of all groups, each once.
+fn servers(services: &[Arc<Service>]) -> Vec<&Arc<Server>> {
+    let mut servers: Vec<&Arc<Server>> = Vec::new();
+    for server in services.iter().flat_map(|service| service.groups()).flat_map(|group| &group.servers) {
+        if !servers.iter().any(|known| Arc::ptr_eq(known, server)) {
+            servers.push(server);
+        }
+    }
+    servers
 }
 
 /// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.
@@ -196,68 +229,16 @@ fn say_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved:
     }
 }
 
-/// Reloads certificates and keys for new connections. If they cannot be used, nothing changes.
-fn reload(files: &Termination, tls: &ClientTls, service: &Service) {
-    match files.read() {
-        Ok(terminated) => {
-            tls.config.store(Arc::clone(&terminated.config));
-            tracing::info!("certificates reloaded; used for new connections");
-            say(&terminated, service);
-            compare(&terminated, service);
-        }
-        Err(error) => tracing::error!(%error, "cannot reload certificates; keeping the old ones"),
-    }
-}
-
-fn where_tls_is(service: &Service) -> Option<&'static str> {
-    match (&service.client_tls, speaks_tls(service)) {
-        (Some(_), true) => Some("clients,upstreams"),
-        (Some(_), false) => Some("clients"),
-        (None, true) => Some("upstreams"),
-        (None, false) => service.routes.depend_on_hello().then_some("passed-through"),
-    }
-}
-
-/// Whether any group of the service speaks TLS with its servers.
-fn speaks_tls(service: &Service) -> bool {
-    service.groups().any(|group| group.tls.is_some())
-}
-
-/// Logs what an operator should know about certificates before clients notice.
-fn say(terminated: &Terminated, service: &Service) {
-    for warning in &terminated.warnings {
-        tracing::warn!("{warning}");
-    }
-    if !speaks_tls(service) {
-        tracing::info!(
-            "TLS ends here and the servers get plain HTTP: where IIS requires Extended Protection, logins will fail; \
-             pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for clients"
-        );
-    }
-}
-
-/// If both sides use TLS, checks whether they use the same certificate.
-fn compare(terminated: &Terminated, service: &Service) {
-    if !speaks_tls(service) {
-        return;
-    }
-    let comparison =
-        Comparison { shown: terminated.leaves.clone(), groups: service.groups().map(Arc::clone).collect() };
-    if let Err(error) = comparison.start() {
-        tracing::warn!(%error, "cannot start a thread to check the servers' certificates; skipping the check");
-    }
-}
-
 /// Starts a thread for each of `workers`, with its sockets and pipes; they serve immediately, up to `sessions_max`
 /// clients at once. The caller waits for the supervisor and drains the workers by their stops.
 ///
 /// # Errors
 /// No descriptor or thread.
 pub(crate) fn start_workers(
-    service: &Arc<Service>,
+    services: &[Arc<Service>],
     sessions_max: usize,
     workers: Vec<WorkerSettings>,
-    listeners: Vec<Vec<OwnedFd>>,
+    listeners: Vec<Vec<Vec<OwnedFd>>>,
     pipes: Vec<PipeSet>,
     log: Option<&LogWriter>,
 ) -> Result<Workers, Error> {
@@ -274,8 +255,8 @@ pub(crate) fn start_workers(
             number,
             worker,
             seats: Arc::clone(&seats),
-            services: vec![Arc::clone(service)],
-            listeners: vec![listeners],
+            services: services.to_vec(),
+            listeners,
             pipes,
             stop,
             log: log.map(LogWriter::sender),

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::proxy::settings::WorkerSettings;
 use crate::upstream::Server;
@@ -13,9 +14,9 @@ pub struct StartUp<'a> {
     /// As bound.
     pub listeners: Vec<&'a Address>,
     /// As resolved.
-    pub servers: Vec<&'a Server>,
+    pub servers: Vec<&'a Arc<Server>>,
     /// Where TLS ends or begins, or that hellos are examined; `None` if not relevant.
-    pub tls: Option<&'static str>,
+    pub tls: Option<&'a str>,
     /// One for each worker.
     pub workers: &'a [WorkerSettings],
     /// Most connections that they serve at once.
@@ -34,7 +35,7 @@ impl Display for StartUp<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pipes_wanted: usize = self.workers.iter().map(|worker| usize::from(worker.pipes)).sum();
         write!(f, "serving listeners={}", List(&self.listeners))?;
-        write!(f, " upstreams={}", List(&self.servers.iter().copied().map(Named).collect::<Vec<_>>()))?;
+        write!(f, " upstreams={}", servers_named(&self.servers))?;
         if let Some(tls) = self.tls {
             write!(f, " tls={tls}")?;
         }
@@ -76,7 +77,7 @@ pub fn on_ipv6(listeners: &[Address]) -> Vec<String> {
 }
 
 /// The items separated by commas, `-` for none.
-struct List<'a, T>(&'a [T]);
+pub(super) struct List<'a, T>(pub(super) &'a [T]);
 
 impl<T: Display> Display for List<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +85,11 @@ impl<T: Display> Display for List<'_, T> {
         first.fmt(f)?;
         rest.iter().try_for_each(|item| write!(f, ",{item}"))
     }
+}
+
+/// The servers by name, each with its addresses if they differ from it.
+pub(super) fn servers_named(servers: &[&Arc<Server>]) -> String {
+    List(&servers.iter().map(|server| Named(server)).collect::<Vec<_>>()).to_string()
 }
 
 /// The name, and its addresses if they differ from it.
@@ -112,8 +118,9 @@ mod tests {
         WorkerSettings { cpu, ..WorkerSettings::default() }
     }
 
-    fn server(name: &str, addresses: &[&str]) -> Server {
-        Server::new(name, addresses.iter().map(|address| ip(address)).collect(), None).expect("IP addresses")
+    fn server(name: &str, addresses: &[&str]) -> Arc<Server> {
+        let addresses = addresses.iter().map(|address| ip(address)).collect();
+        Arc::new(Server::new(name, addresses, None).expect("IP addresses"))
     }
 
     #[test]

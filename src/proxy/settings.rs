@@ -221,6 +221,11 @@ impl Service {
         })
     }
 
+    /// Whether clients send anything that is read before they are served.
+    pub fn reads_first(&self) -> bool {
+        matches!(self.mode, Mode::Http(_)) || self.accept_proxy_timeout.is_some() || self.needs_client_bytes()
+    }
+
     /// Whether routing needs client bytes first, apart from the PROXY header.
     pub(super) fn needs_client_bytes(&self) -> bool {
         self.client_tls.is_some() || self.routes.depend_on_hello()

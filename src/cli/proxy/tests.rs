@@ -1,9 +1,16 @@
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::control::{AccessLog, LogTarget};
+use crate::protocol::proxy_protocol::Version;
+use crate::proxy::access_log::Format;
+use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, UNIX_MODE};
+use crate::upstream::GroupSettings;
 use crate::uring::Address;
 
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
@@ -25,6 +32,13 @@ fn plan(flags: &[&str]) -> Plan {
     plan_on(&host(), flags).expect("a plan")
 }
 
+/// The only service of a plan, and the rest of it.
+fn service(flags: &[&str]) -> Service {
+    let mut services = plan(flags).services;
+    assert_eq!(services.len(), 1, "flags describe one service");
+    services.remove(0).service
+}
+
 /// The only group of a plan without routes.
 fn group(service: &Service) -> &GroupSettings {
     service.routes.default.as_ref().expect("--upstream was given")
@@ -37,7 +51,8 @@ fn refused(flags: &[&str]) -> String {
 
 #[test]
 fn without_flags_everything_has_its_documented_default() {
-    let Plan { service, workers, access_log, .. } = plan(&[]);
+    let Plan { mut services, workers, access_log, .. } = plan(&[]);
+    let service = services.remove(0).service;
     assert_eq!(service.listeners, [Listener::at(Address::Ip("127.0.0.1:8080".parse().expect("an address")))]);
     let group = group(&service);
     assert_eq!(group.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>(), ["192.0.2.1:80"]);
@@ -58,7 +73,7 @@ fn without_flags_everything_has_its_documented_default() {
 
 #[test]
 fn every_flag_reaches_its_setting() {
-    let Plan { service, workers, access_log, .. } = plan(&[
+    let Plan { mut services, workers, access_log, .. } = plan(&[
         "--listen=unix:/run/iisplice.sock",
         "--upstream=192.0.2.2:80",
         "--connect-timeout=250ms",
@@ -85,6 +100,7 @@ fn every_flag_reaches_its_setting() {
         "--access-log=/var/log/iisplice.log",
         "--log-format=json",
     ]);
+    let service = services.remove(0).service;
     let listener = Listener {
         address: Address::Unix("/run/iisplice.sock".into()),
         backlog: 128,
@@ -158,7 +174,7 @@ fn an_address_is_listened_on_once() {
     let error = plan_on(&host(), &["--listen=127.0.0.1:8080"]).expect_err("the same address twice");
     assert_eq!(error.to_string(), "--listen 127.0.0.1:8080 is given twice; give each address once");
     let any_port = plan(&["--listen=127.0.0.1:0", "--listen=127.0.0.1:0"]);
-    assert_eq!(any_port.service.listeners.len(), 3);
+    assert_eq!(any_port.services[0].service.listeners.len(), 3);
 }
 
 #[test]
@@ -206,7 +222,7 @@ fn a_time_for_a_header_that_is_not_expected_is_refused() {
 
 #[test]
 fn proxy_headers_are_taken_from_the_networks_given() {
-    let from = |flags: &[&str]| plan(flags).service.accept_proxy_from;
+    let from = |flags: &[&str]| service(flags).accept_proxy_from;
     assert_eq!(from(&["--accept-proxy"]), []);
     let networks = from(&["--accept-proxy", "--accept-proxy-from=10.0.0.0/8", "--accept-proxy-from=unix:"]);
     assert_eq!(networks, [Network::Ip("10.0.0.0/8".parse().expect("a network")), Network::Unix]);
@@ -228,7 +244,7 @@ fn flags_about_requests_need_http_and_make_sense() {
         let name = flag.split('=').next().expect("a name");
         assert_eq!(error, format!("{name} applies to HTTP mode only; add --mode http, or remove it"));
     }
-    let http = |flags: &[&str]| match plan(&[&["--mode=http"], flags].concat()).service.mode {
+    let http = |flags: &[&str]| match service(&[&["--mode=http"], flags].concat()).mode {
         Mode::Http(http) => http,
         Mode::Stream => panic!("another mode"),
     };
@@ -251,7 +267,7 @@ fn flags_about_requests_need_http_and_make_sense() {
 
 #[test]
 fn each_route_has_a_group_of_its_own() {
-    let Plan { service, .. } = plan(&[
+    let service = service(&[
         "--sni-route=App.Corp.Example=192.0.2.2:443",
         "--sni-route=*.corp.example=192.0.2.3:443",
         "--sni-route=app.corp.example=192.0.2.4:443",
@@ -287,12 +303,12 @@ fn each_route_has_a_group_of_its_own() {
 #[test]
 fn tls_to_servers_is_with_the_name_of_their_address_or_the_one_given() {
     let tls_name = |service: &Service| group(service).servers[0].tls_name().cloned();
-    let Plan { service, .. } = plan(&["--upstream-tls", "--upstream-insecure"]);
-    assert_eq!(tls_name(&service), Some("192.0.2.1".try_into().expect("an address")));
-    assert!(group(&service).tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate));
-    let Plan { service, .. } = plan(&["--upstream-tls", "--upstream-insecure", "--upstream-name=iis.corp"]);
-    assert_eq!(tls_name(&service), Some("iis.corp".try_into().expect("a name")));
-    assert_eq!(tls_name(&plan(&[]).service), None);
+    let with_address = service(&["--upstream-tls", "--upstream-insecure"]);
+    assert_eq!(tls_name(&with_address), Some("192.0.2.1".try_into().expect("an address")));
+    assert!(group(&with_address).tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate));
+    let with_name = service(&["--upstream-tls", "--upstream-insecure", "--upstream-name=iis.corp"]);
+    assert_eq!(tls_name(&with_name), Some("iis.corp".try_into().expect("a name")));
+    assert_eq!(tls_name(&service(&[])), None);
 }
 
 #[test]
@@ -334,7 +350,7 @@ fn tls_flags_that_do_not_go_together_say_what_would() {
 
 #[test]
 fn what_changes_replies_is_off_until_it_is_asked_for() {
-    let http = |flags: &[&str]| match plan(&[&["--mode=http"][..], flags].concat()).service.mode {
+    let http = |flags: &[&str]| match service(&[&["--mode=http"][..], flags].concat()).mode {
         Mode::Http(http) => (http.rewrite_redirects, http.secure_cookies),
         Mode::Stream => panic!("--mode http was given"),
     };

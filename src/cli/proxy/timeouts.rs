@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::quantity::duration;
-use super::{LONGEST, MILLISECOND};
+use super::bounds::{LONGEST, MILLISECOND};
 use crate::proxy::settings::Timeouts;
 
 /// The time-out flags; the bracket at the end of each text is the nginx directive that it stands for.

@@ -1,45 +1,31 @@
-//! The flags of `iisplice proxy` for TLS: routes by hello, TLS that ends here, TLS to servers.
+//! The flags of `iisplice proxy` for TLS: with clients, which belongs to a service, and with servers, which belongs to a
+//! group.
 
-use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
-use super::{HOUR, MILLISECOND, connectable};
+use super::bounds::{HOUR, MILLISECOND};
 use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
 use crate::control::tls::{
     CertificateFiles, Terminated, Termination, Trust, config_by, show_to_servers, verifier,
 };
-use crate::proxy::names::Names;
-use crate::proxy::routes::Routes;
 use crate::proxy::settings::ClientTls;
-use crate::upstream::{self, GroupSettings, Server};
+use crate::upstream;
 
 /// Longest time for a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes of a host name (RFC 1035 section 2.3.4).
-const NAME_BYTES_MAX: usize = 253;
 
-/// The TLS flags; the bracket at the end of each text is the nginx directive that it stands for.
+/// The flags for TLS with clients; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("routes").multiple(true)))]
 pub(super) struct TlsArgs {
-    /// Server for clients whose TLS hello asks for this name; TLS is passed through: NAME or *.NAME; repeatable
-    /// [default: none] [nginx: ssl_preread, map]
-    #[arg(long, value_name = "NAME=ADDR", group = "routes", help_heading = "TLS", value_parser = named)]
-    sni_route: Vec<(String, Unresolved)>,
-    /// Server for clients whose TLS hello offers this protocol; takes precedence over the name [default: none] [nginx:
-    /// ssl_preread, $ssl_preread_alpn_protocols]
-    #[arg(long, value_name = "PROTOCOL=ADDR", group = "routes", help_heading = "TLS", value_parser = protocol)]
-    alpn_route: Vec<(String, Unresolved)>,
     /// Longest time for a client to send its TLS hello, if a route depends on it [nginx: preread_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", requires = "routes", help_heading = "TLS",
@@ -68,6 +54,17 @@ pub(super) struct TlsArgs {
     /// Let clients resume TLS sessions, by tickets [nginx: ssl_session_tickets]
     #[arg(long, value_name = "WHETHER", default_value = "on", requires = "tls_cert", help_heading = "TLS")]
     tls_resumption: OnOff,
+    /// When a TLS connection ends without close_notify, and nothing else shows that all data has arrived: reset the
+    /// other side, or accept it as an end [default: reset] [nginx: -]
+    #[arg(long, value_name = "WHAT", help_heading = "TLS")]
+    tls_missing_close_notify: Option<MissingCloseNotify>,
+}
+
+/// The flags for TLS with servers; the bracket at the end of each text is the nginx directive that it stands for.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[allow(clippy::struct_field_names, reason = "the flags are called so")]
+#[derive(Debug, Args)]
+pub(super) struct UpstreamTlsArgs {
     /// Use TLS to servers [default: off] [nginx: proxy_ssl on]
     #[arg(long, help_heading = "TLS")]
     upstream_tls: bool,
@@ -99,10 +96,6 @@ pub(super) struct TlsArgs {
     /// Accept any certificate from servers; for tests only [default: off] [nginx: proxy_ssl_verify off]
     #[arg(long, requires = "upstream_tls", help_heading = "TLS")]
     upstream_insecure: bool,
-    /// When a TLS connection ends without close_notify, and nothing else shows that all data has arrived: reset the
-    /// other side, or accept it as an end [default: reset] [nginx: -]
-    #[arg(long, value_name = "WHAT", help_heading = "TLS")]
-    tls_missing_close_notify: Option<MissingCloseNotify>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,24 +119,24 @@ enum OnOff {
 }
 
 impl TlsArgs {
-    /// Checks for contradictory flags.
-    pub(super) fn check(&self, is_http: bool) -> Result<(), Error> {
-        let routes = !self.sni_route.is_empty() || !self.alpn_route.is_empty();
-        if routes && self.tls_cert.is_empty() && is_http {
+    /// Checks for contradictory flags. `has_routes`: by hello; `speaks_tls`: a group with its servers.
+    pub(super) fn check(&self, is_http: bool, has_routes: bool, speaks_tls: bool) -> Result<(), Error> {
+        let passes_through = has_routes && self.tls_cert.is_empty();
+        if passes_through && is_http {
             return Err(Error::Usage(
                 "--mode http needs to read requests, which --sni-route and --alpn-route pass through encrypted; add \
                  --tls-cert to end the clients' TLS here, or remove --mode http"
                     .to_owned(),
             ));
         }
-        if routes && self.tls_cert.is_empty() && self.upstream_tls {
+        if passes_through && speaks_tls {
             return Err(Error::Usage(
                 "--upstream-tls would put the clients' own TLS, which --sni-route and --alpn-route pass through, into \
                  a second one; remove it, or add --tls-cert to end the clients' TLS here"
                     .to_owned(),
             ));
         }
-        if self.tls_missing_close_notify.is_some() && self.tls_cert.is_empty() && !self.upstream_tls {
+        if self.tls_missing_close_notify.is_some() && self.tls_cert.is_empty() && !speaks_tls {
             return Err(Error::Usage(
                 "--tls-missing-close-notify applies only to TLS that ends or begins here; add --tls-cert or \
                  --upstream-tls, or remove it"
@@ -159,48 +152,6 @@ impl TlsArgs {
             )));
         }
         Ok(())
-    }
-
-    /// Which group a connection goes to: the one of `defaults`, or that of its route. Each is like `group`, with a name and
-    /// servers of its own.
-    pub(super) fn routes(
-        &self,
-        defaults: &[Unresolved],
-        group: &GroupSettings,
-    ) -> Result<Routes<Arc<GroupSettings>>, Error> {
-        let of = |flag, name: &str, servers: &mut dyn Iterator<Item = &Unresolved>| {
-            let servers = servers.map(|server| self.server(flag, server)).collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, Error>(Arc::new(GroupSettings { name: name.into(), servers, ..group.clone() }))
-        };
-        let default = match defaults {
-            [] => None,
-            defaults => Some(of("upstream", &group.name, &mut defaults.iter())?),
-        };
-        let mut routes = Routes { default, by_name: Names::default(), by_protocol: Vec::new() };
-        for (name, _) in &self.sni_route {
-            // The first time it is named.
-            if let Entry::Vacant(vacant) = routes.by_name.entry(name) {
-                let of_name = self.sni_route.iter().filter(|(other, _)| other == name);
-                vacant.insert(of("sni-route", name, &mut of_name.map(|(_, server)| server))?);
-            }
-        }
-        for (protocol, _) in &self.alpn_route {
-            if routes.by_protocol.iter().any(|(other, _)| other == protocol.as_bytes()) {
-                continue;
-            }
-            let offered = self.alpn_route.iter().filter(|(other, _)| other == protocol);
-            let group = of("alpn-route", protocol, &mut offered.map(|(_, server)| server))?;
-            routes.by_protocol.push((protocol.as_bytes().to_vec(), group));
-        }
-        Ok(routes)
-    }
-
-    fn server(&self, flag: &'static str, server: &Unresolved) -> Result<Arc<Server>, Error> {
-        let tls_name = self.tls_name(server)?;
-        let name = server.to_string();
-        Server::new(name.clone(), server.resolve(flag)?, tls_name)
-            .map(Arc::new)
-            .map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
     }
 
     pub(super) fn accepts_missing_close_notify(&self) -> bool {
@@ -233,8 +184,15 @@ impl TlsArgs {
         let config = Arc::new(ArcSwap::new(Arc::clone(&terminated.config)));
         Ok(Some((termination, terminated, ClientTls { config, handshake_timeout: HANDSHAKE_TIMEOUT })))
     }
+}
 
-    pub(super) fn upstream_tls(&self) -> Result<Option<upstream::Tls>, Error> {
+impl UpstreamTlsArgs {
+    /// Whether servers are spoken to with TLS.
+    pub(super) fn is_on(&self) -> bool {
+        self.upstream_tls
+    }
+
+    pub(super) fn tls(&self) -> Result<Option<upstream::Tls>, Error> {
         if !self.upstream_tls {
             return Ok(None);
         }
@@ -261,7 +219,8 @@ impl TlsArgs {
         Ok(Some(upstream::Tls { config, verifier, trusts_any_certificate: self.upstream_insecure, warnings }))
     }
 
-    fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {
+    /// What a server must prove to be, where it is spoken to with TLS.
+    pub(super) fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {
         match &self.upstream_name {
             _ if !self.upstream_tls => Ok(None),
             Some(name) => Ok(Some(name.clone())),
@@ -273,31 +232,6 @@ impl TlsArgs {
             },
         }
     }
-}
-
-/// Parses `NAME=ADDR`.
-fn named(text: &str) -> Result<(String, Unresolved), String> {
-    let wanted = "give NAME=HOST:PORT with a host name, or *.NAME for all names below it";
-    let (name, server) = text.split_once('=').ok_or(wanted)?;
-    let host = name.strip_prefix("*.").unwrap_or(name);
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    if host.len() > NAME_BYTES_MAX || !host.split('.').all(is_label) || host.parse::<IpAddr>().is_ok() {
-        return Err(wanted.to_owned());
-    }
-    Ok((name.to_ascii_lowercase(), connectable(server)?))
-}
-
-/// Parses `PROTOCOL=ADDR`.
-fn protocol(text: &str) -> Result<(String, Unresolved), String> {
-    let wanted = "give PROTOCOL=HOST:PORT with a protocol's ALPN name, such as h2, http/1.1 or acme-tls/1";
-    let (protocol, server) = text.split_once('=').ok_or(wanted)?;
-    if !(1..=255).contains(&protocol.len()) {
-        return Err(wanted.to_owned());
-    }
-    Ok((protocol.to_owned(), connectable(server)?))
 }
 
 /// Parses a server's name.

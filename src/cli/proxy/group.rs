@@ -1,0 +1,93 @@
+//! The flags of a group: how its servers are reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::bounds::{HOUR, MILLISECOND};
+use super::tls::UpstreamTlsArgs;
+use crate::cli::Error;
+use crate::cli::address::Unresolved;
+use crate::cli::quantity::duration;
+use crate::protocol::proxy_protocol::Version;
+use crate::upstream::{GroupSettings, Server};
+
+/// What belongs to one group; the bracket at the end of each text is the nginx directive that it stands for.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[derive(Debug, Args)]
+pub(super) struct GroupArgs {
+    /// Send servers a PROXY header with the client's address; IIS answers it with 400 [nginx: proxy_protocol]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "off",
+        help_heading = "Addresses",
+        display_order = 4
+    )]
+    send_proxy: SendProxy,
+    /// Longest time for a server to accept a connection before the next one is tried [nginx: proxy_connect_timeout]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs", display_order = 4,
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
+    connect_timeout: Duration,
+    #[command(flatten)]
+    tls: UpstreamTlsArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SendProxy {
+    Off,
+    V1,
+    V2,
+}
+
+impl GroupArgs {
+    /// Whether its servers are spoken to with TLS.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.tls.is_on()
+    }
+
+    /// A group without servers, to be filled by [`with_servers`](Self::with_servers).
+    ///
+    /// # Errors
+    /// A file for TLS that is not as required.
+    pub(super) fn settings(&self) -> Result<GroupSettings, Error> {
+        Ok(GroupSettings {
+            name: "".into(),
+            servers: Vec::new(),
+            tls: self.tls.tls()?,
+            send_proxy: match self.send_proxy {
+                SendProxy::Off => None,
+                SendProxy::V1 => Some(Version::V1),
+                SendProxy::V2 => Some(Version::V2),
+            },
+            connect_timeout: self.connect_timeout,
+        })
+    }
+
+    /// The group like `settings` with this name and these servers. Resolves their names; `flag` is the one that gave
+    /// them.
+    ///
+    /// # Errors
+    /// A name that does not resolve, or that TLS needs and an address does not have.
+    pub(super) fn with_servers<'a>(
+        &self,
+        settings: &GroupSettings,
+        name: &str,
+        flag: &'static str,
+        servers: impl Iterator<Item = &'a Unresolved>,
+    ) -> Result<Arc<GroupSettings>, Error> {
+        let servers = servers.map(|server| self.server(flag, server)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(GroupSettings { name: name.into(), servers, ..settings.clone() }))
+    }
+
+    fn server(&self, flag: &'static str, server: &Unresolved) -> Result<Arc<Server>, Error> {
+        let tls_name = self.tls.tls_name(server)?;
+        let name = server.to_string();
+        Server::new(name.clone(), server.resolve(flag)?, tls_name)
+            .map(Arc::new)
+            .map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
+    }
+}

@@ -1,0 +1,240 @@
+//! The flags of the process: its workers, what they have, and its log.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::bounds::{LONGEST, SECOND};
+use crate::cli::Error;
+use crate::cli::quantity::{duration, number, power_of_two, size};
+use crate::control::limits::Host;
+use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan, ServicePlan};
+use crate::proxy::access_log::Format;
+use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
+
+/// The largest default for connections, on hosts with an unlimited number of descriptors.
+const SESSIONS_MAX: u32 = 1_000_000;
+
+/// The share of the process's memory (one part in this many) for incomplete heads, hellos and handshakes.
+const PEEK_MEMORY_SHARE: u64 = 16;
+const PEEK_BYTES_DEFAULT_MAX: u64 = 1024 * 1024 * 1024;
+/// A TLS hello may have 64 KiB, and so may an HTTP head by default.
+const PEEK_BYTES_A_WORKER_MIN: usize = 256 * 1024;
+
+/// Descriptors that are neither sockets of sessions nor counted below: standard streams, logs, the resolver's, spare.
+const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// Descriptors of a worker besides its listeners and pipes: its ring, its wake-up, a socket that is being refused.
+const WORKER_DESCRIPTORS_RESERVED: u64 = 8;
+
+/// What belongs to the whole process; the bracket at the end of each text is the nginx directive that it stands for.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[derive(Debug, Args)]
+pub(super) struct ProcessArgs {
+    /// Worker threads, each with its own ring and listeners [default: the CPUs in the affinity mask] [nginx:
+    /// worker_processes]
+    #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=1024))]
+    workers: Option<u32>,
+    /// Do not pin workers to CPUs of the affinity mask [default: off] [nginx: worker_cpu_affinity]
+    #[arg(long, help_heading = "Workers")]
+    no_pin: bool,
+    /// Most concurrent connections of all workers together; more wait in the backlog [default: from the descriptor
+    /// limit] [nginx: worker_connections]
+    #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
+    max_connections: Option<u32>,
+    /// Entries of each worker's ring, a power of two [nginx: -]
+    #[arg(
+        long, value_name = "N", default_value = "4096", help_heading = "Workers",
+        value_parser = power_of_two(64..=32768)
+    )]
+    ring_entries: u32,
+    /// Poll this long before sleeping: lower latency at low load, but a busy CPU [nginx: -]
+    #[arg(
+        long, value_name = "DURATION", default_value = "0", help_heading = "Workers",
+        value_parser = duration(Duration::ZERO..=SECOND)
+    )]
+    spin: Duration,
+
+    /// Longest time that connections may continue after SIGTERM or SIGINT [nginx: worker_shutdown_timeout]
+    #[arg(
+        long, value_name = "DURATION", default_value = "30s", help_heading = "Time-outs",
+        value_parser = duration(Duration::ZERO..=LONGEST)
+    )]
+    drain_timeout: Duration,
+
+    /// Size of a receive buffer [nginx: proxy_buffer_size]
+    #[arg(
+        long, value_name = "SIZE", default_value = "16KiB", help_heading = "Relay",
+        value_parser = size(1024..=1024 * 1024)
+    )]
+    buffer_size: u32,
+    /// Receive buffers per worker; only data in flight takes one [nginx: -]
+    #[arg(
+        long, value_name = "N", default_value = "1024", help_heading = "Relay",
+        value_parser = number(1..=32768)
+    )]
+    buffers: u32,
+    /// Size of a pipe; the start-up line shows the size granted [nginx: -]
+    #[arg(
+        long, value_name = "SIZE", default_value = "1MiB", help_heading = "Relay",
+        value_parser = size(4096..=64 * 1024 * 1024)
+    )]
+    pipe_size: u32,
+    /// Pipes per worker; when all are in use, bulk data is copied [nginx: -]
+    #[arg(
+        long, value_name = "N", default_value = "64", help_heading = "Relay",
+        value_parser = number(1..=16384)
+    )]
+    pipes: u32,
+    /// Most bytes of all incomplete heads, hellos and handshakes, over all workers; beyond it the oldest connections
+    /// are closed [default: a sixteenth of the memory of the host or the control group, at most 1GiB] [nginx: -]
+    #[arg(long, value_name = "SIZE", help_heading = "Relay", value_parser = size(1024 * 1024..=2048 * 1024 * 1024))]
+    peek_memory: Option<u32>,
+
+    /// Log a line per closed connection, or per request with --mode http: to a file, to standard output (-), or off
+    /// [nginx: access_log]
+    #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
+    access_log: OsString,
+    /// Format of access log lines; combined is nginx's, for requests [nginx: log_format]
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Logging")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+    Combined,
+}
+
+impl ProcessArgs {
+    /// Workers for these services on this host.
+    ///
+    /// # Errors
+    /// What does not go together, and a host that has no room.
+    pub(super) fn plan(&self, services: Vec<ServicePlan>, host: &Host) -> Result<Plan, Error> {
+        let settings = || services.iter().map(|planned| &planned.service);
+        let listeners = || settings().flat_map(|service| &service.listeners);
+        if self.no_pin && listeners().any(|listener| listener.steer_by_cpu) {
+            return Err(Error::SteerUnpinned);
+        }
+        let splices = settings().any(|service| service.splice != Splice::Never);
+        let (sessions_max, mut workers, descriptors_reserved) =
+            self.workers(host, listeners().count(), splices)?;
+        if self.log_format == LogFormat::Combined
+            && settings().all(|service| matches!(service.mode, Mode::Stream))
+        {
+            return Err(Error::NeedsHttp("--log-format combined"));
+        }
+        if self.peek_memory.is_some() && !settings().any(Service::reads_first) {
+            return Err(Error::Usage(
+                "--peek-memory limits what clients send before they are served; add --mode http, --accept-proxy, \
+                 --tls-cert or a route, or remove it"
+                    .to_owned(),
+            ));
+        }
+        let head_bytes_max = settings().map(|service| match &service.mode {
+            Mode::Stream => 0,
+            Mode::Http(http) => http.head_bytes_max,
+        });
+        let peek_bytes_max =
+            peek_bytes_max(self.peek_memory, host, workers.len(), head_bytes_max.max().unwrap_or(0))?;
+        for worker in &mut workers {
+            worker.peek_bytes_max = peek_bytes_max;
+        }
+        Ok(Plan {
+            services,
+            sessions_max,
+            workers,
+            access_log: self.access_log(),
+            descriptors_max: host.descriptors_max,
+            descriptors_reserved,
+        })
+    }
+
+    /// The number of connections, the workers and their CPUs, and the number of descriptors that connections cannot
+    /// use.
+    fn workers(
+        &self,
+        host: &Host,
+        listeners: usize,
+        splices: bool,
+    ) -> Result<(usize, Vec<WorkerSettings>, u64), Error> {
+        let number = self.workers.map_or(host.cpus.len(), |number| number as usize);
+        let pipes = if splices { self.pipes as u16 } else { 0 };
+        let reserved = descriptors_reserved(number, listeners, pipes);
+        let sessions_max = match self.max_connections {
+            Some(sessions_max) => sessions_max as usize,
+            None => sessions_that_fit(host.descriptors_max, reserved, number)?,
+        };
+        let workers = (0..number)
+            .map(|nth| WorkerSettings {
+                cpu: (!self.no_pin).then(|| host.cpus[nth % host.cpus.len()]),
+                buffers: self.buffers as u16,
+                buffer_bytes: self.buffer_size,
+                pipes,
+                pipe_bytes: self.pipe_size,
+                ring_entries: self.ring_entries,
+                spin: self.spin,
+                drain_timeout: self.drain_timeout,
+                ..WorkerSettings::default()
+            })
+            .collect();
+        Ok((sessions_max, workers, reserved))
+    }
+
+    fn access_log(&self) -> Option<AccessLog> {
+        let target = match self.access_log.to_str() {
+            Some("off") => return None,
+            Some("-") => LogTarget::Stdout,
+            _ => LogTarget::File(PathBuf::from(&self.access_log)),
+        };
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+            LogFormat::Combined => Format::Combined,
+        };
+        Some(AccessLog { target, format })
+    }
+}
+/// Most bytes of incomplete input in one worker: enough for a few of the longest.
+fn peek_bytes_max(
+    asked: Option<u32>,
+    host: &Host,
+    workers: usize,
+    head_bytes_max: usize,
+) -> Result<usize, Error> {
+    let least = PEEK_BYTES_A_WORKER_MIN.max(4 * head_bytes_max) * workers;
+    let bytes = match asked {
+        Some(bytes) if (bytes as usize) < least => {
+            return Err(Error::Usage(format!(
+                "--peek-memory {}KiB is too small for {workers} workers; give at least {}KiB",
+                bytes / 1024,
+                least / 1024,
+            )));
+        }
+        Some(bytes) => bytes as usize,
+        None => {
+            let share = host.memory_bytes.map_or(0, |bytes| bytes / PEEK_MEMORY_SHARE);
+            (share.min(PEEK_BYTES_DEFAULT_MAX) as usize).max(least)
+        }
+    };
+    Ok(bytes / workers)
+}
+
+/// The descriptors that listeners, rings and pipes take.
+fn descriptors_reserved(workers: usize, listeners: usize, pipes: u16) -> u64 {
+    let per_worker = listeners as u64 + WORKER_DESCRIPTORS_RESERVED + 2 * u64::from(pipes);
+    DESCRIPTORS_RESERVED + workers as u64 * per_worker
+}
+
+/// The sessions that fit into the remaining descriptors, at two each; at least one per worker.
+fn sessions_that_fit(limit: u64, reserved: u64, workers: usize) -> Result<usize, Error> {
+    let sessions = limit.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
+    if sessions < workers as u64 {
+        return Err(Error::Descriptors { limit, reserved });
+    }
+    Ok(sessions.min(SESSIONS_MAX.into()) as usize)
+}
