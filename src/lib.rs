@@ -19,7 +19,7 @@
 //! | [`cli`] | turns arguments into validated settings; one file per command | all |
 //!
 //! Reading order: README, this page, `proxy/session.rs` (the path of a connection as code), `proxy/connection.rs` and
-//! `proxy/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and sound),
+//! `proxy/relay/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and sound),
 //! [`control::serve`] (how it starts and stops).
 
 pub mod cli;
