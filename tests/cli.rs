@@ -53,12 +53,12 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
     }
 }
 
-/// Runs as somebody who may not read everything, by a copy that anybody may start.
-fn as_nobody(binary: &Path, arguments: &[&str]) -> Output {
-    const NOBODY: u32 = 65534;
+/// Runs as a user without the right to read everything, from a copy that every user may execute.
+fn unprivileged(binary: &Path, arguments: &[&str]) -> Output {
+    const UNPRIVILEGED: u32 = 65534;
     let mut command = Command::new(binary);
     if nix::unistd::geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     command.args(arguments).output().expect("the binary was built")
 }
@@ -99,7 +99,7 @@ fn a_file_that_may_not_be_read_is_the_hosts_fault_and_one_that_is_not_there_the_
             let mut arguments: Vec<_> = others.iter().map(|other| other.replace("{cert}", good)).collect();
             arguments.push(given);
             let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-            let output = as_nobody(&binary, &arguments);
+            let output = unprivileged(&binary, &arguments);
             let line = text(&output.stderr);
             assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {line}");
             assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");

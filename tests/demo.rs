@@ -1,4 +1,4 @@
-//! `iisplice demo`: the first command that somebody tries.
+//! `iisplice demo`: the first command that a new user tries.
 
 use std::process::{Command, Output};
 

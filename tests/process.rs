@@ -334,7 +334,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
 }
 
 #[test]
-fn standard_error_that_nobody_reads_stalls_nothing() {
+fn standard_error_without_a_reader_stalls_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("front.sock");
     let (_unread, stderr) = full_pipe();

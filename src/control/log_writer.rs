@@ -146,7 +146,7 @@ impl Writer {
                 }
             };
             if self.reopen.swap(false, Ordering::Acquire) {
-                self.open_anew();
+                self.reopen();
             }
             let lines = &mut self.lines.buffered;
             match entry {
@@ -165,7 +165,7 @@ impl Writer {
         self.complaint.about(&self.lines.dropped, failed);
     }
 
-    fn open_anew(&mut self) {
+    fn reopen(&mut self) {
         self.flush();
         let Some(path) = &self.path else { return };
         match open(path) {
@@ -251,9 +251,9 @@ impl Complaint {
         }
         let lines = dropped_lines - self.told_lines;
         if let Some(error) = self.failed.take() {
-            tracing::error!(lines, %error, "cannot write the access log; dropped lines");
+            tracing::error!(lines, %error, "cannot write the access log; dropping lines");
         } else {
-            tracing::warn!(lines, "access log target is too slow; dropped lines");
+            tracing::warn!(lines, "access log target is too slow; dropping lines");
         }
         self.last = Some(Instant::now());
         self.told_lines = dropped_lines;

@@ -35,7 +35,7 @@ pub(super) fn watch(servers: Vec<Arc<Server>>) -> io::Result<()> {
                         upstream = &*upstream,
                         symptom = symptom.as_str(),
                         count,
-                        "{} Check {}.",
+                        "{}; check {}",
                         symptom.explanation(),
                         symptom.check()
                     );

@@ -89,7 +89,7 @@ pub enum Fault {
     #[error("panicked: {0}; this is a bug in iisplice")]
     Panicked(String),
     /// Our bug: it returned unasked.
-    #[error("ended without being asked to; this is a bug in iisplice")]
+    #[error("ended unexpectedly; this is a bug in iisplice")]
     Ended,
 }
 
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn never(_: Command) {
-        panic!("nobody asked for anything");
+        panic!("no command was expected");
     }
 
     #[test]

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_somebodys_already_is_no_open_url() {
+    fn a_connection_that_already_has_a_user_is_no_open_url() {
         let mut login = summary(&[]);
         login.counts.unprotected = 3;
         assert_eq!(login.warnings(), [Warning::Unprotected { count: 3 }]);

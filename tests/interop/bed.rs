@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::server::Server;
 
-/// Who logs in. `bed.sh` knows them, too.
+/// Who logs in. `bed.sh` knows them as well.
 pub(crate) struct User {
     /// The name without a domain.
     pub(crate) name: &'static str,

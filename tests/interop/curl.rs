@@ -69,7 +69,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// How many connections curl opened for it.
     pub(crate) connects: u32,
-    /// Whom the server takes the client for; empty for nobody.
+    /// The user that the server takes the client for; empty for none.
     pub(crate) user: String,
     /// Where the server takes the client to be.
     pub(crate) client_address: String,

@@ -1,4 +1,4 @@
-//! Nobody is ever answered as another. Each `no_leak` way lets alice log in and looks whether visitors,
+//! No user is ever answered as another. Each `no_leak` way lets alice log in and looks whether visitors,
 //! each on a connection of their own, are taken for her.
 
 use std::thread::{self, ScopedJoinHandle};
@@ -53,7 +53,7 @@ pub(crate) fn concurrent_clients(server: Server) {
     });
 }
 
-/// One of the concurrent clients, a visitor if nobody in particular, asks three times on one connection.
+/// One of the concurrent clients, a visitor if it has no user, asks three times on one connection.
 fn come_and_go(bed: &Bed, site: &Site, client: Option<(Login, &User)>) -> Result<(), String> {
     let curl = Curl::new(bed, site);
     let (curl, name, status) = match client {

@@ -101,7 +101,7 @@ pub(crate) fn own_names(auth: &str, scenario: Scenario) {
         assert_eq!(run.count("/counts/unprotected"), 0, "{site}: let in without a login");
         assert_eq!(run.count("/identities/right"), logins + requests, "{site}: answers that named the user");
         assert_eq!(run.count("/identities/leaked"), 0, "{site}: answers that named the other user");
-        assert_eq!(run.count("/identities/unnamed"), 0, "{site}: answers that named nobody");
+        assert_eq!(run.count("/identities/unnamed"), 0, "{site}: answers that named no user");
         for (user, before) in [&ALICE, &BOB].into_iter().zip(before) {
             assert!(served(&bed, user) > before, "{site}: the server's log does not know {}", user.name);
         }

@@ -1,4 +1,4 @@
-//! Logging in: everyone gets in under their own name, once a connection, and nobody without a password.
+//! Logging in: every user gets in under their own name, once a connection, and none without a password.
 
 use crate::at_every_door;
 use crate::bed::{ALICE, BOB, Bed, IMPOSTOR};

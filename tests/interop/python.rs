@@ -31,7 +31,7 @@ pub(crate) struct Session<'a> {
 pub(crate) struct Reply {
     /// The status codes on the way to the last answer, and that one's.
     pub(crate) statuses: Vec<u16>,
-    /// Whom the server takes the client for; empty for nobody.
+    /// The user that the server takes the client for; empty for none.
     pub(crate) user: String,
     /// Which of the server's connections it came on, as curl's answers have it.
     pub(crate) connection: String,

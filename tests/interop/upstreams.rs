@@ -14,7 +14,7 @@ const CLIENT: &str = "127.0.0.77";
 
 pub(crate) fn dead_one_is_passed_over() {
     let bed = Bed::start(Server::Apache);
-    // A port that is taken, where nobody listens.
+    // A port that is taken, without a listener.
     let dead = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
     dead.bind(&SocketAddr::new(bed.proxy_protocol.ip(), 0).into()).expect("a port is free");
     let dead = dead.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound");
@@ -57,8 +57,7 @@ pub(crate) fn behind_two_proxies() {
     }
 }
 
-/// Alice logs in from `CLIENT`, and that is where the server sees her. (Apache tells nobody the port in
-/// the header.)
+/// Alice logs in from `CLIENT`, and that is where the server sees her. (Apache does not report the port in the header.)
 fn client_is_seen(bed: &Bed, site: &Site, options: &[&str]) {
     for answer in logged_in_from(bed, site, options) {
         assert_eq!(answer.client_address, CLIENT, "{site}: the client's address at the server");

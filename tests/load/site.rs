@@ -234,8 +234,8 @@ fn reply(status: &str, lines: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// A proxy that does what must not be done: all clients share one connection to the site, so whoever comes after
-/// the first login is the first one's user.
+/// A proxy that does what must not be done: all clients share one connection to the site, so every client after the
+/// first login is the first one's user.
 pub(crate) fn start_pooling_proxy(upstream: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

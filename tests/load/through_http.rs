@@ -48,7 +48,7 @@ fn fifty_users_on_two_thousand_connections_stay_apart_while_others_break_off() {
                 }
             });
         }
-        // `measure` fails when a reply named somebody else: exit code 3.
+        // `measure` fails when a reply named another user: exit code 3.
         let result = measure(&[
             &url,
             "--auth=ntlm",

@@ -9,7 +9,7 @@ use crate::visitor::{RANDOM, Visitor, authorization, now};
 use crate::{alice, bob, settings, start};
 
 #[test]
-fn nobody_gets_in_without_logging_in() {
+fn no_client_gets_in_without_a_login() {
     let (_mock, address) = start(settings());
     let mut visitor = Visitor::connect(address);
     for path in ["/", "/whoami", "/bytes/5", "/slow/0", "/ws", "/nothing", "/publicity"] {
@@ -61,7 +61,7 @@ fn a_second_login_on_a_connection_replaces_the_first() {
     visitor.ntlm(Client::new(&alice()), "/whoami");
     let reply = visitor.ntlm(Client::new(&bob()), "/whoami");
     assert_eq!((reply.json("user"), reply.json("logins")), (r"CORP\bob".into(), 2.into()));
-    // One that is only begun leaves nobody.
+    // A login that is only begun leaves no user.
     let negotiate = Client::new(&alice()).negotiate().1.to_vec();
     assert_eq!(visitor.get_with("/whoami", &authorization("NTLM", &negotiate)).status, 401);
     assert_eq!(visitor.get("/whoami").status, 401);

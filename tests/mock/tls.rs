@@ -91,7 +91,7 @@ fn extended_protection_off_allowed_and_required() {
 }
 
 #[test]
-fn plain_http_on_a_tls_port_harms_nobody() {
+fn plain_http_on_a_tls_port_harms_no_other_client() {
     let certificate = Certificate::make();
     let (_mock, address) = start(certificate.settings(Protection::Off));
     let mut visitor = Visitor::connect(address);

@@ -1,4 +1,4 @@
-//! The files that `iisplice load` writes, read by programs of somebody else: Python's hdrh for the interval log, its
+//! The files that `iisplice load` writes, read by other programs: Python's hdrh for the interval log, its
 //! jsonschema for the JSON, and Chromium for the page.
 //!
 //! What a claim needs and this machine lacks is said, and the claim is skipped. `files` measures something to read,

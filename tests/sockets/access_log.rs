@@ -1,4 +1,4 @@
-//! The access log: its fields in both formats, where it goes, and that nobody waits for it.
+//! The access log: its fields in both formats, where it goes, and that no connection waits for it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -109,7 +109,7 @@ fn after_sigusr1_it_goes_to_a_new_file_of_the_name() {
 }
 
 #[test]
-fn one_that_nobody_reads_stops_nobody_and_what_it_lost_is_said() {
+fn one_without_a_reader_stops_no_connection_and_what_it_lost_is_said() {
     /// More than a FIFO and the proxy's queue of lines hold together.
     const SESSIONS: usize = 18_000;
     let directory = TempDir::new().expect("a directory for temporary files");
@@ -144,7 +144,7 @@ fn one_that_nobody_reads_stops_nobody_and_what_it_lost_is_said() {
         }
     };
     let said_lost =
-        || -> usize { proxy.said("dropped lines").iter().map(|line| number_after(line, "lines=")).sum() };
+        || -> usize { proxy.said("dropping lines").iter().map(|line| number_after(line, "lines=")).sum() };
     wait_until("lines that were read and lines that were lost to be all there were", || {
         let read = read_all();
         read < SESSIONS && read + said_lost() == SESSIONS
@@ -185,7 +185,7 @@ fn a_reader_that_goes_away_costs_lines_until_another_one_comes() {
     expect_line(&mut first_reader);
     drop(first_reader);
     drop(pair(&proxy, &server));
-    let said = proxy.wait_to_say("dropped lines");
+    let said = proxy.wait_to_say("dropping lines");
     assert!(said.contains("lines=1") && said.contains("Broken pipe"), "{said}");
     let mut second_reader = reader(&path);
     drop(pair(&proxy, &server));
@@ -193,7 +193,7 @@ fn a_reader_that_goes_away_costs_lines_until_another_one_comes() {
 }
 
 #[test]
-fn a_fifo_that_nobody_reads_is_not_waited_for_on_sigusr1() {
+fn a_fifo_without_a_reader_is_not_waited_for_on_sigusr1() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let (path, moved) = (directory.path().join("log"), directory.path().join("log.1"));
     let server = Server::v4();

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: whoever waits is served, whoever is served may finish, for as long as the drain time-out says.
+//! SIGTERM and SIGINT: clients that wait are served, and those that are served may finish within the drain time-out.
 
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -34,12 +34,12 @@ fn sessions_finish_after(signal: Signal) {
 }
 
 #[test]
-fn after_sigterm_sessions_finish_and_nobody_new_is_taken() {
+fn after_sigterm_sessions_finish_and_no_new_client_is_accepted() {
     sessions_finish_after(Signal::SIGTERM);
 }
 
 #[test]
-fn after_sigint_sessions_finish_and_nobody_new_is_taken() {
+fn after_sigint_sessions_finish_and_no_new_client_is_accepted() {
     sessions_finish_after(Signal::SIGINT);
 }
 
@@ -115,7 +115,7 @@ fn in_http_mode_the_last_line_counts_requests() {
         upstream.send(reply);
         client.expect(reply);
     }
-    // One after the other: of two ends at once nobody knows which came first.
+    // One after the other: of two simultaneous ends it is unknown which came first.
     drop(client);
     upstream.expect_end();
     let refused = Peer::connect(proxy.address());
@@ -215,7 +215,7 @@ fn who_is_stalled_when_the_time_is_over_is_closed() {
 }
 
 #[test]
-fn after_sigquit_sessions_finish_and_nobody_new_is_taken() {
+fn after_sigquit_sessions_finish_and_no_new_client_is_accepted() {
     sessions_finish_after(Signal::SIGQUIT);
 }
 
@@ -289,8 +289,8 @@ fn a_unix_listeners_file_that_a_crash_left_is_replaced() {
     crashed.signal(Signal::SIGKILL);
     crashed.exit_code();
     assert!(path.exists(), "a crash leaves the file");
-    // The kernel takes a ring that nobody closed apart after the process has ended, and with it what it watched.
-    wait_until("nobody to listen there", || UnixStream::connect(&path).is_err());
+    // The kernel dismantles an unclosed ring after the process has ended, and with it the sockets that it watched.
+    wait_until("no listener there", || UnixStream::connect(&path).is_err());
     let proxy = Launch::to(server.address()).flags(&flags).start();
     pair(&proxy, &server);
 }

@@ -220,7 +220,7 @@ fn many_sessions_of_every_ending_leave_nothing_open() {
                 upstream.reset();
                 client.expect_reset();
             }
-            // Bytes that nobody will read, on both ways.
+            // Bytes that will not be read, in both directions.
             4 => {
                 client.send(&vec![1; 100_000]);
                 upstream.send(&vec![2; 100_000]);
@@ -288,7 +288,7 @@ fn a_half_closed_session_that_is_silent_ends_too() {
     upstream.expect_end();
     client.expect_close();
     proxy.record().expect_end("idle");
-    // It was sent the end of the client's stream before; that nobody is there any more it learns when it speaks.
+    // It was sent the end of the client's stream before; it learns that the client is gone when it sends.
     upstream.send(b"anybody?");
     upstream.expect_dead();
     proxy.wait_until_idle();

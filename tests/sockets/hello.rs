@@ -150,11 +150,11 @@ fn a_client_that_ends_its_stream_early_has_its_say_at_the_default() {
 }
 
 #[test]
-fn a_client_that_says_nothing_reaches_nobody() {
+fn a_client_that_sends_nothing_reaches_no_server() {
     let bed = bed("--peek-timeout 1h");
     Peer::connect(bed.proxy.address()).finish();
     bed.proxy.record().expect_end("client-left");
-    bed.rest.expect_nobody();
+    bed.rest.expect_no_connection();
 }
 
 #[test]
@@ -169,12 +169,12 @@ fn a_hello_that_does_not_come_in_time_ends_the_session() {
         assert_eq!(record.get("upstream"), "-");
     }
     bed.proxy.wait_to_say_times("TLS hello not received in time", 2);
-    bed.rest.expect_nobody();
+    bed.rest.expect_no_connection();
     bed.proxy.wait_until_idle();
 }
 
 #[test]
-fn without_a_default_nobody_else_gets_in() {
+fn without_a_default_no_other_name_gets_in() {
     let app = Server::v4();
     let proxy = Launch::by_routes().flags(&format!("--sni-route app.test={}", app.address())).start();
     for sent in [&hello("other.test"), &hello(""), &b"GET / HTTP/1.1\r\n\r\n"[..].to_vec()] {
@@ -212,8 +212,8 @@ fn a_name_over_255_bytes_is_no_host_s_and_is_refused() {
     }
     let said = bed.proxy.wait_to_say("the TLS server name is longer than 255 bytes");
     assert!(said.contains("closing"), "{said}");
-    bed.rest.expect_nobody();
-    bed.wild.expect_nobody();
+    bed.rest.expect_no_connection();
+    bed.wild.expect_no_connection();
     bed.proxy.wait_until_idle();
 }
 

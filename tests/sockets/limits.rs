@@ -140,7 +140,7 @@ fn at_the_limit_new_clients_wait_and_are_served_when_one_leaves() {
         client.send(b"waited");
     }
     proxy.expect_sleep();
-    server.expect_nobody();
+    server.expect_no_connection();
     for (client, upstream) in &seated {
         exchange(client, upstream);
     }
@@ -148,7 +148,7 @@ fn at_the_limit_new_clients_wait_and_are_served_when_one_leaves() {
         drop(seated.remove(0));
         let upstream = server.accept();
         upstream.expect(b"waited");
-        server.expect_nobody();
+        server.expect_no_connection();
         exchange(&client, &upstream);
         seated.push((client, upstream));
     }

@@ -151,7 +151,7 @@ fn the_start_says_that_a_listener_on_ipv6_does_not_include_ipv4() {
         }
     }
     let proxy = Launch::to("127.0.0.1:9").flags("--listen [::1]:0").start();
-    assert!(proxy.said("accepts IPv6 only").is_empty(), "nobody expects IPv4 there");
+    assert!(proxy.said("accepts IPv6 only").is_empty(), "IPv4 is not expected there");
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn what_is_no_header_closes_the_connection_and_says_why() {
             said[count]
         );
     }
-    server.expect_nobody();
+    server.expect_no_connection();
     proxy.wait_until_idle();
 }
 
@@ -246,7 +246,7 @@ fn a_header_that_is_too_long_closes_the_connection_and_says_why() {
         let said = proxy.wait_to_say_times("no valid PROXY header received", count + 1).remove(count);
         assert!(said.contains(cause), "expected {cause:?} in: {said}");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_header_that_does_not_come_in_time_closes_the_connection_and_says_why() {
         let said = proxy.wait_to_say_times("no valid PROXY header received", count + 1).remove(count);
         assert!(said.contains("not received within 300ms"), "{said}");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
     proxy.wait_until_idle();
 }
 
@@ -276,5 +276,5 @@ fn a_header_that_ends_early_closes_the_connection_and_says_why() {
     proxy.record().expect_end("proxy-header");
     let said = proxy.wait_to_say("no valid PROXY header received");
     assert!(said.contains("ended after 13 bytes"), "{said}");
-    server.expect_nobody();
+    server.expect_no_connection();
 }

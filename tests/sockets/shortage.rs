@@ -14,7 +14,7 @@ fn expect_said_seldom(proxy: &Proxy, text: &str, since: Instant) {
     assert!((1..=most).contains(&said), "{text:?} was said {said} times; 1 to {most} were right");
 }
 
-/// More readers that stand still than there are buffers: whoever comes is served all the same.
+/// More stalled readers than buffers: new clients are still served.
 #[test]
 fn more_stalled_directions_than_buffers_leave_the_others_alone() {
     let server = Server::v4();

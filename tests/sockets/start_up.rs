@@ -94,13 +94,13 @@ fn a_port_that_another_proxy_has() {
 
 #[test]
 fn an_address_that_is_not_this_hosts() {
-    // TEST-NET-1 (RFC 5737) is nobody's.
+    // TEST-NET-1 (RFC 5737) is assigned to no host.
     let launch = Launch::to("127.0.0.1:9").flags("--listen 192.0.2.1:0");
     expect_complaint(launch, &["cannot listen on 192.0.2.1:0", "no interface of this host has that address"]);
 }
 
 #[test]
-fn a_unix_socket_that_somebody_listens_on() {
+fn a_unix_socket_that_another_process_listens_on() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let other = Server::unix(&directory.path().join("taken"));
     let launch = Launch::to("127.0.0.1:9").flags(&format!("--listen {}", other.address()));

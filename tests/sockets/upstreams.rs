@@ -113,7 +113,7 @@ fn a_client_that_leaves_ends_the_attempt_to_connect() {
     proxy.records(2)[1].expect_end("client-left");
     proxy.wait_until_idle();
 
-    // What it has sent nobody will answer: a reset is no half-close.
+    // No server will answer what it has sent: a reset is no half-close.
     let client = Peer::connect(proxy.address());
     client.send(b"anybody?");
     begins_to_connect(&client);

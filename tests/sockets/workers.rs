@@ -90,13 +90,13 @@ fn whichever_worker_clients_wait_at_they_are_served_when_one_leaves_and_it_is_lo
         client.as_ref().expect("it waits").send(&[number as u8]);
     }
     proxy.wait_to_say("new clients wait");
-    server.expect_nobody();
+    server.expect_no_connection();
     for _ in 0..30 {
         drop(seated.remove(0));
         let upstream = server.accept();
         let mut number = [0];
         assert_eq!(upstream.receive(&mut number).expect("a byte of the client"), 1);
-        server.expect_nobody();
+        server.expect_no_connection();
         let client = waiting[usize::from(number[0])].take().expect("each is served once");
         exchange(&client, &upstream);
         seated.push((client, upstream));

@@ -47,6 +47,11 @@ fn remedy(is_https: bool, failure: &Failure) -> Option<&'static str> {
         Failure::Closed | Failure::Io(_) => "if this port speaks TLS, use https://",
         Failure::TimedOut if is_https => "raise --timeout, or use http:// if this port speaks plain HTTP",
         Failure::TimedOut => "raise --timeout, or check that the server answers",
+        Failure::Connect { cause, .. } if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "check the address, and that the server is running"
+        }
+        Failure::LoginRefused(_) => "check the user and the password",
+        Failure::SchemeNotOffered(_) => "choose another --auth, or enable this one on the server",
         _ => return None,
     })
 }

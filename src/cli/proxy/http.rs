@@ -15,40 +15,44 @@ use crate::proxy::settings::{ForwardedFor, HEAD_BYTES_MAX, Http, Mode, Network};
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Args)]
 pub(super) struct HttpArgs {
-    /// How to treat connections: as bytes, or as HTTP/1.1 whose heads are read and changed [nginx: stream, http]
+    /// How to treat connections: stream relays bytes, http reads and changes the heads of HTTP/1.1 [nginx: stream,
+    /// http]
     #[arg(long, value_name = "MODE", default_value = "stream", help_heading = "HTTP")]
     mode: ModeName,
     #[command(flatten)]
     timeouts: TimeoutArgs,
-    /// Keep serving a client that ends its stream while waiting for a reply; without it, the client has left and the
-    /// upstream connection is closed [default: off] [nginx: proxy_ignore_client_abort]
+    /// Keep serving a client that ends its stream while it waits for a reply; without this flag, the proxy closes the
+    /// upstream connection [default: off] [nginx: proxy_ignore_client_abort]
     #[arg(long, help_heading = "HTTP")]
     ignore_client_close: bool,
-    /// Most bytes of a head; larger ones are answered with 431 [default: 64KiB] [nginx: large_client_header_buffers]
+    /// Maximum size of a request's or reply's head; larger requests are answered with 431 [default: 64KiB] [nginx:
+    /// large_client_header_buffers]
     #[arg(long, value_name = "SIZE", help_heading = "HTTP", value_parser = size(1024..=1024 * 1024))]
     head_limit: Option<u32>,
     /// How to tell servers about the client in X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and X-Real-IP:
-    /// replace all that the client sends in Forwarded, X-Forwarded-* and X-Real-IP, append to the client's
+    /// replace everything that the client sends in Forwarded, X-Forwarded-* and X-Real-IP, append to the client's
     /// X-Forwarded-For, or off [default: replace] [nginx: proxy_set_header X-Forwarded-For]
     #[arg(long, value_name = "HOW", help_heading = "HTTP")]
     forwarded: Option<ForwardedName>,
-    /// With --forwarded append: clients whose own fields of this kind are forwarded; others' are all replaced; the
-    /// address in a PROXY header counts, if there is one; repeatable; unix: for Unix sockets [default: none] [nginx:
+    /// With --forwarded append: networks whose clients may send these fields themselves; those of all other clients
+    /// are replaced; if there is a PROXY header, its address decides; repeatable; unix: for Unix sockets [default:
+    /// none] [nginx:
     /// set_real_ip_from]
     #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
     trust: Vec<Network>,
-    /// Request fields with an underscore in their name, which servers take for a hyphen: drop or pass [default: drop]
+    /// What to do with request fields that have an underscore in their name, which servers read as a hyphen: drop or
+    /// pass [default: drop]
     /// [nginx: underscores_in_headers]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     underscore_headers: Option<Underscores>,
-    /// Protocol besides websocket that requests may upgrade to: NAME or NAME/VERSION; repeatable [default: none]
+    /// Protocol other than websocket that requests may upgrade to: NAME or NAME/VERSION; repeatable [default: none]
     /// [nginx: proxy_set_header Upgrade]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = protocol)]
     upgrade: Vec<String>,
-    /// Forward TRACE requests; without it they are answered with 405 [default: off] [nginx: -]
+    /// Forward TRACE requests; without this flag, they are answered with 405 [default: off] [nginx: -]
     #[arg(long, help_heading = "HTTP")]
     trace: bool,
-    /// Host to send to servers [default: the client's] [nginx: proxy_set_header Host]
+    /// Host header to send to servers [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
     /// Where a reply's Location, Content-Location or Refresh names the server, put the scheme, host and port that the
@@ -75,7 +79,7 @@ pub(super) struct HttpArgs {
     /// it, and close [default: log] [nginx: -]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     on_identity_change: Option<OnIdentityChange>,
-    /// Log the logged-in user in the access log [default: off] [nginx: $remote_user]
+    /// Write the logged-in user to the access log [default: off] [nginx: $remote_user]
     #[arg(long, help_heading = "HTTP")]
     log_user: bool,
 }
@@ -215,13 +219,13 @@ fn name(text: &str) -> Result<String, String> {
     }
     let is_one_of = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(&hyphened));
     if is_one_of(&PROOFS) {
-        return Err("this field carries each client's own login; one for all would log in every client as the same user, \
-                    and without it no login works; leave it out"
+        return Err("this field carries each client's own login; a fixed value would log in every client as the same \
+        user, and without the field no login works; leave it out"
             .to_owned());
     }
     if is_one_of(&CHALLENGES) {
-        return Err("this field carries the server's part of a login, which clients need as it is; leave it out, and \
-                    choose the schemes in IIS"
+        return Err("this field carries the server's part of a login, which clients need unchanged; leave it out, and \
+        choose the schemes in IIS"
             .to_owned());
     }
     if hyphened.eq_ignore_ascii_case("host") {

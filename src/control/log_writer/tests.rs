@@ -77,7 +77,7 @@ fn a_file_that_was_moved_away_is_left_alone_after_reopening() {
     std::fs::rename(&path, &moved).expect("the log is there");
     writer.reopen();
     // A reopened file exists immediately, without a line to write.
-    wait_until(|| path.exists(), "the log was not opened anew");
+    wait_until(|| path.exists(), "the log was not reopened");
     sender.send(record(2));
     drop(sender);
     writer.finish(PATIENCE);
@@ -114,7 +114,7 @@ impl Write for Stalled {
 }
 
 #[test]
-fn a_disk_that_stalls_drops_lines_and_stops_nobody() {
+fn a_disk_that_stalls_drops_lines_and_stops_no_connection() {
     let (writing, is_writing) = sync_channel(0);
     let (let_go, go_on): (Sender<()>, _) = channel();
     let written = Arc::default();

@@ -90,7 +90,7 @@ pub(super) fn read(files: &CertificateFiles, side: Side) -> Result<CertifiedKey,
     let wish = Wanted::Chain.wish();
     let leaf = chain.first().ok_or_else(|| wrong_chain(Wanted::Chain.lacking().to_owned(), wish))?.clone();
     if let Err(error) = ParsedCertificate::try_from(&leaf) {
-        return Err(wrong_chain(own_words(&leaf, &error, side), wish));
+        return Err(wrong_chain(reason_for_own(&leaf, &error, side), wish));
     }
     let provider = ring::default_provider();
     CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|error| match error {
@@ -101,7 +101,7 @@ pub(super) fn read(files: &CertificateFiles, side: Side) -> Result<CertifiedKey,
             match chain.iter().position(fits) {
                 Some(index) => wrong_chain(
                     format!("the key matches certificate {} of the file, not the first", index + 1),
-                    "put the server's own certificate first, and behind it those that signed it",
+                    "put the server's own certificate first, then the intermediate certificates",
                 ),
                 None => Error::Mismatch {
                     cert_flag: side.cert,
@@ -111,7 +111,9 @@ pub(super) fn read(files: &CertificateFiles, side: Side) -> Result<CertifiedKey,
                 },
             }
         }
-        error @ rustls::Error::InvalidCertificate(_) => wrong_chain(own_words(&leaf, &error, side), wish),
+        error @ rustls::Error::InvalidCertificate(_) => {
+            wrong_chain(reason_for_own(&leaf, &error, side), wish)
+        }
         other => Error::File {
             flag: side.key,
             path: key_path.clone(),
@@ -122,7 +124,7 @@ pub(super) fn read(files: &CertificateFiles, side: Side) -> Result<CertifiedKey,
 }
 
 /// Describes what is wrong with the proxy's own certificate: rustls' texts are about a peer's.
-fn own_words(certificate: &CertificateDer<'_>, error: &rustls::Error, side: Side) -> String {
+fn reason_for_own(certificate: &CertificateDer<'_>, error: &rustls::Error, side: Side) -> String {
     use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
     if let Ok((_, parsed)) = X509Certificate::from_der(certificate)
         && parsed.version() != X509Version::V3

@@ -8,7 +8,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
 
-use super::verifiers::{Pinning, TrustEverybody, is_certificate};
+use super::verifiers::{AcceptAny, Pinning, is_certificate};
 use super::{ALPN, Error, files};
 use crate::protocol::credentials::Wanted;
 
@@ -55,7 +55,7 @@ pub fn config_by(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, 
 pub fn verifier(trust: Trust<'_>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let provider = Arc::new(ring::default_provider());
     if trust.is_insecure {
-        return Ok(Arc::new(TrustEverybody(provider)));
+        return Ok(Arc::new(AcceptAny(provider)));
     }
     let by_roots =
         |roots| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();

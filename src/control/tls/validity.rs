@@ -63,7 +63,7 @@ pub(super) fn date(seconds_since_1970: i64) -> impl std::fmt::Display {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// Without what a terminal would obey: names in certificates are anybody's.
+/// Without what a terminal would obey: names in certificates can contain anything.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

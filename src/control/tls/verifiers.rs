@@ -65,9 +65,9 @@ fn judge(
 
 /// Accepts any certificate, but requires the server to prove that it has its key, as far as that can be verified.
 #[derive(Debug)]
-pub(super) struct TrustEverybody(pub(super) Arc<CryptoProvider>);
+pub(super) struct AcceptAny(pub(super) Arc<CryptoProvider>);
 
-impl TrustEverybody {
+impl AcceptAny {
     fn judge(
         &self,
         verified: Result<HandshakeSignatureValid, Error>,
@@ -87,7 +87,7 @@ impl TrustEverybody {
     }
 }
 
-impl ServerCertVerifier for TrustEverybody {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -128,7 +128,8 @@ impl ServerCertVerifier for TrustEverybody {
     }
 }
 
-/// Accepts certificates of authorities, and the given certificates themselves, whoever signed them: pins. A pin's dates
+/// Accepts certificates of authorities, and the given certificates themselves (pins), regardless of who signed them.
+/// A pin's dates
 /// and names are checked like any other's; without alternative names, its common name counts.
 #[derive(Debug)]
 pub(super) struct Pinning {

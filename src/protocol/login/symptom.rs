@@ -48,28 +48,27 @@ impl Symptom {
         }
     }
 
-    /// What it means, in one sentence.
+    /// What it means, in the form of a log line's first half.
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Type3WithoutType2 => {
-                "The last message of an NTLM login came on a connection that did not carry the messages before it: \
-                 something on the client side spreads one login over several connections."
+                "the last message of an NTLM login arrived on a connection that did not carry the earlier ones: \
+                 something on the client side spreads one login over several connections"
             }
-            Self::ClosedByClient => "The client closed the connection in the middle of an NTLM login.",
-            Self::ClosedByUpstream => "The server closed the connection in the middle of an NTLM login.",
-            Self::Type3Refused => "The server refused the client's NTLM proof.",
-            Self::KerberosRefused => "The server refused a Kerberos ticket.",
+            Self::ClosedByClient => "the client closed the connection during an NTLM login",
+            Self::ClosedByUpstream => "the server closed the connection during an NTLM login",
+            Self::Type3Refused => "the server refused the last message of an NTLM login",
+            Self::KerberosRefused => "the server refused a Kerberos ticket",
             Self::LoginNotKept => {
-                "The server does not keep NTLM logins for the connection: every request logs in again, in three \
-                 round trips."
+                "the server does not keep NTLM logins for the connection: every request logs in again, in three round \
+                 trips"
             }
             Self::LoginRepeated => {
-                "The client logs in with NTLM again on a connection that is already logged in, without being asked \
-                 to."
+                "the client logs in with NTLM again, unasked, on a connection that is already logged in"
             }
             Self::Type1WithoutType2 => {
-                "The server answered the first message of an NTLM login without a challenge, so the login cannot \
-                 continue."
+                "the server answered the first message of an NTLM login without a challenge, so the login cannot \
+                 continue"
             }
         }
     }

@@ -107,7 +107,7 @@ impl Stage {
 
         ring.run().expect("a simulated kernel can always be entered");
         let took = world.borrow().now.duration_since(begin);
-        assert!(took <= longest, "the worker ended {took:?} after it began, though nobody was left");
+        assert!(took <= longest, "the worker ended {took:?} after it began, though no connection was left");
         assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
         drop((context, ring));
         for server in self.settings.groups().flat_map(|group| &group.servers) {

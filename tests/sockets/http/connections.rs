@@ -173,7 +173,7 @@ fn clients_that_ask_ahead_leave_buffers_to_the_others() {
 }
 
 #[test]
-fn chunked_replies_that_nobody_reads_leave_buffers_to_the_others() {
+fn chunked_replies_that_clients_do_not_read_leave_buffers_to_the_others() {
     expect_service_beside(|pairs| {
         for (client, upstream) in pairs {
             client.send(GET);

@@ -39,7 +39,7 @@ fn large_heads_pass_up_to_the_limit() {
     let server = Server::v4();
     let proxy = proxy(&server, "");
     let (client, upstream) = acquainted(&proxy, &server);
-    // A ticket of somebody in many groups.
+    // A ticket of a user in many groups.
     let head = format!(
         "GET / HTTP/1.1\r\nHost: web\r\nAuthorization: Negotiate {}\r\n\r\n",
         "A".repeat(64 * 1024 - 100)

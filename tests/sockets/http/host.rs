@@ -51,7 +51,7 @@ fn a_host_that_is_none_is_refused() {
             refused(&proxy, &[begin.as_bytes(), host, b"\r\n\r\n"].concat(), "400");
         }
     }
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn two_hosts_or_two_users_are_refused_in_either_version() {
             refused(&proxy, format!("GET / HTTP/{version}\r\n{lines}\r\n").as_bytes(), "400");
         }
     }
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn versions_are_served_as_the_latest_that_is_known_or_refused() {
     {
         refused(&proxy, begin.as_bytes(), "505");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
     let client = Peer::connect(proxy.address());
     client.send(b"GET / HTTP/1.2\r\nHost: a\r\n\r\n");
     let upstream = server.accept();
@@ -119,7 +119,7 @@ fn expectations_are_judged_over_all_their_lines() {
     ] {
         refused(&proxy, format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes(), "417");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
     let client = Peer::connect(proxy.address());
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nExpect:\r\nX: y\r\nExpect: ,\r\n\r\n");
     let upstream = server.accept();

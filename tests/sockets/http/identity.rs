@@ -397,7 +397,7 @@ fn the_same_user_passes_in_every_form() {
 }
 
 #[test]
-fn whoever_was_not_refused_is_the_first_user() {
+fn a_user_who_was_not_refused_is_the_first_user() {
     let server = Server::v4();
     let proxy = proxy(&server, "--on-identity-change close");
     let bob = format!("NTLM {}", message(3, "CORP", "bob"));
@@ -438,7 +438,7 @@ fn whoever_was_not_refused_is_the_first_user() {
 }
 
 #[test]
-fn whoever_was_refused_is_not_the_first_user() {
+fn a_user_who_was_refused_is_not_the_first_user() {
     let server = Server::v4();
     let proxy = proxy(&server, "--on-identity-change close");
     let pair = Pair::new(&proxy, &server);

@@ -68,7 +68,7 @@ fn what_cannot_become_a_request_is_refused_before_its_end() {
     let client = Peer::connect(proxy.address());
     client.send(format!("GET /{}", "a".repeat(65536)).as_bytes());
     client.expect(b"HTTP/1.1 431 ");
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
@@ -124,5 +124,5 @@ fn a_client_that_sends_nothing_but_empty_lines_is_refused() {
     let client = Peer::connect(proxy.address());
     client.send(&b"\r\n".repeat(40));
     client.expect(b"HTTP/1.1 400 ");
-    server.expect_nobody();
+    server.expect_no_connection();
 }

@@ -67,7 +67,7 @@ fn what_is_no_target_is_refused() {
     ] {
         expect_status(&proxy, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(), "400");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn trace_is_refused_unless_it_is_wanted() {
     for method in ["TRACE", "trace", "TRACK", "CONNECT", "Connect"] {
         expect_status(&without, format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(), "405");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
     let with = proxy(&server, "--trace");
     let client = Peer::connect(with.address());
     let request = b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n";

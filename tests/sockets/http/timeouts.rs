@@ -28,7 +28,7 @@ fn a_silent_client_is_answered_408_after_the_head_timeout() {
     expect_page(&client, "408 Request Timeout");
     drop(client);
     expect_logged(&proxy, 1, "head-timeout", "408");
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn proxy_headers_count_from_those_who_may_send_them() {
         client.send(&[header, GET].concat());
         client.expect(b"HTTP/1.1 400 ");
     }
-    server.expect_nobody();
+    server.expect_no_connection();
 }
 
 #[test]

@@ -53,13 +53,13 @@ impl Server {
     }
 
     /// No connection waits to be accepted.
-    pub(crate) fn expect_nobody(&self) {
+    pub(crate) fn expect_no_connection(&self) {
         self.listener.set_nonblocking(true).expect("a socket");
         let accepted = self.listener.accept();
         self.listener.set_nonblocking(false).expect("a socket");
         match accepted {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => panic!("nobody was to be connected to {}, got {other:?}", self.address),
+            other => panic!("no connection was expected at {}, got {other:?}", self.address),
         }
     }
 }
@@ -71,7 +71,7 @@ fn bound(address: &str) -> (Socket, String) {
     (socket, bound.map_or_else(|| address.to_owned(), |address| address.to_string()))
 }
 
-/// An address where connections are refused: a port that stays taken while the socket lives, and nobody listens.
+/// An address where connections are refused: a port that stays taken while the socket lives, without a listener.
 pub(crate) fn refusing() -> (Socket, String) {
     bound("127.0.0.1:0")
 }

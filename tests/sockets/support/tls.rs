@@ -263,7 +263,7 @@ impl TlsPeer {
                 ends_silently,
             };
             if let Err(error) = pump.run(&sender) {
-                // Whoever wanted to know has heard of the handshake already.
+                // Tests that wait for the handshake know of it already.
                 let _ = sender.send(Err(error.to_string()));
             }
         });

@@ -80,7 +80,7 @@ impl Files {
     }
 }
 
-/// Runs the command in a line as it stands there, but for the password, which nobody is there to type.
+/// Runs the command in a line as written, except for the password, which cannot be typed here.
 fn carry_out(line: &str, output: &Path) {
     let command = line.split('`').nth(1).unwrap_or_else(|| panic!("no command in: {line}"));
     let with_password = match command.split_once(" -out ") {
@@ -159,8 +159,8 @@ fn what_cannot_be_converted_is_named_with_what_would_be_right() {
     .expect("ours");
     let (cert, key, ca) = ("--tls-cert", "--tls-key", "--tls-client-ca");
     for (flags, parts) in [
-        (vec![(cert, "request.csr"), (key, "key.pem")], ["certificate request (CSR)", "authority sent back"]),
-        (vec![(cert, "request.der"), (key, "key.pem")], ["certificate request (CSR)", "authority sent back"]),
+        (vec![(cert, "request.csr"), (key, "key.pem")], ["certificate request (CSR)", "authority returns"]),
+        (vec![(cert, "request.der"), (key, "key.pem")], ["certificate request (CSR)", "authority returns"]),
         (
             vec![(cert, "cert.pem"), (key, "request.csr")],
             ["certificate request (CSR)", "contains no private key"],

@@ -310,7 +310,7 @@ fn a_name_over_255_bytes_is_refused() {
     }
     let said = proxy.wait_to_say_times("client TLS handshake failed", 3);
     assert!(said.iter().any(|line| line.contains("ServerName")), "{said:?}");
-    bed.server.expect_nobody();
+    bed.server.expect_no_connection();
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn client_certificates_are_demanded() {
     let said = proxy.wait_to_say_times("client TLS handshake failed", 4);
     assert!(said[0].contains("peer sent no certificates"), "{said:?}");
     assert!(said[1].contains("invalid peer certificate"), "{said:?}");
-    bed.server.expect_nobody();
+    bed.server.expect_no_connection();
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn what_is_no_tls_is_closed_with_the_reason_in_the_log() {
     Peer::connect(proxy.address()).finish();
     proxy.records(4)[3].expect_end("client-left");
     proxy.wait_until_idle();
-    bed.server.expect_nobody();
+    bed.server.expect_no_connection();
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn start_up_says_whether_both_legs_show_the_same_certificate() {
     let proxy = bed.terminated().start();
     proxy.wait_to_say("where IIS requires Extended Protection, logins will fail");
 
-    // Nobody there: nothing to compare, and no error.
+    // No server: nothing to compare, and no error.
     let ca = bed.back.certificate.display();
     let proxy = Launch::to("127.0.0.1:9")
         .flags(&bed.front.flags())

@@ -1,5 +1,5 @@
-//! The end of a TLS connection without `close_notify`, which anybody on the way can bring about: it is passed on as a
-//! reset, but where the framing of HTTP says that all has arrived, or where the operator has it accepted.
+//! The end of a TLS connection without `close_notify`, which any device on the path can cause: it becomes a reset, except
+//! where the framing of HTTP shows that all data has arrived, or where the operator accepts it.
 
 use super::{Bed, start_bridge};
 use crate::support::{Launch, Peer, Proxy, TlsPeer, WireEnd, exchange};

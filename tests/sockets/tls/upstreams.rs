@@ -79,7 +79,7 @@ fn an_upstream_whose_handshake_fails_is_passed_over() {
     for (server, reason) in [(&stranger, "UnknownIssuer"), (&plain, "received bytes are not TLS")] {
         let line = proxy.wait_to_say(reason);
         assert!(line.contains("server TLS handshake failed") && line.contains(server.address()), "{line}");
-        server.expect_nobody();
+        server.expect_no_connection();
     }
     proxy.wait_until_idle();
 }
@@ -98,7 +98,7 @@ fn each_upstream_is_tried_once_and_the_last_one_says_how_it_ends() {
     client.expect_close();
     for (server, tried) in others.iter().zip(tried) {
         assert!(tried.failure().contains("received fatal alert"), "{}", server.address());
-        server.expect_nobody();
+        server.expect_no_connection();
     }
     assert!(proxy.wait_to_say("session ended").contains("end=\"tls-upstream\""));
 
