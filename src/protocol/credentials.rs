@@ -25,6 +25,8 @@ pub enum Wanted {
     Key,
     /// Certificates of authorities.
     Authorities,
+    /// Lists of the certificates that authorities have revoked.
+    RevocationLists,
 }
 
 impl Wanted {
@@ -33,6 +35,7 @@ impl Wanted {
         match self {
             Self::Chain | Self::Authorities => "it contains no certificate",
             Self::Key => "it contains no private key",
+            Self::RevocationLists => "it contains no revocation list",
         }
     }
 
@@ -42,6 +45,7 @@ impl Wanted {
             Self::Chain => "give a PEM file with the chain, the server's own certificate first",
             Self::Key => "give the PEM file with the certificate's private key, not encrypted",
             Self::Authorities => "give a PEM file of certificates",
+            Self::RevocationLists => "give a PEM file of revocation lists (X509 CRL)",
         }
     }
 }
@@ -132,7 +136,7 @@ pub fn advice(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Advice> {
     let remedy = match command {
         Some(command) if content == Content::Pkcs12 => {
             let given = match wanted {
-                Wanted::Authorities => format!("give {output}"),
+                Wanted::Authorities | Wanted::RevocationLists => format!("give {output}"),
                 Wanted::Chain | Wanted::Key => format!("give {output} for the certificate and for the key"),
             };
             format!(
@@ -165,7 +169,7 @@ fn distance(content: Content, wanted: Wanted) -> u8 {
     let is_certificate =
         matches!(content, Content::Certificate | Content::OpensslCertificate | Content::Pkcs7);
     match (content, wanted) {
-        (Content::EncryptedKey, Wanted::Key) => 0,
+        (Content::EncryptedKey, Wanted::Key) | (Content::RevocationList, Wanted::RevocationLists) => 0,
         (Content::Pkcs12 | Content::JavaKeystore, _) => 1,
         (Content::Parameters, _) => 4,
         (_, Wanted::Key) if is_key => 1,
@@ -179,6 +183,7 @@ fn what(content: Content, encoding: Encoding, wanted: Wanted) -> String {
     let is_converted = match wanted {
         Wanted::Key => content == Content::Key,
         Wanted::Chain | Wanted::Authorities => content == Content::Certificate,
+        Wanted::RevocationLists => content == Content::RevocationList,
     };
     let name = match content {
         Content::Certificate => "a certificate",
@@ -221,6 +226,9 @@ fn command(content: Content, encoding: Encoding, wanted: Wanted, file: &str, out
         Encoding::Pem | Encoding::Other => format!("openssl {program} -in {file}{options} -out {output}"),
     };
     let wants_key = wanted == Wanted::Key;
+    if wanted == Wanted::RevocationLists {
+        return (content == Content::RevocationList && encoding != Encoding::Pem).then(|| convert("crl", ""));
+    }
     match content {
         Content::Pkcs12 => {
             let what = if wanted == Wanted::Authorities { "-nokeys" } else { "-nodes" };

@@ -116,6 +116,8 @@ pub struct Http {
     pub upgrades: Vec<String>,
     /// Changes to the heads of requests.
     pub request_edits: Edits,
+    /// The field that tells servers a client's certificate; `request_edits` remove the client's own.
+    pub client_cert_header: Option<String>,
     /// Changes to the heads of replies.
     pub reply_edits: Edits,
     /// Whether the access log names logged-in users.
@@ -142,6 +144,7 @@ impl Default for Http {
             trace: false,
             upgrades: Vec::new(),
             request_edits: Edits::default(),
+            client_cert_header: None,
             reply_edits: Edits::default(),
             log_user: false,
             close_on_identity_change: false,

@@ -69,6 +69,10 @@ pub(super) struct HttpArgs {
     /// Remove a field from every request; repeatable [default: none] [nginx: proxy_set_header NAME ""]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_header: Vec<String>,
+    /// Field that tells servers the certificate a client has presented to --tls-client-ca, as base64 of DER; the
+    /// client's own is always removed [default: none] [nginx: proxy_set_header, $ssl_client_escaped_cert]
+    #[arg(long, value_name = "NAME", requires = "tls_client_ca", help_heading = "HTTP", value_parser = name)]
+    client_cert_header: Option<String>,
     /// Set a field in every reply, replacing the server's; repeatable [default: none] [nginx: add_header]
     #[arg(long, value_name = "NAME: VALUE", help_heading = "HTTP", value_parser = field)]
     set_reply_header: Vec<(String, String)>,
@@ -115,6 +119,22 @@ impl HttpArgs {
         self.mode == ModeName::Http
     }
 
+    /// The changes to the heads of requests; a client's own field about its certificate is removed.
+    fn request_edits(&self) -> Result<Edits, Error> {
+        let mut edits = Edits { remove: self.remove_header.clone(), set: self.set_header.clone() };
+        if let Some(name) = &self.client_cert_header {
+            let is_same = |other: &str| other.replace('_', "-").eq_ignore_ascii_case(&name.replace('_', "-"));
+            if edits.set.iter().map(|(name, _)| name).chain(&edits.remove).any(|other| is_same(other)) {
+                return Err(Error::Usage(format!(
+                    "--client-cert-header {name} and --set-header or --remove-header name the same field; give it \
+                     another name, or remove one of them"
+                )));
+            }
+            edits.remove.push(name.clone());
+        }
+        Ok(edits)
+    }
+
     /// The mode with its settings. `ends_tls`: whether clients use TLS that ends here.
     pub(super) fn mode(self, ends_tls: bool) -> Result<Mode, Error> {
         let given = [
@@ -129,6 +149,7 @@ impl HttpArgs {
             ("--secure-cookies", self.secure_cookies),
             ("--set-header", !self.set_header.is_empty()),
             ("--remove-header", !self.remove_header.is_empty()),
+            ("--client-cert-header", self.client_cert_header.is_some()),
             ("--set-reply-header", !self.set_reply_header.is_empty()),
             ("--remove-reply-header", !self.remove_reply_header.is_empty()),
             ("--on-identity-change", self.on_identity_change.is_some()),
@@ -156,6 +177,7 @@ impl HttpArgs {
         if !self.trust.is_empty() && forwarded != ForwardedFor::Append {
             return Err(Error::TrustWithoutAppend);
         }
+        let request_edits = self.request_edits()?;
         Ok(Mode::Http(Box::new(Http {
             timeouts: self.timeouts.timeouts(),
             ignore_client_close: self.ignore_client_close,
@@ -168,7 +190,8 @@ impl HttpArgs {
             host: self.set_host,
             rewrite_redirects: self.rewrite_redirects,
             secure_cookies: self.secure_cookies,
-            request_edits: Edits { remove: self.remove_header, set: self.set_header },
+            request_edits,
+            client_cert_header: self.client_cert_header,
             reply_edits: Edits { remove: self.remove_reply_header, set: self.set_reply_header },
             log_user: self.log_user,
             close_on_identity_change: self.on_identity_change == Some(OnIdentityChange::Close),

@@ -14,7 +14,7 @@ use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
 use crate::control::tls::{
-    CertificateFiles, Terminated, Termination, Trust, config_by, show_to_servers, verifier,
+    CertificateFiles, ClientTrust, Terminated, Termination, Trust, config_by, show_to_servers, verifier,
 };
 use crate::proxy::settings::ClientTls;
 use crate::upstream;
@@ -44,10 +44,24 @@ pub(super) struct TlsArgs {
     /// ssl_password_file]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key_password_file: Option<PathBuf>,
-    /// Require clients to present a certificate of one of the authorities (PEM) in this file [default: none] [nginx:
-    /// ssl_client_certificate, ssl_verify_client on]
+    /// Ask clients for a certificate of one of the authorities (PEM) in this file [default: none] [nginx:
+    /// ssl_client_certificate]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_client_ca: Option<PathBuf>,
+    /// Whether clients have to present a certificate of --tls-client-ca; one of another authority is refused in either
+    /// case [nginx: ssl_verify_client]
+    #[arg(
+        long,
+        value_name = "WHETHER",
+        default_value = "required",
+        requires = "tls_client_ca",
+        help_heading = "TLS"
+    )]
+    tls_client_cert: ClientCertificate,
+    /// Refuse client certificates that the lists (CRL, PEM) in this file revoke; every authority of a chain needs a
+    /// list that has not expired [default: none] [nginx: ssl_crl]
+    #[arg(long, value_name = "FILE", requires = "tls_client_ca", help_heading = "TLS")]
+    tls_client_crl: Option<PathBuf>,
     /// Oldest version of TLS that clients may use [nginx: ssl_protocols]
     #[arg(long, value_name = "VERSION", default_value = "1.2", requires = "tls_cert", help_heading = "TLS")]
     tls_min_version: MinVersion,
@@ -102,6 +116,12 @@ pub(super) struct UpstreamTlsArgs {
 enum MissingCloseNotify {
     Reset,
     Accept,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ClientCertificate {
+    Required,
+    Optional,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -176,7 +196,11 @@ impl TlsArgs {
                     passphrases: self.tls_key_password_file.clone(),
                 })
                 .collect(),
-            client_ca: self.tls_client_ca.clone(),
+            clients: self.tls_client_ca.clone().map(|authorities| ClientTrust {
+                authorities,
+                revoked: self.tls_client_crl.clone(),
+                is_optional: self.tls_client_cert == ClientCertificate::Optional,
+            }),
             requires_tls13: self.tls_min_version == MinVersion::Tls13,
             resumes: self.tls_resumption == OnOff::On,
         };

@@ -59,7 +59,13 @@ pub(super) fn key_in(bytes: &[u8], flag: &'static str, path: &Path) -> Result<Pr
 }
 
 /// What to say of a file in which nothing of what is wanted was found; `error` is that of reading it as PEM.
-fn wrong(bytes: &[u8], flag: &'static str, path: &Path, wanted: Wanted, error: Option<pem::Error>) -> Error {
+pub(super) fn wrong(
+    bytes: &[u8],
+    flag: &'static str,
+    path: &Path,
+    wanted: Wanted,
+    error: Option<pem::Error>,
+) -> Error {
     let advice = credentials::advice(bytes, wanted, path);
     let (mut reason, remedy) = match advice {
         Some(advice) => (advice.what, advice.remedy),

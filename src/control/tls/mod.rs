@@ -2,6 +2,7 @@
 //!
 //! The configuration for workers is built here, complete and checked, and then swapped in: they never see a file.
 
+mod client_trust;
 mod comparison;
 mod files;
 mod finding;
@@ -16,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+pub use client_trust::ClientTrust;
 pub use comparison::Comparison;
 pub use identity::{CertificateFiles, show_to_servers};
 pub use termination::{Terminated, Termination};

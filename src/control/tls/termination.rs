@@ -1,19 +1,17 @@
-//! TLS that ends at the proxy: the files of `--tls-cert`, `--tls-key` and `--tls-client-ca`, read at start and on
-//! SIGHUP.
+//! TLS that ends at the proxy: the files of `--tls-cert`, `--tls-key`, `--tls-client-ca` and what goes with them, read at
+//! start and on SIGHUP.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::version::TLS13;
 use rustls::{DEFAULT_VERSIONS, SupportedProtocolVersion};
 
+use super::client_trust::ClientTrust;
 use super::identity::{self, CertificateFiles, TO_CLIENTS};
-use super::trust::authorities;
 use super::{ALPN, Error, validity};
-use crate::protocol::credentials::Wanted;
 use crate::proxy::tls::certificates::Certificates;
 
 const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
@@ -23,8 +21,8 @@ const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 pub struct Termination {
     /// The first is the default; never empty.
     pub certificates: Vec<CertificateFiles>,
-    /// Clients must present a certificate of these authorities.
-    pub client_ca: Option<PathBuf>,
+    /// Which certificates of clients are accepted; without it they are asked for none.
+    pub clients: Option<ClientTrust>,
     /// Clients that speak TLS 1.2 at most are refused.
     pub requires_tls13: bool,
     /// Clients get tickets, with which they can resume their sessions.
@@ -52,18 +50,12 @@ impl Termination {
         let versions = if self.requires_tls13 { ONLY_TLS13 } else { DEFAULT_VERSIONS };
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
-        let builder = match &self.client_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                const FLAG: &str = "--tls-client-ca";
-                let roots = Arc::new(authorities(FLAG, path)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| Error::File {
-                    flag: FLAG,
-                    path: path.clone(),
-                    reason: error.to_string(),
-                    wanted: Wanted::Authorities.wish().to_owned(),
-                })?)
+        let now = validity::now();
+        let (builder, mut warnings) = match &self.clients {
+            None => (builder.with_no_client_auth(), Vec::new()),
+            Some(clients) => {
+                let (verifier, warnings) = clients.read(provider, now)?;
+                (builder.with_client_cert_verifier(verifier), warnings)
             }
         };
         let all = self
@@ -72,10 +64,10 @@ impl Termination {
             .map(|files| identity::read(files, TO_CLIENTS))
             .collect::<Result<Vec<_>, _>>()?;
         let leaves: Vec<_> = all.iter().filter_map(|one| one.cert.first().cloned()).collect();
-        let now = validity::now();
-        let warnings = std::iter::zip(&all, &self.certificates)
-            .flat_map(|(one, files)| validity::warnings(&one.cert, &files.chain, TO_CLIENTS, now))
-            .collect();
+        warnings.extend(
+            std::iter::zip(&all, &self.certificates)
+                .flat_map(|(one, files)| validity::warnings(&one.cert, &files.chain, TO_CLIENTS, now)),
+        );
         let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(all)));
         config.alpn_protocols = vec![ALPN.to_vec()];
         // Sessions are resumed only by tickets, with keys that all workers share: nothing is stored here, because

@@ -1,10 +1,11 @@
-//! The dates of the proxy's own certificates.
+//! The dates of the proxy's own certificates and of revocation lists.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::identity::Side;
 
@@ -48,6 +49,29 @@ pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, side: Side, no
         warnings.push(format!("{flag} {}: {which} {when} (subject {subject}); {then}", path.display()));
     }
     warnings
+}
+
+/// What an operator should know about the dates of revocation lists, one line each; `now` in seconds since 1970.
+pub(super) fn warnings_of_lists(
+    flag: &'static str,
+    lists: &[CertificateRevocationListDer<'_>],
+    path: &Path,
+    now: i64,
+) -> Vec<String> {
+    let of = |list: &CertificateRevocationListDer<'_>| {
+        let (_, parsed) = CertificateRevocationList::from_der(list).ok()?;
+        let until = parsed.next_update()?.timestamp();
+        let issuer = printable(&parsed.issuer().to_string());
+        (until < now).then(|| {
+            format!(
+                "{flag} {}: the revocation list of {issuer} expired at {}; clients with certificates of this authority \
+                 are refused: get the current list, then reload with SIGHUP",
+                path.display(),
+                date(until)
+            )
+        })
+    };
+    lists.iter().filter_map(of).collect()
 }
 
 /// Now, in seconds since 1970.

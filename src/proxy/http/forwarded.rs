@@ -1,8 +1,16 @@
-//! What servers are told about a client: its address, and whether its own forwarding headers are trusted.
+//! What servers are told about a client: its address, whether its own forwarding headers are trusted, and its
+//! certificate.
 
-use crate::protocol::http1::forward::{Believed, Forwarded};
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::protocol::http1::forward::{Believed, Edits, Forwarded};
+use crate::proxy::connection::Connection;
 use crate::proxy::networks;
 use crate::proxy::settings::{ForwardedFor, Http};
+use crate::proxy::tls::Tls;
 use crate::uring::Address;
 
 /// The forwarding facts of one client, for all its requests.
@@ -35,5 +43,18 @@ impl ClientFacts {
 
     pub(super) fn forwarded(&self) -> Forwarded<'_> {
         Forwarded { client: &self.address, scheme: self.scheme, believed: self.believed }
+    }
+}
+
+/// The changes to the heads of a client's requests: those of the settings, and its certificate, as base64 of DER.
+pub(super) fn request_edits<'a>(http: &'a Http, client: &Connection) -> Cow<'a, Edits> {
+    let certificate = || client.tls().and_then(Tls::peer_certificate);
+    match http.client_cert_header.as_ref().and_then(|name| Some((name, certificate()?))) {
+        None => Cow::Borrowed(&http.request_edits),
+        Some((name, certificate)) => {
+            let mut edits = http.request_edits.clone();
+            edits.set.push((name.clone(), STANDARD.encode(certificate)));
+            Cow::Owned(edits)
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading requests from a client connection and preparing them for the upstream.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::RandomState;
@@ -10,10 +11,10 @@ use std::time::Instant;
 use futures_lite::future::or;
 
 use super::body::Rest;
-use super::forwarded::ClientFacts;
+use super::forwarded::{ClientFacts, request_edits};
 use super::refusal::Refusal;
 use super::watch::Seen;
-use crate::protocol::http1::forward::{self, Offer, RequestChanges, Scheme, TargetError};
+use crate::protocol::http1::forward::{self, Edits, Offer, RequestChanges, Scheme, TargetError};
 use crate::protocol::http1::request::{
     EMPTY_LINES_MAX, RequestError, RequestHead, Scan, header_slots, resume_head,
 };
@@ -124,6 +125,7 @@ pub(super) struct Requests<'a> {
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
     facts: Option<ClientFacts>,
+    edits: Cow<'a, Edits>,
     /// Whether the log has reported that fields with underscores are dropped.
     has_logged_underscores: Cell<bool>,
     place_keys: RandomState,
@@ -137,7 +139,8 @@ impl<'a> Requests<'a> {
         facts: Option<ClientFacts>,
     ) -> Self {
         let has_logged_underscores = Cell::new(false);
-        Self { context, client, http, facts, has_logged_underscores, place_keys: RandomState::new() }
+        let edits = request_edits(http, client);
+        Self { context, client, http, facts, edits, has_logged_underscores, place_keys: RandomState::new() }
     }
 
     /// Reads the next request up to the end of its head; what follows the head stays unread. `stop` completes when no
@@ -232,7 +235,7 @@ impl<'a> Requests<'a> {
             forwarded: self.facts.as_ref().map(ClientFacts::forwarded),
             offer: offer.as_ref(),
             underscores: self.http.underscores,
-            edits: &self.http.request_edits,
+            edits: &self.edits,
         };
         let mut head = Vec::with_capacity(request.length_bytes + HEAD_GROWTH_BYTES);
         forward::write_request(&request, &changes, &mut head);

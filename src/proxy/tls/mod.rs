@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::uring::Socket;
@@ -46,6 +46,11 @@ impl Tls {
             rustls::Connection::Server(server) => server.server_name().map(str::to_ascii_lowercase),
             rustls::Connection::Client(_) => None,
         }
+    }
+
+    /// The certificate by which the peer has proved its identity, if it has.
+    pub(super) fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        self.connection.borrow().peer_certificates()?.first().cloned()
     }
 
     /// Whether the peer has sent `close_notify`.

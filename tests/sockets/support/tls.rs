@@ -11,7 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rcgen::{CertificateParams, DnType, KeyPair, SigningKey};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, SigningKey,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -148,6 +151,66 @@ impl Identity {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("a sound certificate");
         Arc::new(roots)
+    }
+}
+
+/// An authority, with its certificate in a file.
+pub(crate) struct Authority {
+    directory: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) certificate: PathBuf,
+}
+
+impl Authority {
+    /// One that is called `name`; its certificate is in `{name}.crt`.
+    pub(crate) fn make(directory: &Path, name: &str) -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pair = KeyPair::generate().expect("randomness");
+        let certificate = directory.join(format!("{name}.crt"));
+        let made = parameters.self_signed(&pair).expect("a certificate");
+        fs::write(&certificate, made.pem()).expect("written");
+        Self { directory: directory.to_owned(), issuer: Issuer::new(parameters, pair), certificate }
+    }
+
+    /// Signs a certificate of this number, which is part of its name.
+    pub(crate) fn sign(&self, number: u64) -> Identity {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, format!("user {number}"));
+        parameters.serial_number = Some(number.into());
+        let pair = KeyPair::generate().expect("randomness");
+        let made = parameters.signed_by(&pair, &self.issuer).expect("a certificate");
+        let path = |ending: &str| self.directory.join(format!("user{number}.{ending}"));
+        fs::write(path("crt"), made.pem()).expect("written");
+        fs::write(path("key"), pair.serialize_pem()).expect("written");
+        Identity {
+            der: made.der().clone(),
+            certificate: path("crt"),
+            key: path("key"),
+            private: PrivateKeyDer::try_from(pair.serialize_der()).expect("a key"),
+        }
+    }
+
+    /// A list of revoked certificates (PEM), in force until the beginning of this year.
+    pub(crate) fn revoke(&self, numbers: &[u64], until: i32) -> String {
+        let this_update = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked = |number: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: this_update,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: numbers.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list")
     }
 }
 

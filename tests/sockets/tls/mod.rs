@@ -1,6 +1,7 @@
 //! TLS that ends at the proxy, that begins there, and both.
 
 mod checks;
+mod clients;
 mod files;
 mod own;
 mod policy;
