@@ -61,7 +61,7 @@ pub struct MockArgs {
     /// Delay of each login verification, like that of a distant domain controller
     #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Logins", value_parser = duration(Duration::ZERO..=HOUR))]
     verify_delay: Duration,
-    /// Most concurrent login verifications [default: unlimited] [Netlogon: MaxConcurrentApi]
+    /// Maximum number of concurrent login verifications [default: unlimited] [Netlogon: MaxConcurrentApi]
     #[arg(long, value_name = "N", help_heading = "Logins", value_parser = number(1..=1_000_000))]
     verify_concurrency: Option<u32>,
     /// Send this challenge, 16 hexadecimal digits, in every login, so that recorded logins can be replayed [default:
@@ -72,7 +72,7 @@ pub struct MockArgs {
     /// Longest time that a connection may be idle [IIS: connectionTimeout]
     #[arg(long, value_name = "DURATION", default_value = "120s", help_heading = "Limits", value_parser = duration(MILLISECOND..=DAY))]
     idle_timeout: Duration,
-    /// Most bytes of a request's head; larger ones are answered with 400 [HTTP.sys: MaxRequestBytes]
+    /// Maximum size of a request's head; larger ones are answered with 400 [HTTP.sys: MaxRequestBytes]
     #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Limits", value_parser = size(256..=16 * 1024 * 1024))]
     header_limit: u32,
 

@@ -32,15 +32,15 @@ fn speaks_tls(service: &Service) -> bool {
 }
 
 /// Logs what an operator should know about certificates before clients notice.
-pub(super) fn say(all: &[Served]) {
+pub(super) fn log_checks(all: &[Served]) {
     for one in all {
         if let Some((_, terminated)) = &one.certificates {
-            say_of(one, terminated, all.len());
+            log_checks_of(one, terminated, all.len());
         }
     }
 }
 
-fn say_of(Served { service, .. }: &Served, terminated: &Terminated, services: usize) {
+fn log_checks_of(Served { service, .. }: &Served, terminated: &Terminated, services: usize) {
     // The only one needs no name.
     let name = (services > 1).then_some(&*service.name);
     for warning in &terminated.warnings {
@@ -49,7 +49,8 @@ fn say_of(Served { service, .. }: &Served, terminated: &Terminated, services: us
     if !speaks_tls(service) {
         tracing::info!(
             service = name,
-            "TLS ends here and the servers get plain HTTP: where IIS requires Extended Protection, logins will fail; \
+            "TLS is terminated here and servers get plain HTTP: where IIS requires Extended Protection, logins will \
+             fail; \
              pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for clients"
         );
     }
@@ -95,7 +96,7 @@ pub(super) fn reload(all: &[Served]) {
             }
             tracing::info!("certificates reloaded; used for new connections");
             for (one, _, terminated) in &read {
-                say_of(one, terminated, all.len());
+                log_checks_of(one, terminated, all.len());
                 compare_of(&one.service, terminated);
             }
         }

@@ -56,11 +56,11 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
         pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
     };
     tracing::info!("{start_up}");
-    say_each_service(&services);
-    say_what_listeners_include(&services);
-    say_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
-    say_what_is_risky(&services);
-    certificates::say(&served);
+    log_each_service(&services);
+    log_what_listeners_include(&services);
+    warn_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
+    warn_of_risky_settings(&services);
+    certificates::log_checks(&served);
 
     let Workers { supervisor, stops, counters, seats } =
         start_workers(&services, sessions_max, workers, listeners, pipes, log.as_ref())?;
@@ -154,7 +154,7 @@ fn open_log(log: AccessLog) -> Result<LogWriter, Error> {
 }
 
 /// With one service the line at the start says all.
-fn say_each_service(services: &[Arc<Service>]) {
+fn log_each_service(services: &[Arc<Service>]) {
     if services.len() < 2 {
         return;
     }
@@ -172,13 +172,13 @@ fn say_each_service(services: &[Arc<Service>]) {
     }
 }
 
-fn say_what_listeners_include(services: &[Arc<Service>]) {
+fn log_what_listeners_include(services: &[Arc<Service>]) {
     for note in on_ipv6(&addresses(services).cloned().collect::<Vec<_>>()) {
         tracing::info!("{note}");
     }
 }
 
-fn say_what_is_risky(services: &[Arc<Service>]) {
+fn warn_of_risky_settings(services: &[Arc<Service>]) {
     let any = |is_risky: &dyn Fn(&GroupSettings) -> bool| {
         services.iter().any(|service| service.groups().any(|group| is_risky(group)))
     };
@@ -187,8 +187,8 @@ fn say_what_is_risky(services: &[Arc<Service>]) {
     }
     if any(&|group| group.tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate)) {
         tracing::warn!(
-            "--upstream-insecure is set: servers are not verified, so anything between this host and them can \
-             read logins"
+            "--upstream-insecure is set: server certificates are not verified, so anything between this host and the \
+             servers can read logins"
         );
     }
     let groups = services.iter().flat_map(|service| service.groups());
@@ -217,7 +217,7 @@ fn servers(services: &[Arc<Service>]) -> Vec<&Arc<Server>> {
 }
 
 /// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.
-fn say_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
+fn warn_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
     let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
     if wanted > descriptors_max {
         let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;

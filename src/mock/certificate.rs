@@ -79,8 +79,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 fn wrong(bytes: &[u8], path: &Path, wanted: Wanted, error: Option<pem::Error>) -> Error {
     let (what, remedy) = match (credentials::advice(bytes, wanted, path), error) {
         (Some(advice), _) => (advice.what, advice.remedy),
-        (None, Some(error)) => (error.to_string(), wanted.wish().to_owned()),
-        (None, None) => (wanted.lacking().to_owned(), wanted.wish().to_owned()),
+        (None, Some(error)) => (error.to_string(), wanted.instruction().to_owned()),
+        (None, None) => (wanted.lacking().to_owned(), wanted.instruction().to_owned()),
     };
     Error::WrongFile { path: path.to_owned(), what, remedy }
 }

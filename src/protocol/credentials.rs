@@ -40,7 +40,7 @@ impl Wanted {
     }
 
     /// What to give, as an instruction to the operator.
-    pub fn wish(self) -> &'static str {
+    pub fn instruction(self) -> &'static str {
         match self {
             Self::Chain => "give a PEM file with the chain, the server's own certificate first",
             Self::Key => "give the PEM file with the certificate's private key, not encrypted",
@@ -120,7 +120,7 @@ pub fn advice(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Advice> {
     let (file, output) = (quoted_path(path), quoted_path(&output));
     if bytes.trim_ascii().is_empty() {
         let what = format!("the file is empty: {}", wanted.lacking());
-        return Some(Advice { what, remedy: wanted.wish().to_owned() });
+        return Some(Advice { what, remedy: wanted.instruction().to_owned() });
     }
     if is_utf16(bytes) {
         return Some(Advice {
@@ -158,7 +158,7 @@ fn remedy_by_hand(content: Content, wanted: Wanted) -> &'static str {
             "convert it to PKCS#12 (keytool -importkeystore -deststoretype PKCS12), and that to PEM (openssl pkcs12 \
              -nodes)"
         }
-        _ => wanted.wish(),
+        _ => wanted.instruction(),
     }
 }
 

@@ -37,10 +37,11 @@ pub(super) struct ProcessArgs {
     /// worker_processes]
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=1024))]
     workers: Option<u32>,
-    /// Do not pin workers to CPUs of the affinity mask [default: off] [nginx: worker_cpu_affinity]
+    /// Do not pin workers to CPUs [default: off] [nginx: worker_cpu_affinity]
     #[arg(long, help_heading = "Workers")]
     no_pin: bool,
-    /// Most concurrent connections of all workers together; more wait in the backlog [default: from the descriptor
+    /// Maximum number of concurrent connections over all workers; further ones wait in the backlog [default: from the
+    /// descriptor
     /// limit] [nginx: worker_connections]
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
     max_connections: Option<u32>,
@@ -57,7 +58,7 @@ pub(super) struct ProcessArgs {
     )]
     spin: Duration,
 
-    /// Longest time that connections may continue after SIGTERM or SIGINT [nginx: worker_shutdown_timeout]
+    /// Longest time that connections may continue after SIGTERM, SIGQUIT or SIGINT [nginx: worker_shutdown_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "30s", help_heading = "Time-outs",
         value_parser = duration(Duration::ZERO..=LONGEST)
@@ -88,8 +89,8 @@ pub(super) struct ProcessArgs {
         value_parser = number(1..=16384)
     )]
     pipes: u32,
-    /// Most bytes of all incomplete heads, hellos and handshakes, over all workers; beyond it the oldest connections
-    /// are closed [default: a sixteenth of the memory of the host or the control group, at most 1GiB] [nginx: -]
+    /// Memory for all unfinished heads, hellos and handshakes, over all workers; beyond it, the oldest connections
+    /// are reset [default: a sixteenth of the memory of the host or the control group, at most 1GiB] [nginx: -]
     #[arg(long, value_name = "SIZE", help_heading = "Relay", value_parser = size(1024 * 1024..=2048 * 1024 * 1024))]
     peek_memory: Option<u32>,
 

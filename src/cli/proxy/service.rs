@@ -35,8 +35,8 @@ pub(super) struct ServiceArgs {
     /// listen proxy_protocol]
     #[arg(long, help_heading = "Addresses")]
     accept_proxy: bool,
-    /// Senders of PROXY headers; connections from elsewhere are treated as clients and send none; repeatable; unix: for
-    /// Unix sockets [default: all] [nginx: set_real_ip_from]
+    /// Networks that send PROXY headers; connections from other addresses are clients without one; repeatable; unix:
+    /// for Unix sockets [default: all] [nginx: set_real_ip_from]
     #[arg(
         long, value_name = "CIDR", requires = "accept_proxy", help_heading = "Addresses",
         value_parser = network
@@ -62,14 +62,14 @@ pub(super) struct ServiceArgs {
         value_parser = duration(MILLISECOND..=LONGEST)
     )]
     idle_timeout: Duration,
-    /// Move bytes inside the kernel, through a pipe: for bulk transfers, never, or always [nginx: -]
+    /// When to move bytes inside the kernel, through a pipe: auto (bulk transfers only), never, or always [nginx: -]
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Relay", display_order = 900)]
     splice: WhenToSplice,
 
     #[command(flatten)]
     http: HttpArgs,
 
-    /// Most connections that wait to be accepted [nginx: listen backlog=]
+    /// Maximum number of connections that wait to be accepted [nginx: listen backlog=]
     #[arg(
         long, value_name = "N", default_value = "4096", help_heading = "TCP",
         value_parser = number(1..=65535)

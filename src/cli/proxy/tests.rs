@@ -315,7 +315,7 @@ fn tls_to_servers_is_with_the_name_of_their_address_or_the_one_given() {
 fn tls_flags_that_do_not_go_together_say_what_would() {
     let usage = |flags: &[&str]| plan_on(&host(), flags).expect_err("flags that contradict").to_string();
     let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--upstream-tls"]);
-    assert!(line.starts_with("--upstream-tls would put the clients' own TLS"), "{line}");
+    assert!(line.starts_with("--upstream-tls would wrap the clients' own TLS"), "{line}");
     let line = usage(&["--sni-route=a.test=192.0.2.2:443", "--mode=http"]);
     assert!(line.starts_with("--mode http needs to read requests"), "{line}");
     let line = usage(&["--tls-cert=a", "--tls-cert=b", "--tls-key=c"]);

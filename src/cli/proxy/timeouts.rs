@@ -13,8 +13,8 @@ use crate::proxy::settings::Timeouts;
 #[allow(clippy::struct_field_names, reason = "the flags are called so")]
 #[derive(Debug, Args)]
 pub(super) struct TimeoutArgs {
-    /// With --mode http: longest time for a request's head, the first from the accept, a later one from its first byte;
-    /// then 408 [default: 60s] [nginx: client_header_timeout]
+    /// With --mode http: longest time for a request's head, from the accept for the first one, from its first byte
+    /// for later ones; then 408 [default: 60s] [nginx: client_header_timeout]
     #[arg(
         long, value_name = "DURATION", help_heading = "Time-outs", value_parser = duration(MILLISECOND..=LONGEST)
     )]

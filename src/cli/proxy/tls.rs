@@ -32,15 +32,15 @@ pub(super) struct TlsArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     peek_timeout: Duration,
-    /// End clients' TLS here, with the certificate chain (PEM) in this file; repeatable for more names [default: none]
+    /// Terminate client TLS with the certificate chain (PEM) in this file; repeatable, for more names [default: none]
     /// [nginx: ssl_certificate]
     #[arg(long, value_name = "FILE", help_heading = "TLS", conflicts_with = "alpn_route")]
     tls_cert: Vec<PathBuf>,
-    /// Private key (PEM) of each --tls-cert, in their order [default: in the certificate's file] [nginx:
+    /// Private key (PEM) of each --tls-cert, in the same order [default: in the certificate's file] [nginx:
     /// ssl_certificate_key]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key: Vec<PathBuf>,
-    /// File with the pass phrases of encrypted keys (PKCS#8), one a line; each is tried [default: none] [nginx:
+    /// File with the pass phrases of encrypted keys (PKCS#8), one per line; each is tried [default: none] [nginx:
     /// ssl_password_file]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key_password_file: Option<PathBuf>,
@@ -65,7 +65,7 @@ pub(super) struct TlsArgs {
     /// Oldest version of TLS that clients may use [nginx: ssl_protocols]
     #[arg(long, value_name = "VERSION", default_value = "1.2", requires = "tls_cert", help_heading = "TLS")]
     tls_min_version: MinVersion,
-    /// Let clients resume TLS sessions, by tickets [nginx: ssl_session_tickets]
+    /// Let clients resume TLS sessions with tickets [nginx: ssl_session_tickets]
     #[arg(long, value_name = "WHETHER", default_value = "on", requires = "tls_cert", help_heading = "TLS")]
     tls_resumption: OnOff,
     /// When a TLS connection ends without close_notify, and nothing else shows that all data has arrived: reset the
@@ -101,7 +101,7 @@ pub(super) struct UpstreamTlsArgs {
     /// File with the pass phrase of an encrypted key (PKCS#8) [default: none] [nginx: proxy_ssl_password_file]
     #[arg(long, value_name = "FILE", requires = "upstream_cert", help_heading = "TLS")]
     upstream_key_password_file: Option<PathBuf>,
-    /// Name to ask servers for and to verify in their certificates [default: the host of their address] [nginx:
+    /// Name to send to servers (SNI) and to verify in their certificates [default: the host of their address] [nginx:
     /// proxy_ssl_name, proxy_ssl_server_name on]
     #[arg(
         long, value_name = "NAME", requires = "upstream_tls", help_heading = "TLS", value_parser = server_name
@@ -145,21 +145,21 @@ impl TlsArgs {
         if passes_through && is_http {
             return Err(Error::Usage(
                 "--mode http needs to read requests, which --sni-route and --alpn-route pass through encrypted; add \
-                 --tls-cert to end the clients' TLS here, or remove --mode http"
+                 --tls-cert to terminate client TLS here, or remove --mode http"
                     .to_owned(),
             ));
         }
         if passes_through && speaks_tls {
             return Err(Error::Usage(
-                "--upstream-tls would put the clients' own TLS, which --sni-route and --alpn-route pass through, into \
-                 a second one; remove it, or add --tls-cert to end the clients' TLS here"
+                "--upstream-tls would wrap the clients' own TLS, which --sni-route and --alpn-route pass through, \
+                 into a second TLS connection; remove it, or add --tls-cert to terminate client TLS here"
                     .to_owned(),
             ));
         }
         if self.tls_missing_close_notify.is_some() && self.tls_cert.is_empty() && !speaks_tls {
             return Err(Error::Usage(
-                "--tls-missing-close-notify applies only to TLS that ends or begins here; add --tls-cert or \
-                 --upstream-tls, or remove it"
+                "--tls-missing-close-notify applies only to TLS that the proxy terminates or starts; add --tls-cert \
+                 or --upstream-tls, or remove it"
                     .to_owned(),
             ));
         }

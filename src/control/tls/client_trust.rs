@@ -60,7 +60,7 @@ impl ClientTrust {
 }
 
 fn wrong(flag: &'static str, path: &Path, reason: String, wanted: Wanted) -> Error {
-    Error::File { flag, path: path.to_owned(), reason, wanted: wanted.wish().to_owned() }
+    Error::File { flag, path: path.to_owned(), reason, wanted: wanted.instruction().to_owned() }
 }
 
 /// The revocation lists in a file, at least one.

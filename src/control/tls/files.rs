@@ -1,4 +1,5 @@
-//! Files of certificates and keys: they are read here, and one of another kind is told with what makes PEM of it.
+//! Reads files of certificates and keys. The error about a file of another kind contains the command that converts it
+//! to PEM.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -58,7 +59,7 @@ pub(super) fn key_in(bytes: &[u8], flag: &'static str, path: &Path) -> Result<Pr
     })
 }
 
-/// What to say of a file in which nothing of what is wanted was found; `error` is that of reading it as PEM.
+/// The error about a file that does not contain what is wanted; `error` is that of reading it as PEM.
 pub(super) fn wrong(
     bytes: &[u8],
     flag: &'static str,
@@ -69,7 +70,7 @@ pub(super) fn wrong(
     let advice = credentials::advice(bytes, wanted, path);
     let (mut reason, remedy) = match advice {
         Some(advice) => (advice.what, advice.remedy),
-        None => (wanted.lacking().to_owned(), wanted.wish().to_owned()),
+        None => (wanted.lacking().to_owned(), wanted.instruction().to_owned()),
     };
     if let Some(error) = error {
         reason = format!("{reason} ({error})");

@@ -87,7 +87,7 @@ pub(super) fn read(files: &CertificateFiles, side: Side) -> Result<CertifiedKey,
     }
     let chain = files::certificates_in(&chain_bytes, side.cert, chain_path, Wanted::Chain)?;
     let key = key::read(&key_bytes, key_path, passphrases.as_deref(), side)?;
-    let wish = Wanted::Chain.wish();
+    let wish = Wanted::Chain.instruction();
     let leaf = chain.first().ok_or_else(|| wrong_chain(Wanted::Chain.lacking().to_owned(), wish))?.clone();
     if let Err(error) = ParsedCertificate::try_from(&leaf) {
         return Err(wrong_chain(reason_for_own(&leaf, &error, side), wish));
@@ -118,7 +118,7 @@ pub(super) fn read(files: &CertificateFiles, side: Side) -> Result<CertifiedKey,
             flag: side.key,
             path: key_path.clone(),
             reason: other.to_string(),
-            wanted: Wanted::Key.wish().to_owned(),
+            wanted: Wanted::Key.instruction().to_owned(),
         },
     })
 }

@@ -95,6 +95,7 @@ pub(super) fn authorities(flag: &'static str, path: &Path) -> Result<RootCertSto
 
 /// Whatever is in the file cannot be read as one.
 fn no_certificate(flag: &'static str, path: &Path) -> Error {
-    let (reason, wanted) = (Wanted::Authorities.lacking().to_owned(), Wanted::Authorities.wish().to_owned());
+    let (reason, wanted) =
+        (Wanted::Authorities.lacking().to_owned(), Wanted::Authorities.instruction().to_owned());
     Error::File { flag, path: path.to_owned(), reason, wanted }
 }

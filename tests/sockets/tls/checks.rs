@@ -23,7 +23,7 @@ fn a_certificate_that_expires_soon_warns_at_start_and_at_each_reload() {
     let bed = Bed::new();
     let later = valid_for(&bed, "later", 15);
     let proxy = Launch::to("127.0.0.1:9").flags(&later.flags()).start();
-    proxy.wait_to_say("TLS ends here");
+    proxy.wait_to_say("TLS is terminated here");
     assert!(proxy.said("expires at").is_empty() && proxy.said("WARN").is_empty());
 
     let soon = valid_for(&bed, "soon", 13);
