@@ -50,8 +50,8 @@ fn log_checks_of(Served { service, .. }: &Served, terminated: &Terminated, servi
         tracing::info!(
             service = name,
             "TLS is terminated here and servers get plain HTTP: where IIS requires Extended Protection, logins will \
-             fail; \
-             pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for clients"
+             fail; pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for \
+             clients"
         );
     }
 }

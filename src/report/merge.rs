@@ -1,8 +1,7 @@
 //! Results of several machines that measured at the same time, added up.
 //!
 //! Owns what may be added up. A run counts once, and rates of different times cannot be added: such results are
-//! refused,
-//! or put one behind the other.
+//! refused, or put one after the other.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
 //! What the proxy does with TLS: looks at the hello, terminates it, or terminates it and uses TLS to the server; and
-//! with what is in it:
-//! bytes, or HTTP.
+//! with what is in it: bytes, or HTTP.
 
 use crate::bed::{Bed, SERVER_NAME, Scheme, Site};
 use crate::proxy::Proxy;

@@ -36,13 +36,11 @@ pub(super) struct HttpArgs {
     forwarded: Option<ForwardedName>,
     /// With --forwarded append: networks whose clients may send these fields themselves; those of all other clients
     /// are replaced; if there is a PROXY header, its address decides; repeatable; unix: for Unix sockets [default:
-    /// none] [nginx:
-    /// set_real_ip_from]
+    /// none] [nginx: set_real_ip_from]
     #[arg(long, value_name = "CIDR", help_heading = "HTTP", value_parser = network)]
     trust: Vec<Network>,
     /// What to do with request fields that have an underscore in their name, which servers read as a hyphen: drop or
-    /// pass [default: drop]
-    /// [nginx: underscores_in_headers]
+    /// pass [default: drop] [nginx: underscores_in_headers]
     #[arg(long, value_name = "WHAT", help_heading = "HTTP")]
     underscore_headers: Option<Underscores>,
     /// Protocol other than websocket that requests may upgrade to: NAME or NAME/VERSION; repeatable [default: none]
@@ -55,12 +53,12 @@ pub(super) struct HttpArgs {
     /// Host header to send to servers [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
-    /// Where a reply's Location, Content-Location or Refresh names the server, put the scheme, host and port that the
-    /// client asked for [default: off] [nginx: proxy_redirect]
+    /// Where a reply's Location, Content-Location or Refresh names the server, replace it by the scheme, host and
+    /// port that the client asked for [default: off] [nginx: proxy_redirect]
     #[arg(long, help_heading = "HTTP")]
     rewrite_redirects: bool,
-    /// Where TLS ends here: add Secure to every cookie of a server that lacks it; needs --tls-cert [default: off]
-    /// [nginx: proxy_cookie_flags ~ secure]
+    /// Add Secure to every cookie of a server that lacks it; needs --tls-cert [default: off] [nginx:
+    /// proxy_cookie_flags ~ secure]
     #[arg(long, help_heading = "HTTP")]
     secure_cookies: bool,
     /// Set a field in every request, replacing the client's; repeatable [default: none] [nginx: proxy_set_header]
@@ -69,8 +67,8 @@ pub(super) struct HttpArgs {
     /// Remove a field from every request; repeatable [default: none] [nginx: proxy_set_header NAME ""]
     #[arg(long, value_name = "NAME", help_heading = "HTTP", value_parser = name)]
     remove_header: Vec<String>,
-    /// Field that tells servers the certificate a client has presented to --tls-client-ca, as base64 of DER; the
-    /// client's own is always removed [default: none] [nginx: proxy_set_header, $ssl_client_escaped_cert]
+    /// Request field that carries the certificate of a client (--tls-client-ca) to servers, as base64 of DER; the
+    /// same field from a client is always removed [default: none] [nginx: proxy_set_header, $ssl_client_escaped_cert]
     #[arg(long, value_name = "NAME", requires = "tls_client_ca", help_heading = "HTTP", value_parser = name)]
     client_cert_header: Option<String>,
     /// Set a field in every reply, replacing the server's; repeatable [default: none] [nginx: add_header]
@@ -164,8 +162,8 @@ impl HttpArgs {
         }
         if self.secure_cookies && !ends_tls {
             return Err(Error::Usage(
-                "--secure-cookies marks cookies where TLS ends here, since clients without TLS would not send them \
-                 back; add --tls-cert, or remove it"
+                "--secure-cookies needs clients that use TLS, because others would not send the cookies back; add \
+                 --tls-cert, or remove it"
                     .to_owned(),
             ));
         }

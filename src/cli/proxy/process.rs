@@ -41,8 +41,7 @@ pub(super) struct ProcessArgs {
     #[arg(long, help_heading = "Workers")]
     no_pin: bool,
     /// Maximum number of concurrent connections over all workers; further ones wait in the backlog [default: from the
-    /// descriptor
-    /// limit] [nginx: worker_connections]
+    /// descriptor limit] [nginx: worker_connections]
     #[arg(long, value_name = "N", help_heading = "Workers", value_parser = number(1..=SESSIONS_MAX))]
     max_connections: Option<u32>,
     /// Entries of each worker's ring, a power of two [nginx: -]

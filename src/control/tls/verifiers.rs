@@ -129,8 +129,7 @@ impl ServerCertVerifier for AcceptAny {
 }
 
 /// Accepts certificates of authorities, and the given certificates themselves (pins), regardless of who signed them.
-/// A pin's dates
-/// and names are checked like any other's; without alternative names, its common name counts.
+/// A pin's dates and names are checked like any other's; without alternative names, its common name counts.
 #[derive(Debug)]
 pub(super) struct Pinning {
     /// `None` if no given certificate can be an authority.
