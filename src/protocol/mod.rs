@@ -10,6 +10,7 @@
 //! | [`http1`] | HTTP/1.1 heads and bodies |
 //! | [`login`] | the Windows logins of a connection, followed from outside |
 //! | [`ntlm`] | NTLM messages and logins, both sides |
+//! | [`ocsp`] | what a responder says of a certificate |
 //! | [`proxy_protocol`] | the header before a connection that names its client |
 //! | [`shell`] | words of commands that a person copies |
 //! | [`spnego`] | the `Negotiate` wrapping around NTLM messages |
@@ -20,6 +21,7 @@ mod der;
 pub mod http1;
 pub mod login;
 pub mod ntlm;
+pub mod ocsp;
 pub mod proxy_protocol;
 pub mod shell;
 pub mod spnego;

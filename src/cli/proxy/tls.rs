@@ -40,6 +40,10 @@ pub(super) struct TlsArgs {
     /// ssl_certificate_key]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
     tls_key: Vec<PathBuf>,
+    /// OCSP response (DER) of each --tls-cert, in their order, to send to clients that ask for it [default: none]
+    /// [nginx: ssl_stapling_file]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
+    tls_ocsp: Vec<PathBuf>,
     /// File with the pass phrases of encrypted keys (PKCS#8), one per line; each is tried [default: none] [nginx:
     /// ssl_password_file]
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "TLS")]
@@ -163,6 +167,14 @@ impl TlsArgs {
                     .to_owned(),
             ));
         }
+        if !self.tls_ocsp.is_empty() && self.tls_ocsp.len() != self.tls_cert.len() {
+            return Err(Error::Usage(format!(
+                "--tls-cert is given {} times and --tls-ocsp {} times; give one response per certificate in the same \
+                 order, or none",
+                self.tls_cert.len(),
+                self.tls_ocsp.len()
+            )));
+        }
         if !self.tls_key.is_empty() && self.tls_key.len() != self.tls_cert.len() {
             return Err(Error::Usage(format!(
                 "--tls-cert is given {} times and --tls-key {} times; give one key per certificate in the same order, \
@@ -196,6 +208,7 @@ impl TlsArgs {
                     passphrases: self.tls_key_password_file.clone(),
                 })
                 .collect(),
+            staples: self.tls_ocsp.clone(),
             clients: self.tls_client_ca.clone().map(|authorities| ClientTrust {
                 authorities,
                 revoked: self.tls_client_crl.clone(),

@@ -8,6 +8,7 @@ mod files;
 mod finding;
 mod identity;
 mod key;
+mod staple;
 mod termination;
 mod trust;
 mod validity;

@@ -1,6 +1,7 @@
 //! TLS that ends at the proxy: the files of `--tls-cert`, `--tls-key`, `--tls-client-ca` and what goes with them, read at
 //! start and on SIGHUP.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -11,6 +12,7 @@ use rustls::{DEFAULT_VERSIONS, SupportedProtocolVersion};
 
 use super::client_trust::ClientTrust;
 use super::identity::{self, CertificateFiles, TO_CLIENTS};
+use super::staple::staple;
 use super::{ALPN, Error, validity};
 use crate::proxy::tls::certificates::Certificates;
 
@@ -21,6 +23,8 @@ const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 pub struct Termination {
     /// The first is the default; never empty.
     pub certificates: Vec<CertificateFiles>,
+    /// The OCSP response for each certificate, in their order; or none at all.
+    pub staples: Vec<PathBuf>,
     /// Which certificates of clients are accepted; without it they are asked for none.
     pub clients: Option<ClientTrust>,
     /// Clients that speak TLS 1.2 at most are refused.
@@ -58,11 +62,14 @@ impl Termination {
                 (builder.with_client_cert_verifier(verifier), warnings)
             }
         };
-        let all = self
+        let mut all = self
             .certificates
             .iter()
             .map(|files| identity::read(files, TO_CLIENTS))
             .collect::<Result<Vec<_>, _>>()?;
+        for (certified, path) in std::iter::zip(&mut all, &self.staples) {
+            warnings.extend(staple(certified, path, now)?);
+        }
         let leaves: Vec<_> = all.iter().filter_map(|one| one.cert.first().cloned()).collect();
         warnings.extend(
             std::iter::zip(&all, &self.certificates)

@@ -6,6 +6,7 @@ mod files;
 mod own;
 mod policy;
 mod requests;
+mod staples;
 mod truncation;
 mod upstreams;
 
