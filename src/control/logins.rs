@@ -15,7 +15,7 @@ use crate::upstream::Server;
 /// How often the counters are read.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest interval between two lines about the same symptom at the same server.
-const SAID_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// This many of a kind since the last line are not chance.
 const MANY: u64 = 3;
 
@@ -54,10 +54,10 @@ struct Sign {
     count: u64,
 }
 
-struct Trouble(Vec<(Arc<Server>, [Said; Symptom::ALL.len()])>);
+struct Trouble(Vec<(Arc<Server>, [Logged; Symptom::ALL.len()])>);
 
 #[derive(Clone, Copy, Default)]
-struct Said {
+struct Logged {
     count: u64,
     at: Option<Instant>,
 }
@@ -69,18 +69,18 @@ impl Trouble {
 
     fn look(&mut self, now: Instant) -> Vec<Sign> {
         let mut signs = Vec::new();
-        for (server, said) in &mut self.0 {
+        for (server, logged) in &mut self.0 {
             for symptom in Symptom::ALL {
                 let count = server.symptoms(symptom);
-                let said = &mut said[symptom as usize];
-                let is_due = said.at.is_none_or(|at| now.duration_since(at) >= SAID_INTERVAL);
-                if is_due && count - said.count >= MANY {
+                let logged = &mut logged[symptom as usize];
+                let is_due = logged.at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
+                if is_due && count - logged.count >= MANY {
                     signs.push(Sign {
                         upstream: Arc::clone(server.name()),
                         symptom,
-                        count: count - said.count,
+                        count: count - logged.count,
                     });
-                    *said = Said { count, at: Some(now) };
+                    *logged = Logged { count, at: Some(now) };
                 }
             }
         }

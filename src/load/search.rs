@@ -82,7 +82,7 @@ pub fn find_rate(
     Ok(Found { run, is_kept })
 }
 
-/// Was it the generator that could not do more?
+/// Whether the generator was at its limit.
 fn at_own_limit(summary: &Summary) -> bool {
     let is_own =
         |warning: &Warning| matches!(warning, Warning::GeneratorBusy { .. } | Warning::SendLag { .. });

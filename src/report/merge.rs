@@ -23,19 +23,19 @@ pub struct Merged {
     pub warnings: Vec<Warning>,
 }
 
-/// What is doubtful of a sum.
+/// What is doubtful about a sum.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
-    /// The runs were asked for different things, and their samples are in one histogram now.
+    /// The runs measured different things, and their samples are in one histogram.
     Mixed(Vec<Mixed>),
-    /// They were at the same time for a part of it only.
+    /// They overlapped in time only in part.
     PartialOverlap {
         /// All of them measured.
         common_seconds: f64,
         /// The longest of them measured.
         longest_seconds: f64,
     },
-    /// Some of them were one after the other.
+    /// Some of them did not overlap in time.
     Gaps,
 }
 
@@ -50,7 +50,7 @@ pub enum Refusal {
         /// The other one, which may be the same.
         second: PathBuf,
     },
-    /// Two were not at the same time.
+    /// Two did not overlap in time.
     #[error(
         "{} started {} after {} ended; rates of runs that do not overlap cannot be added",
         second.display(), units::time(gap_seconds * 1e9), first.display()
@@ -73,7 +73,7 @@ pub enum Refusal {
     },
 }
 
-/// Adds results up: those of the same time as one load, others, where `gaps` allows it, as one after the other.
+/// Adds results up: those that overlap in time as one load, others, if `allow_gaps` is set, one after the other.
 ///
 /// # Errors
 /// [`Refusal`].

@@ -202,7 +202,7 @@ impl Comparison {
 }
 
 impl Row {
-    /// Whether it is worse by more than that, and not by noise.
+    /// Whether it is worse by more than `percent`, and not because of noise.
     pub fn is_over(&self, percent: f64) -> bool {
         match self.standing {
             Standing::Judged { worse_percent, noise } => noise != Noise::Within && worse_percent > percent,
@@ -211,7 +211,7 @@ impl Row {
         }
     }
 
-    /// By how many percent the new figure is larger; negative: smaller; `None`: a side has none, or nothing to be larger than.
+    /// By how many percent the new figure is larger; negative: smaller; `None`: a side has no figure, or the base is 0.
     pub fn percent(&self) -> Option<f64> {
         match (self.base, self.new, self.standing) {
             // The share of all that was tried, not the count.
@@ -225,7 +225,7 @@ impl Row {
 }
 
 impl Subject {
-    /// Whether it counts what went wrong.
+    /// Whether it counts failures.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Errors | Self::ErrorsOf(_) | Self::Unanswered | Self::Unsent | Self::Leaks)
     }

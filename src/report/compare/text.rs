@@ -7,7 +7,7 @@ use super::{Allowance, Comparison, Noise, Row, Standing, Subject, Verdict, Warni
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
-/// The rows with what is to be known before them, and with an allowance what it makes of them.
+/// The rows, with warnings before and after them, and the verdict if there is an allowance.
 pub fn text(comparison: &Comparison, allowance: Option<Allowance>) -> String {
     let mut out = String::new();
     let is_first = |warning: &&Warning| matches!(warning, Warning::Unlike(_) | Warning::SameRun);
@@ -27,7 +27,7 @@ pub fn text(comparison: &Comparison, allowance: Option<Allowance>) -> String {
     out
 }
 
-/// What an allowance makes of a comparison, in one line.
+/// The verdict of a comparison under an allowance, in one line.
 pub(super) fn verdict(comparison: &Comparison, allowance: Allowance) -> String {
     let limit = allowance.worse_percent;
     match comparison.judge(allowance) {
@@ -71,7 +71,7 @@ fn leg(row: &Row) -> Option<&'static str> {
     }
 }
 
-/// The rows to show, and whether one stands for the percentiles above it, which have fewer samples still.
+/// The rows to show, and whether one stands for the percentiles above it, which have even fewer samples.
 pub(super) fn lines(comparison: &Comparison) -> impl Iterator<Item = (&Row, bool)> {
     let mut rows = comparison.rows.iter().peekable();
     std::iter::from_fn(move || {
@@ -119,7 +119,7 @@ pub(super) fn difference(percent: f64) -> String {
     }
 }
 
-/// What counts for the allowance in capitals, otherwise what the row is to be taken for.
+/// In capitals what counts against the allowance, otherwise how to read the row.
 pub(super) fn remark(row: &Row, allowance: Option<Allowance>) -> &'static str {
     let is_over = allowance.is_some_and(|allowance| row.is_over(allowance.worse_percent));
     match row.standing {
