@@ -35,8 +35,19 @@ impl Error {
     }
 }
 
+/// A client's header.
+pub(super) struct Received {
+    pub(super) header: Header,
+    /// What version 2 says besides addresses.
+    pub(super) tlvs: Box<[u8]>,
+}
+
 /// Reads the header, however many pieces it arrives in. Bytes behind it stay unread.
-pub(super) async fn read(ring: &Ring, client: &Connection, timeout: Duration) -> Result<Box<Header>, Error> {
+pub(super) async fn read(
+    ring: &Ring,
+    client: &Connection,
+    timeout: Duration,
+) -> Result<Box<Received>, Error> {
     or(read_all(client), async {
         ring.sleep(timeout).await;
         Err(Error::TimedOut(timeout))
@@ -44,15 +55,16 @@ pub(super) async fn read(ring: &Ring, client: &Connection, timeout: Duration) ->
     .await
 }
 
-async fn read_all(client: &Connection) -> Result<Box<Header>, Error> {
+async fn read_all(client: &Connection) -> Result<Box<Received>, Error> {
     loop {
         if client.receive(Expect::Now).await?.is_none() {
             return Err(Error::Ended(client.unread().len()));
         }
         let progress = proxy_protocol::parse(&client.unread())?;
         if let Progress::Complete { header, consumed } = progress {
+            let tlvs = proxy_protocol::tlvs(&client.unread()[..consumed]).into();
             client.take(consumed);
-            return Ok(Box::new(header));
+            return Ok(Box::new(Received { header, tlvs }));
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) mod facts;
 use std::future::Future;
 use std::rc::Rc;
 
-use super::client_header;
+use super::client_header::{self, Received};
 use super::connection::Connection;
 use super::context::Seat;
 use super::http;
@@ -23,7 +23,6 @@ use super::opening;
 use super::record::End;
 use super::service::Listening;
 use super::settings::{Mode, Service};
-use crate::protocol::proxy_protocol::Header;
 use crate::upstream::Group;
 use crate::uring::{Address, Socket};
 
@@ -81,14 +80,14 @@ async fn serve(session: &Session, client: &Connection) -> End {
 }
 
 /// Reads the client's PROXY header, if the service expects one from it.
-async fn read_header(session: &Session, client: &Connection) -> Result<Option<Box<Header>>, End> {
+async fn read_header(session: &Session, client: &Connection) -> Result<Option<Box<Received>>, End> {
     let Service { accept_proxy_timeout, accept_proxy_from, .. } = &*session.service().settings;
     let address = session.client_address();
     let is_expected = accept_proxy_from.is_empty() || networks::cover(accept_proxy_from, address);
     let Some(timeout) = accept_proxy_timeout.filter(|_| is_expected) else { return Ok(None) };
     match Box::pin(client_header::read(&session.context().ring, client, timeout)).await {
         Ok(header) => {
-            session.set_proxied(client_header::source(&header));
+            session.set_proxied(client_header::source(&header.header));
             Ok(Some(header))
         }
         Err(error) => {

@@ -1,12 +1,13 @@
 //! PROXY headers, both versions, to servers and from clients.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Launch, Peer, Proxy, Server, exchange};
+use crate::support::{Identity, Launch, Peer, Proxy, Server, TlsPeer, exchange};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -277,4 +278,56 @@ fn a_header_that_ends_early_closes_the_connection_and_says_why() {
     let said = proxy.wait_to_say("no valid PROXY header received");
     assert!(said.contains("ended after 13 bytes"), "{said}");
     server.expect_no_connection();
+}
+
+#[test]
+fn what_version_2_says_besides_addresses_is_passed_on() {
+    let server = Server::v4();
+    let proxy = accepting(&server, "--send-proxy v2");
+    let (source, destination) = addresses()[0];
+    // Authority, a checksum of this header, a unique ID.
+    let received = b"\x02\0\x03web\x03\0\x04sums\x05\0\x02id";
+    let with = |tlvs: &[u8]| {
+        let plain = v2_tcp(source, destination);
+        v2(0x21, 0x11, &[&plain[16..], tlvs].concat())
+    };
+    let client = Peer::connect(proxy.address());
+    client.send(&with(received));
+    let upstream = server.accept();
+    upstream.expect(&with(b"\x02\0\x03web\x05\0\x02id"));
+    exchange(&client, &upstream);
+    // Elements that are cut off are no reason to refuse a client, and are not passed on.
+    let client = Peer::connect(proxy.address());
+    client.send(&with(b"\x05\0\x02id\x02\0\x09we"));
+    let upstream = server.accept();
+    upstream.expect(&with(b"\x05\0\x02id"));
+    exchange(&client, &upstream);
+}
+
+#[test]
+fn tls_that_ends_here_is_told_in_version_2() {
+    let directory = TempDir::new().expect("a directory");
+    let front = Identity::make(directory.path(), "front", &["front.test"]);
+    let server = Server::v4();
+    let flags = format!(
+        "{} --send-proxy v2 --tls-client-ca {} --tls-client-cert optional",
+        front.flags(),
+        front.certificate.display()
+    );
+    let proxy = accepting(&server, &flags);
+    let (source, destination) = addresses()[0];
+    for (own, client_bits, verify) in [(None, 1, 1), (Some(&front), 5, 0)] {
+        let mut config = front.client(own);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let wire = Peer::connect(proxy.address());
+        // What a sender says of the client's TLS gives way to what is known here.
+        let plain = v2_tcp(source, destination);
+        wire.send(&v2(0x21, 0x11, &[&plain[16..], b"\x02\0\x05other\x05\0\x02id"].concat()));
+        let client = TlsPeer::over(wire, &Arc::new(config), "front.test");
+        let ssl = [&[0x20, 0, 15, client_bits, 0, 0, 0, verify, 0x21, 0, 7], &b"TLSv1.3"[..]].concat();
+        let told = [&plain[16..], b"\x05\0\x02id\x01\0\x08http/1.1\x02\0\x0afront.test", &ssl].concat();
+        let upstream = server.accept();
+        upstream.expect(&v2(0x21, 0x11, &told));
+        exchange(&client.plain, &upstream);
+    }
 }

@@ -9,13 +9,17 @@
 //!                    `--> HeaderError: section 2: "discard ... and abort the connection", as early as it shows
 //! ```
 //!
-//! Start at [`parse`]; `v1.rs` and `v2.rs` hold a form each, both ways.
+//! Start at [`parse`]; `v1.rs` and `v2.rs` hold a form each, both ways; `tlv.rs` what version 2 says
+//! besides addresses.
 
+mod tlv;
 mod v1;
 mod v2;
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
+
+pub use tlv::ClientTls;
 
 /// Longest header of version 1, with its CRLF (section 2.1, "worst case").
 pub const V1_BYTES_MAX: usize = 107;
@@ -147,6 +151,26 @@ pub fn write(version: Version, addresses: Option<(SocketAddr, SocketAddr)>) -> H
         Version::V1 => v1::write(addresses),
         Version::V2 => v2::write(addresses),
     }
+}
+
+/// Builds a header of version 2 that tells a server more about a client than [`write()`]: the elements of the client's own
+/// header ([`tlvs`]), and its TLS where that ended here. Without `addresses` there is none of it.
+pub fn write_with(
+    addresses: Option<(SocketAddr, SocketAddr)>,
+    received: &[u8],
+    tls: Option<&ClientTls>,
+) -> Vec<u8> {
+    let mut header = write(Version::V2, addresses).to_vec();
+    if addresses.is_some() {
+        tlv::write(received, tls, &mut header);
+        v2::set_length(&mut header);
+    }
+    header
+}
+
+/// The elements of type, length and value in a whole header: none in version 1, nor where it names no client.
+pub fn tlvs(header: &[u8]) -> &[u8] {
+    v2::tlvs(header)
 }
 
 /// A written header.

@@ -1,7 +1,7 @@
 //! Version 2: binary (section 2.2).
 //!
 //! ```text
-//! signature 12 | version, command 1 | family, transport 1 | length 2 | addresses | TLVs (skipped)
+//! signature 12 | version, command 1 | family, transport 1 | length 2 | addresses | TLVs (`tlv.rs`)
 //!                                                                     `---- length bytes ----'
 //! ```
 
@@ -128,6 +128,24 @@ fn port(block: &[u8], at: usize) -> u16 {
 fn path(field: &[u8]) -> PathBuf {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     PathBuf::from(OsStr::from_bytes(&field[..end]))
+}
+
+/// See [`super::tlvs`].
+pub(super) fn tlvs(header: &[u8]) -> &[u8] {
+    match fixed(header) {
+        Ok(Some(fixed)) if fixed.command == PROXY => {
+            let begin = FIXED_BYTES + address_bytes(fixed.family, fixed.transport);
+            let is_named = begin > FIXED_BYTES;
+            header.get(begin..FIXED_BYTES + fixed.length).filter(|_| is_named).unwrap_or_default()
+        }
+        _ => &[],
+    }
+}
+
+/// Writes the length of a whole header into it. What is received is bounded by [`V2_BYTES_MAX`], so that it fits.
+pub(super) fn set_length(header: &mut [u8]) {
+    let length = ((header.len() - FIXED_BYTES) as u16).to_be_bytes();
+    header[14..FIXED_BYTES].copy_from_slice(&length);
 }
 
 pub(super) fn write(addresses: Option<Pair>) -> HeaderBytes {

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
+use super::client_header::Received;
 use super::connection::Connection;
 use super::record::End;
 use super::relay::Outcome;
@@ -36,7 +37,6 @@ use super::session::close::close;
 use super::session::connect::connect;
 use super::session::facts::Session;
 use super::settings::Http;
-use crate::protocol::proxy_protocol::Header;
 use crate::upstream::Group;
 use crate::uring::{Expect, Ring};
 use exchange::{Exchanges, Finish};
@@ -64,7 +64,7 @@ pub(super) async fn serve(
     http: &Http,
     client: &Connection,
     group: Rc<Group>,
-    header: Option<&Header>,
+    header: Option<&Received>,
 ) -> End {
     let context = session.context();
     let ring = &context.ring;

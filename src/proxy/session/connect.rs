@@ -9,11 +9,11 @@ use futures_lite::future::or;
 use rustls::ClientConfig;
 
 use super::facts::Session;
-use crate::protocol::proxy_protocol::{self, Header, Version};
-use crate::proxy::client_header;
+use crate::protocol::proxy_protocol::{self, Version};
+use crate::proxy::client_header::{self, Received};
 use crate::proxy::connection::Connection;
 use crate::proxy::record::End;
-use crate::proxy::tls::handshake;
+use crate::proxy::tls::{Tls, handshake};
 use crate::upstream::{self, Failure, Group, Lease};
 
 /// Connecting usually takes far less than this; until then the client is not watched for leaving, which saves two
@@ -29,7 +29,7 @@ pub(in crate::proxy) async fn connect(
     session: &Session,
     client: &Connection,
     group: Rc<Group>,
-    header: Option<&Header>,
+    header: Option<&Received>,
     has_sent: bool,
 ) -> Result<Connection, End> {
     or(connect_in_turn(session, client, &group, header, has_sent), async {
@@ -46,7 +46,7 @@ async fn connect_in_turn(
     session: &Session,
     client: &Connection,
     group: &Group,
-    header: Option<&Header>,
+    header: Option<&Received>,
     has_sent: bool,
 ) -> Result<Connection, End> {
     let context = session.context();
@@ -114,14 +114,21 @@ fn end_of(failure: Failure) -> End {
 async fn greet(
     session: &Session,
     version: Version,
-    header: Option<&Header>,
+    header: Option<&Received>,
     client: &Connection,
     upstream: &Connection,
 ) -> io::Result<()> {
     let local = client.socket().local_address()?;
-    let addresses = client_header::addresses(header, session.client_address(), local.as_ref());
-    let header = proxy_protocol::write(version, addresses);
-    upstream.send_all(&header).await
+    let own = header.map(|received| &received.header);
+    let addresses = client_header::addresses(own, session.client_address(), local.as_ref());
+    match version {
+        Version::V1 => upstream.send_all(&proxy_protocol::write(version, addresses)).await,
+        Version::V2 => {
+            let received = header.map_or(&[][..], |received| &received.tlvs);
+            let tls = client.tls().map(Tls::for_proxy_header);
+            upstream.send_all(&proxy_protocol::write_with(addresses, received, tls.as_ref())).await
+        }
+    }
 }
 
 /// Performs the TLS handshake with the session's server, which proves its identity. False when the handshake fails.

@@ -8,8 +8,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection};
 
+use crate::protocol::proxy_protocol::ClientTls;
 use crate::uring::Socket;
 
 /// The TLS of one connection.
@@ -51,6 +52,20 @@ impl Tls {
     /// The certificate by which the peer has proved its identity, if it has.
     pub(super) fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
         self.connection.borrow().peer_certificates()?.first().cloned()
+    }
+
+    /// What a PROXY header says of it, in the server role.
+    pub(super) fn for_proxy_header(&self) -> ClientTls {
+        let connection = self.connection.borrow();
+        ClientTls {
+            authority: self.server_name(),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            has_certificate: connection.peer_certificates().is_some(),
+        }
     }
 
     /// Whether the peer has sent `close_notify`.
