@@ -89,8 +89,8 @@ impl Symptom {
                  this proxy and IIS"
             }
             Self::Type3Refused => {
-                "the password and the account (locked, expired, from an untrusted domain); a client that only knows \
-                 NTLMv1; and, when TLS ends before IIS with another certificate, Extended Protection (tokenChecking)"
+                "the password, the account (locked, expired, from an untrusted domain), clients that only know \
+                 NTLMv1, and, where TLS ends before IIS with another certificate, Extended Protection (tokenChecking)"
             }
             Self::KerberosRefused => {
                 "the SPN of the name that clients use and the account that holds it, the clocks (5 minutes), and \
