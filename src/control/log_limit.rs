@@ -20,8 +20,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// The room whose lines clients and servers can cause.
-const ROOM: &str = "iisplice::proxy";
+/// The rooms whose lines clients and servers can cause.
+const ROOMS: [&str; 2] = ["iisplice::proxy", "iisplice::upstream"];
 
 /// Most lines of one cause within a second.
 const LINES_A_SECOND: u64 = 20;
@@ -65,7 +65,8 @@ impl<S: Subscriber> Layer<S> for Limited {
 }
 
 fn is_in_room(target: &str) -> bool {
-    target.strip_prefix(ROOM).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    let is_below = |rest: &str| rest.is_empty() || rest.starts_with("::");
+    ROOMS.iter().any(|room| target.strip_prefix(room).is_some_and(is_below))
 }
 
 struct Limit {
