@@ -213,8 +213,11 @@ fn an_ordinary_request_keeps_nothing() {
 fn every_name_is_its_own_and_in_its_place() {
     for (number, symptom) in Symptom::ALL.into_iter().enumerate() {
         assert_eq!(symptom as usize, number);
-        assert!(symptom.explanation().ends_with('.'));
-        assert!(!symptom.check().ends_with('.'));
+        // The halves of a log line: what happened; what to check.
+        for half in [symptom.explanation(), symptom.check()] {
+            assert!(!half.ends_with('.') && !half.contains(';'), "{half}");
+        }
+        assert!(symptom.explanation().starts_with(char::is_lowercase), "{}", symptom.explanation());
     }
     assert!(Mechanism::ALL.into_iter().enumerate().all(|(number, mechanism)| mechanism as usize == number));
     assert!(Leg::ALL.into_iter().enumerate().all(|(number, leg)| leg as usize == number));
