@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use iisplice::cli::demo::DemoArgs;
 use iisplice::cli::mock::MockArgs;
-use iisplice::cli::proxy::ProxyArgs;
+use iisplice::cli::proxy::{Effective, ProxyArgs};
 use iisplice::cli::{self, Cli, Command};
 use iisplice::control::limits::Host;
 use iisplice::control::signals::Signals;
 use iisplice::control::{self, logging};
 use iisplice::report::live::Live;
-use iisplice::{mock, uring};
+use iisplice::{mock, report, uring};
 use nix::sys::signal::{SigSet, Signal};
 use tracing::level_filters::LevelFilter;
 
@@ -48,19 +48,43 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
             return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
         }
     };
-    let plan = match arguments.plan(&host) {
-        Ok(plan) => plan,
+    let is_check = arguments.is_check();
+    let effective = match arguments.settings(&host) {
+        Ok(effective) => effective,
         Err(error) => return fail(&error, error.exit_code()),
     };
+    let places = effective.places();
+    if is_check {
+        return check(effective, log_level);
+    }
     // After the resolver, which can take long, and before any other thread starts, because threads inherit the mask.
     let signals = match Signals::block() {
         Ok(signals) => signals,
         Err(error) => return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
     };
     let _written_when_dropped = logging::start(log_level);
-    match control::serve(plan, signals) {
+    match control::serve(effective.plan, signals) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, error.exit_code()),
+        Err(error) => fail(places.describe(&error), error.exit_code()),
+    }
+}
+
+/// Checks the settings and prints them.
+fn check(effective: Effective, log_level: LevelFilter) -> ExitCode {
+    let places = effective.places();
+    let checked = {
+        let _written_when_dropped = logging::start(log_level);
+        control::check(effective.plan)
+    };
+    match checked {
+        Ok(()) => match report::print(&effective.text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, ExitCode::FAILURE),
+        },
+        Err(error) => {
+            report::complain(&places.describe(&error));
+            error.exit_code()
+        }
     }
 }
 

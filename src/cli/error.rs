@@ -67,6 +67,16 @@ pub enum Error {
     /// Trust in fields that are replaced anyway.
     #[error("--trust applies to --forwarded append only; add --forwarded append, or remove it")]
     TrustWithoutAppend,
+    /// A mistake in a settings file.
+    #[error("{place}: {message}")]
+    Config {
+        /// `FILE:LINE:COLUMN`.
+        place: String,
+        /// The key, what is wrong, and what would be right.
+        message: String,
+        /// As for the same mistake on a command line.
+        code: ExitCode,
+    },
     /// Contradictory flags.
     #[error("{0}")]
     Usage(String),
@@ -99,6 +109,7 @@ impl Error {
             | Self::SteerUnpinned
             | Self::UnixModeWithoutSocket
             | Self::Usage(_) => ExitCode::from(2),
+            Self::Config { code, .. } => *code,
             Self::Tls(error) => error.exit_code(),
             Self::Unreadable { source, .. } => exit_code_of_file(source),
             Self::Resolve { .. } | Self::ResolveUrl { .. } | Self::Descriptors { .. } => ExitCode::FAILURE,

@@ -36,6 +36,8 @@ Examples:
   TLS terminated here, and TLS again to the servers
     iisplice proxy --listen 0.0.0.0:443 --tls-cert site.pem --upstream-tls \\
       --upstream iis1.corp.example:443
+  Several services in one process: check their settings file
+    iisplice proxy --config iisplice.toml --check
 
 Signals: TERM, QUIT and INT drain; HUP reloads certificates; USR1 reopens the
 access log
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_example_is_a_command_line_that_is_accepted() {
-        for (text, least) in [(IISPLICE, 3), (DEMO, 2), (PROXY, 5), (MOCK, 3), (LOAD, 4), (REPORT, 3)] {
+        for (text, least) in [(IISPLICE, 3), (DEMO, 2), (PROXY, 6), (MOCK, 3), (LOAD, 4), (REPORT, 3)] {
             let joined = text.replace("\\\n", "");
             let examples = joined.lines().map(str::trim).filter(|line| line.starts_with("iisplice "));
             let mut count = 0;

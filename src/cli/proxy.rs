@@ -1,6 +1,7 @@
 //! `iisplice proxy`: the flags of a process, of one service and of its groups.
 
 mod bounds;
+mod config;
 mod group;
 mod http;
 mod process;
@@ -9,47 +10,225 @@ mod service;
 mod timeouts;
 mod tls;
 
-use clap::Args;
+use std::path::PathBuf;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use self::config::kind::{Kind, Shape, shape};
+use self::config::text::{self, Settings};
+use self::config::{Contents, Override};
 use self::group::GroupArgs;
 use self::process::ProcessArgs;
-use self::routes::routes;
+use self::routes::{RouteArgs, routes};
 use self::service::ServiceArgs;
 use super::Error;
-use crate::control::Plan;
 use crate::control::limits::Host;
+use crate::control::{self, Plan};
+use crate::proxy;
+use crate::uring::Address;
 
 /// The name of the service that flags describe, and of its group without a route.
 const DEFAULT: &str = "default";
 
-/// The flags of `iisplice proxy`.
-#[derive(Debug, Args)]
+/// The flags of `iisplice proxy`: those of the process, and either a file or those of one service and its groups.
+#[derive(Debug)]
 pub struct ProxyArgs {
-    #[command(flatten)]
-    service: ServiceArgs,
-    #[command(flatten)]
-    group: GroupArgs,
-    #[command(flatten)]
+    check: bool,
     process: ProcessArgs,
+    settings: From,
+    /// The keys of the process as a file has them.
+    keys: Vec<String>,
+}
+
+#[derive(Debug)]
+enum From {
+    File { path: PathBuf, overrides: Vec<Override> },
+    Flags(Box<Flags>),
+}
+
+#[derive(Debug)]
+struct Flags {
+    service: ServiceArgs,
+    group: GroupArgs,
+    /// Their keys as a file has them.
+    service_keys: Vec<String>,
+    group_keys: Vec<String>,
+}
+
+/// The flags about a settings file; the bracket at the end of each text is the nginx option that it stands for.
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// Settings file (TOML) with services and groups; of the other flags only those of the process may be given, and take
+    /// precedence [default: none] [nginx: -c]
+    #[arg(long, value_name = "FILE", help_heading = "Settings file")]
+    config: Option<PathBuf>,
+    /// Check all that a start needs, print the settings as a settings file, and exit [default: off] [nginx: -t, -T]
+    #[arg(long, help_heading = "Settings file")]
+    check: bool,
+}
+
+/// Settings in force.
+#[derive(Debug)]
+pub struct Effective {
+    /// For this host.
+    pub plan: Plan,
+    /// As a settings file.
+    pub text: String,
+    /// Where a file names each listener.
+    listeners: Vec<(Address, String)>,
+}
+
+impl Effective {
+    /// Where the file names what can be wrong at a start.
+    pub fn places(&self) -> Places {
+        Places(self.listeners.clone())
+    }
+}
+
+/// Where a settings file names each listener; empty without a file.
+#[derive(Debug)]
+pub struct Places(Vec<(Address, String)>);
+
+impl Places {
+    /// The error, with the place of the listener that it is about.
+    pub fn describe(&self, error: &control::Error) -> String {
+        let about = match error {
+            control::Error::Proxy(proxy::Error::Bind { address, .. }) => Some(address),
+            control::Error::OwnListener { listener, .. } => Some(listener),
+            _ => None,
+        };
+        match self.0.iter().find(|(address, _)| about == Some(address)) {
+            Some((_, place)) => format!("{place}: listen: {error}"),
+            None => error.to_string(),
+        }
+    }
 }
 
 impl ProxyArgs {
+    /// Whether the settings are to be checked only.
+    pub fn is_check(&self) -> bool {
+        self.check
+    }
+
     /// Builds settings and workers for this host. Resolves names, which can take seconds.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn plan(self, host: &Host) -> Result<Plan, Error> {
-        let Self { service, group, process } = self;
+    pub fn settings(self, host: &Host) -> Result<Effective, Error> {
+        let Self { process, settings, keys, .. } = self;
+        match settings {
+            From::File { path, overrides } => {
+                let Contents { plan, text, listeners } = config::read(&path, &overrides, host)?;
+                Ok(Effective { plan, text, listeners })
+            }
+            From::Flags(flags) => flags.settings(&process, keys, host),
+        }
+    }
+}
+
+impl Flags {
+    fn settings(self, process: &ProcessArgs, keys: Vec<String>, host: &Host) -> Result<Effective, Error> {
+        let Self { service, group, mut service_keys, group_keys } = self;
         service.check(group.speaks_tls())?;
         let settings = group.settings()?;
         let mut written = Vec::new();
-        for (route, targets) in service.routes().by_route() {
-            let servers = targets.iter().map(|target| target.server());
-            let name = route.name().unwrap_or(DEFAULT);
-            written.push((route, group.with_servers(&settings, name, route.flag(), servers)?));
+        let mut groups = Vec::new();
+        let names = group_names(service.routes());
+        for ((route, targets), name) in std::iter::zip(service.routes().by_route(), &names) {
+            let servers = || targets.iter().filter_map(|target| target.server());
+            written.push((route, group.with_servers(&settings, name, route.flag(), servers())?));
+            groups.push((name.clone(), [vec![text::servers(servers())], group_keys.clone()].concat()));
         }
         let routes = routes(written);
-        process.plan(vec![service.service(DEFAULT, routes, &[])?], host)
+        let mut next = names.iter();
+        let route_keys = text::routes(service.routes(), |_, _| next.next().cloned().unwrap_or_default());
+        service_keys.splice(1..1, route_keys);
+        let written = Settings { process: keys, services: vec![(DEFAULT.to_owned(), service_keys)], groups };
+        let plan = process.plan(vec![service.service(DEFAULT, routes, &[])?], host)?;
+        Ok(Effective { plan, text: written.text(), listeners: Vec::new() })
+    }
+}
+
+/// A name for the group of each route: the route's, as long as no other one has it.
+fn group_names(routes: &RouteArgs) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (route, _) in routes.by_route() {
+        let mut name = route.name().unwrap_or(DEFAULT).to_owned();
+        while names.contains(&name) {
+            name.insert_str(0, route.flag());
+            name.insert(route.flag().len(), '-');
+        }
+        names.push(name);
+    }
+    names
+}
+
+impl FromArgMatches for ProxyArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let FileArgs { config, check } = FileArgs::from_arg_matches(matches)?;
+        let settings = match config {
+            Some(path) => From::File { path, overrides: overrides(matches)? },
+            None => From::Flags(Box::new(Flags {
+                service: ServiceArgs::from_arg_matches(matches)?,
+                group: GroupArgs::from_arg_matches(matches)?,
+                service_keys: text::keys(Kind::Service, matches),
+                group_keys: text::keys(Kind::Group, matches),
+            })),
+        };
+        let keys = text::keys(Kind::Process, matches);
+        Ok(Self { check, process: ProcessArgs::from_arg_matches(matches)?, settings, keys })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The flags given beside a file.
+fn overrides(matches: &ArgMatches) -> Result<Vec<Override>, clap::Error> {
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    for kind in [Kind::Service, Kind::Group] {
+        let command = kind.command();
+        let known = |argument: &&clap::Arg| matches.try_contains_id(argument.get_id().as_str()).is_ok();
+        let mut given =
+            command.get_arguments().filter(known).filter(|argument| is_given(argument.get_id().as_str()));
+        if let Some(flag) = given.next().and_then(clap::Arg::get_long) {
+            let message = format!(
+                "--{flag} cannot be used with --config, beside which only flags of the process may be given; put it \
+                 into a table of the file"
+            );
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message + "\n"));
+        }
+    }
+    let command = Kind::Process.command();
+    let given = command.get_arguments().filter(|argument| is_given(argument.get_id().as_str()));
+    let one = |argument: &clap::Arg| {
+        let flag = argument.get_long().unwrap_or_default();
+        let raw = matches.get_raw(argument.get_id().as_str()).into_iter().flatten();
+        let arguments = match shape(argument) {
+            Shape::Switch => vec![format!("--{flag}")],
+            _ => raw.map(|value| format!("--{flag}={}", value.to_string_lossy())).collect(),
+        };
+        Override { key: flag.to_owned(), arguments }
+    };
+    Ok(given.map(one).collect())
+}
+
+impl Args for ProxyArgs {
+    fn augment_args(command: Command) -> Command {
+        let command = ServiceArgs::augment_args(command);
+        let command = GroupArgs::augment_args(command);
+        let command = ProcessArgs::augment_args(command);
+        FileArgs::augment_args(command)
+            .mut_arg("listen", |flag| flag.required(false).required_unless_present("config"))
+            .mut_arg("upstream", |flag| flag.required_unless_present("config"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
     }
 }
 

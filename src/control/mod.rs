@@ -24,6 +24,7 @@ use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::Address;
 
 mod certificates;
+mod check;
 pub mod limits;
 mod log_limit;
 pub mod log_writer;
@@ -38,6 +39,7 @@ pub mod supervise;
 pub mod tls;
 mod totals;
 
+pub use check::check;
 pub use serve::serve;
 pub(crate) use serve::{Workers, bind_all, start_workers};
 

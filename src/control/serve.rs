@@ -178,7 +178,7 @@ fn log_what_listeners_include(services: &[Arc<Service>]) {
     }
 }
 
-fn warn_of_risky_settings(services: &[Arc<Service>]) {
+pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
     let any = |is_risky: &dyn Fn(&GroupSettings) -> bool| {
         services.iter().any(|service| service.groups().any(|group| is_risky(group)))
     };

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::AttachReusePortCbpf;
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{AccessFlags, access, geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Error;
@@ -43,6 +44,49 @@ pub fn bind(listener: &Listener, tcp: &SocketOptions, worker_cpus: &[Option<usiz
         Address::Unix(path) => bind_unix(path, listener, worker_cpus.len()),
     };
     bound.map_err(|source| Error::Bind { address: listener.address.clone(), source })
+}
+
+/// Checks that a listener can be bound, without listening, and leaves nothing behind. What another process of the same
+/// user shares counts as free: it is usually the proxy that runs with these settings.
+///
+/// # Errors
+/// The address could not be bound, with the cause.
+pub fn check(listener: &Listener, tcp: &SocketOptions) -> Result<(), Error> {
+    let checked = match &listener.address {
+        Address::Ip(_) => check_tcp(listener, tcp),
+        Address::Unix(path) => check_unix(path, listener),
+    };
+    checked.map_err(|source| Error::Bind { address: listener.address.clone(), source })
+}
+
+fn check_tcp(listener: &Listener, tcp: &SocketOptions) -> io::Result<()> {
+    let at = listener.address.to_sock_addr()?;
+    match tcp_socket(&at, listener, tcp)?.bind(&at) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let socket = tcp_socket(&at, listener, tcp)?;
+            socket.set_reuse_port(true)?;
+            // It does not listen: the kernel gives it no connection of those that do.
+            socket.bind(&at)
+        }
+        bound => bound,
+    }
+}
+
+fn check_unix(path: &Path, listener: &Listener) -> io::Result<()> {
+    let at = listener.address.to_sock_addr()?;
+    if let Ok(found) = fs::symlink_metadata(path) {
+        let is_own = found.uid() == geteuid().as_raw();
+        let is_alive = || {
+            Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+                .and_then(|socket| socket.connect(&at))
+                .is_ok()
+        };
+        if !found.file_type().is_socket() || (!is_own && is_alive()) {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(access(directory.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
 /// The file of a Unix socket that was bound here. Dropping this removes it, unless another file has its name by then.

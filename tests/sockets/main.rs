@@ -17,6 +17,7 @@ mod many;
 mod peek_memory;
 mod proxy_header;
 mod relay;
+mod services;
 mod shortage;
 mod start_up;
 mod storms;

@@ -1,9 +1,10 @@
-//! The flags of `iisplice proxy` that say where a connection goes.
+//! The flags of `iisplice proxy` that say where a connection goes. On the command line a route leads to a server, in a
+//! settings file to a group.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, Command};
 
 use crate::cli::address::{AddressError, Unresolved};
 use crate::proxy::names::Names;
@@ -40,6 +41,8 @@ pub(super) struct RouteArgs {
 pub(super) enum Target {
     /// On the command line.
     Server(Unresolved),
+    /// In a file.
+    Group(Arc<str>),
 }
 
 /// Which connections a route is for.
@@ -55,9 +58,19 @@ pub(super) enum Route<'a> {
 
 impl Target {
     /// The server, on the command line.
-    pub(super) fn server(&self) -> &Unresolved {
-        let Self::Server(server) = self;
-        server
+    pub(super) fn server(&self) -> Option<&Unresolved> {
+        match self {
+            Self::Server(server) => Some(server),
+            Self::Group(_) => None,
+        }
+    }
+
+    /// The group, in a file.
+    pub(super) fn group(&self) -> Option<&str> {
+        match self {
+            Self::Server(_) => None,
+            Self::Group(name) => Some(name),
+        }
     }
 }
 
@@ -113,6 +126,21 @@ pub(super) fn routes(written: Vec<(Route<'_>, Arc<GroupSettings>)>) -> Routes<Ar
         }
     }
     routes
+}
+
+/// The same flags where routes lead to groups.
+pub(super) fn to_groups(command: Command) -> Command {
+    command
+        .mut_arg("upstream", |argument| argument.value_parser(group))
+        .mut_arg("sni_route", |argument| argument.value_parser(named(group)))
+        .mut_arg("alpn_route", |argument| argument.value_parser(protocol(group)))
+}
+
+fn group(name: &str) -> Result<Target, String> {
+    if name.is_empty() {
+        return Err("give the NAME of a [group.NAME]".to_owned());
+    }
+    Ok(Target::Group(name.into()))
 }
 
 fn server(text: &str) -> Result<Target, String> {

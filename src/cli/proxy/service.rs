@@ -23,7 +23,8 @@ use crate::uring::{Address, SocketOptions};
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub(super) struct ServiceArgs {
-    /// Address to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; [::]:PORT accepts IPv6 only; repeatable [nginx: listen]
+    /// Address to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; [::]:PORT accepts IPv6 only; repeatable [default:
+    /// required without --config] [nginx: listen]
     #[arg(long, value_name = "ADDR", required = true, help_heading = "Addresses")]
     listen: Vec<Unresolved>,
     /// Permissions of the Unix listeners' files, octal [default: 0660] [nginx: -]

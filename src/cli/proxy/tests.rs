@@ -25,7 +25,7 @@ fn plan_on(host: &Host, flags: &[&str]) -> Result<Plan, Error> {
     else {
         panic!("another command");
     };
-    proxy.plan(host)
+    proxy.settings(host).map(|effective| effective.plan)
 }
 
 fn plan(flags: &[&str]) -> Plan {

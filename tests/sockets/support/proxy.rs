@@ -35,6 +35,11 @@ impl Launch {
         Self::default()
     }
 
+    /// Serves what the settings file says.
+    pub(crate) fn by_file(path: &Path) -> Self {
+        Self::default().argument("--config").argument(&path.display().to_string())
+    }
+
     /// Adds arguments, separated by spaces.
     pub(crate) fn flags(mut self, flags: &str) -> Self {
         self.arguments.extend(flags.split_whitespace().map(str::to_owned));
@@ -63,7 +68,7 @@ impl Launch {
         words.push(env!("CARGO_BIN_EXE_iisplice").to_owned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("proxy").args(&self.arguments);
-        if !self.has("--listen") {
+        if !self.has("--listen") && !self.has("--config") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         if !self.has("--workers") {

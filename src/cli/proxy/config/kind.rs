@@ -1,0 +1,90 @@
+//! The three kinds of tables in a settings file, and the flags that are their keys.
+
+use clap::{ArgAction, Args, Command};
+
+use super::super::group::GroupArgs;
+use super::super::process::ProcessArgs;
+use super::super::routes::{connectable, to_groups};
+use super::super::service::ServiceArgs;
+use crate::cli::address::Unresolved;
+
+/// What a table describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Kind {
+    /// The top level.
+    Process,
+    /// `[service.NAME]`.
+    Service,
+    /// `[group.NAME]`.
+    Group,
+}
+
+/// A group as a file has it.
+#[derive(Debug, Args)]
+pub(super) struct FileGroup {
+    /// Server of this group; with several, connections are assigned in turn; names are resolved at start
+    #[arg(long, value_name = "ADDR", required = true, value_parser = connectable)]
+    pub(super) servers: Vec<Unresolved>,
+    #[command(flatten)]
+    pub(super) group: GroupArgs,
+}
+
+/// Flags that a file writes as `routes`.
+pub(in super::super) const ROUTES: [&str; 2] = ["sni-route", "alpn-route"];
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Process, Self::Service, Self::Group];
+
+    /// The definition of the flags that are keys of this kind of table.
+    pub(in super::super) fn command(self) -> Command {
+        let command =
+            Command::new("settings").no_binary_name(true).disable_help_flag(true).disable_version_flag(true);
+        match self {
+            Self::Process => ProcessArgs::augment_args(command),
+            Self::Service => to_groups(ServiceArgs::augment_args(command)),
+            Self::Group => FileGroup::augment_args(command),
+        }
+    }
+
+    /// The keys of this kind of table.
+    pub(super) fn keys(self) -> Vec<String> {
+        let command = self.command();
+        let flags = command.get_arguments().filter_map(|argument| argument.get_long());
+        let mut keys: Vec<_> = flags.filter(|flag| !ROUTES.contains(flag)).map(str::to_owned).collect();
+        if self == Self::Service {
+            keys.push("routes".to_owned());
+        }
+        keys
+    }
+
+    /// How a message calls this kind of table.
+    pub(super) fn described(self) -> &'static str {
+        match self {
+            Self::Process => "the top level",
+            Self::Service => "a [service.NAME] table",
+            Self::Group => "a [group.NAME] table",
+        }
+    }
+}
+
+/// How the values of a flag are written in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Shape {
+    /// `true` or `false`.
+    Switch,
+    /// One value.
+    One,
+    /// A value or an array of them.
+    Many,
+}
+
+/// The shape of a flag's values.
+pub(in super::super) fn shape(argument: &clap::Arg) -> Shape {
+    match argument.get_action() {
+        ArgAction::SetTrue | ArgAction::SetFalse => Shape::Switch,
+        // A service has one group for what no route matches.
+        ArgAction::Append if argument.get_long() == Some("upstream") => Shape::One,
+        ArgAction::Append => Shape::Many,
+        _ => Shape::One,
+    }
+}

@@ -1,0 +1,337 @@
+use std::fs;
+
+use clap::Parser as _;
+
+use crate::cli::proxy::Effective;
+use crate::cli::{Cli, Command, Error};
+use crate::control::limits::Host;
+
+/// A service and its group; tests add to them.
+const SERVICE: &str = "[service.s]\nlisten = [\"127.0.0.1:8080\"]\n";
+const GROUP: &str = "[group.g]\nservers = [\"192.0.2.1:80\"]\n";
+
+fn settings(arguments: &[&str]) -> Result<Effective, Error> {
+    let host = Host { cpus: vec![1, 2], descriptors_max: 20_000, memory_bytes: None };
+    let arguments = ["iisplice", "proxy"].iter().chain(arguments);
+    match Cli::try_parse_from(arguments).expect("a well formed command line").command {
+        Command::Proxy(proxy) => proxy.settings(&host),
+        _ => panic!("another command"),
+    }
+}
+
+fn of_file(text: &str, flags: &[&str]) -> Result<Effective, Error> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), text).expect("it is written");
+    let path = file.path().to_str().expect("UTF-8");
+    settings(&[&["--config", path], flags].concat())
+}
+
+/// The error of a file, without the file's name.
+fn complaint(text: &str) -> String {
+    let error = of_file(text, &[]).map(|effective| effective.text).expect_err(text).to_string();
+    let (_, place) = error.split_once(':').unwrap_or_else(|| panic!("no place: {error}"));
+    assert!(!place.contains(char::is_control), "{place:?}");
+    place.to_owned()
+}
+
+/// The same where the file has a service, with these lines in it, and its group.
+fn complaint_of_service(lines: &str) -> String {
+    complaint(&format!("{SERVICE}{lines}\n{GROUP}"))
+}
+
+#[test]
+fn mistakes_of_the_whole_file_have_their_place() {
+    for (text, expected) in [
+        ("", "1:1: service: there is no [service.NAME] table; add one with listen and upstream"),
+        ("workers = \n", "1:11: this is not TOML: "),
+        ("workers = 2\nworkers = 3\n", "2:1: this is not TOML: duplicate key"),
+        ("a = \"\u{e9}\n", "1:7: this is not TOML: "),
+        ("wrokers = 2\n", "1:1: wrokers: unknown key; did you mean workers?"),
+        ("[servcie.s]\n", "1:2: servcie: unknown key; did you mean service?"),
+        ("config = \"x\"\n", "1:1: config: unknown key; the keys of the top level are the flags"),
+        (
+            "mode = \"http\"\n",
+            "1:1: mode: this key does not belong to the top level; move it to a [service.NAME] table",
+        ),
+        ("service = 1\n", "1:11: service: give tables, each as [service.NAME]"),
+        ("[[service.s]]\n", "1:11: service: give tables, each as [service.NAME]"),
+        ("[service.\"\"]\n", "1:10: service: \"\" is no name; give one that can be printed"),
+    ] {
+        let said = complaint(text);
+        assert!(said.starts_with(expected), "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn mistakes_of_the_process_have_their_place() {
+    for (line, expected) in [
+        ("workers = \"many\"", "1:11: workers: invalid value \"many\"; give a whole number from 1 to 1024"),
+        ("workers = 0", "1:11: workers: invalid value \"0\"; give a whole number from 1 to 1024"),
+        ("workers = true", "1:11: workers: this is a boolean; give a string or an integer"),
+        ("workers = [1, 2]", "1:11: workers: this is an array; give a string or an integer"),
+        ("spin = 1.5", "1:8: spin: this is a number with a fraction; give a string or an integer"),
+        ("no-pin = \"yes\"", "1:10: no-pin: this is a string; give true or false"),
+        ("log-format = \"xml\"", "1:14: log-format: invalid value \"xml\"; give one of text, json, combined"),
+        (
+            "log-format = \"combined\"",
+            "1:14: log-format: log-format = \"combined\" applies to HTTP mode only; add mode = \"http\", or remove it",
+        ),
+        (
+            "peek-memory = \"1MiB\"",
+            "1:1: peek-memory: limits what clients send before they are served; add mode",
+        ),
+    ] {
+        let said = complaint(&format!("{line}\n{SERVICE}upstream = \"g\"\n{GROUP}"));
+        assert!(said.starts_with(expected), "{line:?}: {said}");
+    }
+}
+
+#[test]
+fn mistakes_of_a_service_have_their_place() {
+    for (lines, expected) in [
+        ("", "1:10: [service.s]: upstream is missing; add upstream = \"GROUP\" or routes"),
+        (
+            "upstream = \"g\"\nworkers = 2",
+            "4:1: workers: this key does not belong to a [service.NAME] table; move it to",
+        ),
+        ("idle_timeout = \"3h\"", "3:1: idle_timeout: unknown key; did you mean idle-timeout?"),
+        ("sni-route = [\"a=b:1\"]", "3:1: sni-route: unknown key; give routes = [{ sni = \"NAME\", upstream"),
+        ("upstream = [\"g\"]", "3:12: upstream: this is an array; give the name of one group"),
+        ("upstream = \"x\"", "3:12: upstream: there is no [group.x]; add it, or give one of g"),
+        ("upstream = \"g\"\nmode = \"htpp\"", "4:8: mode: invalid value \"htpp\"; give one of stream, http"),
+        (
+            "upstream = \"g\"\nidle-timeout = \"3\"",
+            "4:16: idle-timeout: invalid value \"3\"; give a duration such as",
+        ),
+        (
+            "upstream = \"g\"\nbacklog = 0",
+            "4:11: backlog: invalid value \"0\"; give a whole number from 1 to 65535",
+        ),
+        (
+            "upstream = \"g\"\ntrace = true",
+            "4:1: trace: applies to HTTP mode only; add mode = \"http\", or remove it",
+        ),
+        (
+            "upstream = \"g\"\nunix-mode = \"0600\"",
+            "4:1: unix-mode: applies to Unix sockets only; add listen unix:PATH",
+        ),
+        (
+            "upstream = \"g\"\npeek-timeout = \"3s\"",
+            "4:1: peek-timeout: needs routes; add routes, or remove peek-timeout",
+        ),
+        (
+            "upstream = \"g\"\ntls-key = \"/x\"",
+            "4:1: tls-key: needs tls-cert; add tls-cert, or remove tls-key",
+        ),
+        (
+            "upstream = \"g\"\ntls-cert = [\n \"/nonexistent\"]",
+            "5:2: tls-cert: /nonexistent: cannot be read: No such file",
+        ),
+        ("routes = [{ sni = \"a.test\", upstream = \"x\" }]", "3:11: routes: there is no [group.x]; add it"),
+        ("routes = \"a\"", "3:10: routes: this is a string; give an array of { sni ="),
+        ("routes = [1]", "3:11: routes: this is an integer; give { sni ="),
+        (
+            "routes = [{ upstream = \"g\" }]",
+            "3:11: routes: this route has neither sni nor alpn; give { sni =",
+        ),
+        ("routes = [{ sni = \"a.test\" }]", "3:11: routes: this route has no upstream; give { sni ="),
+        ("routes = [{ sin = \"a.test\" }]", "3:13: routes: unknown key \"sin\"; give { sni ="),
+        (
+            "routes = [{ sni = \"192.0.2.1\", upstream = \"g\" }]",
+            "3:11: routes: \"192.0.2.1\" is not a host name; give NAME",
+        ),
+        (
+            "routes = [{ alpn = \"\", upstream = \"g\" }]",
+            "3:11: routes: \"\" is not a protocol; give its ALPN name",
+        ),
+        (
+            "routes = [{ alpn = \"h2\", upstream = \"g\" }]\ntls-cert = \"/x\"",
+            "3:1: routes: cannot be used with tls-cert; remove one of them",
+        ),
+        (
+            "routes = [{ sni = \"a.test\", upstream = \"g\" }]\nmode = \"http\"",
+            "4:8: mode: mode = \"http\" needs to read requests, which routes pass through encrypted; add tls-cert",
+        ),
+    ] {
+        let said = complaint_of_service(lines);
+        assert!(said.starts_with(expected), "{lines:?}: {said}");
+    }
+    let said = complaint_of_service(
+        "routes = [\n{ sni = \"a.test\", upstream = \"g\" },\n{ sni = \"A.test\", upstream = \"g\" }]",
+    );
+    assert!(said.starts_with("5:1: routes: the route for \"a.test\" is dead: the one at "), "{said}");
+    let said = complaint(&format!("[service.s]\nupstream = \"g\"\n{GROUP}"));
+    assert!(said.starts_with("1:10: [service.s]: listen is missing; add listen = [\"HOST:PORT\"]"), "{said}");
+}
+
+#[test]
+fn mistakes_of_a_group_have_their_place() {
+    for (lines, expected) in [
+        ("", "4:8: [group.g]: servers is missing; add servers = [\"HOST:PORT\"]"),
+        (
+            "servers = [\"iis1\"]",
+            "5:12: servers: invalid value \"iis1\": the port is missing; write iis1:PORT",
+        ),
+        ("servers = [{ address = \"a\" }]", "5:12: servers: this is a table; give a string or an integer"),
+        ("balance = \"least-connections\"", "5:1: balance: unknown key; give one of servers, send-proxy"),
+        ("health = { type = \"tcp\" }", "5:1: health: unknown key; give one of servers, send-proxy"),
+        (
+            "servers = \"a:1\"\nupstream-ca = \"/x\"",
+            "6:1: upstream-ca: needs upstream-tls; add upstream-tls, or remove",
+        ),
+        (
+            "servers = \"unix:/run/x\"\nupstream-tls = true\nupstream-insecure = true",
+            "6:1: upstream-tls: unix:/run/x has no host name to verify in a certificate; add upstream-name NAME",
+        ),
+    ] {
+        let said = complaint(&format!("{SERVICE}upstream = \"g\"\n[group.g]\n{lines}\n"));
+        assert!(said.starts_with(expected), "{lines:?}: {said}");
+    }
+    let said =
+        complaint(&format!("{SERVICE}upstream = \"g\"\n{GROUP}[group.h]\nservers = \"192.0.2.1:80\"\n"));
+    assert!(said.starts_with("6:8: [group.h]: no service uses this group; name it as upstream"), "{said}");
+}
+
+#[test]
+fn an_address_belongs_to_one_service() {
+    let second = |listen: &str| {
+        format!(
+            "{SERVICE}upstream = \"g\"\n[service.t]\nlisten = [\"127.0.0.1:1\",\n \"{listen}\"]\nupstream = \"g\"\n{GROUP}"
+        )
+    };
+    let said = complaint(&second("127.0.0.1:8080"));
+    assert_eq!(said, "6:2: listen: 127.0.0.1:8080 is given twice; give each address once");
+    let said = complaint(&second("0.0.0.0:8080"));
+    assert!(said.starts_with("6:2: listen: 0.0.0.0:8080 includes listen 127.0.0.1:8080"), "{said}");
+}
+
+#[test]
+fn services_share_groups_and_keep_their_own_settings() {
+    let text = format!(
+        "workers = 1\n{SERVICE}upstream = \"g\"\n[service.t]\nlisten = \"127.0.0.1:8443\"\nidle-timeout = \"1m\"\n\
+         routes = [{{ sni = \"a.test\", upstream = \"g\" }}, {{ alpn = \"acme-tls/1\", upstream = \"h\" }}]\n\
+         {GROUP}[group.h]\nservers = [\"192.0.2.2:80\"]\nconnect-timeout = \"1s\"\n"
+    );
+    let plan = of_file(&text, &["--workers", "3"]).expect("a plan").plan;
+    assert_eq!(plan.workers.len(), 3, "the flag takes precedence");
+    let [s, t] = &plan.services[..] else { panic!("two services") };
+    assert_eq!((&*s.service.name, &*t.service.name), ("s", "t"));
+    assert_eq!(t.service.idle_timeout.as_secs(), 60);
+    assert_eq!(s.service.idle_timeout.as_secs(), 3 * 3600);
+    let g = s.service.routes.default.as_ref().expect("a group");
+    let of_name = t.service.routes.by_name.get("a.test").expect("a group");
+    assert!(std::sync::Arc::ptr_eq(g, of_name), "one group");
+    assert_eq!(t.service.routes.by_protocol[0].1.connect_timeout.as_secs(), 1);
+    assert!(t.service.routes.default.is_none());
+}
+
+#[test]
+fn only_flags_of_the_process_go_with_a_file() {
+    for (flags, named) in [
+        (&["--listen", "127.0.0.1:1"][..], "--listen"),
+        (&["--upstream-tls"], "--upstream-tls"),
+        (&["--sni-route", "a.test=a:1"], "--sni-route"),
+    ] {
+        let arguments = [&["iisplice", "proxy", "--config", "x.toml"], flags].concat();
+        let line = crate::cli::one_line(&Cli::try_parse_from(arguments).expect_err("not both"));
+        let expected = format!(
+            "{named} cannot be used with --config, beside which only flags of the process may be given"
+        );
+        assert!(line.starts_with(&expected), "{line}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_means_the_same() {
+    for flags in [
+        &["--upstream=192.0.2.1:80"][..],
+        &[
+            "--upstream=192.0.2.1:80",
+            "--upstream=unix:/run/x",
+            "--spin=50us",
+            "--no-pin",
+            "--log-format=json",
+        ],
+        &[
+            "--sni-route=a.test=192.0.2.1:443",
+            "--sni-route=*.b.test=192.0.2.2:443",
+            "--sni-route=a.test=192.0.2.3:443",
+        ],
+        &["--alpn-route=default=192.0.2.1:443", "--upstream=192.0.2.2:1", "--peek-timeout=1s"],
+        &[
+            "--upstream=192.0.2.1:80",
+            "--mode=http",
+            "--set-header=X-A: \"b\" \\c",
+            "--trust=10.0.0.0/8",
+            "--forwarded=append",
+        ],
+        &[
+            "--upstream=192.0.2.1:80",
+            "--accept-proxy",
+            "--accept-proxy-from=unix:",
+            "--listen=unix:/run/y",
+            "--unix-mode=600",
+        ],
+        &[
+            "--upstream=192.0.2.1:80",
+            "--upstream-tls",
+            "--upstream-insecure",
+            "--send-proxy=v2",
+            "--access-log=/var/log/a b",
+        ],
+    ] {
+        let of_flags = settings(&[&["--listen=127.0.0.1:8080"], flags].concat()).expect("a plan");
+        let again = of_file(&of_flags.text, &[]).unwrap_or_else(|error| panic!("{error}\n{}", of_flags.text));
+        assert_eq!(again.text, of_flags.text, "{flags:?}");
+        let debug = |effective: &Effective| {
+            let services = effective.plan.services.iter().map(|planned| {
+                let service = &planned.service;
+                (
+                    service.listeners.clone(),
+                    service.idle_timeout,
+                    format!("{:?} {:?}", service.mode, service.accept_proxy_from),
+                )
+            });
+            (
+                services.collect::<Vec<_>>(),
+                format!("{:?}", effective.plan.workers),
+                effective.plan.access_log.clone(),
+            )
+        };
+        assert_eq!(debug(&again), debug(&of_flags), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_not_text_is_one_line() {
+    let error =
+        settings(&["--config", "/nonexistent/x.toml"]).map(|effective| effective.text).expect_err("no file");
+    assert!(
+        error.to_string().starts_with("--config /nonexistent/x.toml: cannot be read: No such file"),
+        "{error}"
+    );
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), b"workers = 2\n# \xff\n").expect("it is written");
+    let path = file.path().to_str().expect("UTF-8");
+    let error =
+        settings(&["--config", path]).map(|effective| effective.text).expect_err("not UTF-8").to_string();
+    assert_eq!(error, format!("{path}:2:3: this is not UTF-8; save the file as UTF-8"));
+}
+
+/// The site's names and files are not on this host; nothing else is wrong with the pages' files.
+#[test]
+fn the_files_in_the_pages_are_right() {
+    for page in ["config", "from-nginx", "from-haproxy"] {
+        let path = format!("{}/docs/{page}.md", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).expect("a page");
+        let blocks: Vec<_> = text.split("```toml\n").skip(1).collect();
+        assert!(!blocks.is_empty(), "{page} has a file");
+        for block in blocks {
+            let file =
+                block.split("```").next().unwrap_or_default().replace(".corp.example:", "-corp.invalid:");
+            if let Err(error) = of_file(&file, &[]) {
+                assert!(error.to_string().contains("cannot resolve the name"), "{page}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a start needs of this host, without a start: nothing is served, and nothing is left behind.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::unistd::{AccessFlags, access};
+
+use super::certificates::{self, Served};
+use super::{Error, LogTarget, Plan, own_listener, serve};
+use crate::proxy::bind;
+use crate::uring;
+
+/// Checks `io_uring`, the addresses of all listeners, the servers and the access log; logs what a start would warn of.
+///
+/// # Errors
+/// What a start would fail with.
+pub fn check(plan: Plan) -> Result<(), Error> {
+    uring::probe().map_err(crate::proxy::Error::from)?;
+    let (services, certificates): (Vec<_>, Vec<_>) =
+        plan.services.into_iter().map(|planned| (planned.service, planned.certificates)).unzip();
+    for service in &services {
+        for listener in &service.listeners {
+            bind::check(listener, &service.tcp)?;
+        }
+    }
+    own_listener::refuse(&services, &[])?;
+    if let Some(log) = plan.access_log {
+        check_log(&log.target).map_err(|source| Error::AccessLog { target: log.target, source })?;
+    }
+    let services: Vec<_> = services.into_iter().map(Arc::new).collect();
+    serve::warn_of_risky_settings(&services);
+    let served: Vec<_> = std::iter::zip(services, certificates)
+        .map(|(service, certificates)| Served { service, certificates })
+        .collect();
+    certificates::log_checks(&served);
+    Ok(())
+}
+
+/// Whether the file can be appended to, or created. Other than a regular one it is not opened: a reader would notice.
+fn check_log(target: &LogTarget) -> io::Result<()> {
+    let LogTarget::File(path) = target else { return Ok(()) };
+    match path.metadata() {
+        Ok(found) if found.is_file() => OpenOptions::new().append(true).open(path).map(|_: File| ()),
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, AccessFlags::W_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            Ok(access(directory.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)?)
+        }
+        Err(error) => Err(error),
+    }
+}
