@@ -132,6 +132,11 @@ impl Flags {
     fn settings(self, process: &ProcessArgs, keys: Vec<String>, host: &Host) -> Result<Effective, Error> {
         let Self { service, group, mut service_keys, group_keys } = self;
         service.check(group.speaks_tls())?;
+        if let Some(flag) = group.given().filter(|_| service.redirects()) {
+            return Err(Error::Usage(format!(
+                "{flag} is about servers, and --redirect-to-https has none; remove one of them"
+            )));
+        }
         let settings = group.settings()?;
         let mut written = Vec::new();
         let mut groups = Vec::new();

@@ -35,7 +35,11 @@ impl Display for StartUp<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pipes_wanted: usize = self.workers.iter().map(|worker| usize::from(worker.pipes)).sum();
         write!(f, "serving listeners={}", List(&self.listeners))?;
-        write!(f, " upstreams={}", servers_named(&self.servers))?;
+        if self.servers.is_empty() {
+            f.write_str(" upstreams=none")?;
+        } else {
+            write!(f, " upstreams={}", servers_named(&self.servers))?;
+        }
         if let Some(tls) = self.tls {
             write!(f, " tls={tls}")?;
         }

@@ -14,6 +14,28 @@ use crate::protocol::client_hello::{self, Hello, HelloError, Progress};
 use crate::upstream::Group;
 use crate::uring::{Address, Expect, Ring};
 
+/// Performs the client's TLS handshake, where TLS ends here.
+///
+/// # Errors
+/// How the session ends; the cause is logged here.
+pub(super) async fn secure(
+    ring: &Ring,
+    service: &Service,
+    client: &Connection,
+    address: &Address,
+) -> Result<(), End> {
+    let Some(tls) = &service.settings.client_tls else { return Ok(()) };
+    match handshake::accept(ring, client, tls.config.load_full(), tls.handshake_timeout).await {
+        Ok(()) => Ok(()),
+        Err(handshake::Error::Left) => Err(End::ClientLeft),
+        Err(error) => {
+            let cause = error.cause();
+            tracing::warn!(client = %address, cause, %error, "client TLS handshake failed; closing");
+            Err(End::TlsClient)
+        }
+    }
+}
+
 /// Performs the client's TLS handshake where TLS ends here, and chooses a group.
 ///
 /// # Errors
@@ -25,17 +47,8 @@ pub(super) async fn choose(
     address: &Address,
 ) -> Result<Rc<Group>, End> {
     let Service { settings, routes } = service;
-    if let Some(tls) = &settings.client_tls {
-        let config = tls.config.load_full();
-        match handshake::accept(ring, client, config, tls.handshake_timeout).await {
-            Ok(()) => {}
-            Err(handshake::Error::Left) => return Err(End::ClientLeft),
-            Err(error) => {
-                let cause = error.cause();
-                tracing::warn!(client = %address, cause, %error, "client TLS handshake failed; closing");
-                return Err(End::TlsClient);
-            }
-        }
+    if settings.client_tls.is_some() {
+        secure(ring, service, client, address).await?;
         let name = client.tls().and_then(super::tls::Tls::server_name);
         return routes.choose(name.as_deref(), std::iter::empty()).cloned().ok_or_else(|| {
             tracing::warn!(client = %address, server_name = name, "no --sni-route matches the server name; closing");

@@ -22,7 +22,7 @@ use super::networks;
 use super::opening;
 use super::record::End;
 use super::service::Listening;
-use super::settings::{Mode, Service};
+use super::settings::{Http, Mode, Service};
 use crate::upstream::Group;
 use crate::uring::{Address, Socket};
 
@@ -54,13 +54,19 @@ async fn serve(session: &Session, client: &Connection) -> End {
         Err(end) => return end,
     };
     let header = header.as_deref();
+    let settings = &session.service().settings;
+    if let Mode::Http(http) = &settings.mode
+        && settings.routes_by_request()
+    {
+        return Box::pin(serve_by_request(session, http, client, header)).await;
+    }
     let group = match route(session, client).await {
         Ok(group) => group,
         Err(end) => return end,
     };
     match &session.service().settings.mode {
         // Boxed, so that sessions of the other mode do not carry its state.
-        Mode::Http(http) => Box::pin(http::serve(session, http, client, group, header)).await,
+        Mode::Http(http) => Box::pin(http::serve(session, http, client, Some(group), header)).await,
         Mode::Stream => {
             let has_sent = !client.unread().is_empty();
             // Boxed for its duration: the relay, which lasts longer, needs less.
@@ -76,6 +82,20 @@ async fn serve(session: &Session, client: &Connection) -> End {
                 Err(end) => end,
             }
         }
+    }
+}
+
+/// Serves a client whose requests decide where they go.
+async fn serve_by_request(
+    session: &Session,
+    http: &Http,
+    client: &Connection,
+    header: Option<&Received>,
+) -> End {
+    let (ring, address) = (&session.context().ring, session.client_address());
+    match opening::secure(ring, session.service(), client, address).await {
+        Ok(()) => http::serve(session, http, client, None, header).await,
+        Err(end) => end,
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Http {
     /// Clients whose own X-Forwarded-For and related headers are trusted. Empty: none, but X-Forwarded-For is appended
     /// to.
     pub trust: Vec<Network>,
+    /// Every request is redirected to https at this port, and no server is needed.
+    pub redirect_to_https: Option<u16>,
     /// The `Host` to send in place of the client's.
     pub host: Option<String>,
     /// Whether references to the server in replies become references to what the client asked.
@@ -137,6 +139,7 @@ impl Default for Http {
             head_bytes_max: HEAD_BYTES_MAX,
             forwarded: ForwardedFor::Replace,
             trust: Vec::new(),
+            redirect_to_https: None,
             host: None,
             rewrite_redirects: false,
             secure_cookies: false,
@@ -227,6 +230,11 @@ impl Service {
     /// Whether clients send anything that is read before they are served.
     pub fn reads_first(&self) -> bool {
         matches!(self.mode, Mode::Http(_)) || self.accept_proxy_timeout.is_some() || self.needs_client_bytes()
+    }
+
+    /// Whether a request decides where it goes.
+    pub(super) fn routes_by_request(&self) -> bool {
+        matches!(&self.mode, Mode::Http(http) if http.redirect_to_https.is_some())
     }
 
     /// Whether routing needs client bytes first, apart from the PROXY header.

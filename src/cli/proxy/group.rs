@@ -49,6 +49,14 @@ impl GroupArgs {
         self.tls.is_on()
     }
 
+    /// A flag that was given although there are no servers.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        if self.speaks_tls() {
+            return Some("--upstream-tls");
+        }
+        (!matches!(self.send_proxy, SendProxy::Off)).then_some("--send-proxy")
+    }
+
     /// A group without servers, to be filled by [`with_servers`](Self::with_servers).
     ///
     /// # Errors

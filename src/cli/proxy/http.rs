@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::super::Error;
 use super::super::address::network;
-use super::super::quantity::size;
+use super::super::quantity::{number, size};
 use super::timeouts::TimeoutArgs;
 use crate::protocol::http1::forward::Edits;
 use crate::protocol::http1::request::is_host;
@@ -53,6 +53,14 @@ pub(super) struct HttpArgs {
     /// Host header to send to servers [default: the client's] [nginx: proxy_set_header Host]
     #[arg(long, value_name = "HOST", help_heading = "HTTP", value_parser = host)]
     set_host: Option<String>,
+    /// Redirect every request to https at this port (443 without a value), by 301, or 308 for methods other than GET and
+    /// HEAD; there are no servers then [default: off] [nginx: return 301 https://$host$request_uri]
+    #[arg(
+        long, value_name = "PORT", num_args = 0..=1, default_missing_value = "443", help_heading = "HTTP",
+        value_parser = number(1..=65535),
+        conflicts_with_all = ["upstream", "routes", "tls_cert"]
+    )]
+    redirect_to_https: Option<u32>,
     /// Where a reply's Location, Content-Location or Refresh names the server, replace it by the scheme, host and
     /// port that the client asked for [default: off] [nginx: proxy_redirect]
     #[arg(long, help_heading = "HTTP")]
@@ -117,6 +125,11 @@ impl HttpArgs {
         self.mode == ModeName::Http
     }
 
+    /// Whether every request is redirected, so that there are no servers.
+    pub(super) fn redirects(&self) -> bool {
+        self.redirect_to_https.is_some()
+    }
+
     /// The changes to the heads of requests; a client's own field about its certificate is removed.
     fn request_edits(&self) -> Result<Edits, Error> {
         let mut edits = Edits { remove: self.remove_header.clone(), set: self.set_header.clone() };
@@ -136,7 +149,6 @@ impl HttpArgs {
     /// The mode with its settings. `ends_tls`: whether clients use TLS that ends here.
     pub(super) fn mode(self, ends_tls: bool) -> Result<Mode, Error> {
         let given = [
-            ("--head-limit", self.head_limit.is_some()),
             ("--forwarded", self.forwarded.is_some()),
             ("--trust", !self.trust.is_empty()),
             ("--underscore-headers", self.underscore_headers.is_some()),
@@ -154,11 +166,22 @@ impl HttpArgs {
             ("--log-user", self.log_user),
             ("--ignore-client-close", self.ignore_client_close),
         ];
+        let without_servers = [
+            ("--head-limit", self.head_limit.is_some()),
+            ("--redirect-to-https", self.redirect_to_https.is_some()),
+        ];
         if self.mode == ModeName::Stream {
-            return match given.iter().chain(&self.timeouts.given()).find(|(_, given)| *given) {
+            let timeouts = self.timeouts.given();
+            let mut given = given.iter().chain(&without_servers).chain(&timeouts);
+            return match given.find(|(_, given)| *given) {
                 Some((flag, _)) => Err(Error::NeedsHttp(flag)),
                 None => Ok(Mode::Stream),
             };
+        }
+        if let (Some(_), Some((flag, _))) = (self.redirect_to_https, given.iter().find(|(_, given)| *given)) {
+            return Err(Error::Usage(format!(
+                "{flag} changes what is forwarded, and --redirect-to-https forwards nothing; remove one of them"
+            )));
         }
         if self.secure_cookies && !ends_tls {
             return Err(Error::Usage(
@@ -185,6 +208,7 @@ impl HttpArgs {
             underscores: self.underscore_headers == Some(Underscores::Pass),
             trace: self.trace,
             upgrades: self.upgrade,
+            redirect_to_https: self.redirect_to_https.map(|port| port as u16),
             host: self.set_host,
             rewrite_redirects: self.rewrite_redirects,
             secure_cookies: self.secure_cookies,

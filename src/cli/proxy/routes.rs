@@ -22,8 +22,8 @@ pub(super) struct RouteArgs {
     /// Server to relay to; with several, connections are assigned in turn; names are resolved at start [default:
     /// required without routes] [nginx: proxy_pass, upstream]
     #[arg(
-        long, value_name = "ADDR", required_unless_present = "routes", help_heading = "Addresses",
-        value_parser = server
+        long, value_name = "ADDR", required_unless_present_any = ["routes", "redirect_to_https"],
+        help_heading = "Addresses", value_parser = server
     )]
     upstream: Vec<Target>,
     /// Server for clients whose TLS hello asks for this name; TLS is passed through: NAME or *.NAME; repeatable

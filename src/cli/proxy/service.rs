@@ -119,6 +119,11 @@ impl ServiceArgs {
         &self.routes
     }
 
+    /// Whether it has no servers: it redirects every request.
+    pub(super) fn redirects(&self) -> bool {
+        self.http.redirects()
+    }
+
     /// Checks for contradictory flags, before anything is looked up. `speaks_tls`: one of its groups does.
     pub(super) fn check(&self, speaks_tls: bool) -> Result<(), Error> {
         self.tls.check(self.http.is_http(), self.routes.depend_on_hello(), speaks_tls)

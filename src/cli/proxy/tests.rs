@@ -368,6 +368,45 @@ fn what_changes_replies_is_off_until_it_is_asked_for() {
 }
 
 #[test]
+fn a_service_that_redirects_has_no_servers() {
+    let parsed = |flags: &[&str]| {
+        let arguments = ["iisplice", "proxy", "--listen", "127.0.0.1:8080"].iter().chain(flags);
+        Cli::try_parse_from(arguments).map_err(|error| crate::cli::one_line(&error))
+    };
+    let plan = |flags: &[&str]| match parsed(flags).expect("a well formed command line").command {
+        Command::Proxy(proxy) => proxy.plan(&host()).map_err(|error| error.to_string()),
+        _ => panic!("another command"),
+    };
+    for (flag, port) in [("--redirect-to-https", 443), ("--redirect-to-https=8443", 8443)] {
+        let service = plan(&["--mode=http", flag]).expect("a plan").services.remove(0).service;
+        assert_eq!(service.groups().count(), 0);
+        assert!(matches!(service.mode, Mode::Http(http) if http.redirect_to_https == Some(port)));
+    }
+    let line = plan(&["--redirect-to-https"]).expect_err("not HTTP");
+    assert_eq!(line, "--redirect-to-https applies to HTTP mode only; add --mode http, or remove it");
+    let line = plan(&["--mode=http", "--redirect-to-https", "--set-host=a"]).expect_err("of no use");
+    assert_eq!(
+        line,
+        "--set-host changes what is forwarded, and --redirect-to-https forwards nothing; remove one of them"
+    );
+    for flag in ["--upstream=192.0.2.1:80", "--tls-cert=a", "--sni-route=a=192.0.2.1:80"] {
+        let line = parsed(&["--mode=http", "--redirect-to-https", flag]).expect_err("of no use");
+        assert!(line.contains("'--redirect-to-https [<PORT>]' cannot be used with"), "{line}");
+    }
+    for flag in ["--upstream-tls", "--send-proxy=v1"] {
+        let line = plan(&["--mode=http", "--redirect-to-https", flag]).expect_err("of no use");
+        assert_eq!(
+            line,
+            format!(
+                "{} is about servers, and --redirect-to-https has none; remove one of them",
+                flag.trim_end_matches("=v1")
+            )
+        );
+    }
+    assert!(parsed(&["--mode=http", "--redirect-to-https=0"]).is_err());
+}
+
+#[test]
 fn unfinished_talk_gets_a_share_of_the_memory() {
     let bytes = |host: &Host, flags: &[&str]| plan_on(host, flags).map(|plan| plan.workers[0].peek_bytes_max);
     let with_memory = |memory_bytes| Host { memory_bytes, ..host() };

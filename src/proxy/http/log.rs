@@ -92,7 +92,7 @@ impl<'a> Log<'a> {
 
     /// Logs that the proxy answered the current request with `status` and `reply`. `exchange` is what is known of the
     /// request.
-    pub(super) fn refused(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
+    pub(super) fn answered(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
         self.session.context().counters.requests().increase();
         let Some(log) = &self.session.context().log else { return };
         let now = self.session.context().ring.now();

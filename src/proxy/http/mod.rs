@@ -3,12 +3,13 @@
 //!
 //! ```text
 //!   first request -> connect -> requests and replies, one after the other -> close
-//!                       |                    '--101--> a tunnel: both ways, as bytes
-//!                       '--> an error page
+//!         |             |                    '--101--> a tunnel: both ways, as bytes
+//!         |             '--> an error page
+//!         '--> a redirect to https, in a service that does nothing else
 //! ```
 //!
 //! `request.rs`, `reply.rs` and `exchange.rs` forward messages; `body.rs` finds their end, `clock.rs` holds the
-//! time-outs; `refusal.rs` answers in the server's place; `watch.rs` observes logins, on which only
+//! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `watch.rs` observes logins, on which only
 //! `--on-identity-change` depends.
 
 mod body;
@@ -19,6 +20,7 @@ mod log;
 mod refusal;
 mod reply;
 mod request;
+mod to_https;
 mod watch;
 
 use std::cell::Cell;
@@ -58,12 +60,12 @@ const LINGER_IDLE_TIMEOUT_AFTER_WHOLE: Duration = Duration::from_secs(1);
 /// so it has no reason to retry elsewhere. A lost packet is retransmitted within this time.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(3);
 
-/// Serves one client until the end.
+/// Serves one client until the end. Without a group, requests are redirected to https.
 pub(super) async fn serve(
     session: &Session,
     http: &Http,
     client: &Connection,
-    group: Rc<Group>,
+    group: Option<Rc<Group>>,
     header: Option<&Received>,
 ) -> End {
     let context = session.context();
@@ -91,6 +93,9 @@ pub(super) async fn serve(
         }
         Some(Ok(Next::Refused(refusal))) => return ends.refuse(&refusal, None).await,
         Some(Ok(Next::Request(request))) => request,
+    };
+    let Some(group) = group else {
+        return to_https::serve(&ends, &requests, first).await;
     };
     log.begin();
     ends.request_is_whole.set(first.body.is_none());
@@ -210,7 +215,7 @@ impl Ends<'_> {
         let (status, _reason) = refusal.status();
         tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
         let reply = refusal.reply(&request_id);
-        log.refused(exchange, status, refusal.end(), &reply);
+        log.answered(exchange, status, refusal.end(), &reply);
         // The rest of the request is read meanwhile: its client may read nothing before it has sent everything.
         let sent = or(client.send_all(reply.as_bytes()), async {
             let _ = client.discard().await;

@@ -15,6 +15,8 @@ pub(super) enum Refusal {
     Target(#[from] TargetError),
     #[error(transparent)]
     Body(#[from] BodyError),
+    #[error("the request names no host to redirect to")]
+    NoHost,
     #[error("request head not received within {0:?}")]
     HeadTimeout(std::time::Duration),
     #[error("no server could be reached")]
@@ -61,7 +63,9 @@ impl Refusal {
             Self::Request(RequestError::Version) => (505, "HTTP Version Not Supported"),
             Self::Request(RequestError::Expectation) => (417, "Expectation Failed"),
             Self::Target(TargetError::Connect | TargetError::Trace) => (405, "Method Not Allowed"),
-            Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) => (400, "Bad Request"),
+            Self::Request(_) | Self::Target(TargetError::Form) | Self::Body(_) | Self::NoHost => {
+                (400, "Bad Request")
+            }
             // Not 421, which asks the client to repeat the request (RFC 9110 section 15.5.20): a proxy that multiplexes
             // users would send it over another connection that already belongs to a user.
             Self::IdentityChange(_) => (403, "Forbidden"),
@@ -80,7 +84,7 @@ impl Refusal {
     /// The end in the session's record.
     pub(super) fn end(&self) -> End {
         match self {
-            Self::Request(_) | Self::Target(_) | Self::Body(_) => End::BadRequest,
+            Self::Request(_) | Self::Target(_) | Self::Body(_) | Self::NoHost => End::BadRequest,
             Self::HeadTimeout(_) => End::HeadTimeout,
             Self::BodyTimeout(_) => End::BodyTimeout,
             Self::ReplyTimeout(_) => End::ReplyTimeout,

@@ -14,7 +14,7 @@ use super::body::Rest;
 use super::forwarded::{ClientFacts, request_edits};
 use super::refusal::Refusal;
 use super::watch::Seen;
-use crate::protocol::http1::forward::{self, Edits, Offer, RequestChanges, Scheme, TargetError};
+use crate::protocol::http1::forward::{self, Edits, Offer, RequestChanges, Scheme, Target, TargetError};
 use crate::protocol::http1::request::{
     EMPTY_LINES_MAX, RequestError, RequestHead, Scan, header_slots, resume_head,
 };
@@ -51,6 +51,8 @@ pub(super) struct Exchange {
     pub(super) manner: Manner,
     /// For references to the server in its reply, if they are rewritten.
     pub(super) hosts: Option<Box<Hosts>>,
+    /// Where the client is redirected to, if all requests are.
+    pub(super) redirect: Option<Box<Redirect>>,
     /// When the head was complete.
     pub(super) began: Instant,
     /// What it contributes to the login; taken when the reply arrives.
@@ -66,6 +68,13 @@ impl Exchange {
     pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
     }
+}
+
+/// A redirect in place of a server's reply.
+pub(super) struct Redirect {
+    /// Status and reason.
+    pub(super) status: (u16, &'static str),
+    pub(super) location: String,
 }
 
 /// What a request calls the place that it goes to.
@@ -237,6 +246,8 @@ impl<'a> Requests<'a> {
             underscores: self.http.underscores,
             edits: &self.edits,
         };
+        let redirect = self.http.redirect_to_https.map(|port| redirect(&request, &changes.target, port));
+        let redirect = redirect.transpose()?.map(Box::new);
         let mut head = Vec::with_capacity(request.length_bytes + HEAD_GROWTH_BYTES);
         forward::write_request(&request, &changes, &mut head);
         self.log_underscores(&request);
@@ -248,6 +259,7 @@ impl<'a> Requests<'a> {
             offer: offer.map(Box::new),
             manner: Manner::of(&request),
             hosts,
+            redirect,
             began: now,
             asked: Some(self.asked(&request, now)),
             words: self.context.log.is_some().then(|| Box::new(words(&request))),
@@ -282,6 +294,12 @@ impl<'a> Requests<'a> {
             );
         }
     }
+}
+
+fn redirect(request: &RequestHead<'_, '_>, target: &Target<'_>, port: u16) -> Result<Redirect, Refusal> {
+    let host = forward::asked_host(request, target);
+    let location = forward::https_location(host, target, port).ok_or(Refusal::NoHost)?;
+    Ok(Redirect { status: forward::moved(request.method), location })
 }
 
 fn words(request: &RequestHead<'_, '_>) -> RequestWords {

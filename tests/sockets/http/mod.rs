@@ -18,6 +18,7 @@ mod replies;
 mod strict;
 mod targets;
 mod timeouts;
+mod to_https;
 mod trust;
 mod twins;
 mod upgrade;

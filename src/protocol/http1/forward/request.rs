@@ -52,13 +52,7 @@ pub struct RequestChanges<'a> {
 impl RequestChanges<'_> {
     /// The host that the server gets; empty if none.
     pub fn sent_host<'a>(&'a self, request: &RequestHead<'_, 'a>) -> &'a [u8] {
-        self.host.map_or_else(|| self.asked_host(request), str::as_bytes)
-    }
-
-    /// The host that is served, as the client names it: that of an absolute target takes precedence over `Host`. Empty
-    /// if it names none.
-    fn asked_host<'a>(&'a self, request: &RequestHead<'_, 'a>) -> &'a [u8] {
-        self.target.authority.or_else(|| request.values("host").next()).unwrap_or_default()
+        self.host.map_or_else(|| asked_host(request, &self.target), str::as_bytes)
     }
 
     /// The scheme and the host of the URI that the client asked for; a client that is believed may say both. `scheme` is
@@ -68,9 +62,17 @@ impl RequestChanges<'_> {
         let said = |name| request.values(name).next().filter(|_| is_believed);
         (
             said("x-forwarded-proto").and_then(Scheme::of_name).unwrap_or(scheme),
-            said("x-forwarded-host").filter(|host| is_host(host)).unwrap_or_else(|| self.asked_host(request)),
+            said("x-forwarded-host")
+                .filter(|host| is_host(host))
+                .unwrap_or_else(|| asked_host(request, &self.target)),
         )
     }
+}
+
+/// The host that is served, as the client names it: that of an absolute target takes precedence over `Host`. Empty if it
+/// names none.
+pub fn asked_host<'a>(request: &RequestHead<'_, 'a>, target: &Target<'a>) -> &'a [u8] {
+    target.authority.or_else(|| request.values("host").next()).unwrap_or_default()
 }
 
 /// Appends the head of `request` as the server receives it.
@@ -143,7 +145,7 @@ fn write_forwarded(
     if is_ours("X-Forwarded-Proto") {
         line(out, "X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(forwarded.scheme.as_bytes()));
     }
-    let asked_for = Some(changes.asked_host(request)).filter(|host| !host.is_empty());
+    let asked_for = Some(asked_host(request, &changes.target)).filter(|host| !host.is_empty());
     if let Some(host) = said("x-forwarded-host").or(asked_for).filter(|_| is_ours("X-Forwarded-Host")) {
         line(out, "X-Forwarded-Host", host);
     }
