@@ -374,7 +374,9 @@ fn a_service_that_redirects_has_no_servers() {
         Cli::try_parse_from(arguments).map_err(|error| crate::cli::one_line(&error))
     };
     let plan = |flags: &[&str]| match parsed(flags).expect("a well formed command line").command {
-        Command::Proxy(proxy) => proxy.plan(&host()).map_err(|error| error.to_string()),
+        Command::Proxy(proxy) => {
+            proxy.settings(&host()).map(|effective| effective.plan).map_err(|error| error.to_string())
+        }
         _ => panic!("another command"),
     };
     for (flag, port) in [("--redirect-to-https", 443), ("--redirect-to-https=8443", 8443)] {
