@@ -1,14 +1,14 @@
 //! Arguments become validated settings, one file per command. No lower room checks a string again.
 //!
 //! ```text
-//! arguments --clap--> ProxyArgs --plan(host)--> control::Plan
+//! arguments --clap--> ProxyArgs --settings(host)--> control::Plan, and the text that --check prints
 //!     |                    |
 //!     one_line()           Error            one line on standard error, exit code 2
 //! ```
 //!
 //! Errors that show in the text alone (a number out of bounds, an address without a port) are reported by the value's
 //! parser, so that the line names the flag; errors that need other flags, the resolver or the host are reported by the
-//! command's `plan`. Nothing here opens a socket, or a file other than those with arguments. Start at [`Cli`], then
+//! command's `plan` or `settings`. Nothing here opens a socket, or a file other than those with arguments. Start at [`Cli`], then
 //! [`proxy::ProxyArgs`].
 
 pub mod address;

@@ -10,6 +10,8 @@
 //!                 `--> log_writer <--Record-- workers
 //! ```
 //!
+//! [`check()`] goes the first part of that way without serving.
+//!
 //! Start at [`serve()`], which is that picture as code; then `supervise.rs`.
 
 use std::fmt;
