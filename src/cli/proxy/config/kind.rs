@@ -78,6 +78,11 @@ pub(in super::super) enum Shape {
     Many,
 }
 
+/// Whether a flag may stand without a value: then `true` stands for it.
+pub(super) fn may_lack_value(argument: &clap::Arg) -> bool {
+    argument.get_num_args().is_some_and(|count| count.min_values() == 0)
+}
+
 /// The shape of a flag's values.
 pub(in super::super) fn shape(argument: &clap::Arg) -> Shape {
     match argument.get_action() {

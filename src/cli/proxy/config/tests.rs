@@ -303,6 +303,20 @@ fn what_is_printed_is_a_file_that_means_the_same() {
 }
 
 #[test]
+fn a_flag_whose_value_may_be_left_out_is_true_or_the_value() {
+    let text = |value: &str| {
+        let text = format!("{SERVICE}mode = \"http\"\nredirect-to-https = {value}\n");
+        let effective = of_file(&text, &[]).expect("a service without servers");
+        let again = of_file(&effective.text, &[]).expect("what was printed");
+        assert_eq!(again.text, effective.text);
+        assert!(effective.text.contains("idle-timeout = "), "{}", effective.text);
+        effective.text
+    };
+    assert!(text("true").contains("redirect-to-https = 443\n"));
+    assert!(text("8443").contains("redirect-to-https = 8443\n"));
+}
+
+#[test]
 fn a_file_that_is_missing_or_not_text_is_one_line() {
     let error =
         settings(&["--config", "/nonexistent/x.toml"]).map(|effective| effective.text).expect_err("no file");

@@ -71,7 +71,8 @@ pub(in super::super) fn keys(kind: Kind, matches: &ArgMatches) -> Vec<String> {
     let needed = match kind {
         Kind::Process => None,
         Kind::Service if matches.contains_id("routes") => Some("--sni-route=a=b"),
-        Kind::Service => Some("--upstream=a"),
+        Kind::Service if matches.contains_id("upstream") => Some("--upstream=a"),
+        Kind::Service => None,
         Kind::Group => Some("--servers=a:1"),
     };
     given.extend(needed.map(str::to_owned));

@@ -6,7 +6,7 @@ use clap::Arg;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::kind::{Shape, shape};
+use super::kind::{Shape, may_lack_value, shape};
 use super::source::{Source, shown};
 use crate::cli::Error;
 use crate::cli::proxy::routes::is_name;
@@ -36,9 +36,10 @@ pub(super) fn values(
         Some(text) => Ok(Value { argument: format!("--{key}={text}"), text, at: value.span() }),
         None => wrong(value, wanted).map(|()| unreachable!("it is an error")),
     };
+    let is_switch = |shape| shape == Shape::Switch || may_lack_value(argument);
     match (shape(argument), value.get_ref()) {
-        (Shape::Switch, DeValue::Boolean(false)) => Ok(Vec::new()),
-        (Shape::Switch, DeValue::Boolean(true)) => {
+        (shape, DeValue::Boolean(false)) if is_switch(shape) => Ok(Vec::new()),
+        (shape, DeValue::Boolean(true)) if is_switch(shape) => {
             Ok(vec![Value { argument: format!("--{key}"), text: String::new(), at: value.span() }])
         }
         (Shape::Switch, _) => wrong(value, "true or false").map(|()| Vec::new()),
