@@ -69,11 +69,11 @@ pub(in super::super) fn keys(kind: Kind, matches: &ArgMatches) -> Vec<String> {
         }
     }
     let needed = match kind {
-        Kind::Process => None,
         Kind::Service if matches.contains_id("routes") => Some("--sni-route=a=b"),
         Kind::Service if matches.contains_id("upstream") => Some("--upstream=a"),
-        Kind::Service => None,
         Kind::Group => Some("--servers=a:1"),
+        // It has none where it redirects every request.
+        Kind::Service | Kind::Process => None,
     };
     given.extend(needed.map(str::to_owned));
     let may_be_given = |arguments: &Vec<String>| allows(kind.command(), &[&given[..], arguments].concat());
