@@ -10,7 +10,9 @@ mod service;
 mod timeouts;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -21,12 +23,13 @@ use self::config::text::{self, Settings};
 use self::config::{Contents, Override};
 use self::group::GroupArgs;
 use self::process::ProcessArgs;
-use self::routes::{RouteArgs, routes};
+use self::routes::{Route, RouteArgs, routes};
 use self::service::ServiceArgs;
 use super::Error;
 use crate::control::limits::Host;
 use crate::control::{self, Plan};
 use crate::proxy;
+use crate::upstream::GroupSettings;
 use crate::uring::Address;
 
 /// The name of the service that flags describe, and of its group without a route.
@@ -140,10 +143,17 @@ impl Flags {
         let settings = group.settings()?;
         let mut written = Vec::new();
         let mut groups = Vec::new();
+        let mut made: BTreeMap<&str, Arc<GroupSettings>> = BTreeMap::new();
         let names = group_names(service.routes());
         for ((route, targets), name) in std::iter::zip(service.routes().by_route(), &names) {
+            if let Some(known) = made.get(name.as_str()) {
+                written.push((route, Arc::clone(known)));
+                continue;
+            }
             let servers = || targets.iter().filter_map(|target| target.server());
-            written.push((route, group.with_servers(&settings, name, route.flag(), servers())?));
+            let filled = group.with_servers(&settings, name, route.flag(), servers())?;
+            made.insert(name, Arc::clone(&filled));
+            written.push((route, filled));
             groups.push((name.clone(), [vec![text::servers(servers())], group_keys.clone()].concat()));
         }
         let routes = routes(written);
@@ -156,10 +166,17 @@ impl Flags {
     }
 }
 
-/// A name for the group of each route: the route's, as long as no other one has it.
+/// A name for the group of each route: the route's, as long as no other one has it. A host on the servers of a route
+/// before it shares that route's group, so that a connection serves both.
 fn group_names(routes: &RouteArgs) -> Vec<String> {
+    let by_route = routes.by_route();
     let mut names: Vec<String> = Vec::new();
-    for (route, _) in routes.by_route() {
+    for (route, targets) in &by_route {
+        let known = by_route.iter().zip(&names).find(|((_, others), _)| others == targets);
+        if let (Route::Host(_), Some((_, known))) = (route, known) {
+            names.push(known.clone());
+            continue;
+        }
         let mut name = route.name().unwrap_or(DEFAULT).to_owned();
         while names.contains(&name) {
             name.insert_str(0, route.flag());

@@ -1,4 +1,4 @@
-//! Which group a connection goes to, by its TLS hello.
+//! Which group a connection goes to, by its TLS hello or by the hosts of its requests.
 
 use super::names::Names;
 
@@ -11,12 +11,19 @@ pub struct Routes<G> {
     pub by_name: Names<G>,
     /// By a protocol that the client offers (ALPN); looked at before the name.
     pub by_protocol: Vec<(Vec<u8>, G)>,
+    /// By the host of a request, in HTTP mode.
+    pub by_host: Names<G>,
 }
 
 impl<G> Routes<G> {
     /// All connections go to one group.
     pub fn all(group: G) -> Self {
-        Self { default: Some(group), by_name: Names::default(), by_protocol: Vec::new() }
+        Self {
+            default: Some(group),
+            by_name: Names::default(),
+            by_protocol: Vec::new(),
+            by_host: Names::default(),
+        }
     }
 
     /// Whether routing needs the client's TLS hello.
@@ -24,10 +31,15 @@ impl<G> Routes<G> {
         !self.by_name.is_empty() || !self.by_protocol.is_empty()
     }
 
+    /// Whether routing needs the client's requests.
+    pub fn depend_on_host(&self) -> bool {
+        !self.by_host.is_empty()
+    }
+
     /// Every group that a route names, the default first; a group comes once for each of its routes.
     pub fn groups(&self) -> impl Iterator<Item = &G> {
         let by_protocol = self.by_protocol.iter().map(|(_, group)| group);
-        self.default.iter().chain(self.by_name.values()).chain(by_protocol)
+        self.default.iter().chain(self.by_name.values()).chain(by_protocol).chain(self.by_host.values())
     }
 
     /// The same routes, with what `change` makes of each group.
@@ -40,7 +52,15 @@ impl<G> Routes<G> {
                 .iter()
                 .map(|(protocol, group)| (protocol.clone(), change(group)))
                 .collect(),
+            by_host: self.by_host.map(&mut change),
         }
+    }
+
+    /// The route of a host name, in lower case: that for requests, otherwise that for server names, otherwise the
+    /// default.
+    pub fn of_host(&self, name: Option<&str>) -> Option<&G> {
+        let by_name = name.and_then(|name| self.by_host.get(name).or_else(|| self.by_name.get(name)));
+        by_name.or(self.default.as_ref())
     }
 
     /// The route of the first of the client's protocols that has one, otherwise the route of its server name, otherwise
@@ -76,7 +96,25 @@ mod tests {
         assert_eq!(choose(Some("a.example.com"), &["h2"]), Some("name"));
         assert_eq!(choose(Some("example.org"), &["h2"]), Some("default"));
         assert_eq!(choose(None, &[]), Some("default"));
-        let closed = Routes::<()> { default: None, by_name: Names::default(), by_protocol: Vec::new() };
+        let closed = Routes::<()> { default: None, ..Routes::all(()) };
         assert_eq!(closed.choose(None, std::iter::empty()), None);
+    }
+
+    #[test]
+    fn hosts_of_requests_come_before_server_names_and_those_before_the_default() {
+        let mut routes = Routes::all("default");
+        routes.by_name.entry("*.example.com").or_insert("name");
+        routes.by_host.entry("a.example.com").or_insert("host");
+        for (name, expected) in [
+            (Some("a.example.com"), "host"),
+            (Some("b.example.com"), "name"),
+            (Some("example.com"), "default"),
+            (None, "default"),
+        ] {
+            assert_eq!(routes.of_host(name), Some(&expected), "{name:?}");
+        }
+        routes.default = None;
+        assert_eq!((routes.of_host(None), routes.of_host(Some("example.com"))), (None, None));
+        assert_eq!(routes.groups().count(), 2);
     }
 }

@@ -234,7 +234,10 @@ impl Service {
 
     /// Whether a request decides where it goes.
     pub(super) fn routes_by_request(&self) -> bool {
-        matches!(&self.mode, Mode::Http(http) if http.redirect_to_https.is_some())
+        match &self.mode {
+            Mode::Http(http) => http.redirect_to_https.is_some() || self.routes.depend_on_host(),
+            Mode::Stream => false,
+        }
     }
 
     /// Whether routing needs client bytes first, apart from the PROXY header.

@@ -137,6 +137,49 @@ fn one_file_serves_http_passed_through_and_bridged() {
 }
 
 #[test]
+fn hosts_that_name_one_group_share_connections() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let (one, two) = (Server::v4(), Server::v4());
+    let text = format!(
+        r#"
+            [service.web]
+            listen = "127.0.0.1:0"
+            mode = "http"
+            forwarded = "off"
+            routes = [
+                {{ host = "one.test", upstream = "one" }},
+                {{ host = "*.One.test", upstream = "one" }},
+                {{ host = "two.test", upstream = "two" }},
+            ]
+
+            [group.one]
+            servers = "{}"
+            [group.two]
+            servers = "{}"
+        "#,
+        one.address(),
+        two.address()
+    );
+    let proxy = Launch::by_file(&write(directory.path(), &text)).start();
+    let get = |host: &str| format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let (client, other) = (Peer::connect(proxy.address()), Peer::connect(proxy.address()));
+    other.send(&get("two.test"));
+    two.accept().expect(&get("two.test"));
+    client.send(&get("one.test"));
+    let upstream = one.accept();
+    for (host, next) in [("one.test", Some("a.one.test")), ("a.one.test", None)] {
+        upstream.expect(&get(host));
+        upstream.send(OK);
+        client.expect(OK);
+        client.send(&get(next.unwrap_or("two.test")));
+    }
+    client.expect(b"HTTP/1.1 421 Misdirected Request\r\n");
+    upstream.expect_close();
+    one.expect_no_connection();
+    two.expect_no_connection();
+}
+
+#[test]
 fn a_check_prints_a_file_that_it_prints_again() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let text =

@@ -34,6 +34,10 @@ pub(super) struct RouteArgs {
     /// ssl_preread, $ssl_preread_alpn_protocols]
     #[arg(long, value_name = "PROTOCOL=ADDR", group = "routes", help_heading = "TLS", value_parser = protocol(server))]
     alpn_route: Vec<(String, Target)>,
+    /// Server for requests for this host: HOST or *.HOST, without port; the first request of a connection chooses, and
+    /// one that leads elsewhere gets 421; repeatable [default: none] [nginx: server_name]
+    #[arg(long, value_name = "HOST=ADDR", group = "routes", help_heading = "HTTP", value_parser = named(server))]
+    host_route: Vec<(String, Target)>,
 }
 
 /// What a route leads to.
@@ -54,6 +58,8 @@ pub(super) enum Route<'a> {
     Name(&'a str),
     /// Those whose hello offers this protocol.
     Protocol(&'a str),
+    /// Those whose first request is for this host.
+    Host(&'a str),
 }
 
 impl Target {
@@ -75,11 +81,11 @@ impl Target {
 }
 
 impl<'a> Route<'a> {
-    /// The name or the protocol that it is for.
+    /// The name, the protocol or the host that it is for.
     pub(super) fn name(self) -> Option<&'a str> {
         match self {
             Self::All => None,
-            Self::Name(name) | Self::Protocol(name) => Some(name),
+            Self::Name(name) | Self::Protocol(name) | Self::Host(name) => Some(name),
         }
     }
 
@@ -89,6 +95,7 @@ impl<'a> Route<'a> {
             Self::All => "upstream",
             Self::Name(_) => "sni-route",
             Self::Protocol(_) => "alpn-route",
+            Self::Host(_) => "host-route",
         }
     }
 }
@@ -99,13 +106,19 @@ impl RouteArgs {
         !self.sni_route.is_empty() || !self.alpn_route.is_empty()
     }
 
+    /// Whether any route needs the client's requests.
+    pub(super) fn depend_on_host(&self) -> bool {
+        !self.host_route.is_empty()
+    }
+
     /// Each route once with all that it leads to, the one for all connections first, the others as given.
     pub(super) fn by_route(&self) -> Vec<(Route<'_>, Vec<&Target>)> {
         let all = self.upstream.iter().map(|target| (Route::All, target));
         let names = self.sni_route.iter().map(|(name, target)| (Route::Name(name), target));
         let protocols = self.alpn_route.iter().map(|(protocol, target)| (Route::Protocol(protocol), target));
+        let hosts = self.host_route.iter().map(|(host, target)| (Route::Host(host), target));
         let mut routes: Vec<(Route<'_>, Vec<&Target>)> = Vec::new();
-        for (route, target) in all.chain(names).chain(protocols) {
+        for (route, target) in all.chain(names).chain(protocols).chain(hosts) {
             match routes.iter_mut().find(|(known, _)| *known == route) {
                 Some((_, targets)) => targets.push(target),
                 None => routes.push((route, vec![target])),
@@ -117,12 +130,18 @@ impl RouteArgs {
 
 /// The routes as sessions use them. Of several with the same [`Route`] the first counts.
 pub(super) fn routes(written: Vec<(Route<'_>, Arc<GroupSettings>)>) -> Routes<Arc<GroupSettings>> {
-    let mut routes = Routes { default: None, by_name: Names::default(), by_protocol: Vec::new() };
+    let mut routes = Routes {
+        default: None,
+        by_name: Names::default(),
+        by_protocol: Vec::new(),
+        by_host: Names::default(),
+    };
     for (route, group) in written {
         match route {
             Route::All => routes.default = routes.default.or(Some(group)),
             Route::Name(name) => drop(routes.by_name.entry(name).or_insert(group)),
             Route::Protocol(protocol) => routes.by_protocol.push((protocol.as_bytes().to_vec(), group)),
+            Route::Host(host) => drop(routes.by_host.entry(host).or_insert(group)),
         }
     }
     routes
@@ -134,6 +153,7 @@ pub(super) fn to_groups(command: Command) -> Command {
         .mut_arg("upstream", |argument| argument.value_parser(group))
         .mut_arg("sni_route", |argument| argument.value_parser(named(group)))
         .mut_arg("alpn_route", |argument| argument.value_parser(protocol(group)))
+        .mut_arg("host_route", |argument| argument.value_parser(named(group)))
 }
 
 fn group(name: &str) -> Result<Target, String> {

@@ -368,6 +368,36 @@ fn what_changes_replies_is_off_until_it_is_asked_for() {
 }
 
 #[test]
+fn hosts_on_the_same_servers_share_a_group() {
+    let routes = service(&[
+        "--mode=http",
+        "--host-route=a.test=192.0.2.2:80",
+        "--host-route=B.test=192.0.2.3:80",
+        "--host-route=*.a.test=192.0.2.2:80",
+        "--host-route=a.test=192.0.2.3:80",
+        "--host-route=c.test=192.0.2.1:80",
+    ])
+    .routes;
+    let servers = |host| {
+        let group = routes.of_host(Some(host)).expect("a route");
+        group.servers.iter().map(|server| server.name().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(servers("a.test"), ["192.0.2.2:80", "192.0.2.3:80"]);
+    assert_eq!(servers("b.test"), ["192.0.2.3:80"]);
+    assert_eq!(servers("x.a.test"), ["192.0.2.2:80"]);
+    let group = |host| routes.of_host(Some(host)).map(Arc::as_ptr);
+    assert_eq!(group("c.test"), group("unknown.test"), "the servers of --upstream");
+    assert_ne!(group("a.test"), group("x.a.test"));
+    let line = plan_on(&host(), &["--host-route=a.test=192.0.2.2:80"]).expect_err("not HTTP").to_string();
+    assert_eq!(line, "--host-route applies to HTTP mode only; add --mode http, or remove it");
+    for wrong in
+        ["--host-route=a.test", "--host-route=192.0.2.1=192.0.2.2:80", "--host-route=a:80=192.0.2.2:80"]
+    {
+        assert!(refused(&["--mode=http", wrong]).contains("give NAME=HOST:PORT"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_service_that_redirects_has_no_servers() {
     let parsed = |flags: &[&str]| {
         let arguments = ["iisplice", "proxy", "--listen", "127.0.0.1:8080"].iter().chain(flags);

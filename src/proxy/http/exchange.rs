@@ -188,7 +188,7 @@ impl<'a> Exchanges<'a> {
         let direction = Direction { relay: self.relay, from: Side::Client, to: Side::Upstream };
         let mut request = first;
         loop {
-            let Request { mut head, mut body, exchange } = *request;
+            let Request { mut head, mut body, exchange, .. } = *request;
             self.clock.begin_request(exchange.manner);
             self.current.replace(Some(exchange));
             let http = self.requests.http;
@@ -241,11 +241,14 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    /// Admits a request if its user may use this connection. A refused request still becomes the current one, so that
-    /// its log line is its own.
+    /// Admits a request if it is for this connection's group and its user may use the connection. A refused request
+    /// still becomes the current one, so that its log line is its own.
     fn admit(&self, request: Box<Request>) -> Result<Box<Request>, Refusal> {
-        let admitted =
-            request.exchange.asked.as_ref().map_or(Ok(()), |asked| self.replies.watch.admit(asked));
+        let admitted = match (&request.misdirected, &request.exchange.asked) {
+            (Some(refusal), _) => Err(refusal.clone()),
+            (None, Some(asked)) => self.replies.watch.admit(asked),
+            (None, None) => Ok(()),
+        };
         if let Err(refusal) = admitted {
             // The body of the request is not read.
             self.clock.begin(Phase::Discarding);

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `request.rs`, `reply.rs` and `exchange.rs` forward messages; `body.rs` finds their end, `clock.rs` holds the
-//! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `watch.rs` observes logins, on which only
-//! `--on-identity-change` depends.
+//! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `way.rs` chooses a group by host; `watch.rs`
+//! observes logins, on which only `--on-identity-change` depends.
 
 mod body;
 mod clock;
@@ -22,6 +22,7 @@ mod reply;
 mod request;
 mod to_https;
 mod watch;
+mod way;
 
 use std::cell::Cell;
 use std::future::pending;
@@ -48,6 +49,7 @@ use refusal::Refusal;
 use reply::Replies;
 use request::{Exchange, Next, Requests};
 use watch::Watch;
+use way::Way;
 
 /// How long input of a client is read and dropped after the last reply, in total and between two receives: closing over
 /// unread bytes would reset the connection and could destroy the reply (nginx: `lingering_time`, `lingering_timeout`).
@@ -60,7 +62,8 @@ const LINGER_IDLE_TIMEOUT_AFTER_WHOLE: Duration = Duration::from_secs(1);
 /// so it has no reason to retry elsewhere. A lost packet is retransmitted within this time.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(3);
 
-/// Serves one client until the end. Without a group, requests are redirected to https.
+/// Serves one client until the end. Without a group, the first request chooses one, or requests are redirected to
+/// https.
 pub(super) async fn serve(
     session: &Session,
     http: &Http,
@@ -71,7 +74,7 @@ pub(super) async fn serve(
     let context = session.context();
     let ring = &context.ring;
     let facts = ClientFacts::new(http, &session.origin_address(), client.has_tls());
-    let requests = Requests::new(context, client, http, facts);
+    let requests = Requests::new(context, client, http, facts, Way::new(session, client));
     let log = Log::new(session);
     let ends = Ends { session, http, client, log: &log, request_is_whole: Cell::new(false) };
     let stop = async {
@@ -94,11 +97,15 @@ pub(super) async fn serve(
         Some(Ok(Next::Refused(refusal))) => return ends.refuse(&refusal, None).await,
         Some(Ok(Next::Request(request))) => request,
     };
-    let Some(group) = group else {
+    if http.redirect_to_https.is_some() {
         return to_https::serve(&ends, &requests, first).await;
-    };
+    }
     log.begin();
     ends.request_is_whole.set(first.body.is_none());
+    if let Some(refusal) = &first.misdirected {
+        return ends.refuse(refusal, Some(first.exchange)).await;
+    }
+    let Some(group) = group.or_else(|| requests.group()) else { return End::NoRoute };
     let watch = Watch::new(session, http);
     let may_stay = http.ignore_client_close || !client.unread().is_empty();
     let upstream = match connect(session, client, group, header, may_stay).await {

@@ -17,6 +17,12 @@ pub(super) enum Refusal {
     Body(#[from] BodyError),
     #[error("the request names no host to redirect to")]
     NoHost,
+    #[error("no route has the host {0:?}")]
+    NoRoute(Box<str>),
+    #[error("the host {0:?} leads to another group than the first request of the client connection")]
+    OtherGroup(Box<str>),
+    #[error("the host {host:?} and the TLS server name {server_name:?} lead to different groups")]
+    ServerName { host: Box<str>, server_name: Box<str> },
     #[error("request head not received within {0:?}")]
     HeadTimeout(std::time::Duration),
     #[error("no server could be reached")]
@@ -69,6 +75,7 @@ impl Refusal {
             // Not 421, which asks the client to repeat the request (RFC 9110 section 15.5.20): a proxy that multiplexes
             // users would send it over another connection that already belongs to a user.
             Self::IdentityChange(_) => (403, "Forbidden"),
+            Self::NoRoute(_) | Self::OtherGroup(_) | Self::ServerName { .. } => (421, "Misdirected Request"),
             Self::HeadTimeout(_) | Self::BodyTimeout(_) => (408, "Request Timeout"),
             Self::Unreachable
             | Self::UpstreamTls
@@ -85,6 +92,7 @@ impl Refusal {
     pub(super) fn end(&self) -> End {
         match self {
             Self::Request(_) | Self::Target(_) | Self::Body(_) | Self::NoHost => End::BadRequest,
+            Self::NoRoute(_) | Self::OtherGroup(_) | Self::ServerName { .. } => End::NoRoute,
             Self::HeadTimeout(_) => End::HeadTimeout,
             Self::BodyTimeout(_) => End::BodyTimeout,
             Self::ReplyTimeout(_) => End::ReplyTimeout,

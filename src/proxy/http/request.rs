@@ -6,6 +6,7 @@ use std::future::Future;
 use std::hash::RandomState;
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use futures_lite::future::or;
@@ -14,6 +15,7 @@ use super::body::Rest;
 use super::forwarded::{ClientFacts, request_edits};
 use super::refusal::Refusal;
 use super::watch::Seen;
+use super::way::Way;
 use crate::protocol::http1::forward::{self, Edits, Offer, RequestChanges, Scheme, Target, TargetError};
 use crate::protocol::http1::request::{
     EMPTY_LINES_MAX, RequestError, RequestHead, Scan, header_slots, resume_head,
@@ -24,6 +26,7 @@ use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::record::RequestWords;
 use crate::proxy::settings::Http;
+use crate::upstream::Group;
 use crate::uring::Expect;
 
 /// Methods of RPC over HTTP (Outlook) and of the Remote Desktop Gateway, whose messages last as long as the stream they
@@ -37,6 +40,8 @@ pub(super) struct Request {
     /// The head, with all changes made.
     pub(super) head: Vec<u8>,
     pub(super) body: Rest,
+    /// Why it must not be sent to the server, although it is sound: it is for another group.
+    pub(super) misdirected: Option<Refusal>,
     pub(super) exchange: Exchange,
 }
 
@@ -135,6 +140,8 @@ pub(super) struct Requests<'a> {
     pub(super) http: &'a Http,
     facts: Option<ClientFacts>,
     edits: Cow<'a, Edits>,
+    /// Where requests go, if their hosts decide.
+    way: Option<Way<'a>>,
     /// Whether the log has reported that fields with underscores are dropped.
     has_logged_underscores: Cell<bool>,
     place_keys: RandomState,
@@ -146,10 +153,16 @@ impl<'a> Requests<'a> {
         client: &'a Connection,
         http: &'a Http,
         facts: Option<ClientFacts>,
+        way: Option<Way<'a>>,
     ) -> Self {
         let has_logged_underscores = Cell::new(false);
-        let edits = request_edits(http, client);
-        Self { context, client, http, facts, edits, has_logged_underscores, place_keys: RandomState::new() }
+        let (edits, place_keys) = (request_edits(http, client), RandomState::new());
+        Self { context, client, http, facts, edits, way, has_logged_underscores, place_keys }
+    }
+
+    /// The group that the first request chose, if hosts decide.
+    pub(super) fn group(&self) -> Option<Rc<Group>> {
+        self.way.as_ref().and_then(Way::group).map(Rc::clone)
     }
 
     /// Reads the next request up to the end of its head; what follows the head stays unread. `stop` completes when no
@@ -252,6 +265,8 @@ impl<'a> Requests<'a> {
         forward::write_request(&request, &changes, &mut head);
         self.log_underscores(&request);
         let hosts = self.http.rewrite_redirects.then(|| Box::new(self.hosts(&request, &changes)));
+        let host = forward::asked_host(&request, &changes.target);
+        let misdirected = self.way.as_ref().and_then(|way| way.lead(host).err());
         let exchange = Exchange {
             answer_to: if request.method == "HEAD" { AnswerTo::Head } else { AnswerTo::Usual },
             is_http11: request.is_http11,
@@ -266,7 +281,7 @@ impl<'a> Requests<'a> {
             reply: None,
         };
         let body = Rest::of_request(request.body);
-        Ok(Some((Request { head, body, exchange }, request.length_bytes)))
+        Ok(Some((Request { head, body, misdirected, exchange }, request.length_bytes)))
     }
 
     fn hosts(&self, request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>) -> Hosts {

@@ -8,6 +8,7 @@ mod draining;
 mod early;
 mod heads;
 mod host;
+mod host_routes;
 mod identity;
 mod leaving;
 mod logins;

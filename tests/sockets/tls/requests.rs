@@ -84,6 +84,34 @@ fn cookies_are_secure_where_tls_ends() {
 }
 
 #[test]
+fn server_name_and_host_lead_to_one_group() {
+    let bed = Bed::new();
+    let other = crate::support::Server::v4();
+    let routes = format!(
+        "--host-route front.test={} --host-route other.test={}",
+        bed.server.address(),
+        other.address()
+    );
+    let proxy = start(Launch::by_routes().flags(&bed.front.flags()).flags(&routes));
+    let request = |host: &str| format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let client = bed.connect(&proxy);
+    client.plain.send(&request("front.test"));
+    let upstream = bed.server.accept();
+    upstream.expect(&request("front.test"));
+    upstream.send(OK);
+    client.plain.expect(OK);
+    for host in ["other.test", "unknown.test"] {
+        let client = bed.connect(&proxy);
+        client.plain.send(&request(host));
+        client.plain.expect(b"HTTP/1.1 421 Misdirected Request\r\n");
+        client.plain.expect_close();
+    }
+    other.expect_no_connection();
+    bed.server.expect_no_connection();
+    proxy.wait_to_say("and the TLS server name \"front.test\" lead to different groups");
+}
+
+#[test]
 fn an_alert_of_the_server_behind_the_handshake_is_named_and_a_502() {
     let bed = Bed::new();
     let proxy = start(bed.with_back(Launch::to(bed.server.address())));

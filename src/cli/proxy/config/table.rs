@@ -245,7 +245,12 @@ fn unknown(kind: Kind, key: &str, tables: &[&str]) -> String {
         );
     }
     if kind == Kind::Service && super::kind::ROUTES.contains(&key) {
-        return format!("{key}: unknown key; give routes = [{{ sni = \"NAME\", upstream = \"GROUP\" }}]");
+        let by = match key {
+            "alpn-route" => "alpn = \"PROTOCOL\"",
+            "host-route" => "host = \"HOST\"",
+            _ => "sni = \"NAME\"",
+        };
+        return format!("{key}: unknown key; give routes = [{{ {by}, upstream = \"GROUP\" }}]");
     }
     let known = kind.keys().into_iter().chain(tables.iter().map(|&table| table.to_owned()));
     let nearest = known

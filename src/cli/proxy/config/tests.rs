@@ -96,6 +96,14 @@ fn mistakes_of_a_service_have_their_place() {
         ),
         ("idle_timeout = \"3h\"", "3:1: idle_timeout: unknown key; did you mean idle-timeout?"),
         ("sni-route = [\"a=b:1\"]", "3:1: sni-route: unknown key; give routes = [{ sni = \"NAME\", upstream"),
+        (
+            "host-route = [\"a=b:1\"]",
+            "3:1: host-route: unknown key; give routes = [{ host = \"HOST\", upstream",
+        ),
+        (
+            "alpn-route = \"a=b:1\"",
+            "3:1: alpn-route: unknown key; give routes = [{ alpn = \"PROTOCOL\", upstream",
+        ),
         ("upstream = [\"g\"]", "3:12: upstream: this is an array; give the name of one group"),
         ("upstream = \"x\"", "3:12: upstream: there is no [group.x]; add it, or give one of g"),
         ("upstream = \"g\"\nmode = \"htpp\"", "4:8: mode: invalid value \"htpp\"; give one of stream, http"),
@@ -127,12 +135,43 @@ fn mistakes_of_a_service_have_their_place() {
             "upstream = \"g\"\ntls-cert = [\n \"/nonexistent\"]",
             "5:2: tls-cert: /nonexistent: cannot be read: No such file",
         ),
+    ] {
+        let said = complaint_of_service(lines);
+        assert!(said.starts_with(expected), "{lines:?}: {said}");
+    }
+    let said = complaint(&format!("[service.s]\nupstream = \"g\"\n{GROUP}"));
+    assert!(said.starts_with("1:10: [service.s]: listen is missing; add listen = [\"HOST:PORT\"]"), "{said}");
+}
+
+#[test]
+fn mistakes_of_routes_have_their_place() {
+    for (lines, expected) in [
         ("routes = [{ sni = \"a.test\", upstream = \"x\" }]", "3:11: routes: there is no [group.x]; add it"),
         ("routes = \"a\"", "3:10: routes: this is a string; give an array of { sni ="),
         ("routes = [1]", "3:11: routes: this is an integer; give { sni ="),
         (
             "routes = [{ upstream = \"g\" }]",
-            "3:11: routes: this route has neither sni nor alpn; give { sni =",
+            "3:11: routes: this route has none of sni, alpn and host; give { sni =",
+        ),
+        (
+            "routes = [{ sni = \"a.test\", host = \"a.test\", upstream = \"g\" }]",
+            "3:11: routes: this route has both sni and host; give { sni =",
+        ),
+        (
+            "routes = [{ host = \"a.test:80\", upstream = \"g\" }]\nmode = \"http\"",
+            "3:11: routes: \"a.test:80\" is not a host name; give NAME",
+        ),
+        (
+            "routes = [{ host = \"a.test\", upstream = \"x\" }]\nmode = \"http\"",
+            "3:11: routes: there is no [group.x]; add it",
+        ),
+        (
+            "routes = [{ host = \"a.test\", upstream = \"g\" }]",
+            "3:1: routes: a host in routes applies to HTTP mode only; add mode = \"http\", or remove it",
+        ),
+        (
+            "routes = [{ host = \"a.test\", upstream = \"g\" }]\nmode = \"http\"\nredirect-to-https = true",
+            "5:1: redirect-to-https: cannot be used with routes; remove one of them",
         ),
         ("routes = [{ sni = \"a.test\" }]", "3:11: routes: this route has no upstream; give { sni ="),
         ("routes = [{ sin = \"a.test\" }]", "3:13: routes: unknown key \"sin\"; give { sni ="),
@@ -160,8 +199,10 @@ fn mistakes_of_a_service_have_their_place() {
         "routes = [\n{ sni = \"a.test\", upstream = \"g\" },\n{ sni = \"A.test\", upstream = \"g\" }]",
     );
     assert!(said.starts_with("5:1: routes: the route for \"a.test\" is dead: the one at "), "{said}");
-    let said = complaint(&format!("[service.s]\nupstream = \"g\"\n{GROUP}"));
-    assert!(said.starts_with("1:10: [service.s]: listen is missing; add listen = [\"HOST:PORT\"]"), "{said}");
+    let said = complaint_of_service(
+        "mode = \"http\"\nroutes = [\n{ host = \"a.test\", upstream = \"g\" },\n{ host = \"A.test\", upstream = \"g\" }]",
+    );
+    assert!(said.starts_with("6:1: routes: the route for \"a.test\" is dead: the one at "), "{said}");
 }
 
 #[test]
@@ -225,6 +266,35 @@ fn services_share_groups_and_keep_their_own_settings() {
     assert!(t.service.routes.default.is_none());
 }
 
+/// A connection serves the hosts of one group, so that a file from flags has to name it for each of them.
+#[test]
+fn hosts_on_the_same_servers_share_a_group_in_what_is_printed() {
+    let of_flags = settings(&[
+        "--listen=127.0.0.1:8080",
+        "--mode=http",
+        "--upstream=192.0.2.1:80",
+        "--host-route=a.test=192.0.2.2:80",
+        "--host-route=*.A.test=192.0.2.2:80",
+        "--host-route=b.test=192.0.2.1:80",
+        "--host-route=default=192.0.2.3:80",
+    ])
+    .expect("a plan");
+    let routes = "upstream = \"default\"\nroutes = [\n  { host = \"a.test\", upstream = \"a.test\" },\n  \
+                  { host = \"*.a.test\", upstream = \"a.test\" },\n  { host = \"b.test\", upstream = \"default\" },\n  \
+                  { host = \"default\", upstream = \"host-route-default\" },\n]\n";
+    assert!(of_flags.text.contains(routes), "{}", of_flags.text);
+    assert_eq!(of_flags.text.matches("[group.").count(), 3, "{}", of_flags.text);
+    let of_file = of_file(&of_flags.text, &[]).expect("what was printed");
+    for effective in [&of_flags, &of_file] {
+        let routes = &effective.plan.services[0].service.routes;
+        let group = |host| routes.of_host(Some(host)).map(std::sync::Arc::as_ptr).expect("a group");
+        assert_eq!(group("a.test"), group("x.a.test"));
+        assert_eq!(group("b.test"), group("unknown.test"));
+        assert_ne!(group("a.test"), group("b.test"));
+        assert_ne!(group("default"), group("unknown.test"));
+    }
+}
+
 #[test]
 fn only_flags_of_the_process_go_with_a_file() {
     for (flags, named) in [
@@ -258,6 +328,14 @@ fn what_is_printed_is_a_file_that_means_the_same() {
             "--sni-route=a.test=192.0.2.3:443",
         ],
         &["--alpn-route=default=192.0.2.1:443", "--upstream=192.0.2.2:1", "--peek-timeout=1s"],
+        &[
+            "--mode=http",
+            "--upstream=192.0.2.1:80",
+            "--host-route=a.test=192.0.2.2:80",
+            "--host-route=default=192.0.2.3:80",
+            "--host-route=*.A.test=192.0.2.2:80",
+            "--host-route=b.test=192.0.2.1:80",
+        ],
         &[
             "--upstream=192.0.2.1:80",
             "--mode=http",

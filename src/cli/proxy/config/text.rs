@@ -96,6 +96,7 @@ pub(in super::super) fn routes(
             Route::Protocol(protocol) => {
                 lines.push(format!("  {{ alpn = {}, upstream = {group} }},", quoted(protocol)));
             }
+            Route::Host(host) => lines.push(format!("  {{ host = {}, upstream = {group} }},", quoted(host))),
         }
     }
     if !lines.is_empty() {

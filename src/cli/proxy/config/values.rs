@@ -11,6 +11,9 @@ use super::source::{Source, shown};
 use crate::cli::Error;
 use crate::cli::proxy::routes::is_name;
 
+/// The keys of a route, each of which stands for the flag `--KEY-route`.
+const ROUTE_KEYS: [&str; 3] = ["sni", "alpn", "host"];
+
 /// An argument, and where the file has it.
 #[derive(Debug)]
 pub(super) struct Value {
@@ -76,8 +79,8 @@ fn described(value: &DeValue<'_>) -> &'static str {
 
 /// The routes of a service.
 pub(super) fn routes(source: &Source, value: &Spanned<DeValue<'_>>) -> Result<Vec<Value>, Error> {
-    const WANTED: &str =
-        "{ sni = \"NAME\", upstream = \"GROUP\" } or { alpn = \"PROTOCOL\", upstream = \"GROUP\" }";
+    const WANTED: &str = "{ sni = \"NAME\", upstream = \"GROUP\" }, { alpn = \"PROTOCOL\", upstream = \"GROUP\" } or \
+                          { host = \"HOST\", upstream = \"GROUP\" }";
     let wrong = |at: &Range<usize>, what: String| source.error(at, format!("routes: {what}; give {WANTED}"));
     let Some(all) = value.get_ref().as_array() else {
         let what = format!("this is {}", described(value.get_ref()));
@@ -96,37 +99,30 @@ pub(super) fn routes(source: &Source, value: &Spanned<DeValue<'_>>) -> Result<Ve
             },
         };
         for (key, _) in table {
-            if !["sni", "alpn", "upstream"].contains(&key.get_ref().as_ref()) {
+            let name = key.get_ref().as_ref();
+            if name != "upstream" && !ROUTE_KEYS.contains(&name) {
                 return Err(wrong(&key.span(), format!("unknown key {}", shown(key.get_ref()))));
             }
         }
-        let (flag, what) = match (of("sni")?, of("alpn")?) {
-            (Some(name), None) => ("sni-route", name.to_ascii_lowercase()),
-            (None, Some(protocol)) => ("alpn-route", protocol.to_owned()),
-            (None, None) => {
-                return Err(wrong(&route.span(), "this route has neither sni nor alpn".to_owned()));
-            }
-            (Some(_), Some(_)) => {
-                return Err(wrong(&route.span(), "this route has both sni and alpn".to_owned()));
+        let mut given = Vec::new();
+        for key in ROUTE_KEYS {
+            given.extend(of(key)?.map(|text| (key, text)));
+        }
+        let (key, text) = match given[..] {
+            [one] => one,
+            [] => return Err(wrong(&route.span(), "this route has none of sni, alpn and host".to_owned())),
+            [(first, _), (second, _), ..] => {
+                return Err(wrong(&route.span(), format!("this route has both {first} and {second}")));
             }
         };
+        let what = if key == "alpn" { text.to_owned() } else { text.to_ascii_lowercase() };
         let Some(group) = of("upstream")? else {
             return Err(wrong(&route.span(), "this route has no upstream".to_owned()));
         };
-        if flag == "sni-route" && !is_name(&what) {
-            let message =
-                format!("routes: {} is not a host name; give NAME, or *.NAME for all below it", shown(&what));
-            return Err(source.error(&route.span(), message));
+        if let Some(message) = misfit(key, &what) {
+            return Err(source.error(&route.span(), format!("routes: {} is not a {message}", shown(&what))));
         }
-        // An equals sign would end the protocol on a command line.
-        if flag == "alpn-route" && (!(1..=255).contains(&what.len()) || what.contains('=')) {
-            let message = format!(
-                "routes: {} is not a protocol; give its ALPN name, such as h2 or acme-tls/1",
-                shown(&what)
-            );
-            return Err(source.error(&route.span(), message));
-        }
-        let argument = format!("--{flag}={what}=");
+        let argument = format!("--{key}-route={what}=");
         if let Some(first) = values.iter().find(|known| known.argument.starts_with(&argument)) {
             let message = format!(
                 "routes: the route for {} is dead: the one at {} has all its connections; remove one of them",
@@ -138,4 +134,14 @@ pub(super) fn routes(source: &Source, value: &Spanned<DeValue<'_>>) -> Result<Ve
         values.push(Value { argument: argument + group, text: group.to_owned(), at: route.span() });
     }
     Ok(values)
+}
+
+/// What a route's key should have instead of `what`; nothing where it is right.
+fn misfit(key: &str, what: &str) -> Option<&'static str> {
+    if key == "alpn" {
+        // An equals sign would end the protocol on a command line.
+        let is_protocol = (1..=255).contains(&what.len()) && !what.contains('=');
+        return (!is_protocol).then_some("protocol; give its ALPN name, such as h2 or acme-tls/1");
+    }
+    (!is_name(what)).then_some("host name; give NAME, or *.NAME for all below it")
 }

@@ -23,7 +23,8 @@ pub(super) fn in_a_file(message: &str, commands: &[Command]) -> Words {
         rest = &after[name.len()..];
         let is_route = super::kind::ROUTES.contains(&name);
         let key = if is_route { "routes" } else { name };
-        words.text += key;
+        // Not every route applies to the same connections.
+        words.text += if name == "host-route" { "a host in routes" } else { key };
         words.keys.push(key.to_owned());
         let flag =
             commands.iter().flat_map(Command::get_arguments).find(|flag| flag.get_long() == Some(name));
@@ -60,6 +61,11 @@ mod tests {
                 "--mode http needs what --sni-route and --alpn-route pass through; add --tls-cert FILE",
                 "mode = \"http\" needs what routes pass through; add tls-cert FILE",
                 &["mode", "routes", "tls-cert"],
+            ),
+            (
+                "--host-route applies to HTTP mode only; add --mode http",
+                "a host in routes applies to HTTP mode only; add mode = \"http\"",
+                &["routes", "mode"],
             ),
         ] {
             let words = in_a_file(flags, &commands);
