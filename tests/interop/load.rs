@@ -116,7 +116,9 @@ pub(crate) fn refused(auth: &str) {
         let lines: Vec<_> = run.said.lines().collect();
         assert_eq!(lines.len(), 1, "{site}: more than the reason was said: {}", run.said);
         assert!(
-            lines[0].ends_with("/auth/echo: the server refused the login of CORP\\alice"),
+            lines[0].ends_with(
+                "/auth/echo: the server refused the login of CORP\\alice; check the user and the password"
+            ),
             "{site}: the reason: {}",
             run.said
         );
