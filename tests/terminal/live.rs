@@ -80,12 +80,12 @@ fn a_narrow_terminal_gets_one_line_with_what_matters_most() {
     let (_mock, url) = site();
     for columns in [20, 40, 60] {
         let mut terminal = Terminal::start(
-            load(&url, &["-d2s", "--warmup=0s", "--json=/dev/null"]),
+            load(&url, &["-d4s", "--warmup=0s", "--json=/dev/null"]),
             columns,
             Streams::Error,
         );
         let screen = terminal.wait_for("a second of the run", |screen| {
-            screen.contains(" s of 2 s, ") && (columns < 40 || screen.contains("requests/s"))
+            screen.contains(" s of 4 s, ") && (columns < 40 || screen.contains("requests/s"))
         });
         assert_eq!(screen.lines().count(), 1, "{columns} columns: {screen}");
         let (screen, _, status) = terminal.end();

@@ -27,6 +27,8 @@ pub(crate) struct Terminal {
     master: File,
     parser: vt100::Parser,
     bytes: Vec<u8>,
+    /// Read, and not on the screen yet.
+    unread: Vec<u8>,
 }
 
 /// `iisplice` with these arguments, on what every terminal is today.
@@ -52,7 +54,7 @@ impl Terminal {
         drop(command);
         let cells = |count| NonZero::new(count).expect("a terminal has cells");
         let parser = vt100::Parser::new(cells(ROWS), cells(columns), 0);
-        Self { child, master: pair.master.into(), parser, bytes: Vec::new() }
+        Self { child, master: pair.master.into(), parser, bytes: Vec::new(), unread: Vec::new() }
     }
 
     /// Reads on until the screen is like that; panics when the program ends before.
@@ -82,13 +84,19 @@ impl Terminal {
         (self.screen(), String::from_utf8_lossy(&self.bytes).into_owned(), status)
     }
 
-    /// Reads what there is; false at the end.
+    /// Reads what there is, up to the next carriage return, which begins a new picture of the bar: a test that runs late
+    /// sees every picture all the same. False at the end.
     fn read(&mut self) -> bool {
-        let mut buffer = [0; 4096];
-        // A terminal that no process holds any more fails with EIO.
-        let count = self.master.read(&mut buffer).unwrap_or(0);
-        self.bytes.extend_from_slice(&buffer[..count]);
-        self.parser.process(&buffer[..count]);
-        count > 0
+        if self.unread.is_empty() {
+            let mut buffer = [0; 4096];
+            // A terminal that no process holds any more fails with EIO.
+            let count = self.master.read(&mut buffer).unwrap_or(0);
+            self.unread.extend_from_slice(&buffer[..count]);
+        }
+        let next = self.unread.iter().skip(1).position(|byte| *byte == b'\r');
+        let picture: Vec<u8> = self.unread.drain(..next.map_or(self.unread.len(), |at| at + 1)).collect();
+        self.bytes.extend_from_slice(&picture);
+        self.parser.process(&picture);
+        !picture.is_empty()
     }
 }

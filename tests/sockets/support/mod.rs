@@ -12,7 +12,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use pattern::{both_ways, expect_pattern, receive_pattern, send_pattern, stuff, stuff_all};
+pub(crate) use pattern::{
+    both_ways, expect_pattern, receive_pattern, send_pattern, stuff, stuff_all, try_stuff,
+};
 pub(crate) use peer::Peer;
 pub(crate) use proxy::{Launch, Proxy};
 pub(crate) use random::Random;

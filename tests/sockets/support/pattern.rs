@@ -1,6 +1,6 @@
 //! Streams of which every byte follows from its position, so that one lost, doubled or moved is found.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
@@ -90,17 +90,22 @@ pub(crate) fn both_ways(client: &Peer, upstream: &Peer, up: u64, down: u64, rand
 /// Sends the stream until nothing more is taken: everything between here and the reader is full. Gives how much
 /// went out.
 pub(crate) fn stuff(peer: &Peer) -> u64 {
+    try_stuff(peer).unwrap_or_else(|error| panic!("sending failed: {error}"))
+}
+
+/// Same as [`stuff`], for a connection that the proxy may end meanwhile.
+pub(crate) fn try_stuff(peer: &Peer) -> io::Result<u64> {
     let mut sent = 0;
     peer.socket().set_write_timeout(Some(Duration::from_millis(400))).expect("a valid time");
     loop {
         match uninterrupted(|| peer.socket().write(piece(sent, 64 * 1024))) {
             Ok(bytes) => sent += bytes as u64,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("sending failed at byte {sent}: {error}"),
+            Err(error) => return Err(error),
         }
     }
     peer.be_patient();
-    sent
+    Ok(sent)
 }
 
 /// [`stuff`]s all of them at once.
