@@ -31,13 +31,11 @@ pub(crate) struct Terminal {
     unread: Vec<u8>,
 }
 
-/// `iisplice` with these arguments, on what every terminal is today.
+/// `iisplice` with these arguments, on what every terminal is today. Nothing else of the tests' environment reaches it:
+/// NO_COLOR, CLICOLOR, COLUMNS and CI (which has colours whatever TERM says) are each test's own.
 pub(crate) fn iisplice(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
-    command.args(arguments).env("TERM", "xterm-256color");
-    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
-        command.env_remove(variable);
-    }
+    command.args(arguments).env_clear().env("TERM", "xterm-256color");
     command
 }
 
