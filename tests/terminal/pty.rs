@@ -32,7 +32,7 @@ pub(crate) struct Terminal {
 }
 
 /// `iisplice` with these arguments, on what every terminal is today. Nothing else of the tests' environment reaches it:
-/// NO_COLOR, CLICOLOR, COLUMNS and CI (which has colours whatever TERM says) are each test's own.
+/// `NO_COLOR`, `CLICOLOR`, `COLUMNS` and `CI` (which has colours whatever TERM says) are each test's own.
 pub(crate) fn iisplice(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
     command.args(arguments).env_clear().env("TERM", "xterm-256color");
