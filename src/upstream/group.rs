@@ -30,6 +30,22 @@ pub struct GroupSettings {
     pub connect_timeout: Duration,
 }
 
+impl GroupSettings {
+    /// The same group whose servers go on with the states that servers of the same name have in `known`, the group of
+    /// earlier settings.
+    #[must_use]
+    pub fn inherit(&self, known: &Self) -> Self {
+        let mut left: Vec<_> = known.servers.iter().collect();
+        let inherit = |server: &Arc<Server>| match left.iter().position(|other| other.name() == server.name())
+        {
+            // Each state once, if a name stands for several servers.
+            Some(nth) => Arc::new(server.inherit(left.remove(nth))),
+            None => Arc::clone(server),
+        };
+        Self { servers: self.servers.iter().map(inherit).collect(), ..self.clone() }
+    }
+}
+
 /// TLS with servers.
 #[derive(Debug, Clone)]
 pub struct Tls {
@@ -117,6 +133,25 @@ mod tests {
         assert_eq!(order(), [second[0], second[1], third, first]);
         assert_eq!(order(), [third, first, second[0], second[1]]);
         assert_eq!(order(), [first, second[0], second[1], third]);
+    }
+
+    #[test]
+    fn servers_of_the_same_name_keep_their_states_each_one_its_own() {
+        let server = |name: &str| Arc::new(Server::new(name, vec![], None).expect("no address is bad"));
+        let group = |names: &[&str]| GroupSettings {
+            name: "iis".into(),
+            servers: names.iter().map(|name| server(name)).collect(),
+            tls: None,
+            send_proxy: None,
+            connect_timeout: Duration::from_secs(3),
+        };
+        let old = group(&["a", "a", "b"]);
+        for (server, leases) in std::iter::zip(&old.servers, [1, 2, 4]) {
+            (0..leases).for_each(|_| server.lend());
+        }
+        let new = group(&["b", "c", "a", "a", "a"]).inherit(&old);
+        let leases: Vec<_> = new.servers.iter().map(|server| server.leases()).collect();
+        assert_eq!(leases, [4, 0, 1, 2, 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A server: its addresses, and what all workers know of it.
+//! A server: what the settings say of it, and what all workers know of it.
 
 use std::io;
 use std::sync::Arc;
@@ -10,21 +10,34 @@ use socket2::SockAddr;
 use crate::protocol::login::Symptom;
 use crate::uring::Address;
 
-/// A server as the operator named it. All workers share it; they change only its numbers.
-#[derive(Debug)]
+/// A server as the settings name it. All workers share it, and it never changes: what they learn of the server stands in
+/// its state, which the server of later settings can take over.
+#[derive(Debug, Clone)]
 pub struct Server {
     name: Arc<str>,
     tls_name: Option<ServerName<'static>>,
     places: Box<[Place]>,
+    state: Arc<State>,
+}
+
+/// What all workers know of a server.
+#[derive(Debug, Default)]
+struct State {
     leases: AtomicUsize,
     symptoms: [AtomicU64; Symptom::ALL.len()],
 }
 
 /// One of a server's addresses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Place {
     address: Address,
     sock_addr: SockAddr,
+    state: Arc<PlaceState>,
+}
+
+/// What all workers know of one of a server's addresses.
+#[derive(Debug, Default)]
+struct PlaceState {
     /// Attempts to connect that have failed since the last one that did not.
     failures: AtomicU64,
 }
@@ -41,15 +54,27 @@ impl Server {
         tls_name: Option<ServerName<'static>>,
     ) -> io::Result<Self> {
         let place = |address: Address| {
-            Ok(Place { sock_addr: address.to_sock_addr()?, address, failures: AtomicU64::new(0) })
+            Ok(Place { sock_addr: address.to_sock_addr()?, address, state: Arc::default() })
         };
         Ok(Self {
             name: name.into(),
             tls_name,
             places: addresses.into_iter().map(place).collect::<io::Result<_>>()?,
-            leases: AtomicUsize::new(0),
-            symptoms: Default::default(),
+            state: Arc::default(),
         })
+    }
+
+    /// The same server with the state of `known`, which earlier settings named so: its leases, its symptoms, and the
+    /// failures of the addresses that both have.
+    #[must_use]
+    pub fn inherit(&self, known: &Self) -> Self {
+        let mut server = Self { state: Arc::clone(&known.state), ..self.clone() };
+        for place in &mut server.places {
+            if let Some(same) = known.places.iter().find(|other| other.address == place.address) {
+                place.state = Arc::clone(&same.state);
+            }
+        }
+        server
     }
 
     /// As the operator wrote it.
@@ -69,17 +94,17 @@ impl Server {
 
     /// How many sessions hold a lease of it, over all workers.
     pub fn leases(&self) -> usize {
-        self.leases.load(Ordering::Relaxed)
+        self.state.leases.load(Ordering::Relaxed)
     }
 
     /// How often a symptom was seen with this server.
     pub fn symptoms(&self, symptom: Symptom) -> u64 {
-        self.symptoms[symptom as usize].load(Ordering::Relaxed)
+        self.state.symptoms[symptom as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a symptom that a session saw with this server.
     pub fn count_symptom(&self, symptom: Symptom) {
-        self.symptoms[symptom as usize].fetch_add(1, Ordering::Relaxed);
+        self.state.symptoms[symptom as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn places(&self) -> usize {
@@ -92,21 +117,21 @@ impl Server {
     }
 
     pub(super) fn lend(&self) {
-        self.leases.fetch_add(1, Ordering::Relaxed);
+        self.state.leases.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn take_back(&self) {
-        self.leases.fetch_sub(1, Ordering::Relaxed);
+        self.state.leases.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// An attempt to connect failed. True when it is the first.
     pub(super) fn note_failure(&self, place: usize) -> bool {
-        self.places[place].failures.fetch_add(1, Ordering::Relaxed) == 0
+        self.places[place].state.failures.fetch_add(1, Ordering::Relaxed) == 0
     }
 
     /// An attempt to connect succeeded. Returns how many failed before it, if it is the first one after those.
     pub(super) fn note_success(&self, place: usize) -> Option<u64> {
-        let failures = &self.places[place].failures;
+        let failures = &self.places[place].state.failures;
         // Usually there are none: then nothing is written, which other workers would have to read again.
         let is_down = failures.load(Ordering::Relaxed) > 0;
         is_down.then(|| failures.swap(0, Ordering::Relaxed)).filter(|failures| *failures > 0)
@@ -127,5 +152,24 @@ mod tests {
         assert_eq!(server.note_success(1), Some(2));
         assert_eq!(server.note_success(1), None);
         assert!(server.note_failure(1), "down once more");
+    }
+
+    #[test]
+    fn later_settings_go_on_with_what_is_known_of_a_server() {
+        let address = |port: u16| Address::Ip(([192, 0, 2, 1], port).into());
+        let server = |ports: &[u16]| {
+            Server::new("iis1:80", ports.iter().copied().map(address).collect(), None).expect("IP addresses")
+        };
+        let old = server(&[1, 2]);
+        old.lend();
+        old.count_symptom(Symptom::Type3Refused);
+        old.note_failure(1);
+        let new = server(&[2, 3]).inherit(&old);
+        assert_eq!(new.addresses().cloned().collect::<Vec<_>>(), [2, 3].map(address));
+        assert_eq!((new.leases(), new.symptoms(Symptom::Type3Refused)), (1, 1));
+        assert!(!new.note_failure(0), "this address is known to be down");
+        assert!(new.note_failure(1), "this one is new");
+        old.take_back();
+        assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");
     }
 }
