@@ -189,13 +189,8 @@ impl Demo {
 fn service(site: SocketAddr) -> Result<Service, Error> {
     let server =
         Server::new(site.to_string(), vec![Address::Ip(site)], None).map_err(control::Error::Resource)?;
-    let group = GroupSettings {
-        name: "mock".into(),
-        servers: vec![Arc::new(server)],
-        tls: None,
-        send_proxy: None,
-        connect_timeout: TIMEOUT,
-    };
+    let group =
+        GroupSettings { connect_timeout: TIMEOUT, ..GroupSettings::new("mock", vec![Arc::new(server)]) };
     let listener = Listener::at(Address::Ip(LOOPBACK));
     let tcp = SocketOptions::default();
     let routes = Routes::all(Arc::new(group));

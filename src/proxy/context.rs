@@ -63,6 +63,11 @@ impl Context {
         }
     }
 
+    /// The worker's number, from 0.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     /// One more listener accepts.
     pub(super) fn accept_begins(&self) {
         self.accepting.set(self.accepting.get() + 1);

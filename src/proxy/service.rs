@@ -23,14 +23,14 @@ pub(super) struct Listening {
     pub(super) name: Arc<str>,
 }
 
-/// The services of a worker. A group that several of them name takes turns over all of them.
-pub(super) fn services(settings: &[Arc<settings::Service>]) -> Vec<Rc<Service>> {
+/// The services of the worker with this number. A group that several of them name takes turns over all of them.
+pub(super) fn services(settings: &[Arc<settings::Service>], worker: usize) -> Vec<Rc<Service>> {
     let mut groups: Vec<(Arc<GroupSettings>, Rc<Group>)> = Vec::new();
     let mut group = |settings: &Arc<GroupSettings>| {
         if let Some((_, group)) = groups.iter().find(|(known, _)| Arc::ptr_eq(known, settings)) {
             return Rc::clone(group);
         }
-        let group = Rc::new(Group::new(Arc::clone(settings)));
+        let group = Rc::new(Group::new(Arc::clone(settings), worker));
         groups.push((Arc::clone(settings), Rc::clone(&group)));
         group
     };

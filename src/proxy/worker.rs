@@ -79,7 +79,7 @@ fn pin(cpu: usize) {
 
 /// Accepts on every listener of every service. `listeners` are in the order of the services and their settings.
 pub(super) fn start(context: &Rc<Context>, settings: &[Arc<Service>], listeners: Vec<Vec<Listener>>) {
-    for (service, listeners) in std::iter::zip(services(settings), listeners) {
+    for (service, listeners) in std::iter::zip(services(settings, context.number()), listeners) {
         for (listening, listener) in std::iter::zip(service.listening(), listeners) {
             context.accept_begins();
             context.ring.spawn(accept(Rc::clone(context), listening, listener));

@@ -1,6 +1,6 @@
 //! Servers that can replace each other, and which of them to try.
 
-use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 
-use super::lease::Lease;
+use super::balance::{Algorithm, Balance, Beginning};
+use super::pick::Pick;
 use super::server::Server;
 use crate::protocol::proxy_protocol;
 
@@ -22,6 +23,8 @@ pub struct GroupSettings {
     pub name: Arc<str>,
     /// Its servers; never empty.
     pub servers: Vec<Arc<Server>>,
+    /// How one of them is chosen.
+    pub balance: Balance,
     /// TLS with these servers: each has a name to prove then.
     pub tls: Option<Tls>,
     /// The PROXY header that servers are sent, if any.
@@ -31,6 +34,18 @@ pub struct GroupSettings {
 }
 
 impl GroupSettings {
+    /// A group with the default settings.
+    pub fn new(name: impl Into<Arc<str>>, servers: Vec<Arc<Server>>) -> Self {
+        Self {
+            name: name.into(),
+            servers,
+            balance: Balance::default(),
+            tls: None,
+            send_proxy: None,
+            connect_timeout: Duration::from_secs(3),
+        }
+    }
+
     /// The same group whose servers go on with the states that servers of the same name have in `known`, the group of
     /// earlier settings.
     #[must_use]
@@ -59,19 +74,20 @@ pub struct Tls {
     pub warnings: Vec<String>,
 }
 
-/// A worker's view of a group: whose turn it is, and which TLS sessions can be resumed.
+/// A worker's view of a group: what its way to choose servers goes by, and which TLS sessions can be resumed.
 #[derive(Debug)]
 pub struct Group {
     settings: Arc<GroupSettings>,
     tls: Option<Arc<ClientConfig>>,
-    turn: Cell<usize>,
+    algorithm: Box<dyn Algorithm>,
 }
 
 impl Group {
-    /// It is the first server's turn.
-    pub fn new(settings: Arc<GroupSettings>) -> Self {
+    /// The view of the worker with this number, from 0.
+    pub fn new(settings: Arc<GroupSettings>, worker: usize) -> Self {
         let tls = settings.tls.as_ref().map(|tls| with_own_sessions(&tls.config));
-        Self { settings, tls, turn: Cell::new(0) }
+        let algorithm = settings.balance.begin(&Beginning { servers: &settings.servers, worker });
+        Self { settings, tls, algorithm }
     }
 
     /// The settings that it was made from.
@@ -84,16 +100,10 @@ impl Group {
         self.tls.as_ref()
     }
 
-    /// Leases in the order to try them: every address of the server whose turn it is, then those of the server after it,
-    /// and so on once round.
-    pub fn pick(&self) -> impl Iterator<Item = Lease> {
-        let servers = &self.settings.servers;
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % servers.len());
-        (turn..servers.len())
-            .chain(0..turn)
-            .map(|nth| &servers[nth])
-            .flat_map(|server| (0..server.places()).map(|place| Lease::new(server, place)))
+    /// Leases in the order to try them for a client at `source`: every address of the server that the algorithm chooses,
+    /// then those of the next one, and so on; backup servers last.
+    pub fn pick(&self, source: Option<IpAddr>) -> Pick<'_> {
+        Pick::new(&self.settings.servers, &*self.algorithm, source)
     }
 }
 
@@ -115,19 +125,14 @@ mod tests {
             let server = Server::new(format!("iis{number}"), (0..*count).map(address).collect(), None);
             Arc::new(server.expect("IP addresses"))
         };
-        Group::new(Arc::new(GroupSettings {
-            name: "iis".into(),
-            servers: addresses.iter().enumerate().map(server).collect(),
-            tls: None,
-            send_proxy: None,
-            connect_timeout: Duration::from_secs(3),
-        }))
+        let servers = addresses.iter().enumerate().map(server).collect();
+        Group::new(Arc::new(GroupSettings::new("iis", servers)), 0)
     }
 
     #[test]
     fn servers_take_turns_and_every_address_is_tried_once() {
         let group = group(&[1, 2, 1]);
-        let order = || group.pick().map(|lease| lease.address().to_string()).collect::<Vec<_>>();
+        let order = || group.pick(None).map(|lease| lease.address().to_string()).collect::<Vec<_>>();
         let (first, second, third) = ("192.0.2.0:80", ["192.0.2.1:80", "192.0.2.1:81"], "192.0.2.2:80");
         assert_eq!(order(), [first, second[0], second[1], third]);
         assert_eq!(order(), [second[0], second[1], third, first]);
@@ -138,13 +143,8 @@ mod tests {
     #[test]
     fn servers_of_the_same_name_keep_their_states_each_one_its_own() {
         let server = |name: &str| Arc::new(Server::new(name, vec![], None).expect("no address is bad"));
-        let group = |names: &[&str]| GroupSettings {
-            name: "iis".into(),
-            servers: names.iter().map(|name| server(name)).collect(),
-            tls: None,
-            send_proxy: None,
-            connect_timeout: Duration::from_secs(3),
-        };
+        let group =
+            |names: &[&str]| GroupSettings::new("iis", names.iter().map(|name| server(name)).collect());
         let old = group(&["a", "a", "b"]);
         for (server, leases) in std::iter::zip(&old.servers, [1, 2, 4]) {
             (0..leases).for_each(|_| server.lend());
@@ -158,9 +158,9 @@ mod tests {
     fn a_lease_counts_its_server_until_it_is_dropped() {
         let group = group(&[1, 1]);
         let in_use = || group.settings.servers.iter().map(|server| server.leases()).collect::<Vec<_>>();
-        let lease = group.pick().next();
+        let lease = group.pick(None).next();
         assert_eq!(in_use(), [1, 0], "servers that are not tried are not in use");
-        let others: Vec<_> = group.pick().collect();
+        let others: Vec<_> = group.pick(None).collect();
         assert_eq!(in_use(), [2, 1]);
         drop((lease, others));
         assert_eq!(in_use(), [0, 0]);

@@ -5,17 +5,24 @@
 //!
 //! ```text
 //!   Group --pick--> leases in the order to try --connect--> a socket of one session
+//!     |-- balance: one of the algorithms
 //!     '-- Server: addresses, failures, symptoms; shared by all workers
 //! ```
 //!
 //! Start with `group.rs`.
 
+mod balance;
 mod connect;
 mod group;
 mod lease;
+mod pick;
 mod server;
+#[cfg(test)]
+mod testing;
 
+pub use balance::Balance;
 pub use connect::{DescriptorWaits, Failure, connect};
 pub use group::{Group, GroupSettings, Tls};
 pub use lease::Lease;
-pub use server::Server;
+pub use pick::Pick;
+pub use server::{Server, ServerOptions};

@@ -1,6 +1,7 @@
 //! A server: what the settings say of it, and what all workers know of it.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -17,7 +18,25 @@ pub struct Server {
     name: Arc<str>,
     tls_name: Option<ServerName<'static>>,
     places: Box<[Place]>,
+    options: ServerOptions,
     state: Arc<State>,
+}
+
+/// What part of a group's connections a server gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Its share is this in proportion to the weights of the others.
+    pub weight: NonZeroU16,
+    /// Whether it is for connections that no other server can take.
+    pub backup: bool,
+    /// Whether it gets no connections.
+    pub disabled: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { weight: NonZeroU16::MIN, backup: false, disabled: false }
+    }
 }
 
 /// What all workers know of a server.
@@ -60,8 +79,15 @@ impl Server {
             name: name.into(),
             tls_name,
             places: addresses.into_iter().map(place).collect::<io::Result<_>>()?,
+            options: ServerOptions::default(),
             state: Arc::default(),
         })
+    }
+
+    /// The same server with these options.
+    #[must_use]
+    pub fn with_options(self, options: ServerOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// The same server with the state of `known`, which earlier settings named so: its leases, its symptoms, and the
@@ -80,6 +106,11 @@ impl Server {
     /// As the operator wrote it.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What part of its group's connections it gets.
+    pub fn options(&self) -> ServerOptions {
+        self.options
     }
 
     /// The name that it must prove by its certificate.

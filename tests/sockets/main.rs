@@ -8,6 +8,7 @@ mod cut;
 mod end_of_service;
 mod endings;
 mod extended_protection;
+mod groups;
 mod hello;
 mod http;
 mod limits;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::bounds::{HOUR, MILLISECOND};
@@ -11,7 +12,7 @@ use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
 use crate::protocol::proxy_protocol::Version;
-use crate::upstream::{GroupSettings, Server};
+use crate::upstream::{Balance, GroupSettings, Server};
 
 /// What belongs to one group; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
@@ -26,6 +27,13 @@ pub(super) struct GroupArgs {
         display_order = 4
     )]
     send_proxy: SendProxy,
+    /// How connections are assigned to servers: in turn, or to the one with the fewest connections of all workers, each
+    /// by weight [nginx: least_conn]
+    #[arg(
+        long, value_name = "ALGORITHM", default_value = Balance::default().name(), help_heading = "Servers",
+        value_parser = balance()
+    )]
+    balance: Balance,
     /// Longest time for a server to accept a connection before the next one is tried [nginx: proxy_connect_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs", display_order = 4,
@@ -41,6 +49,12 @@ enum SendProxy {
     Off,
     V1,
     V2,
+}
+
+/// Parses the name of an algorithm.
+fn balance() -> impl TypedValueParser<Value = Balance> {
+    let named = |name: String| Balance::named(&name).ok_or("this is not the name of an algorithm");
+    PossibleValuesParser::new(Balance::ALL.map(Balance::name)).try_map(named)
 }
 
 impl GroupArgs {
@@ -63,8 +77,7 @@ impl GroupArgs {
     /// A file for TLS that is not as required.
     pub(super) fn settings(&self) -> Result<GroupSettings, Error> {
         Ok(GroupSettings {
-            name: "".into(),
-            servers: Vec::new(),
+            balance: self.balance,
             tls: self.tls.tls()?,
             send_proxy: match self.send_proxy {
                 SendProxy::Off => None,
@@ -72,6 +85,7 @@ impl GroupArgs {
                 SendProxy::V2 => Some(Version::V2),
             },
             connect_timeout: self.connect_timeout,
+            ..GroupSettings::new("", Vec::new())
         })
     }
 

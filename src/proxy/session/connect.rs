@@ -53,7 +53,7 @@ async fn connect_in_turn(
     let (ring, timeout) = (&context.ring, group.settings().connect_timeout);
     let options = session.service().settings.tcp;
     let mut end = End::Refused;
-    for lease in group.pick() {
+    for lease in group.pick(session.source()) {
         session.set_lease(None);
         ring.set_up_turn().await;
         // In a storm many clients have left by now; checking each is cheaper than a useless connect.

@@ -1,6 +1,7 @@
 //! What is known of a session, and the record that it leaves.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -114,6 +115,15 @@ impl Session {
         let proxied = self.proxied.take();
         self.proxied.set(proxied.clone());
         proxied.map_or_else(|| self.client_address.clone(), |proxied| *proxied)
+    }
+
+    /// The IP address of the client that the session is for, if it has one. An IPv4 address mapped into IPv6 (a listener
+    /// on `[::]`) counts as the IPv4 address.
+    pub(super) fn source(&self) -> Option<IpAddr> {
+        match self.origin_address() {
+            Address::Ip(address) => Some(address.ip().to_canonical()),
+            Address::Unix(_) => None,
+        }
     }
 
     /// Sets the source that the client's PROXY header names.

@@ -195,12 +195,11 @@ pub(super) fn group(dice: &mut Dice) -> GroupSettings {
         Arc::new(server.expect("IP addresses"))
     };
     let servers = dice.number(1, 3);
+    let servers = (0..servers).map(|number| server(number, dice.one_of(&[1, 1, 1, 2]))).collect();
     GroupSettings {
-        name: "servers".into(),
-        servers: (0..servers).map(|number| server(number, dice.one_of(&[1, 1, 1, 2]))).collect(),
-        tls: None,
         send_proxy: dice.one_of(&[None, None, Some(Version::V1), Some(Version::V2)]),
         connect_timeout: milliseconds(dice, &[5, 100, 3000]),
+        ..GroupSettings::new("servers", servers)
     }
 }
 

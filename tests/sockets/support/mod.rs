@@ -18,7 +18,7 @@ pub(crate) use pattern::{
 pub(crate) use peer::Peer;
 pub(crate) use proxy::{Launch, Proxy};
 pub(crate) use random::Random;
-pub(crate) use server::{Server, Unanswering, refusing};
+pub(crate) use server::{Farm, Server, Unanswering, refusing};
 pub(crate) use tls::{Authority, Identity, TlsPeer, WireEnd};
 
 /// How long anything may take that is sure to happen: machines that run tests are slow and busy.

@@ -1,7 +1,8 @@
 //! Servers behind the proxy, and places where there is none.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -61,6 +62,39 @@ impl Server {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => panic!("no connection was expected at {}, got {other:?}", self.address),
         }
+    }
+}
+
+/// Servers that greet each of their clients with their number and keep the connection.
+pub(crate) struct Farm {
+    /// As they are written on the command line.
+    pub(crate) addresses: Vec<String>,
+}
+
+impl Farm {
+    pub(crate) fn of(count: u8) -> Self {
+        let serve = |number: u8| {
+            let server = Server::v4();
+            let address = server.address.clone();
+            // It ends with the test's process.
+            thread::spawn(move || {
+                let mut kept = Vec::new();
+                while let Ok((socket, _)) = uninterrupted(|| server.listener.accept()) {
+                    // A client that has left already is none of its business.
+                    let _ = (&socket).write_all(&[number]);
+                    kept.push(socket);
+                }
+            });
+            address
+        };
+        Self { addresses: (0..count).map(serve).collect() }
+    }
+
+    /// The number of the server that a client of the proxy got.
+    pub(crate) fn greeted(client: &Peer) -> usize {
+        let mut number = [0];
+        assert_eq!(client.receive(&mut number).expect("a greeting"), 1, "a greeting before the end");
+        usize::from(number[0])
     }
 }
 

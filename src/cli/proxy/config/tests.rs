@@ -214,7 +214,10 @@ fn mistakes_of_a_group_have_their_place() {
             "5:12: servers: invalid value \"iis1\": the port is missing; write iis1:PORT",
         ),
         ("servers = [{ address = \"a\" }]", "5:12: servers: this is a table; give a string or an integer"),
-        ("balance = \"least-connections\"", "5:1: balance: unknown key; give one of servers, send-proxy"),
+        (
+            "servers = \"a:1\"\nbalance = \"least-conections\"",
+            "6:11: balance: invalid value \"least-conections\"; give one of round-robin, least-connections",
+        ),
         ("health = { type = \"tcp\" }", "5:1: health: unknown key; give one of servers, send-proxy"),
         (
             "servers = \"a:1\"\nupstream-ca = \"/x\"",

@@ -1,0 +1,108 @@
+//! What every algorithm is, and what it chooses from.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::upstream::server::Server;
+
+/// One worker's way to choose servers of one group.
+pub(in crate::upstream) trait Algorithm: fmt::Debug {
+    /// The place of a candidate for a client at `source`, where that is an IP address; none without candidates. Asked
+    /// again for the same connection when the one before failed, which should not use up anything like a turn.
+    fn choose(&self, candidates: &Candidates<'_>, source: Option<IpAddr>) -> Option<usize>;
+}
+
+/// What an algorithm begins with.
+pub(in crate::upstream) struct Beginning<'a> {
+    pub(in crate::upstream) servers: &'a [Arc<Server>],
+    /// The worker's number, from 0.
+    pub(in crate::upstream) worker: usize,
+}
+
+impl Beginning<'_> {
+    /// Where this worker begins in a cycle of `length` turns: workers that all began at its start would march in step,
+    /// and open the first connection of each to the same server. Multiples of the golden ratio are far apart, however
+    /// many workers there are.
+    pub(super) fn offset(&self, length: usize) -> usize {
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        ((self.worker as f64 * GOLDEN).fract() * length as f64) as usize
+    }
+}
+
+/// The servers that may be chosen.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::upstream) struct Candidates<'a> {
+    servers: &'a [Arc<Server>],
+    tried: &'a Tried,
+    /// Whether they are the backup servers, or the others.
+    backup: bool,
+}
+
+impl<'a> Candidates<'a> {
+    /// Those that can be lent, were not tried, and are backup servers or not.
+    pub(in crate::upstream) fn new(servers: &'a [Arc<Server>], tried: &'a Tried, backup: bool) -> Self {
+        Self { servers, tried, backup }
+    }
+
+    /// Each with its place in the group. Workers lend and take back servers all the time: another look may find others.
+    pub(super) fn iter(self) -> impl Iterator<Item = (usize, &'a Server)> {
+        let may_be_chosen = move |(nth, server): &(usize, &Server)| {
+            let options = server.options();
+            options.backup == self.backup && !options.disabled && !self.tried.has(*nth)
+        };
+        self.servers.iter().map(|server| &**server).enumerate().filter(may_be_chosen)
+    }
+
+    /// Whether none was tried for this connection.
+    pub(super) fn is_first_choice(self) -> bool {
+        self.tried.is_empty()
+    }
+}
+
+/// Which servers of a group were tried for a connection.
+#[derive(Debug, Default)]
+pub(in crate::upstream) struct Tried(Vec<u64>);
+
+impl Tried {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn has(&self, nth: usize) -> bool {
+        self.0.get(nth / 64).is_some_and(|bits| bits & 1 << (nth % 64) != 0)
+    }
+
+    pub(in crate::upstream) fn add(&mut self, nth: usize) {
+        let Self(all) = self;
+        if all.len() <= nth / 64 {
+            all.resize(nth / 64 + 1, 0);
+        }
+        all[nth / 64] |= 1 << (nth % 64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_tried_once() {
+        let mut tried = Tried::default();
+        assert!(tried.is_empty());
+        for nth in [0, 63, 64, 200] {
+            assert!(!tried.has(nth));
+            tried.add(nth);
+            assert!(tried.has(nth));
+        }
+        assert_eq!((0..300).filter(|nth| tried.has(*nth)).count(), 4);
+    }
+
+    #[test]
+    fn workers_begin_far_apart() {
+        let offset = |worker, length| Beginning { servers: &[], worker }.offset(length);
+        assert_eq!((0..5).map(|worker| offset(worker, 2)).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        assert_eq!((0..4).map(|worker| offset(worker, 100)).collect::<Vec<_>>(), [0, 61, 23, 85]);
+        assert_eq!((offset(3, 1), offset(3, 0)), (0, 0));
+    }
+}
