@@ -189,8 +189,11 @@ impl Demo {
 fn service(site: SocketAddr) -> Result<Service, Error> {
     let server =
         Server::new(site.to_string(), vec![Address::Ip(site)], None).map_err(control::Error::Resource)?;
-    let group =
-        GroupSettings { connect_timeout: TIMEOUT, ..GroupSettings::new("mock", vec![Arc::new(server)]) };
+    let group = GroupSettings {
+        connect_timeout: TIMEOUT,
+        connect_budget: TIMEOUT,
+        ..GroupSettings::new("mock", vec![Arc::new(server)])
+    };
     let listener = Listener::at(Address::Ip(LOOPBACK));
     let tcp = SocketOptions::default();
     let routes = Routes::all(Arc::new(group));

@@ -31,6 +31,8 @@ pub struct GroupSettings {
     pub send_proxy: Option<proxy_protocol::Version>,
     /// How long one server may take to accept a connection, and then to complete its TLS handshake.
     pub connect_timeout: Duration,
+    /// How long all servers together may take until one is ready for a client.
+    pub connect_budget: Duration,
 }
 
 impl GroupSettings {
@@ -43,6 +45,7 @@ impl GroupSettings {
             tls: None,
             send_proxy: None,
             connect_timeout: Duration::from_secs(3),
+            connect_budget: Duration::from_secs(6),
         }
     }
 

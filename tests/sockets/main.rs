@@ -9,6 +9,7 @@ mod end_of_service;
 mod endings;
 mod extended_protection;
 mod groups;
+mod health;
 mod hello;
 mod http;
 mod limits;

@@ -40,6 +40,13 @@ pub(super) struct GroupArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     connect_timeout: Duration,
+    /// Longest time for all servers together until one is ready for a client [default: 2 x --connect-timeout] [nginx:
+    /// proxy_next_upstream_timeout]
+    #[arg(
+        long, value_name = "DURATION", help_heading = "Time-outs", display_order = 5,
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
+    connect_budget: Option<Duration>,
     #[command(flatten)]
     tls: UpstreamTlsArgs,
 }
@@ -85,6 +92,7 @@ impl GroupArgs {
                 SendProxy::V2 => Some(Version::V2),
             },
             connect_timeout: self.connect_timeout,
+            connect_budget: self.connect_budget.unwrap_or(2 * self.connect_timeout),
             ..GroupSettings::new("", Vec::new())
         })
     }

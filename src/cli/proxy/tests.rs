@@ -57,6 +57,7 @@ fn without_flags_everything_has_its_documented_default() {
     let group = group(&service);
     assert_eq!(group.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>(), ["192.0.2.1:80"]);
     assert_eq!(group.connect_timeout, Duration::from_secs(3));
+    assert_eq!(group.connect_budget, Duration::from_secs(6));
     assert_eq!(service.idle_timeout, Duration::from_secs(3 * 3600));
     assert_eq!(workers[0].drain_timeout, Duration::from_secs(30));
     assert_eq!(group.send_proxy, None);
@@ -113,6 +114,7 @@ fn every_flag_reaches_its_setting() {
     let group = group(&service);
     assert_eq!(&**group.servers[1].name(), "192.0.2.2:80");
     assert_eq!(group.connect_timeout, Duration::from_millis(250));
+    assert_eq!(group.connect_budget, Duration::from_millis(500));
     assert_eq!(service.idle_timeout, Duration::from_secs(120));
     assert_eq!(workers[0].drain_timeout, Duration::ZERO);
     assert_eq!(group.send_proxy, Some(Version::V2));

@@ -40,8 +40,8 @@ pub(in crate::proxy) async fn connect(
     .await
 }
 
-/// Tries one server after the other. No byte of the client is sent before a server has proved its identity, so
-/// trying the next one is safe. The last failure decides the end.
+/// Tries one server after the other within the group's budget. No byte of the client is sent before a server has proved
+/// its identity, so trying the next one is safe. The last failure decides the end.
 async fn connect_in_turn(
     session: &Session,
     client: &Connection,
@@ -50,8 +50,13 @@ async fn connect_in_turn(
     has_sent: bool,
 ) -> Result<Connection, End> {
     let context = session.context();
-    let (ring, timeout) = (&context.ring, group.settings().connect_timeout);
+    let ring = &context.ring;
     let options = session.service().settings.tcp;
+    let budget_ends = ring.now() + group.settings().connect_budget;
+    let time_left = || {
+        let left = budget_ends.saturating_duration_since(ring.now());
+        left.min(group.settings().connect_timeout)
+    };
     let mut end = End::Refused;
     for lease in group.pick(session.source()) {
         session.set_lease(None);
@@ -59,6 +64,13 @@ async fn connect_in_turn(
         // In a storm many clients have left by now; checking each is cheaper than a useless connect.
         if ring.set_ups_wait() && has_left(client, has_sent) {
             return Err(End::ClientLeft);
+        }
+        let timeout = time_left();
+        if timeout.is_zero() {
+            let budget = group.settings().connect_budget;
+            let client = session.client_address();
+            tracing::warn!(%client, ?budget, "no server was ready within the connect budget; not trying the others");
+            break;
         }
         let upstream =
             match upstream::connect(ring, &lease, &options, timeout, &context.descriptor_waits).await {
@@ -72,7 +84,7 @@ async fn connect_in_turn(
         let unfinished = Unfinished::new(&upstream);
         if let Some(version) = group.settings().send_proxy {
             let greeted = Box::pin(greet(session, version, header, client, &upstream));
-            match ring.timeout(timeout, greeted).await {
+            match ring.timeout(time_left(), greeted).await {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::debug!(%error, "upstream connection failed; closing");
@@ -87,7 +99,7 @@ async fn connect_in_turn(
             }
         }
         match group.tls() {
-            Some(config) if !Box::pin(secure(session, config, timeout, &upstream)).await => {
+            Some(config) if !Box::pin(secure(session, config, time_left(), &upstream)).await => {
                 session.with_lease(Lease::note_failure);
                 end = End::TlsUpstream;
             }

@@ -228,7 +228,10 @@ impl Case<'_> {
                     && !self.stalled(server)
             }
             End::Refused => !errors.is_empty() || self.some_server_broke(),
-            End::ConnectTimeout => duration >= group.connect_timeout || errors.contains(&libc::ETIMEDOUT),
+            End::ConnectTimeout => {
+                duration >= group.connect_timeout.min(group.connect_budget)
+                    || errors.contains(&libc::ETIMEDOUT)
+            }
             End::ProxyHeader => {
                 !self.client.has_sound_header
                     || client_broke

@@ -199,6 +199,7 @@ pub(super) fn group(dice: &mut Dice) -> GroupSettings {
     GroupSettings {
         send_proxy: dice.one_of(&[None, None, Some(Version::V1), Some(Version::V2)]),
         connect_timeout: milliseconds(dice, &[5, 100, 3000]),
+        connect_budget: milliseconds(dice, &[5, 150, 6000]),
         ..GroupSettings::new("servers", servers)
     }
 }

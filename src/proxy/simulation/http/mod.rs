@@ -231,6 +231,7 @@ fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
     group.send_proxy = None;
     if is_calm {
         group.connect_timeout = Duration::from_secs(3);
+        group.connect_budget = Duration::from_secs(6);
     }
     if sides.server {
         let TlsConfigs { client: config, verifier, .. } = TlsConfigs::get();
