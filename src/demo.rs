@@ -23,7 +23,7 @@ use crate::load::{self, LoadError, Summary};
 use crate::mock::{self, Mock};
 use crate::protocol::ntlm::Credentials;
 use crate::proxy::routes::Routes;
-use crate::proxy::settings::{Listener, Service, WorkerSettings};
+use crate::proxy::settings::{Listener, Service, Timeouts, WorkerSettings};
 use crate::proxy::stop::Stop;
 use crate::upstream::{GroupSettings, Server};
 use crate::uring::{self, Address, PipeSet, SocketOptions};
@@ -197,7 +197,11 @@ fn service(site: SocketAddr) -> Result<Service, Error> {
     let listener = Listener::at(Address::Ip(LOOPBACK));
     let tcp = SocketOptions::default();
     let routes = Routes::all(Arc::new(group));
-    Ok(Service { idle_timeout: TIMEOUT, tcp, ..Service::new("demo", vec![listener], routes) })
+    Ok(Service {
+        timeouts: Timeouts { idle: TIMEOUT, ..Timeouts::default() },
+        tcp,
+        ..Service::new("demo", vec![listener], routes)
+    })
 }
 
 fn worker_settings() -> WorkerSettings {

@@ -38,6 +38,7 @@ mod serve;
 pub mod signals;
 pub mod start_up;
 pub mod supervise;
+mod timeouts;
 pub mod tls;
 mod totals;
 

@@ -2,13 +2,14 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::certificates::{self, Served};
 use super::log_writer::{LogWriter, NoLog};
 use super::signals::Signals;
 use super::start_up::{List, StartUp, on_ipv6, servers_named};
 use super::supervise::{Command, End, Supervisor};
+use super::timeouts::LOG_END;
 use super::totals::Totals;
 use super::{AccessLog, DESCRIPTORS_A_SESSION, Error, Plan};
 use super::{log_limit, logins, own_listener};
@@ -20,9 +21,6 @@ use crate::proxy::stop::Stop;
 use crate::proxy::worker;
 use crate::upstream::{GroupSettings, Server};
 use crate::uring::{self, Address, PipeSet};
-
-/// Longest wait at the end for access log lines that are not written yet.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop; `signals` must be blocked before the process starts a second thread.
 ///
@@ -94,7 +92,7 @@ pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
     });
     drop(files);
     let log_lines_dropped = match (&end, log) {
-        (Ok(End::Drained), Some(log)) => log.finish(LOG_PATIENCE),
+        (Ok(End::Drained), Some(log)) => log.finish(LOG_END),
         _ => 0,
     };
     log_limit::flush();

@@ -17,10 +17,9 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Longest wait for workers in an immediate stop; they need far less to close their connections.
-const END_PATIENCE: Duration = Duration::from_secs(1);
+use super::timeouts::WORKERS_END;
 
 /// What the supervisor waits for.
 #[derive(Debug)]
@@ -170,7 +169,7 @@ impl Supervisor {
     /// Waits for all to end, but not for long: connections that the end of the process closes look complete to the
     /// other end.
     fn wait_for_ends(&self, mut running: usize) {
-        let deadline = Instant::now() + END_PATIENCE;
+        let deadline = Instant::now() + WORKERS_END;
         while running > 0 {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended { .. }) => running -= 1,

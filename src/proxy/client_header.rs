@@ -4,8 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_lite::future::or;
-
 use super::connection::Connection;
 use crate::protocol::proxy_protocol::{self, Header, HeaderError, Progress};
 use crate::uring::{Address, Expect, Ring};
@@ -48,11 +46,7 @@ pub(super) async fn read(
     client: &Connection,
     timeout: Duration,
 ) -> Result<Box<Received>, Error> {
-    or(read_all(client), async {
-        ring.sleep(timeout).await;
-        Err(Error::TimedOut(timeout))
-    })
-    .await
+    ring.timeout(timeout, read_all(client)).await.unwrap_or(Err(Error::TimedOut(timeout)))
 }
 
 async fn read_all(client: &Connection) -> Result<Box<Received>, Error> {

@@ -5,8 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::future::or;
-
 use super::Error;
 use super::access_log::LogSender;
 use super::counters::Counters;
@@ -83,7 +81,7 @@ impl Context {
     /// ended or `timeout` expires. Sessions with bytes on the way are reset then, see `relay.rs`.
     pub(super) async fn drain_and_end(&self, timeout: Duration) {
         self.drain.begin();
-        or(self.all_ended(), self.ring.sleep(timeout)).await;
+        let _ = self.ring.timeout(timeout, self.all_ended()).await;
         self.ring.end_tasks();
     }
 

@@ -4,8 +4,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_lite::future::or;
-
 use super::connection::Connection;
 use super::record::End;
 use super::service::Service;
@@ -25,7 +23,8 @@ pub(super) async fn secure(
     address: &Address,
 ) -> Result<(), End> {
     let Some(tls) = &service.settings.client_tls else { return Ok(()) };
-    match handshake::accept(ring, client, tls.config.load_full(), tls.handshake_timeout).await {
+    match handshake::accept(ring, client, tls.config.load_full(), service.settings.timeouts.client_tls).await
+    {
         Ok(()) => Ok(()),
         Err(handshake::Error::Left) => Err(End::ClientLeft),
         Err(error) => {
@@ -56,7 +55,7 @@ pub(super) async fn choose(
         });
     }
     let hello = if routes.depend_on_hello() {
-        peek(ring, settings.peek_timeout, client, address).await?
+        peek(ring, settings.timeouts.peek, client, address).await?
     } else {
         None
     };
@@ -75,12 +74,10 @@ async fn peek(
     client: &Connection,
     address: &Address,
 ) -> Result<Option<Hello>, End> {
-    let peeked = or(peek_all(client, address), async {
-        ring.sleep(timeout).await;
+    ring.timeout(timeout, peek_all(client, address)).await.unwrap_or_else(|| {
         tracing::warn!(client = %address, ?timeout, "TLS hello not received in time; closing");
         Err(End::HelloTimeout)
-    });
-    peeked.await
+    })
 }
 
 async fn peek_all(client: &Connection, address: &Address) -> Result<Option<Hello>, End> {

@@ -54,7 +54,7 @@ impl Relay<'_> {
     async fn idle(&self) {
         loop {
             let quiet = self.ring.now().duration_since(self.meter.last_activity());
-            match self.idle_timeout.checked_sub(quiet) {
+            match self.timeouts.idle.checked_sub(quiet) {
                 None | Some(Duration::ZERO) => return,
                 Some(left) => self.ring.sleep(left).await,
             }

@@ -101,11 +101,12 @@ async fn serve_by_request(
 
 /// Reads the client's PROXY header, if the service expects one from it.
 async fn read_header(session: &Session, client: &Connection) -> Result<Option<Box<Received>>, End> {
-    let Service { accept_proxy_timeout, accept_proxy_from, .. } = &*session.service().settings;
+    let Service { accept_proxy, accept_proxy_from, timeouts, .. } = &*session.service().settings;
     let address = session.client_address();
-    let is_expected = accept_proxy_from.is_empty() || networks::cover(accept_proxy_from, address);
-    let Some(timeout) = accept_proxy_timeout.filter(|_| is_expected) else { return Ok(None) };
-    match Box::pin(client_header::read(&session.context().ring, client, timeout)).await {
+    if !accept_proxy || !accept_proxy_from.is_empty() && !networks::cover(accept_proxy_from, address) {
+        return Ok(None);
+    }
+    match Box::pin(client_header::read(&session.context().ring, client, timeouts.accept_proxy)).await {
         Ok(header) => {
             session.set_proxied(client_header::source(&header.header));
             Ok(Some(header))

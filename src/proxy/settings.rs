@@ -1,5 +1,7 @@
 //! The operator's settings, validated: these types contain no strings that still need checking.
 
+pub(super) mod timeouts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::upstream::GroupSettings;
 use crate::uring::{Address, SocketOptions};
 
 pub use super::networks::Network;
+pub use timeouts::Timeouts;
 
 /// A service: where clients connect to, how their connections are served, and which servers they go to. The same for all
 /// workers, read-only.
@@ -23,16 +26,14 @@ pub struct Service {
     pub listeners: Vec<Listener>,
     /// Which group a connection goes to.
     pub routes: Routes<Arc<GroupSettings>>,
-    /// How long a client may take to send its TLS hello, where routes depend on it.
-    pub peek_timeout: Duration,
     /// TLS with clients, if it ends here.
     pub client_tls: Option<ClientTls>,
     /// Whether a TLS connection may end without `close_notify`; otherwise such a stream counts as cut off.
     pub accepts_missing_close_notify: bool,
-    /// How long a session may go without a byte in either direction.
-    pub idle_timeout: Duration,
-    /// How long a client may take to send its PROXY header; none if no header is expected.
-    pub accept_proxy_timeout: Option<Duration>,
+    /// How long sessions wait for what.
+    pub timeouts: Timeouts,
+    /// Whether clients send a PROXY header.
+    pub accept_proxy: bool,
     /// Clients that must send a PROXY header, and whose header is trusted; empty: all.
     pub accept_proxy_from: Vec<Network>,
     /// When bulk goes through a pipe.
@@ -91,8 +92,6 @@ pub enum Mode {
 #[allow(clippy::struct_excessive_bools, reason = "independent switches of the operator")]
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// The time-outs of a session.
-    pub timeouts: Timeouts,
     /// Whether a client that has ended its stream still gets its reply.
     pub ignore_client_close: bool,
     /// Most bytes in the head of a request or of a reply.
@@ -134,7 +133,6 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 impl Default for Http {
     fn default() -> Self {
         Self {
-            timeouts: Timeouts::default(),
             ignore_client_close: false,
             head_bytes_max: HEAD_BYTES_MAX,
             forwarded: ForwardedFor::Replace,
@@ -151,34 +149,6 @@ impl Default for Http {
             reply_edits: Edits::default(),
             log_user: false,
             close_on_identity_change: false,
-        }
-    }
-}
-
-/// The time-outs of a session in HTTP mode. The idle time-out bounds all of them, and is the only one for what may
-/// rightly be silent for long: tunnels, RPC over HTTP, and replies that have begun.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For the head of the first request, from accepting on, and for the rest of a later head that has begun.
-    pub head: Duration,
-    /// For the next request.
-    pub keepalive: Duration,
-    /// For the next bytes of a request body.
-    pub body: Duration,
-    /// For the upstream to reply once it has the request, and to accept more of a request.
-    pub reply: Duration,
-    /// For the client to accept more bytes.
-    pub send: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            head: Duration::from_secs(60),
-            keepalive: Duration::from_secs(180),
-            body: Duration::from_secs(60),
-            reply: Duration::from_secs(20 * 60),
-            send: Duration::from_secs(60),
         }
     }
 }
@@ -205,11 +175,10 @@ impl Service {
             name: name.into(),
             listeners,
             routes,
-            peek_timeout: Duration::from_secs(3),
             client_tls: None,
             accepts_missing_close_notify: false,
-            idle_timeout: Duration::from_secs(3 * 3600),
-            accept_proxy_timeout: None,
+            timeouts: Timeouts::default(),
+            accept_proxy: false,
             accept_proxy_from: Vec::new(),
             splice: Splice::Auto,
             tcp: SocketOptions { keepalive: Some(Duration::from_secs(60)), user_timeout: None },
@@ -229,7 +198,7 @@ impl Service {
 
     /// Whether clients send anything that is read before they are served.
     pub fn reads_first(&self) -> bool {
-        matches!(self.mode, Mode::Http(_)) || self.accept_proxy_timeout.is_some() || self.needs_client_bytes()
+        matches!(self.mode, Mode::Http(_)) || self.accept_proxy || self.needs_client_bytes()
     }
 
     /// Whether a request decides where it goes.
@@ -251,8 +220,6 @@ impl Service {
 pub struct ClientTls {
     /// Certificates and all other TLS settings; may be swapped at any time, for new connections.
     pub config: Arc<ArcSwap<ServerConfig>>,
-    /// How long a handshake may take.
-    pub handshake_timeout: Duration,
 }
 
 /// When a direction moves bytes with splice(2) instead of receive and send.

@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-use futures_lite::future::or;
-
 use super::lease::Lease;
 use crate::uring::{Ring, Shortage, Socket, SocketOptions, is_out_of_descriptors};
 
@@ -48,12 +46,9 @@ pub async fn connect(
     let address = lease.address();
     let deadline = ring.now() + timeout;
     loop {
-        let connected = or(Socket::connect(ring, address, lease.sock_addr(), options), async {
-            ring.sleep_until(deadline).await;
-            Err(io::ErrorKind::TimedOut.into())
-        })
-        .await;
-        match connected {
+        let left = deadline.saturating_duration_since(ring.now());
+        let connected = ring.timeout(left, Socket::connect(ring, address, lease.sock_addr(), options)).await;
+        match connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
             Ok(socket) => return Ok(socket),
             Err(error) if is_out_of_descriptors(&error) && ring.now() + DESCRIPTOR_PAUSE < deadline => {
                 let _waiting = Waiting::new(waits);

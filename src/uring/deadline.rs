@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use pin_project_lite::pin_project;
+
 use super::ring::Ring;
 
 /// The deadlines of one ring, earliest first. The number distinguishes deadlines at the same instant.
@@ -68,10 +70,82 @@ impl Future for Sleep {
     }
 }
 
+pin_project! {
+    /// Completes with the output of a future, or with none when that takes too long. Made by [`Ring::timeout`].
+    ///
+    /// It takes no more memory than both: an `async` block around the future would hold it twice.
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        expired: Sleep,
+    }
+}
+
+impl<F> Timeout<F> {
+    pub(super) fn new(future: F, expired: Sleep) -> Self {
+        Self { future, expired }
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Pin::new(this.expired).poll(cx).map(|()| None),
+        }
+    }
+}
+
 impl Drop for Sleep {
     fn drop(&mut self) {
         if self.queued {
             self.ring.inner().deadlines.waiting.borrow_mut().remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use crate::uring::testing::with_peer;
+
+    #[test]
+    fn a_timeout_gives_the_output_or_none() {
+        with_peer(|ring, _socket, _peer| async move {
+            let short = Duration::from_millis(1);
+            assert_eq!(ring.timeout(short, ready(7)).await, Some(7));
+            assert_eq!(ring.timeout(short, pending::<u8>()).await, None);
+            let slow = async {
+                ring.sleep(short).await;
+                7
+            };
+            assert_eq!(ring.timeout(Duration::from_secs(60), slow).await, Some(7));
+            assert_eq!(
+                ring.timeout(Duration::MAX, ready(7)).await,
+                Some(7),
+                "beyond the range of an instant"
+            );
+        });
+    }
+
+    #[test]
+    fn a_timeout_holds_its_future_once() {
+        with_peer(|ring, _socket, _peer| async move {
+            let large = async {
+                let bytes = [0_u8; 1000];
+                pending::<()>().await;
+                assert_eq!(bytes[0], 0);
+            };
+            let bytes = size_of_val(&large);
+            let timeout = ring.timeout(Duration::ZERO, large);
+            assert!(size_of_val(&timeout) < 2 * bytes, "{}", size_of_val(&timeout));
+            drop(timeout);
+        });
     }
 }

@@ -48,7 +48,7 @@ use std::time::Duration;
 pub use address::Address;
 pub use bell::Bell;
 pub use buffers::Buffer;
-pub use deadline::Sleep;
+pub use deadline::{Sleep, Timeout};
 pub use kernel::SocketOptions;
 pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;

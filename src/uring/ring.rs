@@ -16,10 +16,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_lite::future::or;
-
 use super::buffers::{Loans, Region};
-use super::deadline::{Deadlines, Sleep};
+use super::deadline::{Deadlines, Sleep, Timeout};
 use super::kernel::{Completion, Kernel, Operation, Wait};
 use super::ops::{IGNORED, Ops};
 use super::pipe::Pipes;
@@ -114,12 +112,8 @@ impl Ring {
     }
 
     /// Completes with the output of `future`, or with none when that takes longer than `duration`.
-    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
-        let expired = async {
-            self.sleep(duration).await;
-            None
-        };
-        or(async { Some(future.await) }, expired).await
+    pub fn timeout<F: Future>(&self, duration: Duration, future: F) -> Timeout<F> {
+        Timeout::new(future, self.sleep(duration))
     }
 
     /// Completes when this direction may move its next share of bulk.

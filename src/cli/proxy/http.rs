@@ -5,7 +5,6 @@ use clap::{Args, ValueEnum};
 use super::super::Error;
 use super::super::address::network;
 use super::super::quantity::{number, size};
-use super::timeouts::TimeoutArgs;
 use crate::protocol::http1::forward::Edits;
 use crate::protocol::http1::request::is_host;
 use crate::proxy::settings::{ForwardedFor, HEAD_BYTES_MAX, Http, Mode, Network};
@@ -19,8 +18,6 @@ pub(super) struct HttpArgs {
     /// http]
     #[arg(long, value_name = "MODE", default_value = "stream", help_heading = "HTTP")]
     mode: ModeName,
-    #[command(flatten)]
-    timeouts: TimeoutArgs,
     /// Keep serving a client that ends its stream while it waits for a reply; without this flag, the proxy closes the
     /// upstream connection [default: off] [nginx: proxy_ignore_client_abort]
     #[arg(long, help_heading = "HTTP")]
@@ -146,8 +143,9 @@ impl HttpArgs {
         Ok(edits)
     }
 
-    /// The mode with its settings. `ends_tls`: whether clients use TLS that ends here.
-    pub(super) fn mode(self, ends_tls: bool) -> Result<Mode, Error> {
+    /// The mode with its settings. `ends_tls`: whether clients use TLS that ends here; `timeouts`: flags of HTTP mode
+    /// that belong to no other, and whether they were given.
+    pub(super) fn mode(self, ends_tls: bool, timeouts: &[(&'static str, bool)]) -> Result<Mode, Error> {
         let given = [
             ("--forwarded", self.forwarded.is_some()),
             ("--trust", !self.trust.is_empty()),
@@ -171,8 +169,7 @@ impl HttpArgs {
             ("--redirect-to-https", self.redirect_to_https.is_some()),
         ];
         if self.mode == ModeName::Stream {
-            let timeouts = self.timeouts.given();
-            let mut given = given.iter().chain(&without_servers).chain(&timeouts);
+            let mut given = given.iter().chain(&without_servers).chain(timeouts);
             return match given.find(|(_, given)| *given) {
                 Some((flag, _)) => Err(Error::NeedsHttp(flag)),
                 None => Ok(Mode::Stream),
@@ -200,7 +197,6 @@ impl HttpArgs {
         }
         let request_edits = self.request_edits()?;
         Ok(Mode::Http(Box::new(Http {
-            timeouts: self.timeouts.timeouts(),
             ignore_client_close: self.ignore_client_close,
             head_bytes_max: self.head_limit.map_or(HEAD_BYTES_MAX, |bytes| bytes as usize),
             forwarded,

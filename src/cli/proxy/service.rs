@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::bounds::{DAY, HOUR, KEEPALIVE_MAX, LONGEST, MILLISECOND, SECOND};
+use super::bounds::{DAY, KEEPALIVE_MAX, MILLISECOND, SECOND};
 use super::http::HttpArgs;
 use super::routes::RouteArgs;
+use super::timeouts::TimeoutArgs;
 use super::tls::TlsArgs;
 use crate::cli::Error;
 use crate::cli::address::{Unresolved, network};
@@ -43,12 +44,8 @@ pub(super) struct ServiceArgs {
         value_parser = network
     )]
     accept_proxy_from: Vec<Network>,
-    /// Longest time for a client to send its PROXY header [nginx: proxy_protocol_timeout]
-    #[arg(
-        long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
-        value_parser = duration(MILLISECOND..=HOUR)
-    )]
-    accept_proxy_timeout: Duration,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
 
     #[command(flatten)]
     tls: TlsArgs,
@@ -57,12 +54,6 @@ pub(super) struct ServiceArgs {
     /// reuseport]
     #[arg(long, value_name = "BY", default_value = "hash", help_heading = "Workers", display_order = 900)]
     steer: Steer,
-    /// Longest time that a connection may be idle in both directions [nginx: proxy_timeout]
-    #[arg(
-        long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs",
-        value_parser = duration(MILLISECOND..=LONGEST)
-    )]
-    idle_timeout: Duration,
     /// When to move bytes inside the kernel, through a pipe: auto (bulk transfers only), never, or always [nginx: -]
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Relay", display_order = 900)]
     splice: WhenToSplice,
@@ -154,7 +145,7 @@ impl ServiceArgs {
             None => (None, None),
             Some((files, terminated, client_tls)) => (Some((files, terminated)), Some(client_tls)),
         };
-        let mode = self.http.mode(client_tls.is_some())?;
+        let mode = self.http.mode(client_tls.is_some(), &self.timeouts.given_for_http())?;
         let listener = |address| Listener {
             address,
             backlog: self.backlog,
@@ -167,11 +158,10 @@ impl ServiceArgs {
             name: name.into(),
             listeners: listeners.into_iter().map(listener).collect(),
             routes,
-            peek_timeout: self.tls.peek_timeout(),
             client_tls,
             accepts_missing_close_notify: self.tls.accepts_missing_close_notify(),
-            idle_timeout: self.idle_timeout,
-            accept_proxy_timeout: self.accept_proxy.then_some(self.accept_proxy_timeout),
+            timeouts: self.timeouts.timeouts(),
+            accept_proxy: self.accept_proxy,
             accept_proxy_from: self.accept_proxy_from,
             splice: match self.splice {
                 WhenToSplice::Auto => Splice::Auto,

@@ -9,7 +9,7 @@ use crate::cli::{Cli, Command};
 use crate::control::{AccessLog, LogTarget};
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
-use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, UNIX_MODE};
+use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, Timeouts, UNIX_MODE, WorkerSettings};
 use crate::upstream::GroupSettings;
 use crate::uring::Address;
 
@@ -58,10 +58,12 @@ fn without_flags_everything_has_its_documented_default() {
     assert_eq!(group.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>(), ["192.0.2.1:80"]);
     assert_eq!(group.connect_timeout, Duration::from_secs(3));
     assert_eq!(group.connect_budget, Duration::from_secs(6));
-    assert_eq!(service.idle_timeout, Duration::from_secs(3 * 3600));
+    assert_eq!(service.timeouts.idle, Duration::from_secs(3 * 3600));
+    assert_eq!(service.timeouts, Timeouts::default(), "the flags have the defaults of the settings");
     assert_eq!(workers[0].drain_timeout, Duration::from_secs(30));
+    assert_eq!(workers[0].drain_timeout, WorkerSettings::default().drain_timeout);
     assert_eq!(group.send_proxy, None);
-    assert_eq!(service.accept_proxy_timeout, None);
+    assert!(!service.accept_proxy);
     assert_eq!(service.splice, Splice::Auto);
     assert_eq!(service.tcp.keepalive, Some(Duration::from_secs(60)));
     assert_eq!(service.tcp.user_timeout, None);
@@ -115,10 +117,11 @@ fn every_flag_reaches_its_setting() {
     assert_eq!(&**group.servers[1].name(), "192.0.2.2:80");
     assert_eq!(group.connect_timeout, Duration::from_millis(250));
     assert_eq!(group.connect_budget, Duration::from_millis(500));
-    assert_eq!(service.idle_timeout, Duration::from_secs(120));
+    assert_eq!(service.timeouts.idle, Duration::from_secs(120));
     assert_eq!(workers[0].drain_timeout, Duration::ZERO);
     assert_eq!(group.send_proxy, Some(Version::V2));
-    assert_eq!(service.accept_proxy_timeout, Some(Duration::from_secs(5)));
+    assert!(service.accept_proxy);
+    assert_eq!(service.timeouts.accept_proxy, Duration::from_secs(5));
     assert_eq!(service.splice, Splice::Always);
     assert_eq!(service.tcp.keepalive, None);
     assert_eq!(service.tcp.user_timeout, Some(Duration::from_secs(30)));
@@ -299,7 +302,7 @@ fn each_route_has_a_group_of_its_own() {
     let [(protocol, group)] = &routes.by_protocol[..] else { panic!("one route by protocol") };
     assert_eq!(protocol, b"acme-tls/1");
     assert_eq!(servers(Some(group)), expected("acme-tls/1", &["192.0.2.5:443"]));
-    assert_eq!(service.peek_timeout, Duration::from_secs(1));
+    assert_eq!(service.timeouts.peek, Duration::from_secs(1));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! The time-outs of `iisplice proxy --mode http`.
+//! The time-outs of a service.
 
 use std::time::Duration;
 
 use clap::Args;
 
 use super::super::quantity::duration;
-use super::bounds::{LONGEST, MILLISECOND};
+use super::bounds::{HOUR, LONGEST, MILLISECOND};
 use crate::proxy::settings::Timeouts;
 
 /// The time-out flags; the bracket at the end of each text is the nginx directive that it stands for.
@@ -13,6 +13,24 @@ use crate::proxy::settings::Timeouts;
 #[allow(clippy::struct_field_names, reason = "the flags are called so")]
 #[derive(Debug, Args)]
 pub(super) struct TimeoutArgs {
+    /// Longest time for a client to send its PROXY header [nginx: proxy_protocol_timeout]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3s", requires = "accept_proxy", help_heading = "Addresses",
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
+    accept_proxy_timeout: Duration,
+    /// Longest time for a client to send its TLS hello, if a route depends on it [nginx: preread_timeout]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3s", requires = "routes", help_heading = "TLS",
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
+    peek_timeout: Duration,
+    /// Longest time that a connection may be idle in both directions [nginx: proxy_timeout]
+    #[arg(
+        long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs",
+        value_parser = duration(MILLISECOND..=LONGEST)
+    )]
+    idle_timeout: Duration,
     /// With --mode http: longest time for a request's head, from the accept for the first one, from its first byte
     /// for later ones; then 408 [default: 60s] [nginx: client_header_timeout]
     #[arg(
@@ -44,8 +62,8 @@ pub(super) struct TimeoutArgs {
 }
 
 impl TimeoutArgs {
-    /// Each flag, and whether it was given.
-    pub(super) fn given(&self) -> [(&'static str, bool); 5] {
+    /// Each flag of HTTP mode, and whether it was given.
+    pub(super) fn given_for_http(&self) -> [(&'static str, bool); 5] {
         [
             ("--head-timeout", self.head_timeout.is_some()),
             ("--keepalive-timeout", self.keepalive_timeout.is_some()),
@@ -58,11 +76,15 @@ impl TimeoutArgs {
     pub(super) fn timeouts(&self) -> Timeouts {
         let default = Timeouts::default();
         Timeouts {
+            accept_proxy: self.accept_proxy_timeout,
+            peek: self.peek_timeout,
+            idle: self.idle_timeout,
             head: self.head_timeout.unwrap_or(default.head),
             keepalive: self.keepalive_timeout.unwrap_or(default.keepalive),
             body: self.body_timeout.unwrap_or(default.body),
             reply: self.reply_timeout.unwrap_or(default.reply),
             send: self.send_timeout.unwrap_or(default.send),
+            ..default
         }
     }
 }

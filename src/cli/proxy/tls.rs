@@ -3,35 +3,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
-use super::bounds::{HOUR, MILLISECOND};
 use crate::cli::Error;
 use crate::cli::address::Unresolved;
-use crate::cli::quantity::duration;
 use crate::control::tls::{
     CertificateFiles, ClientTrust, Terminated, Termination, Trust, config_by, show_to_servers, verifier,
 };
 use crate::proxy::settings::ClientTls;
 use crate::upstream;
 
-/// Longest time for a client's TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The flags for TLS with clients; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[allow(clippy::struct_field_names, reason = "the flags are called so")]
 #[derive(Debug, Args)]
 pub(super) struct TlsArgs {
-    /// Longest time for a client to send its TLS hello, if a route depends on it [nginx: preread_timeout]
-    #[arg(
-        long, value_name = "DURATION", default_value = "3s", requires = "routes", help_heading = "TLS",
-        value_parser = duration(MILLISECOND..=HOUR)
-    )]
-    peek_timeout: Duration,
     /// Terminate client TLS with the certificate chain (PEM) in this file; repeatable, for more names [default: none]
     /// [nginx: ssl_certificate]
     #[arg(long, value_name = "FILE", help_heading = "TLS", conflicts_with = "alpn_route")]
@@ -190,10 +179,6 @@ impl TlsArgs {
         self.tls_missing_close_notify == Some(MissingCloseNotify::Accept)
     }
 
-    pub(super) fn peek_timeout(&self) -> Duration {
-        self.peek_timeout
-    }
-
     /// The files for TLS that ends here, their contents, and what workers use.
     pub(super) fn client_tls(&self) -> Result<Option<(Termination, Terminated, ClientTls)>, Error> {
         if self.tls_cert.is_empty() {
@@ -219,7 +204,7 @@ impl TlsArgs {
         };
         let terminated = termination.read()?;
         let config = Arc::new(ArcSwap::new(Arc::clone(&terminated.config)));
-        Ok(Some((termination, terminated, ClientTls { config, handshake_timeout: HANDSHAKE_TIMEOUT })))
+        Ok(Some((termination, terminated, ClientTls { config })))
     }
 }
 

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,12 +19,11 @@ use socket2::{Domain, Socket, Type};
 
 use super::finding::Finding;
 use super::trust::config_by;
+use crate::control::timeouts::COMPARISON;
 use crate::protocol::proxy_protocol;
 use crate::upstream::{GroupSettings, Server, Tls};
 use crate::uring::Address;
 
-/// Longest time to wait for one server's connection, and then for its handshake.
-const TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a fingerprint that are shown: enough to identify the certificate.
 const FINGERPRINT_BYTES: usize = 8;
 
@@ -68,7 +67,7 @@ impl Comparison {
     fn report(&self, server: &Server, look: &Look, name: &ServerName<'_>) {
         let upstream = &**server.name();
         if let Some(finding) = &look.finding {
-            let line = finding.line(server, name, TIMEOUT);
+            let line = finding.line(server, name, COMPARISON);
             tracing::warn!(upstream, "{line}");
         }
         match &look.certificate {
@@ -135,7 +134,7 @@ fn handshake(
             .write_all(&proxy_protocol::write(version, None))
             .map_err(|error| Finding::of_socket(&error))?;
     }
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + COMPARISON;
     while tls.is_handshaking() {
         if Instant::now() > deadline {
             return Err(Finding::Silent);
@@ -211,16 +210,16 @@ fn connect(server: &Server) -> io::Result<Box<dyn Stream>> {
     let mut last = io::ErrorKind::NotFound.into();
     for address in server.addresses() {
         let connected: io::Result<Box<dyn Stream>> = match address {
-            Address::Ip(address) => TcpStream::connect_timeout(address, TIMEOUT).and_then(|socket| {
-                socket.set_read_timeout(Some(TIMEOUT))?;
-                socket.set_write_timeout(Some(TIMEOUT))?;
+            Address::Ip(address) => TcpStream::connect_timeout(address, COMPARISON).and_then(|socket| {
+                socket.set_read_timeout(Some(COMPARISON))?;
+                socket.set_write_timeout(Some(COMPARISON))?;
                 Ok(Box::new(socket) as Box<dyn Stream>)
             }),
             Address::Unix(_) => address.to_sock_addr().and_then(|at| {
                 let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
                 // Of connecting too, which waits for room in the backlog (unix(7)).
-                socket.set_read_timeout(Some(TIMEOUT))?;
-                socket.set_write_timeout(Some(TIMEOUT))?;
+                socket.set_read_timeout(Some(COMPARISON))?;
+                socket.set_write_timeout(Some(COMPARISON))?;
                 socket.connect(&at)?;
                 Ok(Box::new(socket) as Box<dyn Stream>)
             }),

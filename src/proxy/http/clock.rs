@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use super::request::Manner;
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::Side;
-use crate::proxy::settings::Timeouts;
 
 /// Most replies take far less than this; until then nothing checks whether the client is still there, which saves an
 /// operation per request.
@@ -48,7 +47,6 @@ pub(super) enum Over {
 /// See the module docs.
 pub(super) struct Clock<'a> {
     relay: &'a Relay<'a>,
-    timeouts: Timeouts,
     phase: Cell<Phase>,
     since: Cell<Instant>,
     /// Whether the current exchange may be silent for long: the idle time-out is its only one.
@@ -56,10 +54,10 @@ pub(super) struct Clock<'a> {
 }
 
 impl<'a> Clock<'a> {
-    pub(super) fn new(relay: &'a Relay<'a>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(relay: &'a Relay<'a>) -> Self {
         let now = relay.ring.now();
         let (phase, since, is_long) = (Cell::new(Phase::Reply), Cell::new(now), Cell::new(false));
-        Self { relay, timeouts, phase, since, is_long }
+        Self { relay, phase, since, is_long }
     }
 
     /// Sets what the session waits for from now on.
@@ -116,9 +114,9 @@ impl<'a> Clock<'a> {
 
     /// The time at which the first time-out expires, or the client must be checked.
     fn earliest(&self, now: Instant, has_replied: bool) -> (Instant, Option<Over>) {
-        let Relay { client, upstream, meter, idle_timeout, .. } = *self.relay;
+        let Relay { client, upstream, meter, timeouts, .. } = *self.relay;
         let since = self.since.get();
-        let mut first = (after(meter.last_activity().max(since), idle_timeout), Some(Over::Idle));
+        let mut first = (after(meter.last_activity().max(since), timeouts.idle), Some(Over::Idle));
         let mut or = |at: Instant, over: Option<Over>| {
             if at < first.0 {
                 first = (at, over);
@@ -131,25 +129,25 @@ impl<'a> Clock<'a> {
             return first;
         }
         if client.socket().awaits_room() {
-            or(after(meter.activity(Side::Client), self.timeouts.send), Some(Over::Send));
+            or(after(meter.activity(Side::Client), timeouts.send), Some(Over::Send));
         }
         let request_moved = meter.activity(Side::Upstream).max(since);
         if upstream.socket().awaits_room() {
-            or(after(request_moved, self.timeouts.reply), Some(Over::Reply));
+            or(after(request_moved, timeouts.reply), Some(Over::Reply));
             return first;
         }
         match self.phase.get() {
             Phase::Request if client.unread().is_empty() => {
-                or(after(since, self.timeouts.keepalive), Some(Over::Keepalive));
+                or(after(since, timeouts.keepalive), Some(Over::Keepalive));
             }
             Phase::Continue if request_moved == since && !has_replied => {
-                or(after(since, self.timeouts.reply), Some(Over::Reply));
+                or(after(since, timeouts.reply), Some(Over::Reply));
             }
             Phase::Body | Phase::Continue => {
-                or(after(request_moved, self.timeouts.body), Some(Over::Body));
+                or(after(request_moved, timeouts.body), Some(Over::Body));
             }
             Phase::Reply | Phase::Discarding if !has_replied => {
-                or(after(since, self.timeouts.reply), Some(Over::Reply));
+                or(after(since, timeouts.reply), Some(Over::Reply));
             }
             Phase::Request | Phase::Reply | Phase::Discarding => {}
         }

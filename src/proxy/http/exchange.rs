@@ -113,7 +113,7 @@ impl<'a> Exchanges<'a> {
         replies: &'a Replies<'a>,
         log: &'a Log<'a>,
     ) -> Self {
-        let clock = Clock::new(relay, requests.http.timeouts);
+        let clock = Clock::new(relay);
         let (current, is_last, is_within_interim, becomes_tunnel) = Default::default();
         Self { relay, requests, replies, log, current, is_last, is_within_interim, becomes_tunnel, clock }
     }
@@ -167,13 +167,13 @@ impl<'a> Exchanges<'a> {
     }
 
     fn timed_out(&self, over: Over) -> Finish {
-        let timeouts = &self.requests.http.timeouts;
+        let timeouts = self.relay.timeouts;
         let is_unanswered = !self.has_replied();
         match over {
             Over::Body if is_unanswered => Finish::Refused(Refusal::BodyTimeout(timeouts.body)),
             Over::Reply if is_unanswered => Finish::Refused(Refusal::ReplyTimeout(timeouts.reply)),
             Over::Idle if is_unanswered && matches!(self.clock.phase(), Phase::Reply | Phase::Discarding) => {
-                Finish::Refused(Refusal::ReplyTimeout(self.relay.idle_timeout))
+                Finish::Refused(Refusal::ReplyTimeout(timeouts.idle))
             }
             Over::Keepalive => Finish::TimedOut(End::KeepaliveTimeout),
             Over::Body => Finish::TimedOut(End::BodyTimeout),

@@ -27,7 +27,6 @@ mod way;
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures_lite::future::or;
 
@@ -40,6 +39,7 @@ use super::session::close::close;
 use super::session::connect::connect;
 use super::session::facts::Session;
 use super::settings::Http;
+use super::settings::timeouts::{FIRST_REQUEST_GRACE, LINGER, LINGER_IDLE, LINGER_IDLE_AFTER_WHOLE};
 use crate::upstream::Group;
 use crate::uring::{Expect, Ring};
 use exchange::{Exchanges, Finish};
@@ -50,17 +50,6 @@ use reply::Replies;
 use request::{Exchange, Next, Requests};
 use watch::Watch;
 use way::Way;
-
-/// How long input of a client is read and dropped after the last reply, in total and between two receives: closing over
-/// unread bytes would reset the connection and could destroy the reply (nginx: `lingering_time`, `lingering_timeout`).
-const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
-const LINGER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The idle time-out when the request was complete: only another request can follow.
-const LINGER_IDLE_TIMEOUT_AFTER_WHOLE: Duration = Duration::from_secs(1);
-
-/// How long a client that has not sent a request may still do so when the worker drains: its connection was accepted,
-/// so it has no reason to retry elsewhere. A lost packet is retransmitted within this time.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(3);
 
 /// Serves one client until the end. Without a group, the first request chooses one, or requests are redirected to
 /// https.
@@ -74,16 +63,17 @@ pub(super) async fn serve(
     let context = session.context();
     let ring = &context.ring;
     let facts = ClientFacts::new(http, &session.origin_address(), client.has_tls());
-    let requests = Requests::new(context, client, http, facts, Way::new(session, client));
+    let requests = Requests::new(session, client, http, facts, Way::new(session, client));
     let log = Log::new(session);
-    let ends = Ends { session, http, client, log: &log, request_is_whole: Cell::new(false) };
+    let ends = Ends { session, client, log: &log, request_is_whole: Cell::new(false) };
     let stop = async {
         context.draining().await;
         ring.sleep(FIRST_REQUEST_GRACE).await;
     };
-    let patience = http.timeouts.head.min(session.service().settings.idle_timeout);
+    let timeouts = session.timeouts();
+    let patience = timeouts.head.min(timeouts.idle);
     let first = match ring.timeout(patience, requests.next(stop)).await {
-        None if patience < http.timeouts.head => return End::Idle,
+        None if patience < timeouts.head => return End::Idle,
         None => return ends.refuse(&Refusal::HeadTimeout(patience), None).await,
         Some(Err(error)) => {
             tracing::debug!(%error, "client connection failed; closing");
@@ -143,7 +133,6 @@ pub(super) async fn serve(
 /// Ends a session; holds what that needs.
 struct Ends<'a> {
     session: &'a Session,
-    http: &'a Http,
     client: &'a Connection,
     log: &'a Log<'a>,
     /// Whether nothing more is to come of the last request that was read.
@@ -228,7 +217,7 @@ impl Ends<'_> {
             let _ = client.discard().await;
             pending().await
         });
-        match self.ring().timeout(self.http.timeouts.send, sent).await {
+        match self.ring().timeout(self.session.timeouts().send, sent).await {
             Some(Ok(())) => {
                 session.meter().sent(Side::Client, reply.len(), self.ring().now());
                 self.linger_close().await;
@@ -242,13 +231,12 @@ impl Ends<'_> {
     /// Ends our stream to the client, then reads and drops what it still sends.
     async fn linger_close(&self) {
         let (ring, client) = (self.ring(), self.client);
-        match ring.timeout(self.http.timeouts.send, client.end_stream()).await {
+        match ring.timeout(self.session.timeouts().send, client.end_stream()).await {
             Some(Ok(())) => {}
             Some(Err(_)) => return,
             None => return client.reset_on_close(),
         }
-        let idle_timeout =
-            if self.request_is_whole.get() { LINGER_IDLE_TIMEOUT_AFTER_WHOLE } else { LINGER_IDLE_TIMEOUT };
+        let idle_timeout = if self.request_is_whole.get() { LINGER_IDLE_AFTER_WHOLE } else { LINGER_IDLE };
         let lingered = async {
             loop {
                 let unread = client.unread().len();
@@ -260,7 +248,7 @@ impl Ends<'_> {
             }
         };
         // After this time the connection closes even if the client still sends.
-        let _ = ring.timeout(LINGER_TIMEOUT, lingered).await;
+        let _ = ring.timeout(LINGER, lingered).await;
     }
 
     fn ring(&self) -> &Ring {

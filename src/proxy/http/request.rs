@@ -25,7 +25,8 @@ use crate::protocol::login::Asked;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::record::RequestWords;
-use crate::proxy::settings::Http;
+use crate::proxy::session::facts::Session;
+use crate::proxy::settings::{Http, Timeouts};
 use crate::upstream::Group;
 use crate::uring::Expect;
 
@@ -138,6 +139,7 @@ pub(super) struct Requests<'a> {
     pub(super) context: &'a Context,
     pub(super) client: &'a Connection,
     pub(super) http: &'a Http,
+    timeouts: &'a Timeouts,
     facts: Option<ClientFacts>,
     edits: Cow<'a, Edits>,
     /// Where requests go, if their hosts decide.
@@ -149,15 +151,16 @@ pub(super) struct Requests<'a> {
 
 impl<'a> Requests<'a> {
     pub(super) fn new(
-        context: &'a Context,
+        session: &'a Session,
         client: &'a Connection,
         http: &'a Http,
         facts: Option<ClientFacts>,
         way: Option<Way<'a>>,
     ) -> Self {
         let has_logged_underscores = Cell::new(false);
+        let (context, timeouts) = (session.context(), session.timeouts());
         let (edits, place_keys) = (request_edits(http, client), RandomState::new());
-        Self { context, client, http, facts, edits, way, has_logged_underscores, place_keys }
+        Self { context, client, http, timeouts, facts, edits, way, has_logged_underscores, place_keys }
     }
 
     /// The group that the first request chose, if hosts decide.
@@ -190,7 +193,7 @@ impl<'a> Requests<'a> {
             if let Some(next) = self.parse(&mut scan) {
                 return Ok(next);
             }
-            let timeout = self.http.timeouts.head;
+            let timeout = self.timeouts.head;
             // Boxed: nearly all heads arrive in one piece.
             match Box::pin(self.context.ring.timeout(timeout, self.rest_of_head(scan))).await {
                 None => return Ok(Next::Refused(Refusal::HeadTimeout(timeout))),

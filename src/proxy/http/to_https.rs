@@ -2,8 +2,6 @@
 
 use std::cell::Cell;
 
-use futures_lite::future::or;
-
 use super::Ends;
 use super::request::{Next, Redirect, Request, Requests};
 use crate::protocol::http1::response::AnswerTo;
@@ -13,7 +11,7 @@ use crate::proxy::relay::Side;
 /// Redirects `first` and all requests that follow it.
 pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<Request>) -> End {
     let (session, log) = (ends.session, ends.log);
-    let (context, timeouts) = (session.context(), &ends.http.timeouts);
+    let (context, timeouts) = (session.context(), session.timeouts());
     let mut request = first;
     loop {
         let Request { body, exchange, .. } = *request;
@@ -34,12 +32,11 @@ pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<R
             ends.linger_close().await;
             return if context.is_draining() { End::Drained } else { End::ClientClose };
         }
-        let patience = timeouts.keepalive.min(session.service().settings.idle_timeout);
+        let patience = timeouts.keepalive.min(timeouts.idle);
         let is_over = Cell::new(false);
-        let stop = or(context.draining(), async {
-            context.ring.sleep(patience).await;
-            is_over.set(true);
-        });
+        let stop = async {
+            is_over.set(context.ring.timeout(patience, context.draining()).await.is_none());
+        };
         request = match requests.next(stop).await {
             Ok(Next::Request(next)) => next,
             Ok(Next::End) => return End::ClientClose,

@@ -2,12 +2,11 @@
 
 use std::cell::Cell;
 use std::io;
-use std::time::Duration;
 
 use super::meter::Meter;
 use super::side::Side;
 use crate::proxy::connection::{Connection, cut};
-use crate::proxy::settings::Splice;
+use crate::proxy::settings::{Splice, Timeouts};
 use crate::uring::Ring;
 
 /// How a relay ended.
@@ -40,7 +39,7 @@ pub(in crate::proxy) struct Relay<'a> {
     pub(in crate::proxy) upstream: &'a Connection,
     pub(in crate::proxy) meter: &'a Meter,
     pub(in crate::proxy) splice: Splice,
-    pub(in crate::proxy) idle_timeout: Duration,
+    pub(in crate::proxy) timeouts: &'a Timeouts,
     pub(in crate::proxy) accepts_missing_close_notify: bool,
     pub(in crate::proxy) reset: Cell<Reset>,
 }

@@ -13,7 +13,7 @@ use crate::proxy::record::{End, Record};
 use crate::proxy::relay::Meter;
 use crate::proxy::relay::{Relay, Reset};
 use crate::proxy::service::{Listening, Service};
-use crate::proxy::settings::{self, Mode};
+use crate::proxy::settings::{self, Mode, Timeouts};
 use crate::upstream::Lease;
 use crate::uring::Address;
 
@@ -60,6 +60,11 @@ impl Session {
         &self.listening.service
     }
 
+    /// The time-outs of its service.
+    pub(in crate::proxy) fn timeouts(&self) -> &Timeouts {
+        &self.service().settings.timeouts
+    }
+
     /// The address of the listener that accepted the client.
     pub(in crate::proxy) fn listener_name(&self) -> &Arc<str> {
         &self.listening.name
@@ -71,17 +76,17 @@ impl Session {
         client: &'a Connection,
         upstream: &'a Connection,
     ) -> Relay<'a> {
-        let settings::Service { splice, idle_timeout, accepts_missing_close_notify, .. } =
-            *self.service().settings;
+        let settings::Service { timeouts, splice, accepts_missing_close_notify, .. } =
+            &*self.service().settings;
         let reset = Cell::new(Reset::Nothing);
         Relay {
             ring: &self.context.ring,
             client,
             upstream,
             meter: &self.meter,
-            splice,
-            idle_timeout,
-            accepts_missing_close_notify,
+            splice: *splice,
+            timeouts,
+            accepts_missing_close_notify: *accepts_missing_close_notify,
             reset,
         }
     }

@@ -93,7 +93,7 @@ impl Case<'_> {
             assert!(time <= duration, "a session is over before an event in it: {:?}", self.record);
         }
         if let Some(quiet) = self.quiet_time(server) {
-            let longest = self.scenario.stage.settings.idle_timeout + LATE_CLOSE;
+            let longest = self.scenario.stage.settings.timeouts.idle + LATE_CLOSE;
             assert!(quiet <= longest, "a session was idle for {quiet:?}: {:?}", self.record);
         }
     }
@@ -223,8 +223,8 @@ impl Case<'_> {
             End::Idle => {
                 // Bytes count from the beginning of the turn in which the kernel takes them.
                 self.noticed_quiet_time(server)
-                    .is_none_or(|quiet| quiet + SETTING_UP_TURN_MAX >= settings.idle_timeout)
-                    && duration >= settings.idle_timeout
+                    .is_none_or(|quiet| quiet + SETTING_UP_TURN_MAX >= settings.timeouts.idle)
+                    && duration >= settings.timeouts.idle
                     && !self.stalled(server)
             }
             End::Refused => !errors.is_empty() || self.some_server_broke(),
@@ -236,7 +236,7 @@ impl Case<'_> {
                 !self.client.has_sound_header
                     || client_broke
                     || client.preamble_left_bytes > 0
-                    || settings.accept_proxy_timeout.is_some_and(|timeout| duration >= timeout)
+                    || settings.accept_proxy && duration >= settings.timeouts.accept_proxy
             }
             End::LocalLimit => {
                 errors.contains(&libc::EADDRNOTAVAIL)

@@ -14,7 +14,7 @@ use super::pace::Leaving;
 use super::peer::{Fin, Notes, Registry, SERVER_NUMBER_MIN, Script, Scripted};
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::routes::Routes;
-use crate::proxy::settings::{Listener, Service, Splice};
+use crate::proxy::settings::{Listener, Service, Splice, Timeouts};
 use crate::upstream::{GroupSettings, Server};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Faults, Servers, Supplies};
 use crate::uring::{Address, SocketOptions};
@@ -117,10 +117,10 @@ impl Scenario {
 
     fn client(&mut self, number: u32, dice: &mut Dice) -> Arrival {
         let address = source(10_000 + number, dice);
-        let mut script = script(dice, self.scale, self.stage.settings.idle_timeout);
+        let mut script = script(dice, self.scale, self.stage.settings.timeouts.idle);
         let mut proxied = None;
         let mut has_sound_header = true;
-        if self.stage.settings.accept_proxy_timeout.is_some() {
+        if self.stage.settings.accept_proxy {
             let header = Header::of(number, dice);
             script.preamble = header.bytes;
             has_sound_header = header.is_sound;
@@ -214,14 +214,10 @@ pub(super) fn settings(group: GroupSettings, dice: &mut Dice) -> Service {
     let listen =
         |number: usize| Listener::at(Address::Ip((Ipv4Addr::new(203, 0, 113, 1), 80 + number as u16).into()));
     let listeners = (0..dice.number(1, 2)).map(listen).collect();
+    let (idle, header) = (milliseconds(dice, &[50, 2000, 20_000]), milliseconds(dice, &[0, 0, 3000, 30]));
     Service {
-        idle_timeout: milliseconds(dice, &[50, 2000, 20_000]),
-        accept_proxy_timeout: dice.one_of(&[
-            None,
-            None,
-            Some(Duration::from_secs(3)),
-            Some(Duration::from_millis(30)),
-        ]),
+        timeouts: Timeouts { idle, accept_proxy: header, ..Timeouts::default() },
+        accept_proxy: !header.is_zero(),
         splice: dice.one_of(&[Splice::Auto, Splice::Auto, Splice::Never, Splice::Always]),
         tcp: SocketOptions::default(),
         ..Service::new("simulated", listeners, Routes::all(Arc::new(group)))

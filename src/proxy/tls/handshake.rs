@@ -4,17 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::future::or;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, InvalidMessage, OtherError, ServerConfig};
 
 use super::Tls;
 use crate::proxy::connection::Connection;
+use crate::proxy::settings::timeouts::ALERT_LINGER;
 use crate::uring::{Expect, Ring};
-
-/// How long a peer that still sends may take to read an alert. An immediate close would become a reset (RFC 2525
-/// section 2.17), and the peer would not learn the reason.
-const ALERT_LINGER: Duration = Duration::from_secs(1);
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +69,7 @@ pub(in crate::proxy) async fn accept(
         }
         handshake(ring, client, Tls::server(config).map_err(refused)?).await
     };
-    let result = or(result, expired(ring, timeout)).await;
+    let result = ring.timeout(timeout, result).await.unwrap_or(Err(Error::TimedOut(timeout)));
     let result = result.map_err(|error| explained(error, "the client rejects the proxy's certificate"));
     linger_after_alert(ring, client, result).await
 }
@@ -94,7 +90,8 @@ pub(in crate::proxy) async fn connect(
         "the server requires a client certificate, and the proxy has none"
     };
     let tls = Tls::client(config, name).map_err(refused)?;
-    let result = or(handshake(ring, upstream, tls), expired(ring, timeout)).await;
+    let result = ring.timeout(timeout, handshake(ring, upstream, tls)).await;
+    let result = result.unwrap_or(Err(Error::TimedOut(timeout)));
     let result = result.map_err(|error| explained(error, alert));
     linger_after_alert(ring, upstream, result).await
 }
@@ -117,14 +114,9 @@ async fn linger_after_alert(ring: &Ring, peer: &Connection, result: Result<(), E
                 while let Ok(Some(_unwanted)) = socket.receive(Expect::Now).await {}
             }
         };
-        or(read_on, ring.sleep(ALERT_LINGER)).await;
+        let _ = ring.timeout(ALERT_LINGER, read_on).await;
     }
     result
-}
-
-async fn expired(ring: &Ring, timeout: Duration) -> Result<(), Error> {
-    ring.sleep(timeout).await;
-    Err(Error::TimedOut(timeout))
 }
 
 fn refused(error: io::Error) -> Error {

@@ -260,8 +260,8 @@ fn services_share_groups_and_keep_their_own_settings() {
     assert_eq!(plan.workers.len(), 3, "the flag takes precedence");
     let [s, t] = &plan.services[..] else { panic!("two services") };
     assert_eq!((&*s.service.name, &*t.service.name), ("s", "t"));
-    assert_eq!(t.service.idle_timeout.as_secs(), 60);
-    assert_eq!(s.service.idle_timeout.as_secs(), 3 * 3600);
+    assert_eq!(t.service.timeouts.idle.as_secs(), 60);
+    assert_eq!(s.service.timeouts.idle.as_secs(), 3 * 3600);
     let g = s.service.routes.default.as_ref().expect("a group");
     let of_name = t.service.routes.by_name.get("a.test").expect("a group");
     assert!(std::sync::Arc::ptr_eq(g, of_name), "one group");
@@ -369,7 +369,7 @@ fn what_is_printed_is_a_file_that_means_the_same() {
                 let service = &planned.service;
                 (
                     service.listeners.clone(),
-                    service.idle_timeout,
+                    service.timeouts.idle,
                     format!("{:?} {:?}", service.mode, service.accept_proxy_from),
                 )
             });

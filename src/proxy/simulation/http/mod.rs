@@ -211,19 +211,13 @@ fn timeouts(dice: &mut Dice) -> Timeouts {
         body: timeout(default.body),
         reply: timeout(default.reply),
         send: timeout(default.send),
+        ..default
     }
 }
 
 fn has_short_timeouts(settings: &Service) -> bool {
-    let is_short = |timeout| timeout < IDLE_TIMEOUT_LONG;
-    let of_http = match &settings.mode {
-        Mode::Http(http) => {
-            let Timeouts { head, keepalive, body, reply, send } = http.timeouts;
-            [head, keepalive, body, reply, send].into_iter().any(is_short)
-        }
-        Mode::Stream => false,
-    };
-    of_http || is_short(settings.idle_timeout)
+    let Timeouts { idle, head, keepalive, body, reply, send, .. } = settings.timeouts;
+    [idle, head, keepalive, body, reply, send].into_iter().any(|timeout| timeout < IDLE_TIMEOUT_LONG)
 }
 
 fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
@@ -240,12 +234,14 @@ fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
     }
     let mut settings = scenario::settings(group, dice);
     if sides.client {
-        let (config, handshake_timeout) =
-            (Arc::new(ArcSwap::new(TlsConfigs::get().server)), Duration::from_secs(10));
-        settings.client_tls = Some(ClientTls { config, handshake_timeout });
+        let config = Arc::new(ArcSwap::new(TlsConfigs::get().server));
+        settings.client_tls = Some(ClientTls { config });
     }
+    let idle = if is_calm { IDLE_TIMEOUT_LONG } else { settings.timeouts.idle };
+    let of_http = if is_calm { Timeouts::default() } else { timeouts(dice) };
+    settings.timeouts = Timeouts { idle, ..of_http };
+    settings.accept_proxy = false;
     settings.mode = Mode::Http(Box::new(Http {
-        timeouts: if is_calm { Timeouts::default() } else { timeouts(dice) },
         // In a calm run, a client that ends its stream after its last request still gets its reply.
         ignore_client_close: is_calm || dice.chance(500),
         head_bytes_max: 16 * 1024,
@@ -255,10 +251,6 @@ fn settings(is_calm: bool, sides: Sides, dice: &mut Dice) -> Service {
         close_on_identity_change: dice.chance(500),
         ..Http::default()
     }));
-    settings.accept_proxy_timeout = None;
-    if is_calm {
-        settings.idle_timeout = IDLE_TIMEOUT_LONG;
-    }
     settings
 }
 
@@ -356,7 +348,7 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, longest);
     let trial = Trial {
         is_calm,
-        is_orderly: !drains && settings.idle_timeout >= IDLE_TIMEOUT_LONG,
+        is_orderly: !drains && settings.timeouts.idle >= IDLE_TIMEOUT_LONG,
         ends_from: begin
             + if has_short_timeouts(&settings) { Duration::ZERO } else { stage.drain_after + drain_timeout },
         tls: manners.tls,

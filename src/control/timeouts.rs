@@ -1,0 +1,12 @@
+//! The time-outs of the slow path. Those of a service are in `proxy/settings/timeouts.rs`.
+
+use std::time::Duration;
+
+/// Longest wait for workers in an immediate stop; they need far less to close their connections.
+pub(super) const WORKERS_END: Duration = Duration::from_secs(1);
+
+/// Longest wait at the end for access log lines that are not written yet.
+pub(super) const LOG_END: Duration = Duration::from_secs(1);
+
+/// Longest wait for one server's connection, and then for its handshake, when certificates are compared.
+pub(super) const COMPARISON: Duration = Duration::from_secs(3);
