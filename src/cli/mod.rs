@@ -17,6 +17,7 @@ mod error;
 mod examples;
 pub mod load;
 pub mod mock;
+mod nearest;
 pub mod proxy;
 mod quantity;
 pub mod report;

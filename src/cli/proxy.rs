@@ -6,6 +6,7 @@ mod group;
 mod http;
 mod process;
 mod routes;
+mod servers;
 mod service;
 mod timeouts;
 mod tls;

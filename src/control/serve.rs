@@ -189,8 +189,15 @@ pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
              servers can read logins"
         );
     }
-    let groups = services.iter().flat_map(|service| service.groups());
-    for warning in groups.filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
+    let groups = || services.iter().flat_map(|service| service.groups());
+    for group in groups().filter(|group| group.has_only_backup_servers()) {
+        let group = &*group.name;
+        tracing::warn!(
+            group,
+            "every server of the group is a backup server or disabled; backup servers take all connections"
+        );
+    }
+    for warning in groups().filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
         tracing::warn!("{warning}");
     }
 }

@@ -49,6 +49,12 @@ impl GroupSettings {
         }
     }
 
+    /// Whether it has servers, but connections can only go to backup servers.
+    pub fn has_only_backup_servers(&self) -> bool {
+        let mut options = self.servers.iter().map(|server| server.options());
+        !self.servers.is_empty() && options.all(|options| options.backup || options.disabled)
+    }
+
     /// The same group whose servers go on with the states that servers of the same name have in `known`, the group of
     /// earlier settings.
     #[must_use]

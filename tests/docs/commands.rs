@@ -348,6 +348,7 @@ pages! {
     access_log_s_commands_work "docs/access-log.md"
     from_haproxy_s_commands_work "docs/from-haproxy.md"
     from_nginx_s_commands_work "docs/from-nginx.md"
+    groups_s_commands_work "docs/groups.md"
     http_mode_s_commands_work "docs/http-mode.md"
     load_s_commands_work "docs/load.md"
     mock_s_commands_work "docs/mock.md"

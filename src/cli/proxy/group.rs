@@ -7,9 +7,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::bounds::{HOUR, MILLISECOND};
+use super::servers::WrittenServer;
 use super::tls::UpstreamTlsArgs;
 use crate::cli::Error;
-use crate::cli::address::Unresolved;
 use crate::cli::quantity::duration;
 use crate::protocol::proxy_protocol::Version;
 use crate::upstream::{Balance, GroupSettings, Server};
@@ -107,17 +107,24 @@ impl GroupArgs {
         settings: &GroupSettings,
         name: &str,
         flag: &'static str,
-        servers: impl Iterator<Item = &'a Unresolved>,
+        servers: impl Iterator<Item = &'a WrittenServer>,
     ) -> Result<Arc<GroupSettings>, Error> {
-        let servers = servers.map(|server| self.server(flag, server)).collect::<Result<_, _>>()?;
+        let servers: Vec<_> = servers.map(|server| self.server(flag, server)).collect::<Result<_, _>>()?;
+        if !servers.is_empty() && servers.iter().all(|server| server.options().disabled) {
+            let first = servers[0].name();
+            return Err(Error::Usage(format!(
+                "--{flag} {first}: every server of its group is disabled; enable one, or remove the group and its routes"
+            )));
+        }
         Ok(Arc::new(GroupSettings { name: name.into(), servers, ..settings.clone() }))
     }
 
-    fn server(&self, flag: &'static str, server: &Unresolved) -> Result<Arc<Server>, Error> {
-        let tls_name = self.tls.tls_name(server)?;
-        let name = server.to_string();
-        Server::new(name.clone(), server.resolve(flag)?, tls_name)
-            .map(Arc::new)
+    fn server(&self, flag: &'static str, server: &WrittenServer) -> Result<Arc<Server>, Error> {
+        let WrittenServer { address, options } = server;
+        let tls_name = self.tls.tls_name(address)?;
+        let name = address.to_string();
+        Server::new(name.clone(), address.resolve(flag)?, tls_name)
+            .map(|server| Arc::new(server.with_options(*options)))
             .map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
     }
 }

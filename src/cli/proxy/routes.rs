@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{ArgGroup, Args, Command};
 
+use super::servers::WrittenServer;
 use crate::cli::address::{AddressError, Unresolved};
 use crate::proxy::names::Names;
 use crate::proxy::routes::Routes;
@@ -19,8 +20,9 @@ const NAME_BYTES_MAX: usize = 253;
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("routes").multiple(true)))]
 pub(super) struct RouteArgs {
-    /// Server to relay to; with several, connections are assigned in turn; names are resolved at start [default:
-    /// required without routes] [nginx: proxy_pass, upstream]
+    /// Server to relay to; with several, --balance says how connections are assigned; options behind commas: weight=N,
+    /// backup (when no other can be used), disabled; names are resolved at start [default: required without routes] [nginx:
+    /// proxy_pass, upstream]
     #[arg(
         long, value_name = "ADDR", required_unless_present_any = ["routes", "redirect_to_https"],
         help_heading = "Addresses", value_parser = server
@@ -44,7 +46,7 @@ pub(super) struct RouteArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     /// On the command line.
-    Server(Unresolved),
+    Server(WrittenServer),
     /// In a file.
     Group(Arc<str>),
 }
@@ -64,7 +66,7 @@ pub(super) enum Route<'a> {
 
 impl Target {
     /// The server, on the command line.
-    pub(super) fn server(&self) -> Option<&Unresolved> {
+    pub(super) fn server(&self) -> Option<&WrittenServer> {
         match self {
             Self::Server(server) => Some(server),
             Self::Group(_) => None,
@@ -164,7 +166,7 @@ fn group(name: &str) -> Result<Target, String> {
 }
 
 fn server(text: &str) -> Result<Target, String> {
-    connectable(text).map(Target::Server)
+    WrittenServer::parse(text).map(Target::Server)
 }
 
 /// Parses an address to connect to.

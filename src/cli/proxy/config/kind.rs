@@ -4,9 +4,9 @@ use clap::{ArgAction, Args, Command};
 
 use super::super::group::GroupArgs;
 use super::super::process::ProcessArgs;
-use super::super::routes::{connectable, to_groups};
+use super::super::routes::to_groups;
+use super::super::servers::WrittenServer;
 use super::super::service::ServiceArgs;
-use crate::cli::address::Unresolved;
 
 /// What a table describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub(in super::super) enum Kind {
 /// A group as a file has it.
 #[derive(Debug, Args)]
 pub(super) struct FileGroup {
-    /// Server of this group; with several, connections are assigned in turn; names are resolved at start
-    #[arg(long, value_name = "ADDR", required = true, value_parser = connectable)]
-    pub(super) servers: Vec<Unresolved>,
+    /// Server of this group; names are resolved at start
+    #[arg(long, value_name = "ADDR", required = true, value_parser = WrittenServer::parse)]
+    pub(super) servers: Vec<WrittenServer>,
     #[command(flatten)]
     pub(super) group: GroupArgs,
 }

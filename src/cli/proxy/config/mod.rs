@@ -11,6 +11,7 @@
 //! ```
 
 pub(super) mod kind;
+mod servers;
 mod source;
 mod table;
 pub(super) mod text;

@@ -7,13 +7,12 @@ use clap::{ArgMatches, Command};
 use toml::de::DeTable;
 
 use super::kind::Kind;
+use super::servers::servers;
 use super::source::{Source, shown};
 use super::values::{Value, routes, values};
 use super::words::in_a_file;
+use crate::cli::nearest::nearest;
 use crate::cli::{Error, one_line};
-
-/// Least likeness of a name to be taken for another one's misspelling, as clap has it.
-const LIKENESS_MIN: f64 = 0.7;
 
 /// A table and its keys.
 #[derive(Debug)]
@@ -54,6 +53,8 @@ impl<'a> Table<'a> {
             }
             let values = if kind == Kind::Service && key == "routes" {
                 routes(source, value)?
+            } else if kind == Kind::Group && key == "servers" {
+                servers(source, value)?
             } else {
                 let known = kind.keys().iter().any(|known| known == key);
                 let argument = command.get_arguments().find(|argument| argument.get_long() == Some(key));
@@ -253,12 +254,8 @@ fn unknown(kind: Kind, key: &str, tables: &[&str]) -> String {
         return format!("{key}: unknown key; give routes = [{{ {by}, upstream = \"GROUP\" }}]");
     }
     let known = kind.keys().into_iter().chain(tables.iter().map(|&table| table.to_owned()));
-    let nearest = known
-        .map(|known| (strsim::jaro(key, &known), known))
-        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other));
-    match nearest {
-        Some((_, nearest)) => format!("{}: unknown key; did you mean {nearest}?", super::text::key(key)),
+    match nearest(key, known) {
+        Some(nearest) => format!("{}: unknown key; did you mean {nearest}?", super::text::key(key)),
         None if kind == Kind::Group => {
             format!("{}: unknown key; give one of {}", super::text::key(key), kind.keys().join(", "))
         }

@@ -213,7 +213,45 @@ fn mistakes_of_a_group_have_their_place() {
             "servers = [\"iis1\"]",
             "5:12: servers: invalid value \"iis1\": the port is missing; write iis1:PORT",
         ),
-        ("servers = [{ address = \"a\" }]", "5:12: servers: this is a table; give a string or an integer"),
+        (
+            "servers = [{ address = \"a\" }]",
+            "5:24: servers: invalid address \"a\": the port is missing; write a:PORT",
+        ),
+        (
+            "servers = [\"a:1,wieght=2\"]",
+            "5:12: servers: invalid value \"a:1,wieght=2\": unknown option \"wieght\"; did you mean weight?",
+        ),
+        (
+            "servers = [{ address = \"a:1\",\n wieght = 2 }]",
+            "6:2: servers: unknown key \"wieght\"; did you mean weight?",
+        ),
+        ("servers = [{ adress = \"a:1\" }]", "5:14: servers: unknown key \"adress\"; did you mean address?"),
+        (
+            "servers = { address = \"a:1\", weight = 0 }",
+            "5:39: servers: weight: give a whole number from 1 to 256; disabled is",
+        ),
+        (
+            "servers = [\"a:1\", { weight = 2 }]",
+            "5:19: servers: this server has no address; give \"HOST:PORT\", { address = ",
+        ),
+        (
+            "servers = { address = \"a:1\", backup = 1 }",
+            "5:39: servers: backup is an integer; give true or false",
+        ),
+        (
+            "servers = { address = \"a:1\", weight = true }",
+            "5:39: servers: weight is a boolean; give an integer",
+        ),
+        (
+            "servers = { address = \"a:1,backup\" }",
+            "5:23: servers: \"a:1,backup\" has options in it; give them as keys",
+        ),
+        ("servers = [80]", "5:12: servers: this is an integer; give \"HOST:PORT\", { address = "),
+        ("servers = { address = 80 }", "5:23: servers: address is an integer; give \"HOST:PORT\""),
+        (
+            "servers = [\n \"192.0.2.1:1,disabled,weight=2\",\n \"192.0.2.2:1,disabled\"]",
+            "6:2: servers: 192.0.2.1:1: every server of its group is disabled; enable one, or",
+        ),
         (
             "servers = \"a:1\"\nbalance = \"least-conections\"",
             "6:11: balance: invalid value \"least-conections\"; give one of round-robin, least-connections",
@@ -329,6 +367,12 @@ fn what_is_printed_is_a_file_that_means_the_same() {
             "--sni-route=a.test=192.0.2.1:443",
             "--sni-route=*.b.test=192.0.2.2:443",
             "--sni-route=a.test=192.0.2.3:443",
+        ],
+        &[
+            "--upstream=192.0.2.1:80,weight=2,disabled",
+            "--upstream=unix:/run/a,b,weight=1,backup",
+            "--sni-route=a.test=192.0.2.2:443,weight=256",
+            "--balance=least-connections",
         ],
         &["--alpn-route=default=192.0.2.1:443", "--upstream=192.0.2.2:1", "--peek-timeout=1s"],
         &[

@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use super::kind::{Kind, ROUTES, Shape, shape};
 use super::table::allows;
 use crate::cli::proxy::routes::{Route, RouteArgs, Target};
+use crate::cli::proxy::servers::WrittenServer;
 
 /// Settings in force, to be written.
 #[derive(Debug, Default)]
@@ -106,10 +107,13 @@ pub(in super::super) fn routes(
 }
 
 /// The key that names the servers of a group.
-pub(in super::super) fn servers<'a>(
-    servers: impl Iterator<Item = &'a crate::cli::address::Unresolved>,
-) -> String {
-    format!("servers = {}", array(&servers.map(ToString::to_string).collect::<Vec<_>>()))
+pub(in super::super) fn servers<'a>(servers: impl Iterator<Item = &'a WrittenServer>) -> String {
+    let written = |server: &WrittenServer| {
+        let address = quoted(&server.address.to_string());
+        let keys: String = server.keys().iter().flat_map(|(key, value)| [", ", key, " = ", value]).collect();
+        if keys.is_empty() { address } else { format!("{{ address = {address}{keys} }}") }
+    };
+    format!("servers = [{}]", servers.map(written).collect::<Vec<_>>().join(", "))
 }
 
 fn array(values: &[String]) -> String {

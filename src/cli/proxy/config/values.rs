@@ -56,7 +56,7 @@ pub(super) fn values(
 }
 
 /// The value of a flag.
-fn text(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         // With `0o` where the file has it: permissions.
@@ -65,7 +65,7 @@ fn text(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-fn described(value: &DeValue<'_>) -> &'static str {
+pub(super) fn described(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",

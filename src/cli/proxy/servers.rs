@@ -1,0 +1,166 @@
+//! Servers as they are written: `HOST:PORT,weight=2,backup` on a command line, and in a settings file the same text or
+//! `{ address = "HOST:PORT", weight = 2, backup = true }`.
+
+use std::num::NonZeroU16;
+
+use super::routes::connectable;
+use crate::cli::address::Unresolved;
+use crate::cli::nearest::nearest;
+use crate::upstream::ServerOptions;
+
+/// The options of a server; those of `SWITCHES` have no value.
+pub(super) const OPTIONS: [&str; 3] = ["weight", "backup", "disabled"];
+const SWITCHES: [&str; 2] = ["backup", "disabled"];
+
+// As in HAProxy.
+const WEIGHT_MAX: u16 = 256;
+
+/// A server and its options, not resolved yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WrittenServer {
+    pub(super) address: Unresolved,
+    pub(super) options: ServerOptions,
+}
+
+impl WrittenServer {
+    /// Parses `ADDRESS` with its options behind it, each after a comma.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (address, written) = parted(text);
+        let mut server = Self { address: connectable(address)?, options: ServerOptions::default() };
+        let mut seen: Vec<&str> = Vec::new();
+        for option in written {
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key, Some(value)),
+                None => (option, None),
+            };
+            if seen.contains(&key) {
+                return Err(format!("{key} is given twice; remove one of them"));
+            }
+            seen.push(key);
+            set(&mut server.options, key, value)?;
+        }
+        Ok(server)
+    }
+
+    /// Its options as keys and values of a settings file, without those that have their defaults.
+    pub(super) fn keys(&self) -> Vec<(&'static str, String)> {
+        let ServerOptions { weight, backup, disabled } = self.options;
+        let default = ServerOptions::default();
+        let mut keys = Vec::new();
+        if weight != default.weight {
+            keys.push(("weight", weight.to_string()));
+        }
+        keys.extend(backup.then(|| ("backup", "true".to_owned())));
+        keys.extend(disabled.then(|| ("disabled", "true".to_owned())));
+        keys
+    }
+}
+
+/// What is wrong with a key that no option has.
+pub(super) fn unknown(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(nearest) => format!("unknown option {key:?}; did you mean {nearest}?"),
+        None => format!("unknown option {key:?}; give one of {}", known.join(", ")),
+    }
+}
+
+/// Whether an option has no value, and is `true` in a settings file.
+pub(super) fn is_switch(key: &str) -> bool {
+    SWITCHES.contains(&key)
+}
+
+/// Sets the option `key` to `value`.
+pub(super) fn set(options: &mut ServerOptions, key: &str, value: Option<&str>) -> Result<(), String> {
+    match (key, value) {
+        ("weight", Some(value)) => options.weight = weight(value)?,
+        ("backup", None) => options.backup = true,
+        ("disabled", None) => options.disabled = true,
+        (key, Some(_)) if is_switch(key) => return Err(format!("{key} has no value; give {key} alone")),
+        (key, None) if OPTIONS.contains(&key) => return Err(format!("{key} needs a value; give {key}=N")),
+        (key, _) => return Err(unknown(key, &OPTIONS)),
+    }
+    Ok(())
+}
+
+fn weight(value: &str) -> Result<NonZeroU16, String> {
+    let weight = value.parse().ok().filter(|weight: &NonZeroU16| weight.get() <= WEIGHT_MAX);
+    weight.ok_or_else(|| {
+        format!(
+            "weight: give a whole number from 1 to {WEIGHT_MAX}; disabled is for a server without connections"
+        )
+    })
+}
+
+/// Parts an address from its options. A comma in the path of a Unix socket is a part of the path, unless something like
+/// an option follows.
+fn parted(text: &str) -> (&str, Vec<&str>) {
+    let is_option = |part: &str| {
+        let key = part.split('=').next().unwrap_or_default();
+        !text.starts_with("unix:")
+            || OPTIONS.contains(&key)
+            || (part.contains('=') && nearest(key, OPTIONS).is_some())
+    };
+    let mut address = text;
+    let mut options = Vec::new();
+    while let Some((before, part)) = address.rsplit_once(',').filter(|(_, part)| is_option(part)) {
+        address = before;
+        options.insert(0, part);
+    }
+    (address, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> ServerOptions {
+        WrittenServer::parse(text).expect(text).options
+    }
+
+    #[test]
+    fn options_stand_behind_the_address() {
+        let default = ServerOptions::default();
+        let weight = |weight: u16| ServerOptions { weight: weight.try_into().expect("not 0"), ..default };
+        assert_eq!(options("iis1:80"), default);
+        assert_eq!(options("iis1:80,weight=256"), weight(256));
+        assert_eq!(options("[::1]:80,weight=1"), default);
+        assert_eq!(options("iis1:80,backup,weight=2"), ServerOptions { backup: true, ..weight(2) });
+        assert_eq!(options("unix:/run/a,disabled"), ServerOptions { disabled: true, ..default });
+    }
+
+    #[test]
+    fn the_path_of_a_unix_socket_may_have_commas() {
+        for path in ["unix:/run/a,b", "unix:/run/a,b=c,", "unix:/run/,backup,x"] {
+            let server = WrittenServer::parse(path).expect(path);
+            assert_eq!(
+                (server.address.to_string().as_str(), server.options),
+                (path, ServerOptions::default())
+            );
+        }
+        let server = WrittenServer::parse("unix:/run/a,b,weight=3,backup").expect("a path and options");
+        assert_eq!(server.address.to_string(), "unix:/run/a,b");
+        assert_eq!(server.keys(), [("weight", "3".to_owned()), ("backup", "true".to_owned())]);
+    }
+
+    #[test]
+    fn every_mistake_says_what_would_be_right() {
+        for (text, expected) in [
+            ("iis1:80,", "unknown option \"\"; give one of weight, backup, disabled"),
+            ("iis1:80,wieght=2", "unknown option \"wieght\"; did you mean weight?"),
+            ("unix:/run/a,wieght=2", "unknown option \"wieght\"; did you mean weight?"),
+            ("iis1:80,iis2:80", "unknown option \"iis2:80\"; give one of weight, backup, disabled"),
+            ("iis1:80,weight", "weight needs a value; give weight=N"),
+            ("iis1:80,backup=yes", "backup has no value; give backup alone"),
+            ("iis1:80,backup,backup", "backup is given twice; remove one of them"),
+            ("iis1,weight=2", "the port is missing; write iis1:PORT"),
+            (",weight=2", "the host is missing; write HOST:PORT"),
+            ("iis1:0,weight=2", "port 0 cannot be connected to; give the server's port"),
+        ] {
+            assert_eq!(WrittenServer::parse(text).expect_err(text), expected, "{text:?}");
+        }
+        for weight in ["0", "257", "-1", "1.5", "", " 2"] {
+            let said = WrittenServer::parse(&format!("iis1:80,weight={weight}")).expect_err(weight);
+            assert!(said.starts_with("weight: give a whole number from 1 to 256"), "{said}");
+        }
+    }
+}
