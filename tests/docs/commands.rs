@@ -99,6 +99,10 @@ impl Addresses {
             let (address, path) = rest.split_once('/').map_or((rest, ""), |(address, path)| (address, path));
             return format!("{scheme}://{}/{path}", self.real(address));
         }
+        // A server with options.
+        if let Some((address, options)) = word.split_once(',').filter(|(address, _)| is_address(address)) {
+            return format!("{},{options}", self.real(address));
+        }
         if let Some((name, address)) = word.split_once('=').filter(|(_, address)| is_address(address)) {
             return format!("{name}={}", self.real(address));
         }
