@@ -32,3 +32,4 @@ pub mod proxy;
 pub mod report;
 pub mod upstream;
 pub mod uring;
+mod words;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::protocol::login::{Mechanism, Step};
 use crate::uring::Address;
+use crate::words::words;
 
 /// One line of the access log.
 #[derive(Debug, Clone)]
@@ -87,128 +88,65 @@ pub struct RequestWords {
     pub user_agent: Option<Box<[u8]>>,
 }
 
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The client closed first, the upstream after it.
-    ClientClose,
-    /// The upstream closed first, the client after it.
-    UpstreamClose,
-    /// The client's connection was reset or timed out.
-    ClientReset,
-    /// The upstream's connection was reset or timed out.
-    UpstreamReset,
-    /// The client left while the proxy was connecting, within its request, or before the end of its reply.
-    ClientLeft,
-    /// No byte went either way for the idle time-out.
-    Idle,
-    /// Every upstream refused the connection or could not be reached.
-    Refused,
-    /// No upstream answered within the connect time-out.
-    ConnectTimeout,
-    /// The PROXY header was malformed, oversized, or did not come in time.
-    ProxyHeader,
-    /// The client sent something that is no HTTP request, or a request that is not forwarded.
-    BadRequest,
-    /// The upstream sent something that is no HTTP reply, or no reply.
-    BadReply,
-    /// A second user logged in on the connection, and the settings say to close it.
-    IdentityChange,
-    /// The client's TLS handshake failed.
-    TlsClient,
-    /// The upstream's TLS handshake failed.
-    TlsUpstream,
-    /// The client did not send its TLS hello in time.
-    HelloTimeout,
-    /// No route matches the client, and there is no default.
-    NoRoute,
-    /// Closed as the oldest of the unfinished heads, hellos and handshakes when these exceeded their memory.
-    PeekMemory,
-    /// A local limit: no descriptor or port for the upstream side.
-    LocalLimit,
-    /// The upstream ended its stream within a reply, or broke the framing of the reply.
-    UpstreamCut,
-    /// The head of a request did not arrive within the head time-out.
-    HeadTimeout,
-    /// No request arrived within the keep-alive time-out.
-    KeepaliveTimeout,
-    /// The body of a request stalled for the body time-out.
-    BodyTimeout,
-    /// The upstream did not reply within the reply time-out.
-    ReplyTimeout,
-    /// The client accepted no bytes for the send time-out.
-    SendTimeout,
-    /// Of a request only: the reply is complete.
-    Ok,
-    /// HTTP mode: the proxy was stopping, and no request was in progress.
-    Drained,
-    /// The proxy was stopping and the drain time-out expired.
-    Drain,
-}
-
-impl End {
-    /// All variants, in the order of their numbers (`as usize`).
-    pub const ALL: [Self; 27] = [
-        Self::ClientClose,
-        Self::UpstreamClose,
-        Self::ClientReset,
-        Self::UpstreamReset,
-        Self::ClientLeft,
-        Self::Idle,
-        Self::Refused,
-        Self::ConnectTimeout,
-        Self::ProxyHeader,
-        Self::BadRequest,
-        Self::BadReply,
-        Self::IdentityChange,
-        Self::TlsClient,
-        Self::TlsUpstream,
-        Self::HelloTimeout,
-        Self::NoRoute,
-        Self::PeekMemory,
-        Self::LocalLimit,
-        Self::UpstreamCut,
-        Self::HeadTimeout,
-        Self::KeepaliveTimeout,
-        Self::BodyTimeout,
-        Self::ReplyTimeout,
-        Self::SendTimeout,
-        Self::Ok,
-        Self::Drained,
-        Self::Drain,
-    ];
-
-    /// The word in the access log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientClose => "client-close",
-            Self::UpstreamClose => "upstream-close",
-            Self::ClientReset => "client-reset",
-            Self::UpstreamReset => "upstream-reset",
-            Self::ClientLeft => "client-left",
-            Self::Idle => "idle",
-            Self::Refused => "refused",
-            Self::ConnectTimeout => "connect-timeout",
-            Self::ProxyHeader => "proxy-header",
-            Self::BadRequest => "bad-request",
-            Self::BadReply => "bad-reply",
-            Self::IdentityChange => "identity-change",
-            Self::TlsClient => "tls-client",
-            Self::TlsUpstream => "tls-upstream",
-            Self::HelloTimeout => "hello-timeout",
-            Self::NoRoute => "no-route",
-            Self::PeekMemory => "peek-memory",
-            Self::LocalLimit => "local-limit",
-            Self::UpstreamCut => "upstream-cut",
-            Self::HeadTimeout => "head-timeout",
-            Self::KeepaliveTimeout => "keepalive-timeout",
-            Self::BodyTimeout => "body-timeout",
-            Self::ReplyTimeout => "reply-timeout",
-            Self::SendTimeout => "send-timeout",
-            Self::Ok => "ok",
-            Self::Drained => "drained",
-            Self::Drain => "drain",
-        }
+words! {
+    /// How a session ended. The meanings are a table in docs/access-log.md.
+    pub enum End {
+        /// The client closed first, then the server.
+        ClientClose = "client-close",
+        /// The server closed first, then the client.
+        UpstreamClose = "upstream-close",
+        /// The client's connection was reset, or its host was lost.
+        ClientReset = "client-reset",
+        /// The server's connection was reset, or its host was lost.
+        UpstreamReset = "upstream-reset",
+        /// The client left while a server was being connected to; in HTTP mode also within its request, or before
+        /// its reply was complete.
+        ClientLeft = "client-left",
+        /// No byte passed in either direction for the idle time-out; reset if bytes were on their way.
+        Idle = "idle",
+        /// No server took the connection.
+        Refused = "refused",
+        /// No server answered within the connect time-out, or none was ready within the connect budget.
+        ConnectTimeout = "connect-timeout",
+        /// No PROXY header, a malformed one, or one that came too late.
+        ProxyHeader = "proxy-header",
+        /// HTTP mode: the client's request was refused.
+        BadRequest = "bad-request",
+        /// HTTP mode: the server sent no HTTP reply, or none at all.
+        BadReply = "bad-reply",
+        /// HTTP mode: a request named a second user, and the service closes then; the server has not seen it.
+        IdentityChange = "identity-change",
+        /// The client's TLS handshake failed or took too long.
+        TlsClient = "tls-client",
+        /// The TLS handshake of the last server that was tried failed or took too long.
+        TlsUpstream = "tls-upstream",
+        /// No TLS hello came within its time-out.
+        HelloTimeout = "hello-timeout",
+        /// No route takes the client's name or its request's host, and there is no default; the request is for other
+        /// servers than its connection (421); or the name is longer than 255 bytes.
+        NoRoute = "no-route",
+        /// Reset: its unfinished head, hello or handshake was the oldest when all of them exceeded their memory.
+        PeekMemory = "peek-memory",
+        /// No descriptor or no port for the server's side.
+        LocalLimit = "local-limit",
+        /// HTTP mode: the server ended its stream within a reply, or sent something else than a chunk.
+        UpstreamCut = "upstream-cut",
+        /// HTTP mode: a request's head took longer than the head time-out.
+        HeadTimeout = "head-timeout",
+        /// HTTP mode: no further request came within the keep-alive time-out.
+        KeepaliveTimeout = "keepalive-timeout",
+        /// HTTP mode: a request's body stalled for the body time-out.
+        BodyTimeout = "body-timeout",
+        /// HTTP mode: the server did not reply within the reply time-out.
+        ReplyTimeout = "reply-timeout",
+        /// HTTP mode: the client took nothing for the send time-out.
+        SendTimeout = "send-timeout",
+        /// HTTP mode, a request: its reply is complete.
+        Ok = "ok",
+        /// HTTP mode: closed between two requests, because the proxy is stopping.
+        Drained = "drained",
+        /// Still open when the drain time-out was over; reset if bytes were on their way.
+        Drain = "drain",
     }
 }
 

@@ -6,6 +6,7 @@ mod flags;
 mod links;
 mod messages;
 mod page;
+mod words;
 
 use page::Page;
 
