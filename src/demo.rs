@@ -187,8 +187,7 @@ impl Demo {
 
 /// The service in front of `site`.
 fn service(site: SocketAddr) -> Result<Service, Error> {
-    let server =
-        Server::new(site.to_string(), vec![Address::Ip(site)], None).map_err(control::Error::Resource)?;
+    let server = Server::new(site.to_string(), Address::Ip(site), None).map_err(control::Error::Resource)?;
     let group = GroupSettings {
         connect_timeout: TIMEOUT,
         connect_budget: TIMEOUT,

@@ -54,7 +54,8 @@ struct Sign {
     count: u64,
 }
 
-struct Trouble(Vec<(Arc<Server>, [Logged; Symptom::ALL.len()])>);
+/// The servers of each name, and what was logged of them.
+struct Trouble(Vec<(Vec<Arc<Server>>, [Logged; Symptom::ALL.len()])>);
 
 #[derive(Clone, Copy, Default)]
 struct Logged {
@@ -64,19 +65,26 @@ struct Logged {
 
 impl Trouble {
     fn new(servers: Vec<Arc<Server>>) -> Self {
-        Self(servers.into_iter().map(|server| (server, Default::default())).collect())
+        let mut by_name: Vec<(Vec<Arc<Server>>, _)> = Vec::new();
+        for server in servers {
+            match by_name.iter_mut().find(|(known, _)| known[0].name() == server.name()) {
+                Some((known, _)) => known.push(server),
+                None => by_name.push((vec![server], Default::default())),
+            }
+        }
+        Self(by_name)
     }
 
     fn look(&mut self, now: Instant) -> Vec<Sign> {
         let mut signs = Vec::new();
-        for (server, logged) in &mut self.0 {
+        for (servers, logged) in &mut self.0 {
             for symptom in Symptom::ALL {
-                let count = server.symptoms(symptom);
+                let count = servers.iter().map(|server| server.symptoms(symptom)).sum::<u64>();
                 let logged = &mut logged[symptom as usize];
                 let is_due = logged.at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
                 if is_due && count - logged.count >= MANY {
                     signs.push(Sign {
-                        upstream: Arc::clone(server.name()),
+                        upstream: Arc::clone(servers[0].name()),
                         symptom,
                         count: count - logged.count,
                     });
@@ -125,15 +133,20 @@ pub(super) fn summary(counters: &[Arc<Counters>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uring::Address;
 
     fn trouble() -> Trouble {
-        let server = |name: &str| Arc::new(Server::new(name, vec![], None).expect("no address is bad"));
-        Trouble::new(vec![server("a:80"), server("b:80")])
+        let server = |name: &str, number| {
+            let address = Address::Ip(([192, 0, 2, number], 80).into());
+            Arc::new(Server::new(name, address, None).expect("an IP address"))
+        };
+        Trouble::new(vec![server("a:80", 1), server("b:80", 2), server("b:80", 3)])
     }
 
     fn happens(trouble: &Trouble, server: usize, times: u64) {
-        for _ in 0..times {
-            trouble.0[server].0.count_symptom(Symptom::Type3Refused);
+        let servers = &trouble.0[server].0;
+        for server in servers.iter().cycle().take(times as usize) {
+            server.count_symptom(Symptom::Type3Refused);
         }
     }
 

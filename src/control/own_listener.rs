@@ -18,24 +18,23 @@ const ANY_PORT: u16 = 9;
 pub(super) fn refuse(services: &[Service], files: &[SocketFile]) -> Result<(), Error> {
     let groups = services.iter().flat_map(Service::groups);
     for server in groups.flat_map(|group| &group.servers) {
-        for address in server.addresses() {
-            let mut unix_files = files.iter();
-            let listeners =
-                services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address);
-            let own = { listeners }.find(|listener| match (listener, address) {
-                (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
-                (Address::Ip(_), Address::Unix(_)) => false,
-                (Address::Unix(_), server) => {
-                    let file = unix_files.next();
-                    matches!(server, Address::Unix(path) if file.is_some_and(|file| file.is_at(path)))
-                }
-            });
-            if let Some(listener) = own {
-                let name = server.name();
-                let resolved = address.to_string();
-                let server = if **name == *resolved { resolved } else { format!("{name} ({resolved})") };
-                return Err(Error::OwnListener { server, listener: listener.clone() });
+        let address = server.address();
+        let mut unix_files = files.iter();
+        let listeners =
+            services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address);
+        let own = { listeners }.find(|listener| match (listener, address) {
+            (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
+            (Address::Ip(_), Address::Unix(_)) => false,
+            (Address::Unix(_), server) => {
+                let file = unix_files.next();
+                matches!(server, Address::Unix(path) if file.is_some_and(|file| file.is_at(path)))
             }
+        });
+        if let Some(listener) = own {
+            let name = server.name();
+            let resolved = address.to_string();
+            let server = if **name == *resolved { resolved } else { format!("{name} ({resolved})") };
+            return Err(Error::OwnListener { server, listener: listener.clone() });
         }
     }
     Ok(())

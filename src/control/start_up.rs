@@ -93,18 +93,20 @@ impl<T: Display> Display for List<'_, T> {
 
 /// The servers by name, each with its addresses if they differ from it.
 pub(super) fn servers_named(servers: &[&Arc<Server>]) -> String {
-    List(&servers.iter().map(|server| Named(server)).collect::<Vec<_>>()).to_string()
+    let by_name = servers.chunk_by(|one, other| one.name() == other.name());
+    List(&by_name.map(Named).collect::<Vec<_>>()).to_string()
 }
 
-/// The name, and its addresses if they differ from it.
-struct Named<'a>(&'a Server);
+/// The name of these servers, and their addresses if they differ from it.
+struct Named<'a>(&'a [&'a Arc<Server>]);
 
 impl Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(server) = self;
-        f.write_str(server.name())?;
-        match &server.addresses().collect::<Vec<_>>()[..] {
-            [address] if address.to_string() == **server.name() => Ok(()),
+        let Self(servers) = self;
+        let name = &**servers[0].name();
+        f.write_str(name)?;
+        match &servers.iter().map(|server| server.address()).collect::<Vec<_>>()[..] {
+            [address] if address.to_string() == name => Ok(()),
             addresses => write!(f, "({})", List(addresses)),
         }
     }
@@ -122,17 +124,17 @@ mod tests {
         WorkerSettings { cpu, ..WorkerSettings::default() }
     }
 
-    fn server(name: &str, addresses: &[&str]) -> Arc<Server> {
-        let addresses = addresses.iter().map(|address| ip(address)).collect();
-        Arc::new(Server::new(name, addresses, None).expect("IP addresses"))
+    fn server(name: &str, address: &str) -> Arc<Server> {
+        Arc::new(Server::new(name, ip(address), None).expect("an IP address"))
     }
 
     #[test]
     fn the_line_says_what_serves_and_what_was_granted() {
         let listeners = [ip("0.0.0.0:80"), Address::Unix("/run/app.sock".into())];
         let servers = [
-            server("iis1:80", &["192.0.2.1:80", "[2001:db8::1]:80"]),
-            server("192.0.2.2:80", &["192.0.2.2:80"]),
+            server("iis1:80", "192.0.2.1:80"),
+            server("iis1:80", "[2001:db8::1]:80"),
+            server("192.0.2.2:80", "192.0.2.2:80"),
         ];
         let start_up = StartUp {
             listeners: listeners.iter().collect(),
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_said_too() {
-        let (listener, server) = (ip("0.0.0.0:80"), server("192.0.2.2:80", &["192.0.2.2:80"]));
+        let (listener, server) = (ip("0.0.0.0:80"), server("192.0.2.2:80", "192.0.2.2:80"));
         let start_up = StartUp {
             listeners: vec![&listener],
             servers: vec![&server],

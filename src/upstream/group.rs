@@ -55,14 +55,15 @@ impl GroupSettings {
         !self.servers.is_empty() && options.all(|options| options.backup || options.disabled)
     }
 
-    /// The same group whose servers go on with the states that servers of the same name have in `known`, the group of
-    /// earlier settings.
+    /// The same group whose servers go on with the states that the same servers have in `known`, the group of earlier
+    /// settings.
     #[must_use]
     pub fn inherit(&self, known: &Self) -> Self {
         let mut left: Vec<_> = known.servers.iter().collect();
-        let inherit = |server: &Arc<Server>| match left.iter().position(|other| other.name() == server.name())
-        {
-            // Each state once, if a name stands for several servers.
+        let is_same =
+            |one: &Server, other: &Server| one.name() == other.name() && one.address() == other.address();
+        let inherit = |server: &Arc<Server>| match left.iter().position(|other| is_same(other, server)) {
+            // Each state once, if a server is in the group twice.
             Some(nth) => Arc::new(server.inherit(left.remove(nth))),
             None => Arc::clone(server),
         };
@@ -109,8 +110,8 @@ impl Group {
         self.tls.as_ref()
     }
 
-    /// Leases in the order to try them for a client at `source`: every address of the server that the algorithm chooses,
-    /// then those of the next one, and so on; backup servers last.
+    /// Leases in the order to try them for a client at `source`: the server that the algorithm chooses, then the others;
+    /// backup servers last.
     pub fn pick(&self, source: Option<IpAddr>) -> Pick<'_> {
         Pick::new(&self.settings.servers, &*self.algorithm, source)
     }
@@ -126,46 +127,29 @@ fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::testing::{group, servers};
     use crate::uring::Address;
 
-    fn group(addresses: &[usize]) -> Group {
-        let server = |(number, count): (usize, &usize)| {
-            let address = |nth| Address::Ip(([192, 0, 2, number as u8], 80 + nth as u16).into());
-            let server = Server::new(format!("iis{number}"), (0..*count).map(address).collect(), None);
-            Arc::new(server.expect("IP addresses"))
+    #[test]
+    fn servers_go_on_with_their_states_each_one_with_its_own() {
+        let server = |(name, number): &(&str, u8)| {
+            let address = Address::Ip(([192, 0, 2, *number], 80).into());
+            Arc::new(Server::new(*name, address, None).expect("an IP address"))
         };
-        let servers = addresses.iter().enumerate().map(server).collect();
-        Group::new(Arc::new(GroupSettings::new("iis", servers)), 0)
-    }
-
-    #[test]
-    fn servers_take_turns_and_every_address_is_tried_once() {
-        let group = group(&[1, 2, 1]);
-        let order = || group.pick(None).map(|lease| lease.address().to_string()).collect::<Vec<_>>();
-        let (first, second, third) = ("192.0.2.0:80", ["192.0.2.1:80", "192.0.2.1:81"], "192.0.2.2:80");
-        assert_eq!(order(), [first, second[0], second[1], third]);
-        assert_eq!(order(), [second[0], second[1], third, first]);
-        assert_eq!(order(), [third, first, second[0], second[1]]);
-        assert_eq!(order(), [first, second[0], second[1], third]);
-    }
-
-    #[test]
-    fn servers_of_the_same_name_keep_their_states_each_one_its_own() {
-        let server = |name: &str| Arc::new(Server::new(name, vec![], None).expect("no address is bad"));
-        let group =
-            |names: &[&str]| GroupSettings::new("iis", names.iter().map(|name| server(name)).collect());
-        let old = group(&["a", "a", "b"]);
-        for (server, leases) in std::iter::zip(&old.servers, [1, 2, 4]) {
+        let group = |servers: &[(&str, u8)]| GroupSettings::new("iis", servers.iter().map(server).collect());
+        let old = group(&[("a", 1), ("a", 1), ("a", 2), ("b", 3)]);
+        for (server, leases) in std::iter::zip(&old.servers, [1, 2, 4, 8]) {
             (0..leases).for_each(|_| server.lend());
         }
-        let new = group(&["b", "c", "a", "a", "a"]).inherit(&old);
+        let new =
+            group(&[("b", 3), ("c", 3), ("b", 1), ("a", 2), ("a", 1), ("a", 1), ("a", 1)]).inherit(&old);
         let leases: Vec<_> = new.servers.iter().map(|server| server.leases()).collect();
-        assert_eq!(leases, [4, 0, 1, 2, 0]);
+        assert_eq!(leases, [8, 0, 0, 4, 1, 2, 0]);
     }
 
     #[test]
     fn a_lease_counts_its_server_until_it_is_dropped() {
-        let group = group(&[1, 1]);
+        let group = group("round-robin", &servers(&[1, 1]), 0);
         let in_use = || group.settings.servers.iter().map(|server| server.leases()).collect::<Vec<_>>();
         let lease = group.pick(None).next();
         assert_eq!(in_use(), [1, 0], "servers that are not tried are not in use");

@@ -7,18 +7,16 @@ use socket2::SockAddr;
 use super::server::Server;
 use crate::uring::Address;
 
-/// A server, at one of its addresses, that is lent to one session. It counts the server as in use until it is dropped.
+/// A server that is lent to one session. It counts the server as in use until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     server: Arc<Server>,
-    /// Which of the server's addresses it is.
-    place: usize,
 }
 
 impl Lease {
-    pub(super) fn new(server: &Arc<Server>, place: usize) -> Self {
+    pub(super) fn new(server: &Arc<Server>) -> Self {
         server.lend();
-        Self { server: Arc::clone(server), place }
+        Self { server: Arc::clone(server) }
     }
 
     /// The server.
@@ -28,16 +26,16 @@ impl Lease {
 
     /// Where to connect to.
     pub fn address(&self) -> &Address {
-        self.server.address(self.place).0
+        self.server.address()
     }
 
     pub(super) fn sock_addr(&self) -> &SockAddr {
-        self.server.address(self.place).1
+        self.server.sock_addr()
     }
 
     /// Notes that the server cannot be used; logs once that it is down.
     pub fn note_failure(&self) {
-        if self.server.note_failure(self.place) {
+        if self.server.note_failure() {
             let (name, address) = (&**self.server.name(), self.address());
             tracing::warn!(upstream = name, %address, "server is down; still trying it in turn");
         }
@@ -45,7 +43,7 @@ impl Lease {
 
     /// Notes that the server can be used; logs once that it is up again.
     pub fn note_success(&self) {
-        if let Some(failures) = self.server.note_success(self.place) {
+        if let Some(failures) = self.server.note_success() {
             let (name, address) = (&**self.server.name(), self.address());
             tracing::info!(upstream = name, %address, failures, "server is up again");
         }

@@ -15,8 +15,6 @@ pub struct Pick<'a> {
     /// The client's address, if it has an IP address.
     source: Option<IpAddr>,
     tried: Tried,
-    /// The server that was chosen last, and its next address.
-    chosen: Option<(usize, usize)>,
 }
 
 impl<'a> Pick<'a> {
@@ -25,7 +23,7 @@ impl<'a> Pick<'a> {
         algorithm: &'a dyn Algorithm,
         source: Option<IpAddr>,
     ) -> Self {
-        Self { servers, algorithm, source, tried: Tried::default(), chosen: None }
+        Self { servers, algorithm, source, tried: Tried::default() }
     }
 
     /// The next server: a backup server only when there is no other.
@@ -40,17 +38,9 @@ impl Iterator for Pick<'_> {
     type Item = Lease;
 
     fn next(&mut self) -> Option<Lease> {
-        loop {
-            if let Some((nth, place)) = self.chosen {
-                let server = &self.servers[nth];
-                if place < server.places() {
-                    self.chosen = Some((nth, place + 1));
-                    return Some(Lease::new(server, place));
-                }
-                self.tried.add(nth);
-            }
-            self.chosen = Some((self.choose()?, 0));
-        }
+        let nth = self.choose()?;
+        self.tried.add(nth);
+        Some(Lease::new(&self.servers[nth]))
     }
 }
 

@@ -17,7 +17,8 @@ use crate::uring::Address;
 pub struct Server {
     name: Arc<str>,
     tls_name: Option<ServerName<'static>>,
-    places: Box<[Place]>,
+    address: Address,
+    sock_addr: SockAddr,
     options: ServerOptions,
     state: Arc<State>,
 }
@@ -44,41 +45,26 @@ impl Default for ServerOptions {
 struct State {
     leases: AtomicUsize,
     symptoms: [AtomicU64; Symptom::ALL.len()],
-}
-
-/// One of a server's addresses.
-#[derive(Debug, Clone)]
-struct Place {
-    address: Address,
-    sock_addr: SockAddr,
-    state: Arc<PlaceState>,
-}
-
-/// What all workers know of one of a server's addresses.
-#[derive(Debug, Default)]
-struct PlaceState {
     /// Attempts to connect that have failed since the last one that did not.
     failures: AtomicU64,
 }
 
 impl Server {
-    /// `name` is how the operator wrote it, and its name in logs. `addresses` are tried in this order and never empty.
-    /// `tls_name` is what the server must prove to be, where its group speaks TLS.
+    /// `name` is how the operator wrote it, and its name in logs; each address that it has is a server. `tls_name` is what
+    /// the server must prove to be, where its group speaks TLS.
     ///
     /// # Errors
     /// An address that no socket can have, such as a Unix path that is too long.
     pub fn new(
         name: impl Into<Arc<str>>,
-        addresses: Vec<Address>,
+        address: Address,
         tls_name: Option<ServerName<'static>>,
     ) -> io::Result<Self> {
-        let place = |address: Address| {
-            Ok(Place { sock_addr: address.to_sock_addr()?, address, state: Arc::default() })
-        };
         Ok(Self {
             name: name.into(),
             tls_name,
-            places: addresses.into_iter().map(place).collect::<io::Result<_>>()?,
+            sock_addr: address.to_sock_addr()?,
+            address,
             options: ServerOptions::default(),
             state: Arc::default(),
         })
@@ -90,17 +76,10 @@ impl Server {
         Self { options, ..self }
     }
 
-    /// The same server with the state of `known`, which earlier settings named so: its leases, its symptoms, and the
-    /// failures of the addresses that both have.
+    /// The same server with the state of `known`, which is the same one in earlier settings.
     #[must_use]
     pub fn inherit(&self, known: &Self) -> Self {
-        let mut server = Self { state: Arc::clone(&known.state), ..self.clone() };
-        for place in &mut server.places {
-            if let Some(same) = known.places.iter().find(|other| other.address == place.address) {
-                place.state = Arc::clone(&same.state);
-            }
-        }
-        server
+        Self { state: Arc::clone(&known.state), ..self.clone() }
     }
 
     /// As the operator wrote it.
@@ -118,9 +97,9 @@ impl Server {
         self.tls_name.as_ref()
     }
 
-    /// Its addresses, in the order in which they are tried.
-    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.places.iter().map(|place| &place.address)
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// How many sessions hold a lease of it, over all workers.
@@ -138,13 +117,8 @@ impl Server {
         self.state.symptoms[symptom as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn places(&self) -> usize {
-        self.places.len()
-    }
-
-    pub(super) fn address(&self, place: usize) -> (&Address, &SockAddr) {
-        let Place { address, sock_addr, .. } = &self.places[place];
-        (address, sock_addr)
+    pub(super) fn sock_addr(&self) -> &SockAddr {
+        &self.sock_addr
     }
 
     pub(super) fn lend(&self) {
@@ -156,13 +130,13 @@ impl Server {
     }
 
     /// An attempt to connect failed. True when it is the first.
-    pub(super) fn note_failure(&self, place: usize) -> bool {
-        self.places[place].state.failures.fetch_add(1, Ordering::Relaxed) == 0
+    pub(super) fn note_failure(&self) -> bool {
+        self.state.failures.fetch_add(1, Ordering::Relaxed) == 0
     }
 
     /// An attempt to connect succeeded. Returns how many failed before it, if it is the first one after those.
-    pub(super) fn note_success(&self, place: usize) -> Option<u64> {
-        let failures = &self.places[place].state.failures;
+    pub(super) fn note_success(&self) -> Option<u64> {
+        let failures = &self.state.failures;
         // Usually there are none: then nothing is written, which other workers would have to read again.
         let is_down = failures.load(Ordering::Relaxed) > 0;
         is_down.then(|| failures.swap(0, Ordering::Relaxed)).filter(|failures| *failures > 0)
@@ -173,33 +147,30 @@ impl Server {
 mod tests {
     use super::*;
 
+    fn server() -> Server {
+        let address = Address::Ip(([192, 0, 2, 1], 80).into());
+        Server::new("iis1:80", address, None).expect("an IP address")
+    }
+
     #[test]
-    fn each_address_goes_down_and_comes_back_once() {
-        let address = |port: u16| Address::Ip(([192, 0, 2, 1], port).into());
-        let server = Server::new("iis1:80", vec![address(1), address(2)], None).expect("IP addresses");
-        assert_eq!(server.note_success(1), None);
-        assert!(server.note_failure(1) && !server.note_failure(1));
-        assert_eq!(server.note_success(0), None, "another address");
-        assert_eq!(server.note_success(1), Some(2));
-        assert_eq!(server.note_success(1), None);
-        assert!(server.note_failure(1), "down once more");
+    fn a_server_goes_down_and_comes_back_once() {
+        let server = server();
+        assert_eq!(server.note_success(), None);
+        assert!(server.note_failure() && !server.note_failure());
+        assert_eq!(server.note_success(), Some(2));
+        assert_eq!(server.note_success(), None);
+        assert!(server.note_failure(), "down once more");
     }
 
     #[test]
     fn later_settings_go_on_with_what_is_known_of_a_server() {
-        let address = |port: u16| Address::Ip(([192, 0, 2, 1], port).into());
-        let server = |ports: &[u16]| {
-            Server::new("iis1:80", ports.iter().copied().map(address).collect(), None).expect("IP addresses")
-        };
-        let old = server(&[1, 2]);
+        let old = server();
         old.lend();
         old.count_symptom(Symptom::Type3Refused);
-        old.note_failure(1);
-        let new = server(&[2, 3]).inherit(&old);
-        assert_eq!(new.addresses().cloned().collect::<Vec<_>>(), [2, 3].map(address));
+        old.note_failure();
+        let new = server().inherit(&old);
         assert_eq!((new.leases(), new.symptoms(Symptom::Type3Refused)), (1, 1));
-        assert!(!new.note_failure(0), "this address is known to be down");
-        assert!(new.note_failure(1), "this one is new");
+        assert!(!new.note_failure(), "it is known to be down");
         old.take_back();
         assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");
     }

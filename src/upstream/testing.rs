@@ -21,7 +21,7 @@ pub(super) fn servers(weights: &[u16]) -> Vec<Arc<Server>> {
 pub(super) fn with_options(options: &[ServerOptions]) -> Vec<Arc<Server>> {
     let server = |(nth, options): (usize, &ServerOptions)| {
         let address = Address::Ip(([192, 0, 2, nth as u8], 80).into());
-        let server = Server::new(nth.to_string(), vec![address], None).expect("an IP address");
+        let server = Server::new(nth.to_string(), address, None).expect("an IP address");
         Arc::new(server.with_options(*options))
     };
     options.iter().enumerate().map(server).collect()

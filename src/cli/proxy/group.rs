@@ -109,7 +109,8 @@ impl GroupArgs {
         flag: &'static str,
         servers: impl Iterator<Item = &'a WrittenServer>,
     ) -> Result<Arc<GroupSettings>, Error> {
-        let servers: Vec<_> = servers.map(|server| self.server(flag, server)).collect::<Result<_, _>>()?;
+        let servers =
+            servers.map(|server| self.servers(flag, server)).collect::<Result<Vec<_>, _>>()?.concat();
         if !servers.is_empty() && servers.iter().all(|server| server.options().disabled) {
             let first = servers[0].name();
             return Err(Error::Usage(format!(
@@ -119,12 +120,16 @@ impl GroupArgs {
         Ok(Arc::new(GroupSettings { name: name.into(), servers, ..settings.clone() }))
     }
 
-    fn server(&self, flag: &'static str, server: &WrittenServer) -> Result<Arc<Server>, Error> {
+    /// A server for each address of the name.
+    fn servers(&self, flag: &'static str, server: &WrittenServer) -> Result<Vec<Arc<Server>>, Error> {
         let WrittenServer { address, options } = server;
         let tls_name = self.tls.tls_name(address)?;
-        let name = address.to_string();
-        Server::new(name.clone(), address.resolve(flag)?, tls_name)
-            .map(|server| Arc::new(server.with_options(*options)))
-            .map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
+        let name: Arc<str> = address.to_string().into();
+        let at = |address| {
+            Server::new(Arc::clone(&name), address, tls_name.clone())
+                .map(|server| Arc::new(server.with_options(*options)))
+        };
+        let servers = address.resolve(flag)?.into_iter().map(at).collect::<Result<_, _>>();
+        servers.map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
     }
 }

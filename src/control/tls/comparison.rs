@@ -54,9 +54,9 @@ impl Comparison {
         thread::Builder::new().name("certificates".to_owned()).spawn(move || {
             for group in &self.groups {
                 let Some(tls) = &group.tls else { continue };
-                for server in &group.servers {
-                    if let Some(name) = server.tls_name() {
-                        self.report(server, &look(server, name, tls, group.send_proxy), name);
+                for servers in group.servers.chunk_by(|one, other| one.name() == other.name()) {
+                    if let Some(name) = servers[0].tls_name() {
+                        self.report(&servers[0], &look(servers, name, tls, group.send_proxy), name);
                     }
                 }
             }
@@ -90,14 +90,14 @@ impl Comparison {
     }
 }
 
-/// Connects to a server and looks at its certificate.
+/// Connects to the first server of this name that can be reached, and looks at its certificate.
 fn look(
-    server: &Server,
+    servers: &[Arc<Server>],
     name: &ServerName<'static>,
     tls: &Tls,
     send_proxy: Option<proxy_protocol::Version>,
 ) -> Look {
-    let mut socket = match connect(server) {
+    let mut socket = match connect(servers) {
         Ok(socket) => socket,
         Err(error) => return Look { certificate: None, finding: Some(Finding::Unreachable(error)) },
     };
@@ -206,9 +206,9 @@ impl ServerCertVerifier for Noting {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn connect(server: &Server) -> io::Result<Box<dyn Stream>> {
+fn connect(servers: &[Arc<Server>]) -> io::Result<Box<dyn Stream>> {
     let mut last = io::ErrorKind::NotFound.into();
-    for address in server.addresses() {
+    for address in servers.iter().map(|server| server.address()) {
         let connected: io::Result<Box<dyn Stream>> = match address {
             Address::Ip(address) => TcpStream::connect_timeout(address, COMPARISON).and_then(|socket| {
                 socket.set_read_timeout(Some(COMPARISON))?;

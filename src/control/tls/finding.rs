@@ -166,14 +166,14 @@ impl Finding {
 
 /// How to get the certificate that a server shows into a file.
 fn saving(server: &Server, name: &str) -> String {
-    match server.addresses().next() {
-        Some(Address::Ip(address)) => format!(
+    match server.address() {
+        Address::Ip(address) => format!(
             " (after checking it, save it with `openssl s_client -connect {} -servername {} </dev/null | openssl x509 -out \
              FILE`)",
             quoted(&address.to_string()),
             quoted(name)
         ),
-        _ => String::new(),
+        Address::Unix(_) => String::new(),
     }
 }
 

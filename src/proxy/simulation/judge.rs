@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::peer::{Hears, Notes};
-use super::scenario::{Client, Scenario, server_name};
+use super::scenario::{Client, Scenario};
 use crate::proxy::record::{End, Record};
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
@@ -122,7 +122,7 @@ impl Case<'_> {
         if let Some(server) = server {
             assert_eq!(
                 self.record.upstream.as_deref(),
-                server.upstream.map(server_name).as_deref(),
+                server.upstream.map(|index| &**self.scenario.stage.group().servers[index].name()),
                 "the server in the record"
             );
         }

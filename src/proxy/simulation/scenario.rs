@@ -188,25 +188,22 @@ pub(super) fn milliseconds(dice: &mut Dice, choices: &[u64]) -> Duration {
 
 /// A group of one to three servers. The order of the dice decides what a seed stands for.
 pub(super) fn group(dice: &mut Dice) -> GroupSettings {
-    let server = |number: usize, addresses: usize| {
-        let address = |at| Address::Ip((Ipv4Addr::new(10, 0, number as u8, at as u8), 80).into());
+    let server = |number: usize, at: usize| {
+        let address = Address::Ip((Ipv4Addr::new(10, 0, number as u8, at as u8), 80).into());
         let tls_name = Some(TLS_NAME.try_into().expect("a name"));
-        let server = Server::new(server_name(number), (0..addresses).map(address).collect(), tls_name);
-        Arc::new(server.expect("IP addresses"))
+        Arc::new(Server::new(format!("server{number}"), address, tls_name).expect("an IP address"))
     };
-    let servers = dice.number(1, 3);
-    let servers = (0..servers).map(|number| server(number, dice.one_of(&[1, 1, 1, 2]))).collect();
+    let names = dice.number(1, 3);
+    let mut servers = Vec::new();
+    for number in 0..names {
+        servers.extend((0..dice.one_of(&[1, 1, 1, 2])).map(|at| server(number, at)));
+    }
     GroupSettings {
         send_proxy: dice.one_of(&[None, None, Some(Version::V1), Some(Version::V2)]),
         connect_timeout: milliseconds(dice, &[5, 100, 3000]),
         connect_budget: milliseconds(dice, &[5, 150, 6000]),
         ..GroupSettings::new("servers", servers)
     }
-}
-
-/// The name of a server in records.
-pub(super) fn server_name(number: usize) -> String {
-    format!("server{number}")
 }
 
 /// A service that sends everything to `group`.
@@ -283,22 +280,20 @@ fn behaviours(dice: &mut Dice, group: &GroupSettings) -> Vec<(SocketAddr, usize,
     let all_sound = dice.chance(600);
     let mut behaviours = Vec::new();
     for (index, server) in group.servers.iter().enumerate() {
-        for address in server.addresses() {
-            let Address::Ip(address) = address else { continue };
-            let behaviour = if all_sound {
-                Behaviour::Sound
-            } else {
-                dice.one_of(&[
-                    Behaviour::Sound,
-                    Behaviour::Sound,
-                    Behaviour::Refusing,
-                    Behaviour::Silent,
-                    Behaviour::Unreachable,
-                    Behaviour::Flaky,
-                ])
-            };
-            behaviours.push((*address, index, behaviour));
-        }
+        let Address::Ip(address) = server.address() else { continue };
+        let behaviour = if all_sound {
+            Behaviour::Sound
+        } else {
+            dice.one_of(&[
+                Behaviour::Sound,
+                Behaviour::Sound,
+                Behaviour::Refusing,
+                Behaviour::Silent,
+                Behaviour::Unreachable,
+                Behaviour::Flaky,
+            ])
+        };
+        behaviours.push((*address, index, behaviour));
     }
     behaviours
 }
