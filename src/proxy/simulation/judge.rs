@@ -3,9 +3,14 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::peer::{Hears, Notes};
+use super::choices::group_number;
+use super::peer::{Hears, Notes, ServerId};
 use super::scenario::{Client, Scenario};
+use super::stage::{Played, Stage};
+use crate::proxy::access_log::Entry;
 use crate::proxy::record::{End, Record};
+use crate::proxy::settings::Service;
+use crate::upstream::GroupSettings;
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
 
@@ -14,26 +19,49 @@ const STALL: Duration = Duration::from_millis(20);
 /// Descriptors are closed when their last operation has completed, which may be this long after the end.
 const LATE_CLOSE: Duration = Duration::from_millis(10);
 
-/// Judges every client.
-pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records: &[Record]) {
-    let drain_at = begin + scenario.stage.drain_after;
-    for client in &scenario.clients {
+/// What the clients of a run are judged by.
+pub(super) struct Judge<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) scenario: &'a Scenario,
+    pub(super) played: &'a Played,
+}
+
+impl Judge<'_> {
+    /// Judges every client.
+    pub(super) fn judge(&self) {
+        for client in &self.scenario.clients {
+            self.judge_client(client);
+        }
+    }
+
+    fn judge_client(&self, client: &Client) {
+        let Self { stage, scenario, played } = *self;
         let address = Address::Ip(client.address);
-        let mut of_client = records.iter().filter(|record| record.client == address);
+        let mut of_client = played.entries.iter().filter_map(|entry| match entry {
+            Entry::Record(record) if record.client == address => Some(record),
+            Entry::Request(record) if record.client == address => {
+                panic!("a request of {address}, which is served in stream mode: {record:?}")
+            }
+            Entry::Record(_) | Entry::Request(_) | Entry::Wake => None,
+        });
         let record = of_client.next();
         assert!(of_client.next().is_none(), "two records of {address}");
-        let notes = client.notes.borrow();
-        let accepted = notes.connection.filter(|id| world.accepted.contains(id));
-        match (record, accepted) {
-            (Some(record), Some(id)) => {
-                let case = Case { scenario, world, client, record, id, notes: &notes, drain_at };
+        let notes = &*client.notes.borrow();
+        let world = &*played.world.borrow();
+        let drain_at = played.begin + stage.drain_after;
+        match (record, played.service_of(notes.connection)) {
+            (Some(record), Some(service)) => {
+                let id = notes.connection.expect("it was accepted");
+                let group = service.routes.default.as_ref().expect("everything goes to one group");
+                let case =
+                    Case { stage, scenario, world, client, service, group, record, id, notes, drain_at };
                 case.judge();
             }
             (None, None) => {
                 // A client that arrived before the drain is accepted, unless the time for that was too short.
-                let waits = begin + client.arrives_after + LATE_CLOSE < drain_at;
+                let waits = played.begin + client.arrives_after + LATE_CLOSE < drain_at;
                 let failed = notes.connection.is_some_and(|id| world.connections[id].faulted);
-                let short = world.now >= drain_at + scenario.stage.drain_timeout;
+                let short = world.now >= drain_at + stage.drain_timeout;
                 assert!(!waits || failed || short, "{address} was never accepted");
             }
             (record, accepted) => {
@@ -47,9 +75,13 @@ pub(super) fn judge(scenario: &Scenario, world: &World, begin: Instant, records:
 
 /// One accepted client.
 struct Case<'a> {
+    stage: &'a Stage,
     scenario: &'a Scenario,
     world: &'a World,
     client: &'a Client,
+    /// The service that its session began with, and the group of that.
+    service: &'a Service,
+    group: &'a GroupSettings,
     record: &'a Record,
     /// Index of the client's connection.
     id: usize,
@@ -93,7 +125,7 @@ impl Case<'_> {
             assert!(time <= duration, "a session is over before an event in it: {:?}", self.record);
         }
         if let Some(quiet) = self.quiet_time(server) {
-            let longest = self.scenario.stage.settings.timeouts.idle + LATE_CLOSE;
+            let longest = self.service.timeouts.idle + LATE_CLOSE;
             assert!(quiet <= longest, "a session was idle for {quiet:?}: {:?}", self.record);
         }
     }
@@ -115,6 +147,7 @@ impl Case<'_> {
     }
 
     fn addresses_fit(&self, server: Option<&Notes>) {
+        assert_eq!(*self.record.listener, *self.client.to.to_string(), "the listener in the record");
         if self.record.upstream.is_some() {
             let proxied = self.client.proxied.map(Address::Ip);
             assert_eq!(self.record.proxied, proxied, "the source of the client's PROXY header");
@@ -122,9 +155,11 @@ impl Case<'_> {
         if let Some(server) = server {
             assert_eq!(
                 self.record.upstream.as_deref(),
-                server.upstream.map(|index| &**self.scenario.stage.group().servers[index].name()),
+                server.server.map(|ServerId { index, .. }| &**self.group.servers[index].name()),
                 "the server in the record"
             );
+            let led_to = server.server.map(|server| server.group);
+            assert_eq!(led_to, Some(group_number(self.group)), "the group of the server");
         }
     }
 
@@ -142,7 +177,7 @@ impl Case<'_> {
         assert!(spliced_bytes <= upstream_bytes + client_bytes, "more was spliced than went through");
         let Some(server) = server else { return };
         let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has spoken");
-        let has_read_header = server.header_bytes > 0 || self.scenario.stage.group().send_proxy.is_none();
+        let has_read_header = server.header_bytes > 0 || self.group.send_proxy.is_none();
         let fits = |counted, taken| if has_read_header { fits(counted, taken) } else { counted <= taken };
         let to_server = connection.outward.sent_bytes.saturating_sub(server.header_bytes);
         assert!(
@@ -204,9 +239,8 @@ impl Case<'_> {
 
     fn end_is_plausible(&self, server: Option<&Notes>) {
         let Record { end, duration, ref upstream, .. } = *self.record;
-        let settings = &self.scenario.stage.settings;
-        let group = self.scenario.stage.group();
-        let errors = &self.scenario.servers.borrow().errors;
+        let Self { service: settings, group, .. } = self;
+        let errors = self.scenario.servers.borrow().errors(group_number(group));
         let client = self.notes;
         let client_broke = client.has_left || self.is_faulted(client);
         let plausible = match end {
@@ -240,8 +274,8 @@ impl Case<'_> {
             }
             End::LocalLimit => {
                 errors.contains(&libc::EADDRNOTAVAIL)
-                    || self.scenario.stage.faults.descriptor > 0
-                    || self.scenario.stage.descriptors_max < 100
+                    || self.stage.faults.descriptor > 0
+                    || self.stage.descriptors_max < 100
             }
             // No peer here uses TLS or HTTP.
             End::TlsClient
@@ -260,7 +294,7 @@ impl Case<'_> {
             | End::SendTimeout
             | End::Ok
             | End::Drained => false,
-            End::Drain => self.closed_at() >= self.drain_at + self.scenario.stage.drain_timeout,
+            End::Drain => self.closed_at() >= self.drain_at + self.stage.drain_timeout,
         };
         assert!(
             plausible,
@@ -283,7 +317,11 @@ impl Case<'_> {
 
     fn some_server_broke(&self) -> bool {
         let servers = self.scenario.servers.borrow();
-        servers.ends.iter().any(|notes| notes.borrow().has_left || self.is_faulted(&notes.borrow()))
+        let group = group_number(self.group);
+        servers.ends.iter().map(|notes| notes.borrow()).any(|notes| {
+            let is_of_group = notes.server.is_some_and(|server| server.group == group);
+            is_of_group && (notes.has_left || self.is_faulted(&notes))
+        })
     }
 
     /// Whether something could have moved for a long time.

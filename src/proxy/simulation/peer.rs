@@ -95,12 +95,19 @@ pub(super) enum Hears {
     Reset,
 }
 
+/// A server, by the number of its group and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ServerId {
+    pub(super) group: usize,
+    pub(super) index: usize,
+}
+
 /// What a peer did and saw.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) number: u32,
-    /// For a server end: the index of the upstream.
-    pub(super) upstream: Option<usize>,
+    /// For a server end: the server.
+    pub(super) server: Option<ServerId>,
     /// The connection in the world, once there is one.
     pub(super) connection: Option<usize>,
     /// Unsent bytes of its preamble.
@@ -211,7 +218,7 @@ impl Scripted {
             let Some(first) = self.unread.first_chunk() else { return };
             let from = u32::from_le_bytes(*first);
             let (client, server) =
-                if notes.upstream.is_none() { (notes.number, from) } else { (from, notes.number) };
+                if notes.server.is_none() { (notes.number, from) } else { (from, notes.number) };
             assert!(
                 client < SERVER_NUMBER_MIN && server >= SERVER_NUMBER_MIN,
                 "peer {} received bytes that no peer sent to it: {first:?}",

@@ -6,16 +6,20 @@
 //!
 //! ```text
 //!   Ring --push, enter--> SimKernel --> operations: tried each turn, late, cancelled, failing   (faults)
-//!        --calls---------->         --> world: descriptors, backlogs, pipes, time
+//!        --calls---------->         --> calls --> world: time, descriptors, backlogs, pipes
 //!                                         '--> connection: TCP as a session sees it <-- outside: peers, scripted by tests
 //! ```
 //!
 //! Start with [`World`], then `operations.rs`.
 
+mod backlogs;
+mod calls;
 mod connection;
+mod descriptors;
 mod faults;
 mod operations;
 mod outside;
+mod violation;
 mod world;
 
 use std::cell::RefCell;
@@ -39,8 +43,9 @@ pub(crate) use faults::{Dice, Faults};
 pub(crate) use outside::{Accepted, Answer, Arrival, Far, Next, Peer, Servers};
 pub(crate) use world::{SharedWorld, World};
 
+use calls::PORT_SEARCH_MAX;
 use operations::{LATE_MAX, Operations};
-use world::{PORT_SEARCH_MAX, violation};
+use violation::violation;
 
 /// The longest turn of a worker without set-ups.
 const TURN_MAX: Duration = Duration::from_micros(20);

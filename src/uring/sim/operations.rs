@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::world::{File, World, violation};
+use super::descriptors::File;
+use super::violation::violation;
+use super::world::World;
 use crate::uring::buffers::Region;
 use crate::uring::kernel::{Completion, Operation};
 use crate::uring::ops::IGNORED;

@@ -52,8 +52,8 @@ pub(crate) struct Accepted {
 
 /// A client that will connect.
 pub(crate) struct Arrival {
-    /// The index of the listener.
-    pub(crate) listener: usize,
+    /// Where it connects to; refused when no listener is there.
+    pub(crate) to: SockAddr,
     /// The client's address.
     pub(crate) address: SockAddr,
     /// The client's peer.

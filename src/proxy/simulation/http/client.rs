@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::line::{Part, Parting};
 use super::login::ClientLogin;
 use super::message::{Body, End, Framing, Head};
+use super::notes::{Answer, Asked, ClientNotes, Origin, Over, TunnelBytes, UntilClose};
 use crate::proxy::simulation::peer::Registry;
 use crate::uring::sim::Dice;
 
@@ -31,6 +32,11 @@ pub(super) struct Script {
     pub(super) changes_user: bool,
     /// The last thing it requests is a tunnel, for this many bytes.
     pub(super) tunnel_bytes: Option<u64>,
+    /// The host that it asks for.
+    pub(super) home: &'static str,
+    /// In a thousand: it asks for one of these instead.
+    pub(super) strays: u32,
+    pub(super) others: &'static [&'static str],
 }
 
 /// When a client reads replies.
@@ -54,66 +60,13 @@ pub(super) enum Farewell {
     Early,
 }
 
-/// What a client saw.
-#[derive(Debug, Default)]
-pub(super) struct ClientNotes {
-    /// Statuses of complete replies, in order. The last may be the proxy's own.
-    pub(super) statuses: Vec<u16>,
-    /// Whether it got everything that it requested.
-    pub(super) is_content: bool,
-    /// Whether it was told that no reply follows.
-    pub(super) was_told_last: bool,
-    /// Whether the last complete reply belongs to a login that continues with the next request.
-    pub(super) is_within_login: bool,
-    /// Where the stream ended, if it did.
-    pub(super) over: Option<Over>,
-    /// Bytes it sent and received through a tunnel.
-    pub(super) tunnel: Option<TunnelBytes>,
-}
-
-/// Where a stream from the server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
-    BetweenReplies,
-    /// Within a reply.
-    Within,
-    /// At the end of a reply, which it ended.
-    With(UntilClose),
-}
-
-impl ClientNotes {
-    /// The reply that ended with the stream, if one did.
-    pub(super) fn until_close(&self) -> Option<UntilClose> {
-        match self.over? {
-            Over::With(reply) => Some(reply),
-            Over::BetweenReplies | Over::Within => None,
-        }
-    }
-}
-
-/// A reply that ends with its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UntilClose {
-    /// The server that sent it.
-    pub(super) server: u32,
-    pub(super) exchange: usize,
-    pub(super) bytes: u64,
-}
-
-/// What one end of a tunnel knows of it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct TunnelBytes {
-    pub(super) sent: u64,
-    pub(super) received: u64,
-}
-
 /// A reply whose head has arrived.
 struct Reply {
     status: u16,
     end: End,
     body: Option<Body>,
     body_bytes: u64,
-    server: Option<u32>,
+    origin: Origin,
     changes_protocol: bool,
 }
 
@@ -176,7 +129,7 @@ impl Client {
     }
 
     fn answered(&self) -> u64 {
-        self.notes.borrow().statuses.len() as u64
+        self.notes.borrow().answers.len() as u64
     }
 
     /// Handles the head of a reply; none for an interim reply.
@@ -196,11 +149,10 @@ impl Client {
             _ => End::of(head),
         };
         let Some(echo) = head.value("x-echo") else {
-            let is_ours = head.value("x-request-id").is_some() && head.says_close() && status >= 400;
-            assert!(is_ours, "a reply of unknown origin to client {}: {head:?}", self.number);
-            // A refused request never reached the server's login.
+            let origin = self.own_reply(status, head);
+            // Such a request never reached the server's login.
             self.notes.borrow_mut().is_within_login = false;
-            return Some(Reply { status, end, body: None, body_bytes: 0, server: None, changes_protocol });
+            return Some(Reply { status, end, body: None, body_bytes: 0, origin, changes_protocol });
         };
         let mut numbers = echo.split('/').map(|number| number.parse::<u32>().expect("a number"));
         let mut number = || numbers.next().expect("three numbers");
@@ -213,7 +165,19 @@ impl Client {
         self.registry.pairs.borrow_mut().join(client, server);
         self.go_on_with_login(status, head);
         let body = Some(Body::new(server, u64::from(exchange)));
-        Some(Reply { status, end, body, body_bytes: 0, server: Some(server), changes_protocol })
+        Some(Reply { status, end, body, body_bytes: 0, origin: Origin::Server(server), changes_protocol })
+    }
+
+    /// The origin of a reply that the proxy gave in a server's place.
+    fn own_reply(&mut self, status: u16, head: &Head) -> Origin {
+        if let (301 | 308, Some(location)) = (status, head.value("location")) {
+            // A login belongs to a server.
+            self.stage = Stage::None;
+            return Origin::Redirect(location.to_owned());
+        }
+        let is_refusal = head.value("x-request-id").is_some() && head.says_close() && status >= 400;
+        assert!(is_refusal, "a reply of unknown origin to client {}: {head:?}", self.number);
+        Origin::Refusal
     }
 
     /// Follows the login of the connection by what a reply says.
@@ -240,9 +204,10 @@ impl Client {
     }
 
     fn end_reply(&mut self, reply: &Reply) {
-        self.notes.borrow_mut().statuses.push(reply.status);
-        if reply.changes_protocol {
-            let server = reply.server.expect("the proxy changes to nothing");
+        let Reply { status, ref origin, changes_protocol, .. } = *reply;
+        self.notes.borrow_mut().answers.push(Answer { status, origin: origin.clone() });
+        if changes_protocol {
+            let Origin::Server(server) = *origin else { panic!("the proxy changes to nothing") };
             self.tunnel = Some(Body::tunnel(server));
             // Whatever was demanded meanwhile.
             self.stage = Stage::None;
@@ -331,7 +296,11 @@ impl Client {
             let _ = write!(fields, "Connection: {connection}\r\n");
         }
         let version = if self.script.is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        out.extend(format!("{method} {target} {version}\r\nHost: web\r\n{fields}\r\n").bytes());
+        let strays = matches!(self.stage, Stage::None) && authorization.is_none() && !is_tunnel;
+        let strays = strays && dice.chance(self.script.strays);
+        let host = if strays { dice.one_of(self.script.others) } else { self.script.home };
+        out.extend(format!("{method} {target} {version}\r\nHost: {host}\r\n{fields}\r\n").bytes());
+        self.notes.borrow_mut().asked.push(Asked { host, target });
         if framing != Framing::None {
             Body::new(self.number, self.asked - 1).write(framing, bytes, dice, out);
         }
@@ -381,9 +350,15 @@ impl Part for Client {
         self.has_heard_end = true;
         let notes = &mut *self.notes.borrow_mut();
         notes.over = Some(match self.reply.take() {
-            Some(Reply { end: End::Close, status, server: Some(server), body_bytes: bytes, .. }) => {
-                let exchange = notes.statuses.len();
-                notes.statuses.push(status);
+            Some(Reply {
+                end: End::Close,
+                status,
+                origin: Origin::Server(server),
+                body_bytes: bytes,
+                ..
+            }) => {
+                let exchange = notes.answers.len();
+                notes.answers.push(Answer { status, origin: Origin::Server(server) });
                 Over::With(UntilClose { server, exchange, bytes })
             }
             None if unread.is_empty() => Over::BetweenReplies,

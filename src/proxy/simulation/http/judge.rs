@@ -2,48 +2,85 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{ClientNotes, Over, UntilClose};
+use super::cast::{ExpectedClient, Left};
 use super::line::{LineNotes, Parting};
+use super::manners::Manners;
 use super::message::Framing;
+use super::notes::{Answer, ClientNotes, Origin, Over, UntilClose};
 use super::server::ServerNotes;
-use super::{ExpectedClient, Left, Sides};
+use super::site::{IDLE_TIMEOUT_LONG, Lead, Site, Sites};
 use crate::proxy::access_log::Entry;
 use crate::proxy::settings::Http;
 use crate::proxy::simulation::pace::Leaving;
 use crate::proxy::simulation::peer::{Hears, Registry};
+use crate::proxy::simulation::stage::{Played, Stage};
 use crate::uring::Address;
 use crate::uring::sim::World;
 
+/// The status of a request that leads nowhere, or elsewhere than the first one.
+const MISDIRECTED: u16 = 421;
 /// How long a server end may last after its client has left.
 const LEAVING_MAX: Duration = Duration::from_secs(3);
 
 /// What the clients are judged by.
 pub(super) struct Trial<'a> {
-    pub(super) is_calm: bool,
-    /// Whether no session was ended by a time-out.
-    pub(super) is_orderly: bool,
-    /// The time from which a time-out may have ended any session.
-    pub(super) ends_from: Instant,
-    pub(super) tls: Sides,
-    /// The settings of HTTP mode; none in stream mode.
-    pub(super) http: Option<&'a Http>,
-    pub(super) world: &'a World,
+    pub(super) manners: Manners,
+    pub(super) stage: &'a Stage,
+    pub(super) played: &'a Played,
+    pub(super) sites: &'a Sites,
     pub(super) registry: &'a Registry,
     pub(super) ends: &'a [Left<ServerNotes>],
-    pub(super) entries: &'a [Entry],
 }
 
 /// A client with its server end, if it had one.
 struct Case<'a> {
     expected: &'a ExpectedClient,
+    /// The service that its session began with.
+    site: &'a Site,
+    world: &'a World,
     client: &'a ClientNotes,
     line: &'a LineNotes,
     server: Option<(&'a ServerNotes, &'a LineNotes)>,
+    /// Whether no session was ended by a time-out.
+    is_orderly: bool,
 }
 
 impl Case<'_> {
     fn lines(&self) -> impl Iterator<Item = &LineNotes> {
         [Some(self.line), self.server.map(|(_, line)| line)].into_iter().flatten()
+    }
+
+    /// The settings of HTTP mode; none in stream mode.
+    fn http(&self) -> Option<&Http> {
+        self.site.http()
+    }
+
+    /// Whether it stayed until everything was sent, and what it sent arrived.
+    fn is_sound(&self, line: &LineNotes) -> bool {
+        let arrived = match line.parted {
+            None | Some(Parting::Orderly) => true,
+            // In stream mode the proxy does not know that everything arrived before the reset.
+            Some(Parting::Close) => self.http().is_some(),
+            Some(Parting::Bare | Parting::Reset) => false,
+        };
+        line.left.is_none() && arrived && !self.is_faulted(line)
+    }
+
+    fn closes_on_identity_change(&self) -> bool {
+        self.http().is_some_and(|http| http.close_on_identity_change)
+    }
+
+    fn is_faulted(&self, line: &LineNotes) -> bool {
+        line.connection.is_some_and(|id| self.world.connections[id].faulted)
+    }
+
+    /// Whether this end has ended its stream, and not only its connection.
+    fn has_ended(&self, line: &LineNotes, has_tls: bool) -> bool {
+        if has_tls {
+            return line.says_end;
+        }
+        let connection = line.connection.map(|id| &self.world.connections[id]);
+        connection.is_some_and(|connection| connection.inward.has_ended() || connection.faulted)
     }
 }
 
@@ -51,21 +88,46 @@ impl Trial<'_> {
     pub(super) fn judge(&self, expected: &ExpectedClient) {
         let client = expected.left.notes.borrow();
         let line = expected.left.line.borrow();
+        let Some(service) = self.played.service_of(line.connection) else {
+            assert!(!self.manners.is_calm, "{} was never accepted", expected.address);
+            return;
+        };
+        let site = self.sites.with(service);
+        let world = &*self.played.world.borrow();
         let server = self.server_of(expected);
         let server = server.map(|server| (server.notes.borrow(), server.line.borrow()));
         let server = server.as_ref().map(|(notes, line)| (&**notes, &**line));
-        let case = Case { expected, client: &client, line: &line, server };
+        let is_orderly = !self.stage.drains() && site.settings.timeouts.idle >= IDLE_TIMEOUT_LONG;
+        let case = Case { expected, site, world, client: &client, line: &line, server, is_orderly };
+        judge_ways(&case);
+        self.judge_log(&case);
         self.judge_end(&case);
-        if self.is_orderly {
-            self.judge_orderly(&case);
+        if case.is_orderly {
+            Self::judge_orderly(&case);
         }
-        if self.http.is_none() && self.is_orderly {
+        if case.http().is_none() && case.is_orderly {
             judge_truncation(&case);
         }
         self.judge_login(&case);
-        self.judge_leaving(&case);
-        if self.is_calm {
+        Self::judge_leaving(&case);
+        if self.manners.is_calm {
             self.judge_calm(&case);
+        }
+    }
+
+    /// Checks that the log has what the mode of the service logs.
+    fn judge_log(&self, case: &Case<'_>) {
+        let address = Address::Ip(case.expected.address);
+        for entry in &self.played.entries {
+            let (client, listener, is_request) = match entry {
+                Entry::Record(record) => (&record.client, &record.listener, false),
+                Entry::Request(record) => (&record.client, &record.listener, true),
+                Entry::Wake => continue,
+            };
+            if *client == address {
+                assert_eq!(is_request, case.http().is_some(), "of another mode: {entry:?}");
+                assert_eq!(**listener, *case.expected.to.to_string(), "the listener in the log");
+            }
         }
     }
 
@@ -79,12 +141,12 @@ impl Trial<'_> {
         let sent = server.replies[exchange];
         // The server's chunks told the proxy where it ended.
         let is_chunked = sent.framing == Framing::Chunked;
-        if self.http.is_none() && !self.is_orderly {
+        if case.http().is_none() && !case.is_orderly {
             // In stream mode the proxy cannot see that something is missing once all that arrived has been forwarded.
             return;
         }
         assert!(
-            is_chunked || self.has_ended(line, self.tls.server),
+            is_chunked || case.has_ended(line, self.manners.tls.server),
             "a reply looks complete although its server was reset: {:?}, {server:?}, {line:?}",
             case.client
         );
@@ -95,12 +157,12 @@ impl Trial<'_> {
         }
     }
 
-    fn judge_orderly(&self, case: &Case<'_>) {
+    fn judge_orderly(case: &Case<'_>) {
         let Case { client, line, server, .. } = *case;
         // In stream mode the proxy cannot distinguish an early end from a late one.
-        let is_sound = match self.http {
-            Some(_) => self.is_sound(line),
-            None => case.lines().all(|line| self.is_sound(line)),
+        let is_sound = match case.http() {
+            Some(_) => case.is_sound(line),
+            None => case.lines().all(|line| case.is_sound(line)),
         };
         if is_sound {
             assert!(
@@ -113,7 +175,7 @@ impl Trial<'_> {
         let Some(at_client) = client.tunnel else { return };
         let (server, _) = server.expect("a tunnel has two ends");
         let at_server = server.tunnel.expect("a tunnel has two ends");
-        if case.lines().all(|line| self.is_sound(line)) {
+        if case.lines().all(|line| case.is_sound(line)) {
             assert_eq!(
                 at_client.received, at_server.sent,
                 "bytes through a tunnel to the client: {client:?}"
@@ -130,13 +192,16 @@ impl Trial<'_> {
         let Case { client, line, server, .. } = *case;
         let hangs = server.is_some_and(|(server, _)| server.hangs);
         if !hangs
-            && case.lines().all(|line| self.is_sound(line))
+            && case.lines().all(|line| case.is_sound(line))
             && client.is_within_login
             && let Some(at) = line.heard_at
         {
-            assert!(at >= self.ends_from, "the end of a connection within a login: {client:?}, {server:?}");
+            assert!(
+                at >= self.ends_from(case),
+                "the end of a connection within a login: {client:?}, {server:?}"
+            );
         }
-        if self.closes_on_identity_change()
+        if case.closes_on_identity_change()
             && let Some((server, _)) = server
         {
             assert!(server.identities.len() <= 1, "two users logged in on one connection: {server:?}");
@@ -144,13 +209,14 @@ impl Trial<'_> {
     }
 
     /// Checks that the server of a client that has left is not kept waiting.
-    fn judge_leaving(&self, case: &Case<'_>) {
+    fn judge_leaving(case: &Case<'_>) {
         // Requests that wait behind the current one count as a sign of life.
-        let is_noticed = self.http.is_some_and(|http| !http.ignore_client_close) && !case.expected.pipelines
+        let is_noticed = case.http().is_some_and(|http| !http.ignore_client_close)
+            && !case.expected.pipelines
             || case.line.left == Some(Leaving::Reset);
         let (Some(left_at), true) = (case.line.left_at, is_noticed) else { return };
         let Some(id) = case.server.and_then(|(_, line)| line.connection) else { return };
-        let connection = &self.world.connections[id];
+        let connection = &case.world.connections[id];
         let closed_at = connection.near_close.expect("all descriptors are closed").at;
         let waited = closed_at.saturating_duration_since(left_at.max(connection.last_moved));
         assert!(waited <= LEAVING_MAX, "{waited:?} for a client that had left: {:?}", case.server);
@@ -164,63 +230,73 @@ impl Trial<'_> {
             "replies are missing: {client:?}, {line:?}, {:?}",
             case.server
         );
-        let may_be_refused = expected.changes_user && self.closes_on_identity_change();
-        let (last, others) = client.statuses.split_last().expect("there is at least one");
-        let is_due = |status: &u16| matches!(status, 101 | 200 | 204 | 401);
+        let may_be_refused = expected.changes_user && case.closes_on_identity_change();
+        let (last, others) = client.answers.split_last().expect("there is at least one");
+        let is_due = |answer: &Answer| match answer.origin {
+            Origin::Server(_) => matches!(answer.status, 101 | 200 | 204 | 401),
+            Origin::Redirect(_) => true,
+            Origin::Refusal => false,
+        };
         assert!(others.iter().all(is_due), "refused: {client:?}");
-        assert!(is_due(last) || may_be_refused, "refused: {client:?}");
+        // `judge_ways` knows what is misdirected.
+        assert!(is_due(last) || may_be_refused || last.status == MISDIRECTED, "refused: {client:?}");
         // The proxy may omit `close_notify` for a client that ended its stream first.
-        let may_be_short = self.tls.client && client.tunnel.is_none() && line.parted_unasked;
+        let came_first = line.parted_unasked || line.parted.is_none() && line.says_end;
+        let may_be_short = self.manners.tls.client && client.tunnel.is_none() && came_first;
         assert!(line.hears == Hears::End || may_be_short, "{client:?}, {line:?}");
         let address = Address::Ip(expected.address);
-        let logged = self.entries.iter().filter_map(|entry| match entry {
+        let logged = self.played.entries.iter().filter_map(|entry| match entry {
             Entry::Request(record) if record.client == address => Some(record),
             _ => None,
         });
         let statuses: Vec<_> = logged.clone().map(|record| record.status).collect();
-        assert!(statuses.starts_with(&client.statuses), "in the log: {statuses:?}; {client:?}");
-        if self.tls.client {
+        let seen: Vec<_> = client.answers.iter().map(|answer| answer.status).collect();
+        assert!(statuses.starts_with(&seen), "in the log: {statuses:?}; {client:?}");
+        if self.manners.tls.client {
             return;
         }
         let tunnel_bytes = client.tunnel.map_or(0, |tunnel| tunnel.received);
         let sent =
-            self.world.connections[line.connection.expect("it came")].outward.sent_bytes - tunnel_bytes;
+            case.world.connections[line.connection.expect("it came")].outward.sent_bytes - tunnel_bytes;
         let logged: u64 = logged.map(|record| record.reply_bytes).sum();
         assert_eq!(logged, sent, "bytes to the client by the log (left) and in fact (right)");
     }
 
-    /// Whether it stayed until everything was sent, and what it sent arrived.
-    fn is_sound(&self, line: &LineNotes) -> bool {
-        let arrived = match line.parted {
-            None | Some(Parting::Orderly) => true,
-            // In stream mode the proxy does not know that everything arrived before the reset.
-            Some(Parting::Close) => self.http.is_some(),
-            Some(Parting::Bare | Parting::Reset) => false,
-        };
-        line.left.is_none() && arrived && !self.is_faulted(line)
-    }
-
-    fn closes_on_identity_change(&self) -> bool {
-        self.http.is_some_and(|http| http.close_on_identity_change)
-    }
-
-    fn is_faulted(&self, line: &LineNotes) -> bool {
-        line.connection.is_some_and(|id| self.world.connections[id].faulted)
-    }
-
-    /// Whether this end has ended its stream, and not only its connection.
-    fn has_ended(&self, line: &LineNotes, has_tls: bool) -> bool {
-        if has_tls {
-            return line.says_end;
-        }
-        let connection = line.connection.map(|id| &self.world.connections[id]);
-        connection.is_some_and(|connection| connection.inward.has_ended() || connection.faulted)
+    /// The time from which a time-out may have ended the session.
+    fn ends_from(&self, case: &Case<'_>) -> Instant {
+        let is_short = case.site.has_short_timeouts();
+        let from = if is_short { Duration::ZERO } else { self.stage.drain_after + self.stage.drain_timeout };
+        self.played.begin + from
     }
 
     fn server_of(&self, expected: &ExpectedClient) -> Option<&Left<ServerNotes>> {
-        let number = u32::from(expected.address.port()) - 10_000;
-        let server = self.registry.pairs.borrow().server_of(number)?;
+        let server = self.registry.pairs.borrow().server_of(expected.number)?;
         self.ends.iter().find(|end| end.notes.borrow().number == server)
+    }
+}
+
+/// Checks that requests went where their hosts lead by the service that the session began with.
+fn judge_ways(case: &Case<'_>) {
+    let Case { site, client, server, .. } = *case;
+    for host in server.iter().flat_map(|(server, _)| &server.hosts) {
+        let group = server.map(|(server, _)| server.group);
+        let lead = site.lead(host);
+        assert_eq!(Some(lead), group.map(Lead::Group), "a request for {host} at {server:?}: {site:?}");
+    }
+    // The first request decides for all of them.
+    let first = client.asked.first().map(|asked| site.lead(asked.host));
+    for (asked, Answer { status, origin }) in std::iter::zip(&client.asked, &client.answers) {
+        let lead = site.lead(asked.host);
+        let is_astray = lead == Lead::Nowhere || Some(lead) != first;
+        let is_right = match origin {
+            Origin::Server(number) => {
+                !is_astray && server.is_some_and(|(server, _)| server.number == *number)
+            }
+            Origin::Redirect(location) => lead.location(asked.host, &asked.target).as_ref() == Some(location),
+            // Others are possible before the head is complete.
+            Origin::Refusal => is_astray || *status != MISDIRECTED,
+        };
+        assert!(is_right, "{asked:?}, which leads to {lead:?}, got {status} from {origin:?}: {site:?}");
     }
 }
 

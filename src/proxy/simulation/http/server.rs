@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use super::client::TunnelBytes;
 use super::line::{Part, Parting};
 use super::login::{ServerLogin, Verdict};
 use super::message::{Body, End, Framing, Head};
+use super::notes::TunnelBytes;
 use crate::proxy::simulation::peer::Registry;
 use crate::uring::sim::Dice;
 
@@ -36,6 +36,10 @@ pub(super) struct Script {
 #[derive(Debug, Default)]
 pub(super) struct ServerNotes {
     pub(super) number: u32,
+    /// The number of its group.
+    pub(super) group: usize,
+    /// The hosts of its requests.
+    pub(super) hosts: BTreeSet<String>,
     /// Whether the stream ended within a request.
     pub(super) was_cut_short: bool,
     pub(super) replies: Vec<Sent>,
@@ -130,7 +134,7 @@ impl Server {
             "requests of client {client}: one is repeated or missing"
         );
         assert_eq!(self.asked, self.answered, "a request before the reply to the one before it");
-        assert_eq!(head.value("host"), Some("web"));
+        self.notes.borrow_mut().hosts.insert(head.value("host").expect("every request has one").to_owned());
         self.asked += 1;
         let end = if method == "GET" { End::After(0) } else { End::of(head) };
         assert!(end != End::Close, "a request without an end");

@@ -5,16 +5,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cast::{ExpectedClient, Farm};
 use super::judge::Trial;
-use super::{ExpectedClient, Farm, Manners, Sides, expected_client, settings};
-use crate::proxy::settings::Mode;
-use crate::proxy::simulation::Stage;
+use super::manners::{Manners, Sides};
+use super::site::Sites;
+use crate::proxy::settings::Service;
+use crate::proxy::simulation::choices::{LATE_DRAIN, drain_timeout, entrance, source, supplies};
 use crate::proxy::simulation::peer::Registry;
-use crate::proxy::simulation::scenario::{AFTERMATH, LATE_DRAIN, drain_timeout, source, supplies};
 use crate::proxy::simulation::seeds::for_each_seed;
+use crate::proxy::simulation::stage::Stage;
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
 
 /// Runs per invocation of the test command.
@@ -50,11 +51,11 @@ impl Peer for Quitter {
     }
 }
 
-fn quitter(number: u32, longest: Duration, listeners: usize, dice: &mut Dice) -> (Duration, Arrival) {
+fn quitter(number: u32, longest: Duration, service: &Service, dice: &mut Dice) -> (Duration, Arrival) {
     let request = format!("GET /{}/0 HTTP/1.1\r\nHost: web\r\n\r\n", QUITTER_NUMBER_MIN + number);
     let says = request[..dice.one_of(&[0, 0, 10, request.len()])].to_owned();
     let arrival = Arrival {
-        listener: dice.number(0, listeners - 1),
+        to: entrance(service, dice),
         address: source(20_000 + number, dice).into(),
         peer: Box::new(Quitter { says, stays: dice.time(Duration::from_millis(3)), leaves_at: None }),
         socket_bytes: (100, 100),
@@ -73,24 +74,20 @@ fn run(seed: u64) {
         scale: dice.one_of(&[16, 64, 256]),
         tls: Sides::default(),
     };
-    let mut settings = settings(true, manners.tls, dice);
-    if !is_http {
-        settings.mode = Mode::Stream;
-    }
-    let settings = Arc::new(settings);
-    let listeners = settings.listeners.len();
+    let sites = Sites::one(manners, dice);
+    let site = sites.any(dice);
     let registry = Rc::new(Registry::default());
     let ends = Rc::new(RefCell::default());
     let farm = Farm { manners, ends: Rc::clone(&ends), registry: Rc::clone(&registry) };
     let (expected_clients, mut arrivals): (Vec<ExpectedClient>, Vec<_>) = (0..dice.number(1, 3))
         .map(|number| {
-            let (expected, arrival) = expected_client(number as u32, manners, listeners, &registry, dice);
+            let (expected, arrival) = ExpectedClient::new(number as u32, manners, site, &registry, dice);
             (expected, (Duration::ZERO, arrival))
         })
         .unzip();
     let quitters = dice.one_of(&[20, 100, 300]);
     let longest = dice.one_of(&[Duration::from_millis(1), Duration::from_millis(30)]);
-    arrivals.extend((0..quitters).map(|number| quitter(number, longest, listeners, dice)));
+    arrivals.extend((0..quitters).map(|number| quitter(number, longest, &site.settings, dice)));
     let stage = Stage {
         drain_after: LATE_DRAIN,
         supplies: supplies(dice, manners.scale),
@@ -99,27 +96,17 @@ fn run(seed: u64) {
         faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
         descriptors_max: 3000,
         drain_timeout: drain_timeout(dice),
-        settings: Arc::clone(&settings),
+        services: sites.services(),
     };
-    tracing::debug!(quitters, ?longest, ?settings, "replay");
-    let (world, begin, entries) = stage.play(seed, Box::new(farm), arrivals, LATE_DRAIN + AFTERMATH);
-    let world = world.borrow();
-    let longest = world.longest_turn;
-    assert!(longest <= SETTING_UP_TURN_MAX, "a turn took {longest:?} while all other sessions waited");
-    let trial = Trial {
-        is_calm: is_http,
-        is_orderly: true,
-        ends_from: begin + stage.drain_after,
-        tls: manners.tls,
-        http: match &settings.mode {
-            Mode::Http(http) => Some(http),
-            Mode::Stream => None,
-        },
-        world: &world,
-        registry: &registry,
-        ends: &ends.borrow(),
-        entries: &entries,
-    };
+    tracing::debug!(quitters, ?longest, ?sites, "replay");
+    let played = stage.play(seed, Box::new(farm), arrivals);
+    let begin = played.begin;
+    let turn = played.world.borrow().longest_turn;
+    assert!(turn <= SETTING_UP_TURN_MAX, "a turn took {turn:?} while all other sessions waited");
+    // In stream mode a client's requests are not told apart from those that leave.
+    let manners = Manners { is_calm: is_http, ..manners };
+    let ends = &ends.borrow();
+    let trial = Trial { manners, stage: &stage, played: &played, sites: &sites, registry: &registry, ends };
     for expected in &expected_clients {
         trial.judge(expected);
         let heard_at = expected.left.line.borrow().heard_at;

@@ -12,7 +12,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
-use crate::proxy::simulation::scenario::TLS_NAME;
+use crate::proxy::simulation::choices::TLS_NAME;
 use crate::uring::sim::{Far, Heard};
 
 /// What both sides of the proxy and the peers at its far ends shake hands with.
