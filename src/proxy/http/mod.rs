@@ -26,6 +26,7 @@ mod way;
 
 use std::cell::Cell;
 use std::future::pending;
+use std::io;
 use std::rc::Rc;
 
 use futures_lite::future::or;
@@ -212,12 +213,7 @@ impl Ends<'_> {
         tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
         let reply = refusal.reply(&request_id);
         log.answered(exchange, status, refusal.end(), &reply);
-        // The rest of the request is read meanwhile: its client may read nothing before it has sent everything.
-        let sent = or(client.send_all(reply.as_bytes()), async {
-            let _ = client.discard().await;
-            pending().await
-        });
-        match self.ring().timeout(self.session.timeouts().send, sent).await {
+        match self.send_last(&reply).await {
             Some(Ok(())) => {
                 session.meter().sent(Side::Client, reply.len(), self.ring().now());
                 self.linger_close().await;
@@ -226,6 +222,16 @@ impl Ends<'_> {
             Some(Err(_)) | None => client.reset_on_close(),
         }
         refusal.end()
+    }
+
+    /// Sends a reply that nothing follows; nothing when that takes too long. The rest of the request is read meanwhile:
+    /// its client may read nothing before it has sent everything.
+    async fn send_last(&self, reply: &str) -> Option<io::Result<()>> {
+        let sent = or(self.client.send_all(reply.as_bytes()), async {
+            let _ = self.client.discard().await;
+            pending().await
+        });
+        self.ring().timeout(self.session.timeouts().send, sent).await
     }
 
     /// Ends our stream to the client, then reads and drops what it still sends.

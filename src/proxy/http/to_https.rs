@@ -22,7 +22,11 @@ pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<R
         let Some(redirect) = &exchange.redirect else { return End::NoRoute };
         let (status, reply) = (redirect.status.0, reply(redirect, exchange.answer_to, stays));
         log.answered(Some(exchange), status, End::Ok, &reply);
-        let sent = context.ring.timeout(timeouts.send, ends.client.send_all(reply.as_bytes())).await;
+        let sent = if stays {
+            context.ring.timeout(timeouts.send, ends.client.send_all(reply.as_bytes())).await
+        } else {
+            ends.send_last(&reply).await
+        };
         if !matches!(sent, Some(Ok(()))) {
             ends.client.reset_on_close();
             return if sent.is_none() { End::SendTimeout } else { End::ClientReset };
