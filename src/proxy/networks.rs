@@ -1,5 +1,7 @@
 //! Client addresses by network, to decide which clients to trust.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::uring::Address;
@@ -21,6 +23,11 @@ impl Network {
             _ => false,
         }
     }
+}
+
+/// Whether one of the networks contains this IP address.
+pub(super) fn have(networks: &[Network], address: IpAddr) -> bool {
+    cover(networks, &Address::Ip((address, 0).into()))
 }
 
 /// Whether one of the networks contains this address.

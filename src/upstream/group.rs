@@ -25,6 +25,8 @@ pub struct GroupSettings {
     pub servers: Vec<Arc<Server>>,
     /// How one of them is chosen.
     pub balance: Balance,
+    /// The bits of an IPv6 address that tell clients apart, where their addresses decide.
+    pub hash_prefix_v6: u8,
     /// TLS with these servers: each has a name to prove then.
     pub tls: Option<Tls>,
     /// The PROXY header that servers are sent, if any.
@@ -42,6 +44,7 @@ impl GroupSettings {
             name: name.into(),
             servers,
             balance: Balance::default(),
+            hash_prefix_v6: 128,
             tls: None,
             send_proxy: None,
             connect_timeout: Duration::from_secs(3),
@@ -96,7 +99,8 @@ impl Group {
     /// The view of the worker with this number, from 0.
     pub fn new(settings: Arc<GroupSettings>, worker: usize) -> Self {
         let tls = settings.tls.as_ref().map(|tls| with_own_sessions(&tls.config));
-        let algorithm = settings.balance.begin(&Beginning { servers: &settings.servers, worker });
+        let GroupSettings { servers, balance, hash_prefix_v6, .. } = &*settings;
+        let algorithm = balance.begin(&Beginning { servers, worker, hash_prefix_v6: *hash_prefix_v6 });
         Self { settings, tls, algorithm }
     }
 

@@ -1,5 +1,7 @@
 //! How connections are assigned to the servers of a group.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use crate::support::{Farm, Launch, Peer, Proxy, Server, pair, refusing};
 
 fn two_workers(farm: &Farm, flags: &str) -> Proxy {
@@ -57,6 +59,91 @@ fn backup_servers_take_over_where_no_other_can() {
     let proxy = Launch::to(&format!("{},backup", farm.addresses[0])).start();
     proxy.wait_to_say("every server of the group is a backup server or disabled");
     Farm::greeted(&Peer::connect(proxy.address()));
+}
+
+#[test]
+fn random_choices_spread_and_leave_none_out() {
+    let farm = Farm::of(3);
+    let proxy = two_workers(&farm, "--balance random-two");
+    let mut held = [const { Vec::new() }; 3];
+    for _ in 0..90 {
+        let client = Peer::connect(proxy.address());
+        held[Farm::greeted(&client)].push(client);
+    }
+    // A server that is several connections ahead wins no draw.
+    let counts = held.each_ref().map(Vec::len);
+    assert!(counts.iter().all(|count| (25..=35).contains(count)), "{counts:?}");
+}
+
+/// The host's address with this number; all of 127.0.0.0/8 are.
+fn loopback(number: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 1, number).into()
+}
+
+#[test]
+fn an_address_keeps_its_server_at_every_worker_and_in_every_process() {
+    let farm = Farm::of(3);
+    let first = two_workers(&farm, "--balance source-hash");
+    let of = |number: u8| Farm::greeted(&Peer::connect_from(loopback(number), first.address()));
+    let servers: Vec<_> = (1..=30).map(of).collect();
+    for server in 0..3 {
+        assert!(servers.contains(&server), "a server without clients: {servers:?}");
+    }
+    for _ in 0..4 {
+        assert_eq!((1..=30).map(of).collect::<Vec<_>>(), servers);
+    }
+
+    let less =
+        format!("--balance source-hash --upstream {} --upstream {}", farm.addresses[2], farm.addresses[0]);
+    let second = Launch::default().flags(&less).start();
+    for (number, server) in (1..=30).zip(servers) {
+        let now = Farm::greeted(&Peer::connect_from(loopback(number), second.address()));
+        assert!(now == server || server == 1, "a client of a server that stayed has moved");
+    }
+}
+
+#[test]
+fn the_source_in_a_proxy_header_keeps_its_server() {
+    let farm = Farm::of(3);
+    let proxy = two_workers(&farm, "--balance source-hash --accept-proxy");
+    let of = |number: u8| {
+        let client = Peer::connect(proxy.address());
+        client.send(format!("PROXY TCP4 192.0.2.{number} 192.0.2.250 4000 80\r\n").as_bytes());
+        Farm::greeted(&client)
+    };
+    let servers: Vec<_> = (1..=20).map(of).collect();
+    assert!((0..3).all(|server| servers.contains(&server)), "{servers:?}");
+    for _ in 0..3 {
+        assert_eq!((1..=20).map(of).collect::<Vec<_>>(), servers);
+    }
+}
+
+#[test]
+fn the_client_that_a_trusted_proxy_names_keeps_its_server() {
+    let farm = Farm::of(3);
+    let flags = "--balance source-hash --mode http --forwarded append --trust 127.0.0.1";
+    let proxy = two_workers(&farm, flags);
+    // The farm's greeting is no reply: the log tells which server it was.
+    let ask = |source: IpAddr, field: &str| {
+        let client = Peer::connect_from(source, proxy.address());
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n").as_bytes());
+        client.expect(b"HTTP/1.1 502 ");
+    };
+    let trusted = Ipv4Addr::LOCALHOST.into();
+    for number in (1..=20).chain(1..=20) {
+        ask(trusted, &format!("X-Forwarded-For: 198.51.100.9, 192.0.2.{number}, 127.0.0.1\r\n"));
+    }
+    for number in 1..=20 {
+        ask(loopback(1), &format!("X-Forwarded-For: 192.0.2.{number}\r\n"));
+    }
+    let records = proxy.records(60);
+    let servers: Vec<_> = records.iter().map(|record| record.get("upstream").to_owned()).collect();
+    assert!(farm.addresses.iter().all(|address| servers[..20].contains(address)), "{servers:?}");
+    assert_eq!(servers[..20], servers[20..40]);
+    assert!(
+        servers[40..].iter().all(|server| *server == servers[40]),
+        "this one is not trusted: {servers:?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::bounds::{HOUR, MILLISECOND};
 use super::servers::WrittenServer;
 use super::tls::UpstreamTlsArgs;
 use crate::cli::Error;
-use crate::cli::quantity::duration;
+use crate::cli::quantity::{duration, number};
 use crate::protocol::proxy_protocol::Version;
 use crate::upstream::{Balance, GroupSettings, Server};
 
@@ -27,13 +27,19 @@ pub(super) struct GroupArgs {
         display_order = 4
     )]
     send_proxy: SendProxy,
-    /// How connections are assigned to servers: in turn, or to the one with the fewest connections of all workers, each
-    /// by weight [nginx: least_conn]
+    /// How connections are assigned to servers, each by weight: in turn, to the one with the fewest connections of all
+    /// workers, to the better one of two drawn at random, or by the client's address [nginx: least_conn, random, ip_hash]
     #[arg(
         long, value_name = "ALGORITHM", default_value = Balance::default().name(), help_heading = "Servers",
         value_parser = balance()
     )]
     balance: Balance,
+    /// With --balance source-hash: bits of an IPv6 address that tell clients apart; 64 for a customer's network as one
+    /// client [default: 128] [nginx: -]
+    #[arg(
+        long, value_name = "BITS", help_heading = "Servers", value_parser = number(0..=128)
+    )]
+    hash_prefix_v6: Option<u32>,
     /// Longest time for a server to accept a connection before the next one is tried [nginx: proxy_connect_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs", display_order = 4,
@@ -85,6 +91,7 @@ impl GroupArgs {
     pub(super) fn settings(&self) -> Result<GroupSettings, Error> {
         Ok(GroupSettings {
             balance: self.balance,
+            hash_prefix_v6: self.hash_prefix_v6()?,
             tls: self.tls.tls()?,
             send_proxy: match self.send_proxy {
                 SendProxy::Off => None,
@@ -95,6 +102,15 @@ impl GroupArgs {
             connect_budget: self.connect_budget.unwrap_or(2 * self.connect_timeout),
             ..GroupSettings::new("", Vec::new())
         })
+    }
+
+    fn hash_prefix_v6(&self) -> Result<u8, Error> {
+        match self.hash_prefix_v6 {
+            Some(_) if self.balance.name() != "source-hash" => Err(Error::Usage(
+                "--hash-prefix-v6 applies to clients assigned by address; add --balance source-hash, or remove it".to_owned(),
+            )),
+            bits => Ok(bits.map_or(128, |bits| bits as u8)),
+        }
     }
 
     /// The group like `settings` with this name and these servers. Resolves their names; `flag` is the one that gave

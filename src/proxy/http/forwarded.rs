@@ -41,6 +41,11 @@ impl ClientFacts {
         Some(Self { address, scheme: if has_tls { "https" } else { "http" }, believed })
     }
 
+    /// Whether the client's own forwarding headers are trusted.
+    pub(super) fn are_trusted(&self) -> bool {
+        self.believed == Believed::Everything
+    }
+
     pub(super) fn forwarded(&self) -> Forwarded<'_> {
         Forwarded { client: &self.address, scheme: self.scheme, believed: self.believed }
     }

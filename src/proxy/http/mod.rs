@@ -92,6 +92,7 @@ pub(super) async fn serve(
         return to_https::serve(&ends, &requests, first).await;
     }
     log.begin();
+    session.set_forwarded(first.source);
     ends.request_is_whole.set(first.body.is_none());
     if let Some(refusal) = &first.misdirected {
         return ends.refuse(refusal, Some(first.exchange)).await;

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::hash::RandomState;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use crate::protocol::http1::response::AnswerTo;
 use crate::protocol::login::Asked;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
+use crate::proxy::networks;
 use crate::proxy::record::RequestWords;
 use crate::proxy::session::facts::Session;
 use crate::proxy::settings::{Http, Timeouts};
@@ -43,6 +45,8 @@ pub(super) struct Request {
     pub(super) body: Rest,
     /// Why it must not be sent to the server, although it is sound: it is for another group.
     pub(super) misdirected: Option<Refusal>,
+    /// The client that the first request of a trusted proxy names.
+    pub(super) source: Option<IpAddr>,
     pub(super) exchange: Exchange,
 }
 
@@ -144,6 +148,8 @@ pub(super) struct Requests<'a> {
     edits: Cow<'a, Edits>,
     /// Where requests go, if their hosts decide.
     way: Option<Way<'a>>,
+    /// Whether a request has told what it knows of the client's address.
+    has_told_source: Cell<bool>,
     /// Whether the log has reported that fields with underscores are dropped.
     has_logged_underscores: Cell<bool>,
     place_keys: RandomState,
@@ -157,10 +163,21 @@ impl<'a> Requests<'a> {
         facts: Option<ClientFacts>,
         way: Option<Way<'a>>,
     ) -> Self {
-        let has_logged_underscores = Cell::new(false);
+        let (has_told_source, has_logged_underscores) = Default::default();
         let (context, timeouts) = (session.context(), session.timeouts());
         let (edits, place_keys) = (request_edits(http, client), RandomState::new());
-        Self { context, client, http, timeouts, facts, edits, way, has_logged_underscores, place_keys }
+        Self {
+            context,
+            client,
+            http,
+            timeouts,
+            facts,
+            edits,
+            way,
+            has_told_source,
+            has_logged_underscores,
+            place_keys,
+        }
     }
 
     /// The group that the first request chose, if hosts decide.
@@ -270,6 +287,7 @@ impl<'a> Requests<'a> {
         let hosts = self.http.rewrite_redirects.then(|| Box::new(self.hosts(&request, &changes)));
         let host = forward::asked_host(&request, &changes.target);
         let misdirected = self.way.as_ref().and_then(|way| way.lead(host).err());
+        let source = self.source(&request);
         let exchange = Exchange {
             answer_to: if request.method == "HEAD" { AnswerTo::Head } else { AnswerTo::Usual },
             is_http11: request.is_http11,
@@ -284,13 +302,23 @@ impl<'a> Requests<'a> {
             reply: None,
         };
         let body = Rest::of_request(request.body);
-        Ok(Some((Request { head, body, misdirected, exchange }, request.length_bytes)))
+        Ok(Some((Request { head, body, misdirected, source, exchange }, request.length_bytes)))
     }
 
     fn hosts(&self, request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>) -> Hosts {
         let scheme = Scheme::of_tls(self.client.has_tls());
         let (client_scheme, client) = changes.client_origin(request, scheme);
         Hosts { client_scheme, client: client.into(), sent: changes.sent_host(request).into() }
+    }
+
+    /// The client that the connection is for, as a trusted proxy names it with its first request.
+    fn source(&self, request: &RequestHead<'_, '_>) -> Option<IpAddr> {
+        let are_trusted = self.facts.as_ref().is_some_and(ClientFacts::are_trusted);
+        if !are_trusted || self.has_told_source.replace(true) {
+            return None;
+        }
+        let is_trusted = |address| networks::have(&self.http.trust, address);
+        forward::forwarded_client(request.values("x-forwarded-for"), is_trusted)
     }
 
     fn asked(&self, request: &RequestHead<'_, '_>, now: Instant) -> Asked {

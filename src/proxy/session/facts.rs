@@ -27,6 +27,8 @@ pub(in crate::proxy) struct Session {
     meter: Meter,
     /// Boxed: most sessions have none.
     proxied: Cell<Option<Box<Address>>>,
+    /// The client that a trusted proxy named in its first request; boxed for the same reason.
+    forwarded: Cell<Option<Box<IpAddr>>>,
     /// The server that accepted the connection.
     lease: Cell<Option<Lease>>,
     connect_time: Cell<Option<Duration>>,
@@ -45,6 +47,7 @@ impl Session {
             client_address,
             meter: Meter::new(accepted),
             proxied: Cell::new(None),
+            forwarded: Cell::new(None),
             lease: Cell::new(None),
             connect_time: Cell::new(None),
             end: Cell::new(End::Drain),
@@ -122,13 +125,24 @@ impl Session {
         proxied.map_or_else(|| self.client_address.clone(), |proxied| *proxied)
     }
 
-    /// The IP address of the client that the session is for, if it has one. An IPv4 address mapped into IPv6 (a listener
+    /// The IP address of the client that the session is for, if it has one: what a trusted proxy named, otherwise the
+    /// source in the PROXY header, otherwise the address that connected. An IPv4 address mapped into IPv6 (a listener
     /// on `[::]`) counts as the IPv4 address.
     pub(super) fn source(&self) -> Option<IpAddr> {
+        let forwarded = self.forwarded.take();
+        self.forwarded.set(forwarded.clone());
+        if let Some(address) = forwarded {
+            return Some(*address);
+        }
         match self.origin_address() {
             Address::Ip(address) => Some(address.ip().to_canonical()),
             Address::Unix(_) => None,
         }
+    }
+
+    /// Sets the client that a trusted proxy named.
+    pub(in crate::proxy) fn set_forwarded(&self, client: Option<IpAddr>) {
+        self.forwarded.set(client.map(Box::new));
     }
 
     /// Sets the source that the client's PROXY header names.

@@ -18,6 +18,8 @@ pub(in crate::upstream) struct Beginning<'a> {
     pub(in crate::upstream) servers: &'a [Arc<Server>],
     /// The worker's number, from 0.
     pub(in crate::upstream) worker: usize,
+    /// The bits of an IPv6 address that tell clients apart.
+    pub(in crate::upstream) hash_prefix_v6: u8,
 }
 
 impl Beginning<'_> {
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn workers_begin_far_apart() {
-        let offset = |worker, length| Beginning { servers: &[], worker }.offset(length);
+        let offset = |worker, length| Beginning { servers: &[], worker, hash_prefix_v6: 128 }.offset(length);
         assert_eq!((0..5).map(|worker| offset(worker, 2)).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
         assert_eq!((0..4).map(|worker| offset(worker, 100)).collect::<Vec<_>>(), [0, 61, 23, 85]);
         assert_eq!((offset(3, 1), offset(3, 0)), (0, 0));

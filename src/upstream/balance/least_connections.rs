@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::algorithm::{Algorithm, Beginning, Candidates};
-use crate::upstream::server::Server;
+use super::load::Load;
 
 #[derive(Debug)]
 struct LeastConnections {
@@ -37,23 +37,6 @@ impl Algorithm for LeastConnections {
             self.turn.set((nth + 1) % self.servers);
         }
         Some(nth)
-    }
-}
-
-/// How much of a server one more connection would use: its connections for its weight.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
-    connections: u64,
-    weight: u64,
-}
-
-impl Load {
-    pub(super) fn of(server: &Server) -> Self {
-        Self { connections: server.leases() as u64 + 1, weight: server.options().weight.get().into() }
-    }
-
-    pub(super) fn is_less(self, other: Self) -> bool {
-        self.connections * other.weight < other.connections * self.weight
     }
 }
 

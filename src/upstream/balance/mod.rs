@@ -5,7 +5,11 @@
 
 mod algorithm;
 mod least_connections;
+mod load;
+mod random_two;
+mod rank;
 mod round_robin;
+mod source_hash;
 
 use std::fmt;
 
@@ -20,9 +24,11 @@ pub struct Balance {
 
 impl Balance {
     /// All of them; the first one is the default.
-    pub const ALL: [Self; 2] = [
+    pub const ALL: [Self; 4] = [
         Self { name: "round-robin", begin: round_robin::begin },
         Self { name: "least-connections", begin: least_connections::begin },
+        Self { name: "random-two", begin: random_two::begin },
+        Self { name: "source-hash", begin: source_hash::begin },
     ];
 
     /// The algorithm of this name.

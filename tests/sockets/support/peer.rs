@@ -1,7 +1,7 @@
 //! A client, or a server's end of a connection: does what the test says, and nothing else.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -26,6 +26,17 @@ impl Peer {
         socket
             .connect_timeout(&sock_addr(address), PATIENCE)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::new(socket)
+    }
+
+    /// The same from this address of the host.
+    pub(crate) fn connect_from(source: IpAddr, address: &str) -> Self {
+        let socket = socket(address);
+        let source = SocketAddr::new(source, 0);
+        socket.bind(&source.into()).unwrap_or_else(|error| panic!("cannot bind {source}: {error}"));
+        socket
+            .connect_timeout(&sock_addr(address), PATIENCE)
+            .unwrap_or_else(|error| panic!("cannot connect from {source} to {address}: {error}"));
         Self::new(socket)
     }
 

@@ -214,6 +214,14 @@ fn mistakes_of_a_group_have_their_place() {
             "5:12: servers: invalid value \"iis1\": the port is missing; write iis1:PORT",
         ),
         (
+            "servers = \"a:1\"\nhash-prefix-v6 = 64",
+            "6:1: hash-prefix-v6: applies to clients assigned by address; add balance = \"source-hash\", or remove it",
+        ),
+        (
+            "servers = \"a:1\"\nbalance = \"source-hash\"\nhash-prefix-v6 = 129",
+            "7:18: hash-prefix-v6: invalid value \"129\"; give a whole number from 0 to 128",
+        ),
+        (
             "servers = [{ address = \"a\" }]",
             "5:24: servers: invalid address \"a\": the port is missing; write a:PORT",
         ),
@@ -254,7 +262,7 @@ fn mistakes_of_a_group_have_their_place() {
         ),
         (
             "servers = \"a:1\"\nbalance = \"least-conections\"",
-            "6:11: balance: invalid value \"least-conections\"; give one of round-robin, least-connections",
+            "6:11: balance: invalid value \"least-conections\"; give one of round-robin, least-connections, random-two, source-hash",
         ),
         ("health = { type = \"tcp\" }", "5:1: health: unknown key; give one of servers, send-proxy"),
         (
@@ -372,7 +380,8 @@ fn what_is_printed_is_a_file_that_means_the_same() {
             "--upstream=192.0.2.1:80,weight=2,disabled",
             "--upstream=unix:/run/a,b,weight=1,backup",
             "--sni-route=a.test=192.0.2.2:443,weight=256",
-            "--balance=least-connections",
+            "--balance=source-hash",
+            "--hash-prefix-v6=64",
         ],
         &["--alpn-route=default=192.0.2.1:443", "--upstream=192.0.2.2:1", "--peek-timeout=1s"],
         &[

@@ -5,12 +5,14 @@
 //! unchanged. No `Via` is added: old IIS disables persistent authentication when it sees one.
 //!
 //! `target.rs` says where a request goes; `upgrade.rs` which protocol it may change the connection to; `request.rs` and
-//! `reply.rs` write heads; `origin.rs` changes references to the server; `to_https.rs` redirects; `fields.rs` holds the rules for fields that both use.
+//! `reply.rs` write heads; `origin.rs` changes references to the server; `to_https.rs` redirects; `source.rs` finds the client behind
+//! proxies; `fields.rs` holds the rules for fields that both use.
 
 mod fields;
 mod origin;
 mod reply;
 mod request;
+mod source;
 mod target;
 mod to_https;
 mod trailers;
@@ -20,6 +22,7 @@ pub use fields::Edits;
 pub use origin::{Origins, Scheme};
 pub use reply::{ReplyChanges, write_reply};
 pub use request::{Believed, Forwarded, RequestChanges, asked_host, write_request};
+pub use source::forwarded_client;
 pub use target::{Target, TargetError, is_trace, target};
 pub use to_https::{https_location, moved};
 pub use trailers::{TrailerRules, write_trailers};

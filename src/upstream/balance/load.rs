@@ -1,0 +1,20 @@
+//! How busy a server is.
+
+use crate::upstream::server::Server;
+
+/// How much of a server one more connection would use: its connections for its weight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    connections: u64,
+    weight: u64,
+}
+
+impl Load {
+    pub(super) fn of(server: &Server) -> Self {
+        Self { connections: server.leases() as u64 + 1, weight: server.options().weight.get().into() }
+    }
+
+    pub(super) fn is_less(self, other: Self) -> bool {
+        self.connections * other.weight < other.connections * self.weight
+    }
+}
