@@ -28,6 +28,7 @@ use self::routes::{Route, RouteArgs, routes};
 use self::service::ServiceArgs;
 use super::Error;
 use crate::control::limits::Host;
+use crate::control::setting::Named;
 use crate::control::{self, Plan};
 use crate::proxy;
 use crate::upstream::GroupSettings;
@@ -80,32 +81,40 @@ pub struct Effective {
     pub plan: Plan,
     /// As a settings file.
     pub text: String,
-    /// Where a file names each listener.
-    listeners: Vec<(Address, String)>,
+    places: Places,
 }
 
 impl Effective {
     /// Where the file names what can be wrong at a start.
     pub fn places(&self) -> Places {
-        Places(self.listeners.clone())
+        self.places.clone()
     }
 }
 
-/// Where a settings file names each listener; empty without a file.
-#[derive(Debug)]
-pub struct Places(Vec<(Address, String)>);
+/// Where a settings file names what can be wrong at a start; empty without a file.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Each listener.
+    listeners: Vec<(Address, String)>,
+    access_log: Option<String>,
+}
 
 impl Places {
-    /// The error, with the place of the listener that it is about.
+    /// The error, with the place of what it is about.
     pub fn describe(&self, error: &control::Error) -> String {
         let about = match error {
             control::Error::Proxy(proxy::Error::Bind { address, .. }) => Some(address),
             control::Error::OwnListener { listener, .. } => Some(listener),
             _ => None,
         };
-        match self.0.iter().find(|(address, _)| about == Some(address)) {
-            Some((_, place)) => format!("{place}: listen: {error}"),
-            None => error.to_string(),
+        if let Some((_, place)) = self.listeners.iter().find(|(address, _)| about == Some(address)) {
+            return format!("{place}: listen: {error}");
+        }
+        match (error, &self.access_log) {
+            (control::Error::AccessLog { .. } | control::Error::UnreadAccessLog(_), Some(place)) => {
+                format!("{place}: {error}")
+            }
+            _ => error.to_string(),
         }
     }
 }
@@ -124,8 +133,8 @@ impl ProxyArgs {
         let Self { process, settings, keys, .. } = self;
         match settings {
             From::File { path, overrides } => {
-                let Contents { plan, text, listeners } = config::read(&path, &overrides, host)?;
-                Ok(Effective { plan, text, listeners })
+                let Contents { plan, text, places } = config::read(&path, &overrides, host)?;
+                Ok(Effective { plan, text, places })
             }
             From::Flags(flags) => flags.settings(&process, keys, host),
         }
@@ -162,8 +171,8 @@ impl Flags {
         let route_keys = text::routes(service.routes(), |_, _| next.next().cloned().unwrap_or_default());
         service_keys.splice(1..1, route_keys);
         let written = Settings { process: keys, services: vec![(DEFAULT.to_owned(), service_keys)], groups };
-        let plan = process.plan(vec![service.service(DEFAULT, routes, &[])?], host)?;
-        Ok(Effective { plan, text: written.text(), listeners: Vec::new() })
+        let plan = process.plan(vec![service.service(DEFAULT, routes, &[])?], Named::Flags, host)?;
+        Ok(Effective { plan, text: written.text(), places: Places::default() })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::setting::setting;
 use super::tls::{Comparison, Terminated, Termination};
 use crate::proxy::settings::Service;
 
@@ -50,8 +51,9 @@ fn log_checks_of(Served { service, .. }: &Served, terminated: &Terminated, servi
         tracing::info!(
             service = name,
             "TLS is terminated here and servers get plain HTTP: where IIS requires Extended Protection, logins will \
-             fail; pass TLS through with --sni-route, or add --upstream-tls and use the servers' certificate for \
-             clients"
+             fail; pass TLS through with {}, or add {} and use the servers' certificate for clients",
+            setting("sni-route"),
+            setting("upstream-tls")
         );
     }
 }

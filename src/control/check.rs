@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::unistd::{AccessFlags, access};
 
 use super::certificates::{self, Served};
-use super::{Error, LogTarget, Plan, own_listener, serve};
+use super::{Error, LogTarget, Plan, own_listener, serve, setting};
 use crate::proxy::bind;
 use crate::uring;
 
@@ -17,6 +17,7 @@ use crate::uring;
 /// # Errors
 /// What a start would fail with.
 pub fn check(plan: Plan) -> Result<(), Error> {
+    setting::name(plan.named);
     uring::probe().map_err(crate::proxy::Error::from)?;
     let (services, certificates): (Vec<_>, Vec<_>) =
         plan.services.into_iter().map(|planned| (planned.service, planned.certificates)).unzip();

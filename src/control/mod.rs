@@ -19,6 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use self::setting::Named;
 use self::tls::{Terminated, Termination};
 use crate::proxy;
 use crate::proxy::access_log::Format;
@@ -35,6 +36,7 @@ mod logins;
 mod memory;
 mod own_listener;
 mod serve;
+pub mod setting;
 pub mod signals;
 pub mod start_up;
 pub mod supervise;
@@ -57,6 +59,8 @@ pub struct Plan {
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is enabled.
     pub access_log: Option<AccessLog>,
+    /// How messages name settings.
+    pub named: Named,
     /// The descriptor limit that the plan was made for.
     pub descriptors_max: u64,
     /// Descriptors that sessions cannot use.
@@ -106,7 +110,10 @@ impl fmt::Display for LogTarget {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be written to.
-    #[error("--access-log {target}: {source}; give a file that can be created or appended to, - or off")]
+    #[error(
+        "{log} {target}: {source}; give a file that can be created or appended to, - or off",
+        log = setting::setting("access-log")
+    )]
     AccessLog {
         /// As given.
         target: LogTarget,
@@ -115,7 +122,8 @@ pub enum Error {
     },
     /// The access log is a FIFO without a reader.
     #[error(
-        "--access-log {0} is a FIFO without a reader; start its reader before the proxy, or give a file, - or off"
+        "{log} {0} is a FIFO without a reader; start its reader before the proxy, or give a file, - or off",
+        log = setting::setting("access-log")
     )]
     UnreadAccessLog(LogTarget),
     /// A server that is this proxy.
@@ -130,7 +138,7 @@ pub enum Error {
         listener: Address,
     },
     /// What this host does not allow: an address, `io_uring`.
-    #[error(transparent)]
+    #[error("{}", setting::advised(.0))]
     Proxy(#[from] proxy::Error),
     /// No descriptor or thread for the workers or the logs.
     #[error("cannot start: {0}; raise the limits on descriptors and threads (ulimit -n, -u)")]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::certificates::{self, Served};
 use super::log_writer::{LogWriter, NoLog};
+use super::setting::{self, setting};
 use super::signals::Signals;
 use super::start_up::{List, StartUp, on_ipv6, servers_named};
 use super::supervise::{Command, End, Supervisor};
@@ -27,8 +28,10 @@ use crate::uring::{self, Address, PipeSet};
 /// # Errors
 /// What this host does not allow, or the first failure of a worker.
 pub fn serve(plan: Plan, signals: Signals) -> Result<(), Error> {
+    setting::name(plan.named);
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
-    let Plan { services, sessions_max, workers, access_log, descriptors_max, descriptors_reserved } = plan;
+    let Plan { services, sessions_max, workers, access_log, descriptors_max, descriptors_reserved, .. } =
+        plan;
     uring::return_large_allocations();
     let pipes = open_pipes(&workers);
     let cpus: Vec<_> = workers.iter().map(|worker| worker.cpu).collect();
@@ -181,12 +184,13 @@ pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
         services.iter().any(|service| service.groups().any(|group| is_risky(group)))
     };
     if any(&|group| group.send_proxy.is_some()) {
-        tracing::warn!("--send-proxy is set: IIS (HTTP.sys) answers a PROXY header with 400");
+        tracing::warn!("{} is set: IIS (HTTP.sys) answers a PROXY header with 400", setting("send-proxy"));
     }
     if any(&|group| group.tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate)) {
         tracing::warn!(
-            "--upstream-insecure is set: server certificates are not verified, so anything between this host and the \
-             servers can read logins"
+            "{} is set: server certificates are not verified, so anything between this host and the \
+             servers can read logins",
+            setting("upstream-insecure")
         );
     }
     let groups = || services.iter().flat_map(|service| service.groups());
@@ -225,11 +229,12 @@ fn servers(services: &[Arc<Service>]) -> Vec<&Arc<Server>> {
 fn warn_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
     let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
     if wanted > descriptors_max {
+        let max_connections = setting("max-connections");
         let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
         tracing::warn!(
-            "--max-connections {sessions_max} needs {wanted} descriptors, but the limit of {descriptors_max} allows only \
+            "{max_connections} {sessions_max} needs {wanted} descriptors, but the limit of {descriptors_max} allows only \
              {fitting} connections; accepting pauses when it is reached; raise the limit to {wanted} (LimitNOFILE=, \
-             ulimit -n), or lower --max-connections"
+             ulimit -n), or lower {max_connections}"
         );
     }
 }
@@ -267,7 +272,9 @@ pub(crate) fn start_workers(
             log: log.map(LogWriter::sender),
             counters: count,
         };
-        supervisor.start(move || worker::run(plan)).map_err(Error::Resource)?;
+        supervisor
+            .start(move || worker::run(plan).map_err(|error| setting::advised(&error)))
+            .map_err(Error::Resource)?;
     }
     Ok(Workers { supervisor, stops, counters, seats })
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::setting::setting;
 use crate::proxy::settings::WorkerSettings;
 use crate::upstream::Server;
 use crate::uring::{Address, Features};
@@ -74,7 +75,8 @@ pub fn on_ipv6(listeners: &[Address]) -> Vec<String> {
             if listeners.contains(&ipv4) {
                 format!("listener {listener} accepts IPv6 only; IPv4 has its own listener {ipv4}")
             } else {
-                format!("listener {listener} accepts IPv6 only; for IPv4 add --listen {ipv4}")
+                let ipv4 = ipv4.to_string();
+                format!("listener {listener} accepts IPv6 only; for IPv4 add {}", setting("listen").of(&ipv4))
             }
         })
         .collect()

@@ -50,7 +50,7 @@ pub(super) async fn choose(
         secure(ring, service, client, address).await?;
         let name = client.tls().and_then(super::tls::Tls::server_name);
         return routes.choose(name.as_deref(), std::iter::empty()).cloned().ok_or_else(|| {
-            tracing::warn!(client = %address, server_name = name, "no --sni-route matches the server name; closing");
+            tracing::warn!(client = %address, server_name = name, "no route matches the client's server name; closing");
             End::NoRoute
         });
     }

@@ -37,7 +37,7 @@ struct Input {
 
 /// The reason for closing a connection with unfinished input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unfinished heads, hellos and handshakes exceed their memory (--peek-memory)")]
+#[error("unfinished heads, hellos and handshakes exceed their memory")]
 pub(super) struct Exceeded;
 
 impl From<Exceeded> for io::Error {
@@ -75,7 +75,7 @@ impl PeekMemory {
             }
             tracing::warn!(
                 bytes_max = self.bytes_max,
-                "unfinished heads, hellos and handshakes exceed the worker's --peek-memory; closing the oldest"
+                "unfinished heads, hellos and handshakes exceed their memory (setting peek-memory); closing the oldest"
             );
         }
     }

@@ -138,7 +138,7 @@ impl Seats {
             tracing::warn!(
                 connections_max = self.max,
                 count = count.saturating_sub(logged),
-                "--max-connections reached; new clients wait until a connection ends"
+                "maximum of connections reached (setting max-connections); new clients wait until a connection ends"
             );
         }
     }

@@ -120,8 +120,7 @@ pub enum Error {
     },
     /// Not enough lockable memory or descriptors.
     #[error(
-        "cannot create an io_uring of this size: {call} failed with {errno}; lower --ring-entries or --buffers, or raise the limits \
-         (ulimit -l, -n)"
+        "cannot create an io_uring of this size: {call} failed with {errno}; raise the limits (ulimit -l, -n)"
     )]
     Limit {
         /// Which call.
@@ -270,7 +269,7 @@ mod tests {
         assert!(said(libc::EPERM).contains("io_uring_disabled"));
         assert!(said(libc::EPERM).contains("seccomp"));
         assert!(said(libc::EINVAL).contains("Linux 6.9.1 is too old"));
-        assert!(said(libc::EMFILE).contains("--ring-entries"));
+        assert!(said(libc::EMFILE).contains("of this size"));
         for call in [Call::Enter, Call::RegisterProbe, Call::RegisterBuffers] {
             for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL] {
                 let line = said_at(call, errno);

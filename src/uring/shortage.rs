@@ -39,14 +39,17 @@ impl Shortages {
             Shortage::Descriptors => tracing::warn!(
                 count,
                 "out of file descriptors; pausing until one is free (raise the limit: ulimit -n, LimitNOFILE=; \
-                 or lower --max-connections)"
+                 or lower the setting max-connections)"
             ),
             Shortage::Buffers => tracing::warn!(
                 count,
-                "out of receive buffers; connections wait until one is free (raise --buffers)"
+                "out of receive buffers; connections wait until one is free (raise the setting buffers)"
             ),
             Shortage::Pipes => {
-                tracing::debug!(count, "out of pipes; copying bulk until one is free (raise --pipes)");
+                tracing::debug!(
+                    count,
+                    "out of pipes; copying bulk until one is free (raise the setting pipes)"
+                );
             }
         }
     }

@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory as _;
+use iisplice::cli::Cli;
+
 use super::page::{Page, repository};
 
 /// What a quoted message begins with.
@@ -51,5 +54,28 @@ fn messages_that_the_pages_quote_are_those_of_the_source() {
         }
     }
     assert!(seen > 5, "the pages were not understood: {seen} messages");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The rooms below `control` say what ran out; what to change is named by those who know how it is set.
+#[test]
+fn the_lower_rooms_name_no_flag() {
+    let cli = Cli::command();
+    let proxy = cli.find_subcommand("proxy").expect("a command");
+    let flags: Vec<_> = proxy.get_arguments().filter_map(|flag| flag.get_long()).collect();
+    assert!(flags.contains(&"peek-memory"), "{flags:?}");
+    let mut faults = Vec::new();
+    for room in ["proxy", "upstream", "uring", "protocol"] {
+        let mut text = String::new();
+        collect(&repository().join("src").join(room), &mut text);
+        for (at, _) in text.match_indices("--") {
+            let name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            let rest = &text[at + 2..];
+            let word = &rest[..rest.find(|c| !name(c)).unwrap_or(rest.len())];
+            if flags.contains(&word) {
+                faults.push(format!("src/{room}: --{word}"));
+            }
+        }
+    }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

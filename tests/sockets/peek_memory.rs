@@ -71,7 +71,7 @@ fn expect_the_oldest_to_close(mut proxy: Proxy, begun: &[u8], has_its_say: impl 
             client
         })
         .collect();
-    proxy.wait_to_say("exceed the worker's --peek-memory; closing the oldest");
+    proxy.wait_to_say("exceed their memory (setting peek-memory); closing the oldest");
     // A megabyte holds 16 of them; bytes of some may still be on their way.
     for client in &crowd[..CROWD / 2] {
         client.expect_reset();

@@ -237,6 +237,33 @@ fn a_check_finds_what_a_start_would() {
 }
 
 #[test]
+fn messages_name_settings_as_they_were_given() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let server = Server::v4();
+    let group = format!("servers = \"{}\"\nsend-proxy = \"v2\"\n", server.address());
+    let service = "[service.web]\nlisten = [\"127.0.0.1:0\", \"[::]:0\"]\nupstream = \"web\"\n";
+    let text = format!("max-connections = 1\n{service}[group.web]\n{group}");
+    let proxy = Launch::by_file(&write(directory.path(), &text)).start();
+    proxy.wait_to_say(" send-proxy is set: IIS");
+    proxy.wait_to_say("for IPv4 add listen = \"0.0.0.0:");
+    let _first = (Peer::connect(proxy.address()), server.accept());
+    let _second = Peer::connect(proxy.address());
+    proxy.wait_to_say("maximum of connections reached (setting max-connections)");
+    assert!(proxy.said("--").is_empty(), "{:?}", proxy.said("--"));
+
+    let proxy = Launch::to(server.address()).flags("--send-proxy v2 --listen [::]:0").start();
+    proxy.wait_to_say(" --send-proxy is set: IIS");
+    proxy.wait_to_say("for IPv4 add --listen 0.0.0.0:");
+
+    let text = format!("access-log = \"/nowhere/a.log\"\n{service}[group.web]\n{group}");
+    let path = write(directory.path(), &text);
+    let (code, said) = refused(&path);
+    assert_eq!(code, Some(2));
+    let expected = format!("iisplice: {}:1:1: access-log /nowhere/a.log: ", path.display());
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[test]
 fn a_check_leaves_a_running_proxy_alone() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let server = Server::v4();

@@ -10,6 +10,7 @@ use super::bounds::{LONGEST, SECOND};
 use crate::cli::Error;
 use crate::cli::quantity::{duration, number, power_of_two, size};
 use crate::control::limits::Host;
+use crate::control::setting::Named;
 use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan, ServicePlan};
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
@@ -110,11 +111,11 @@ enum LogFormat {
 }
 
 impl ProcessArgs {
-    /// Workers for these services on this host.
+    /// Workers for these services on this host. `named`: where the settings come from.
     ///
     /// # Errors
     /// What does not go together, and a host that has no room.
-    pub(super) fn plan(&self, services: Vec<ServicePlan>, host: &Host) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, services: Vec<ServicePlan>, named: Named, host: &Host) -> Result<Plan, Error> {
         let settings = || services.iter().map(|planned| &planned.service);
         let listeners = || settings().flat_map(|service| &service.listeners);
         if self.no_pin && listeners().any(|listener| listener.steer_by_cpu) {
@@ -149,6 +150,7 @@ impl ProcessArgs {
             sessions_max,
             workers,
             access_log: self.access_log(),
+            named,
             descriptors_max: host.descriptors_max,
             descriptors_reserved,
         })

@@ -19,6 +19,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::finding::Finding;
 use super::trust::config_by;
+use crate::control::setting::setting;
 use crate::control::timeouts::COMPARISON;
 use crate::protocol::proxy_protocol;
 use crate::upstream::{GroupSettings, Server, Tls};
@@ -83,7 +84,9 @@ impl Comparison {
                     clients_see = clients.join(","),
                     "Extended Protection (channel binding) will fail: clients do not see this server's \
                      certificate; install the same certificate and key on both, or pass TLS through with \
-                     --sni-route instead of --tls-cert, or turn it off in IIS"
+                     {} instead of {}, or turn it off in IIS",
+                    setting("sni-route"),
+                    setting("tls-cert")
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! What is wrong with a server's TLS, and which flag would be right.
+//! What is wrong with a server's TLS, and which setting would be right.
 
 use std::io;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::validity::{date, printable};
+use crate::control::setting::setting;
 use crate::protocol::shell::quoted;
 use crate::upstream::Server;
 use crate::uring::Address;
@@ -107,46 +108,50 @@ impl Finding {
             ),
             Self::Silent => format!(
                 "the server did not answer the TLS handshake within {seconds} s; connections to it will fail: give its \
-                 TLS port, or leave --upstream-tls out if it speaks plain HTTP"
+                 TLS port, or leave {} out if it speaks plain HTTP",
+                setting("upstream-tls")
             ),
             Self::Closed => format!(
                 "the server closed the connection during the TLS handshake; connections to it will fail: give its TLS \
-                 port, and with --upstream-name a name that it has a certificate for (asked for: {asked})"
+                 port, and with {} a name that it has a certificate for (asked for: {asked})",
+                setting("upstream-name")
             ),
-            Self::NotTls => {
-                "the server does not speak TLS; connections to it will fail: give its TLS port, or leave \
-                             --upstream-tls out"
-                    .to_owned()
-            }
+            Self::NotTls => format!(
+                "the server does not speak TLS; connections to it will fail: give its TLS port, or leave {} out",
+                setting("upstream-tls")
+            ),
             Self::UnknownName => format!(
                 "the server does not know the name {asked}; connections to it will fail: give a name that it has a \
-                 certificate for with --upstream-name"
+                 certificate for with {}",
+                setting("upstream-name")
             ),
             Self::Refused(alert) => format!(
                 "the server refused the TLS handshake with the alert {alert:?}; connections to it will fail: check its \
-                 TLS versions, and give a client certificate that it accepts with --upstream-cert if it requires one"
+                 TLS versions, and give a client certificate that it accepts with {} if it requires one",
+                setting("upstream-cert")
             ),
             Self::WrongName(names) => {
                 let (names, first) = match names.first() {
                     // A name that stands for many cannot be asked for.
-                    Some(first) if !first.starts_with("*.") => (names.join(", "), quoted(first)),
-                    Some(_) => (names.join(", "), "NAME".to_owned()),
-                    None => ("no name".to_owned(), "NAME".to_owned()),
+                    Some(first) if !first.starts_with("*.") => (names.join(", "), &**first),
+                    Some(_) => (names.join(", "), "NAME"),
+                    None => ("no name".to_owned(), "NAME"),
                 };
                 format!(
-                    "the server's certificate is for {names}, not for {asked}; connections to it will fail: add \
-                     --upstream-name {first}"
+                    "the server's certificate is for {names}, not for {asked}; connections to it will fail: add {}",
+                    setting("upstream-name").of(first)
                 )
             }
             Self::Untrusted { is_self_signed } => {
                 let what =
                     if *is_self_signed { "is self-signed" } else { "is signed by an unknown authority" };
-                let remedy = match is_self_signed {
-                    true => "give this certificate with --upstream-ca FILE",
-                    false => "give that authority's certificate with --upstream-ca FILE",
-                };
+                let whose = if *is_self_signed { "this" } else { "that authority's" };
+                let ca = setting("upstream-ca").of("FILE");
                 let save = saving(server, &asked);
-                format!("the server's certificate {what}; connections to it will fail: {remedy}{save}")
+                format!(
+                    "the server's certificate {what}; connections to it will fail: give {whose} certificate with \
+                     {ca}{save}"
+                )
             }
             Self::Expired(at) => format!(
                 "the server's certificate expired at {}; connections to it will fail: renew it on the server",

@@ -10,7 +10,7 @@
 //!
 //! `request.rs`, `reply.rs` and `exchange.rs` forward messages; `body.rs` finds their end, `clock.rs` holds the
 //! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `way.rs` chooses a group by host; `watch.rs`
-//! observes logins, on which only `--on-identity-change` depends.
+//! observes logins, on which only `close_on_identity_change` depends.
 
 mod body;
 mod clock;

@@ -11,7 +11,7 @@ use crate::proxy::record::End;
 pub(super) enum Refusal {
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = setting_of(*.0))]
     Target(#[from] TargetError),
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -46,9 +46,17 @@ pub(super) enum Refusal {
     #[error("server did not reply within {0:?}")]
     ReplyTimeout(std::time::Duration),
     #[error(
-        "request names user {:?} on the client connection of {:?}; not sent to the server (--on-identity-change close)", .0.to, .0.from
+        "request names user {:?} on the client connection of {:?}; not sent to the server (setting on-identity-change)", .0.to, .0.from
     )]
     IdentityChange(Box<IdentityChange>),
+}
+
+/// The setting that would have had the request forwarded.
+fn setting_of(error: TargetError) -> &'static str {
+    match error {
+        TargetError::Trace => " (setting trace)",
+        TargetError::Connect | TargetError::Form => "",
+    }
 }
 
 impl Refusal {

@@ -336,7 +336,7 @@ impl<'a> Requests<'a> {
             self.has_logged_underscores.set(true);
             tracing::info!(
                 field = header.name,
-                "request has a header field with an underscore in its name; dropping it (--underscore-headers)"
+                "request has a header field with an underscore in its name; dropping it (setting underscore-headers)"
             );
         }
     }

@@ -31,7 +31,7 @@ impl<'a> Watch<'a> {
         Self { session, http, follower: RefCell::new(Follower::new()) }
     }
 
-    /// Whether a request may be sent to the server. With `--on-identity-change close`, a request that names a user
+    /// Whether a request may be sent to the server. With `close_on_identity_change`, a request that names a user
     /// other than the connection's may not.
     pub(super) fn admit(&self, asked: &Asked) -> Result<(), Refusal> {
         if !self.http.close_on_identity_change {

@@ -150,7 +150,7 @@ fn explained(error: Error, alert: &'static str) -> Error {
         {
             Error::Explained(
                 error,
-                "the server presents a CA certificate; pass that certificate to --upstream-ca",
+                "the server presents a CA certificate; trust exactly that one (setting upstream-ca)",
             )
         }
         _ => Error::Refused(error),

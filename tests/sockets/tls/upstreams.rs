@@ -182,7 +182,7 @@ fn a_servers_own_certificate_is_a_pin() {
         }
     }
     for (pinned, shown, reason) in [
-        (&pin, &another, "pass that certificate to --upstream-ca"),
+        (&pin, &another, "trust exactly that one (setting upstream-ca)"),
         (&pin, &bed.back, "UnknownIssuer"),
         (&other_name, &other_name, "not valid for name"),
         (&other_common_name, &other_common_name, "not valid for name"),

@@ -31,14 +31,15 @@ use self::kind::{FileGroup, Kind};
 use self::source::{Source, shown};
 use self::table::Table;
 use self::text::Settings;
+use super::Places;
 use super::process::ProcessArgs;
 use super::routes::routes;
 use super::service::ServiceArgs;
 use crate::cli::Error;
 use crate::control::limits::Host;
+use crate::control::setting::Named;
 use crate::control::{Plan, ServicePlan};
 use crate::upstream::GroupSettings;
-use crate::uring::Address;
 
 /// The keys of the top level that are tables.
 const TABLES: [&str; 2] = ["service", "group"];
@@ -49,8 +50,8 @@ pub(super) struct Contents {
     pub(super) plan: Plan,
     /// What `--check` prints.
     pub(super) text: String,
-    /// Where the file names each listener.
-    pub(super) listeners: Vec<(Address, String)>,
+    /// Where the file names what can be wrong at a start.
+    pub(super) places: Places,
 }
 
 /// A flag of the command line that takes precedence over a key of the file.
@@ -99,17 +100,19 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
         built.insert(name, filled.map_err(|error| table.locate(error))?);
     }
     let mut plans: Vec<ServicePlan> = Vec::new();
-    let mut listeners = Vec::new();
+    let mut places = Places::default();
     for (table, service) in services {
         let plan = plan_service(table, service, &built, &plans).map_err(|error| table.locate(error))?;
         for listener in &plan.service.listeners {
             let at = table.place("listen", Some(&listener.address.to_string()));
-            listeners.push((listener.address.clone(), source.place(&at)));
+            places.listeners.push((listener.address.clone(), source.place(&at)));
         }
         plans.push(plan);
     }
-    let plan = process_args.plan(plans, host).map_err(|error| process.locate(error))?;
-    Ok(Contents { plan, text: settings.text(), listeners })
+    let plan = process_args.plan(plans, Named::Keys, host).map_err(|error| process.locate(error))?;
+    let is_of_file = process.has("access-log") && !overrides.iter().any(|one| one.key == "access-log");
+    places.access_log = is_of_file.then(|| source.place(&process.place("access-log", None)));
+    Ok(Contents { plan, text: settings.text(), places })
 }
 
 /// The tables of a kind, in the order of the file.

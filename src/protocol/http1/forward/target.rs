@@ -9,7 +9,7 @@ pub enum TargetError {
     #[error("CONNECT is not supported")]
     Connect,
     /// `TRACE`, which reveals a client's credentials to the script that sent it, or its old IIS equivalent `TRACK`.
-    #[error("TRACE is not allowed; to allow it, use --trace")]
+    #[error("TRACE is not allowed")]
     Trace,
     /// Neither a path, nor `*` for `OPTIONS`, nor `http://host/...`.
     #[error("the request's target is neither a path nor an http URI")]
