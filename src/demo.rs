@@ -16,15 +16,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::control::supervise::{Event, Request, Supervisor};
-use crate::control::{self, Workers, bind_all, start_workers};
+use crate::control::{self, Listeners, Workers, start_workers};
 use crate::load::plan::{self, Auth, IdentitySource, Length, Pace, Scenario, Scheme, Target};
 use crate::load::summary::Part;
 use crate::load::{self, LoadError, Summary};
 use crate::mock::{self, Mock};
 use crate::protocol::ntlm::Credentials;
+use crate::proxy::orders::Orders;
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Listener, Service, Timeouts, WorkerSettings};
-use crate::proxy::stop::Stop;
 use crate::upstream::{GroupSettings, Server};
 use crate::uring::{self, Address, PipeSet, SocketOptions};
 
@@ -71,7 +71,7 @@ pub struct Demo {
     site: SocketAddr,
     proxy: SocketAddr,
     supervisor: Supervisor,
-    stops: Vec<Stop>,
+    orders: Vec<Orders>,
     threads: usize,
     connections: usize,
 }
@@ -102,7 +102,7 @@ impl Demo {
 
         let mut service = service(site)?;
         let workers = vec![worker_settings(); threads];
-        let listeners = bind_all(std::slice::from_mut(&mut service), &vec![None; threads])?.listeners;
+        let sockets = Listeners::default().open(std::slice::from_mut(&mut service), &vec![None; threads])?;
         let proxy = match &service.listeners[..] {
             [Listener { address: Address::Ip(address), .. }] => *address,
             _ => LOOPBACK,
@@ -110,9 +110,9 @@ impl Demo {
         let pipes = PipeSet::open(threads, PIPES.into(), PIPE_BYTES as usize);
         // New connections open while the last ones are still closing.
         let sessions_max = 2 * connections;
-        let Workers { supervisor, stops, .. } =
-            start_workers(&[Arc::new(service)], sessions_max, workers, listeners, pipes, None)?;
-        Ok(Self { mock, site, proxy, supervisor, stops, threads, connections })
+        let Workers { supervisor, orders, .. } =
+            start_workers(&[Arc::new(service)], sessions_max, &workers, sockets, pipes, None)?;
+        Ok(Self { mock, site, proxy, supervisor, orders, threads, connections })
     }
 
     /// Runs the load against the mock itself. Calls `watch` with the figures of each second.
@@ -138,10 +138,10 @@ impl Demo {
     /// # Errors
     /// A worker of the proxy that failed, now or earlier.
     pub fn stop(self) -> Result<(), Error> {
-        let Self { mock, supervisor, stops, .. } = self;
+        let Self { mock, supervisor, orders, .. } = self;
         // The supervisor holds the receiver, so sending cannot fail.
         let _ = supervisor.sender().send(Event::Request(Request::Stop));
-        let end = supervisor.wait(|_drain| stops.iter().for_each(Stop::drain));
+        let end = supervisor.wait(|_drain| orders.iter().for_each(Orders::drain));
         mock.stop();
         end.map_err(control::Error::from)?;
         Ok(())

@@ -48,13 +48,11 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
             return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
         }
     };
-    let is_check = arguments.is_check();
     let effective = match arguments.settings(&host) {
         Ok(effective) => effective,
         Err(error) => return fail(&error, error.exit_code()),
     };
-    let places = effective.places();
-    if is_check {
+    if arguments.is_check() {
         return check(effective, log_level);
     }
     // After the resolver, which can take long, and before any other thread starts, because threads inherit the mask.
@@ -63,7 +61,12 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         Err(error) => return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
     };
     let _written_when_dropped = logging::start(log_level);
-    match control::serve(effective.plan, signals) {
+    let places = effective.plan.places.clone();
+    let read = move || {
+        let read = arguments.settings(&host);
+        read.map(|effective| effective.plan).map_err(|error| error.to_string())
+    };
+    match control::serve(effective.plan, Box::new(read), signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(places.describe(&error), error.exit_code()),
     }
@@ -71,7 +74,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
 
 /// Checks the settings and prints them.
 fn check(effective: Effective, log_level: LevelFilter) -> ExitCode {
-    let places = effective.places();
+    let places = effective.plan.places.clone();
     let checked = {
         let _written_when_dropped = logging::start(log_level);
         control::check(effective.plan)

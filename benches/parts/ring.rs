@@ -95,7 +95,7 @@ async fn connection(ring: &Ring) -> (Socket, TcpStream) {
     peer.set_nodelay(true).expect("a TCP socket");
     // A reset leaves no port in TIME_WAIT.
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
-    let listener = Listener::new(ring, listener.into());
+    let listener = Listener::new(ring, std::sync::Arc::new(listener.into()));
     listener.readable().await.expect("a listener can be polled");
     (listener.accept().expect("one waits").0, peer)
 }

@@ -39,8 +39,8 @@ Examples:
   Several services in one process: check their settings file
     iisplice proxy --config iisplice.toml --check
 
-Signals: TERM, QUIT and INT drain; HUP reloads certificates; USR1 reopens the
-access log
+Signals: TERM, QUIT and INT drain; HUP reloads settings and certificates; USR1
+reopens the access log
 
 Exit codes: 0 stopped by a signal; 1 an error on this host (a name that does
 not resolve, a file without permission, a port in use, io_uring denied); 2 an

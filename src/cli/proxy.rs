@@ -27,12 +27,10 @@ use self::process::ProcessArgs;
 use self::routes::{Route, RouteArgs, routes};
 use self::service::ServiceArgs;
 use super::Error;
+use crate::control::Plan;
 use crate::control::limits::Host;
 use crate::control::setting::Named;
-use crate::control::{self, Plan};
-use crate::proxy;
 use crate::upstream::GroupSettings;
-use crate::uring::Address;
 
 /// The name of the service that flags describe, and of its group without a route.
 const DEFAULT: &str = "default";
@@ -81,42 +79,6 @@ pub struct Effective {
     pub plan: Plan,
     /// As a settings file.
     pub text: String,
-    places: Places,
-}
-
-impl Effective {
-    /// Where the file names what can be wrong at a start.
-    pub fn places(&self) -> Places {
-        self.places.clone()
-    }
-}
-
-/// Where a settings file names what can be wrong at a start; empty without a file.
-#[derive(Debug, Clone, Default)]
-pub struct Places {
-    /// Each listener.
-    listeners: Vec<(Address, String)>,
-    access_log: Option<String>,
-}
-
-impl Places {
-    /// The error, with the place of what it is about.
-    pub fn describe(&self, error: &control::Error) -> String {
-        let about = match error {
-            control::Error::Proxy(proxy::Error::Bind { address, .. }) => Some(address),
-            control::Error::OwnListener { listener, .. } => Some(listener),
-            _ => None,
-        };
-        if let Some((_, place)) = self.listeners.iter().find(|(address, _)| about == Some(address)) {
-            return format!("{place}: listen: {error}");
-        }
-        match (error, &self.access_log) {
-            (control::Error::AccessLog { .. } | control::Error::UnreadAccessLog(_), Some(place)) => {
-                format!("{place}: {error}")
-            }
-            _ => error.to_string(),
-        }
-    }
 }
 
 impl ProxyArgs {
@@ -125,25 +87,26 @@ impl ProxyArgs {
         self.check
     }
 
-    /// Builds settings and workers for this host. Resolves names, which can take seconds.
+    /// Builds settings and workers for this host, as often as it is called. Reads files, and resolves names, which can
+    /// take seconds.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn settings(self, host: &Host) -> Result<Effective, Error> {
+    pub fn settings(&self, host: &Host) -> Result<Effective, Error> {
         let Self { process, settings, keys, .. } = self;
         match settings {
             From::File { path, overrides } => {
-                let Contents { plan, text, places } = config::read(&path, &overrides, host)?;
-                Ok(Effective { plan, text, places })
+                let Contents { plan, text } = config::read(path, overrides, host)?;
+                Ok(Effective { plan, text })
             }
-            From::Flags(flags) => flags.settings(&process, keys, host),
+            From::Flags(flags) => flags.settings(process, keys, host),
         }
     }
 }
 
 impl Flags {
-    fn settings(self, process: &ProcessArgs, keys: Vec<String>, host: &Host) -> Result<Effective, Error> {
-        let Self { service, group, mut service_keys, group_keys } = self;
+    fn settings(&self, process: &ProcessArgs, keys: &[String], host: &Host) -> Result<Effective, Error> {
+        let Self { service, group, service_keys, group_keys } = self;
         service.check(group.speaks_tls())?;
         if let Some(flag) = group.given().filter(|_| service.redirects()) {
             return Err(Error::Usage(format!(
@@ -169,10 +132,12 @@ impl Flags {
         let routes = routes(written);
         let mut next = names.iter();
         let route_keys = text::routes(service.routes(), |_, _| next.next().cloned().unwrap_or_default());
+        let mut service_keys = service_keys.clone();
         service_keys.splice(1..1, route_keys);
-        let written = Settings { process: keys, services: vec![(DEFAULT.to_owned(), service_keys)], groups };
+        let services = vec![(DEFAULT.to_owned(), service_keys)];
+        let written = Settings { process: keys.to_vec(), services, groups };
         let plan = process.plan(vec![service.service(DEFAULT, routes, &[])?], Named::Flags, host)?;
-        Ok(Effective { plan, text: written.text(), places: Places::default() })
+        Ok(Effective { plan: Plan { outline: written.outline(), ..plan }, text: written.text() })
     }
 }
 

@@ -1,17 +1,17 @@
-//! The certificates of all services while the process runs: what is said of them, and their reload.
+//! What is said of the certificates of all services, at start and when settings are read again.
 
 use std::sync::Arc;
 
 use super::setting::setting;
-use super::tls::{Comparison, Terminated, Termination};
+use super::tls::{Comparison, Terminated};
 use crate::proxy::settings::Service;
 
-/// A service that is served, with the files of its certificates.
+/// A service that is served, with its certificates.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) service: Arc<Service>,
     /// If TLS ends here.
-    pub(super) certificates: Option<(Termination, Terminated)>,
+    pub(super) terminated: Option<Terminated>,
 }
 
 /// Where TLS ends or begins in these services, or that hellos are examined; `None` if not relevant.
@@ -35,7 +35,7 @@ fn speaks_tls(service: &Service) -> bool {
 /// Logs what an operator should know about certificates before clients notice.
 pub(super) fn log_checks(all: &[Served]) {
     for one in all {
-        if let Some((_, terminated)) = &one.certificates {
+        if let Some(terminated) = &one.terminated {
             log_checks_of(one, terminated, all.len());
         }
     }
@@ -61,7 +61,7 @@ fn log_checks_of(Served { service, .. }: &Served, terminated: &Terminated, servi
 /// For each service whose both sides use TLS, checks whether they use the same certificate.
 pub(super) fn compare(all: &[Served]) {
     for one in all {
-        if let Some((_, terminated)) = &one.certificates {
+        if let Some(terminated) = &one.terminated {
             compare_of(&one.service, terminated);
         }
     }
@@ -75,33 +75,5 @@ fn compare_of(service: &Service, terminated: &Terminated) {
         Comparison { shown: terminated.leaves.clone(), groups: service.groups().map(Arc::clone).collect() };
     if let Err(error) = comparison.start() {
         tracing::warn!(%error, "cannot start a thread to check the servers' certificates; skipping the check");
-    }
-}
-
-/// Reloads certificates and keys of every service for new connections. If any of them cannot be used, nothing changes.
-pub(super) fn reload(all: &[Served]) {
-    let with_files = all.iter().filter_map(|one| {
-        one.certificates
-            .as_ref()
-            .zip(one.service.client_tls.as_ref())
-            .map(|((files, _), tls)| (one, files, tls))
-    });
-    let read: Result<Vec<_>, _> =
-        with_files.map(|(one, files, tls)| Ok::<_, super::tls::Error>((one, tls, files.read()?))).collect();
-    match read {
-        Ok(read) if read.is_empty() => {
-            tracing::warn!("nothing to reload; settings are read at start only, restart to change them");
-        }
-        Ok(read) => {
-            for (_, tls, terminated) in &read {
-                tls.config.store(Arc::clone(&terminated.config));
-            }
-            tracing::info!("certificates reloaded; used for new connections");
-            for (one, _, terminated) in &read {
-                log_checks_of(one, terminated, all.len());
-                compare_of(&one.service, terminated);
-            }
-        }
-        Err(error) => tracing::error!(%error, "cannot reload certificates; keeping the old ones"),
     }
 }

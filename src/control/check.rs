@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::unistd::{AccessFlags, access};
 
 use super::certificates::{self, Served};
-use super::{Error, LogTarget, Plan, own_listener, serve, setting};
+use super::{Error, LogTarget, Plan, own_listener, setting, start_up};
 use crate::proxy::bind;
 use crate::uring;
 
@@ -20,20 +20,22 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     setting::name(plan.named);
     uring::probe().map_err(crate::proxy::Error::from)?;
     let (services, certificates): (Vec<_>, Vec<_>) =
-        plan.services.into_iter().map(|planned| (planned.service, planned.certificates)).unzip();
+        plan.services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     for service in &services {
         for listener in &service.listeners {
             bind::check(listener, &service.tcp)?;
         }
     }
-    own_listener::refuse(&services, &[])?;
+    let listeners = services.iter().flat_map(|service| &service.listeners);
+    let listeners: Vec<_> = listeners.map(|listener| (&listener.address, None)).collect();
+    own_listener::refuse(&services, &listeners)?;
     if let Some(log) = plan.access_log {
         check_log(&log.target).map_err(|source| Error::AccessLog { target: log.target, source })?;
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
-    serve::warn_of_risky_settings(&services);
+    start_up::warn_of_risky_settings(&services);
     let served: Vec<_> = std::iter::zip(services, certificates)
-        .map(|(service, certificates)| Served { service, certificates })
+        .map(|(service, terminated)| Served { service, terminated })
         .collect();
     certificates::log_checks(&served);
     Ok(())

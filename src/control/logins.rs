@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,30 +19,32 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// This many of a kind since the last line are not chance.
 const MANY: u64 = 3;
 
-/// Starts the thread that watches for symptoms. It ends with the process.
-///
-/// # Errors
-/// No thread.
-pub(super) fn watch(servers: Vec<Arc<Server>>) -> io::Result<()> {
-    let mut trouble = Trouble::new(servers);
-    thread::Builder::new()
-        .name("logins".to_owned())
-        .spawn(move || {
+/// The thread that watches for symptoms. It ends with the process.
+#[derive(Debug)]
+pub(super) struct Watch(Arc<Mutex<Trouble>>);
+
+impl Watch {
+    /// Starts the thread, which watches no server yet.
+    ///
+    /// # Errors
+    /// No thread.
+    pub(super) fn start() -> io::Result<Self> {
+        let trouble = Arc::new(Mutex::new(Trouble::default()));
+        let watched = Arc::clone(&trouble);
+        thread::Builder::new().name("logins".to_owned()).spawn(move || {
             loop {
                 thread::sleep(INTERVAL);
-                for Sign { upstream, symptom, count } in trouble.look(Instant::now()) {
-                    tracing::warn!(
-                        upstream = &*upstream,
-                        symptom = symptom.as_str(),
-                        count,
-                        "{}; check {}",
-                        symptom.explanation(),
-                        symptom.check()
-                    );
-                }
+                let signs = watched.lock().unwrap_or_else(PoisonError::into_inner).look(Instant::now());
+                signs.iter().for_each(Sign::log);
             }
-        })
-        .map(drop)
+        })?;
+        Ok(Self(trouble))
+    }
+
+    /// Watches these servers from now on. What was logged of a server counts for the one with its state.
+    pub(super) fn set(&self, servers: Vec<Arc<Server>>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).set(servers);
+    }
 }
 
 /// A symptom to log.
@@ -54,32 +56,72 @@ struct Sign {
     count: u64,
 }
 
-/// The servers of each name, and what was logged of them.
-struct Trouble(Vec<(Vec<Arc<Server>>, [Logged; Symptom::ALL.len()])>);
+impl Sign {
+    fn log(&self) {
+        let Self { upstream, symptom, count } = self;
+        tracing::warn!(
+            upstream = &**upstream,
+            symptom = symptom.as_str(),
+            count,
+            "{}; check {}",
+            symptom.explanation(),
+            symptom.check()
+        );
+    }
+}
 
-#[derive(Clone, Copy, Default)]
+/// The servers of each name, and what was logged of them.
+#[derive(Debug, Default)]
+struct Trouble(Vec<Watched>);
+
+#[derive(Debug)]
+struct Watched {
+    /// All of one name; never empty.
+    servers: Vec<Arc<Server>>,
+    logged: [Logged; Symptom::ALL.len()],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
 struct Logged {
     count: u64,
     at: Option<Instant>,
 }
 
+impl Watched {
+    fn count(&self, symptom: Symptom) -> u64 {
+        self.servers.iter().map(|server| server.symptoms(symptom)).sum()
+    }
+}
+
 impl Trouble {
-    fn new(servers: Vec<Arc<Server>>) -> Self {
-        let mut by_name: Vec<(Vec<Arc<Server>>, _)> = Vec::new();
+    /// Servers of the same name as some before take their place: what was logged of those is not logged again.
+    fn set(&mut self, servers: Vec<Arc<Server>>) {
+        let mut watched: Vec<Watched> = Vec::new();
         for server in servers {
-            match by_name.iter_mut().find(|(known, _)| known[0].name() == server.name()) {
-                Some((known, _)) => known.push(server),
-                None => by_name.push((vec![server], Default::default())),
+            match watched.iter_mut().find(|known| known.servers[0].name() == server.name()) {
+                Some(known) => known.servers.push(server),
+                None => watched.push(Watched { servers: vec![server], logged: Default::default() }),
             }
         }
-        Self(by_name)
+        for next in &mut watched {
+            let before = self.0.iter().find(|known| known.servers[0].name() == next.servers[0].name());
+            let Some(before) = before else { continue };
+            for symptom in Symptom::ALL {
+                let Logged { count, at } = before.logged[symptom as usize];
+                let pending = before.count(symptom) - count;
+                next.logged[symptom as usize] =
+                    Logged { count: next.count(symptom).saturating_sub(pending), at };
+            }
+        }
+        self.0 = watched;
     }
 
     fn look(&mut self, now: Instant) -> Vec<Sign> {
         let mut signs = Vec::new();
-        for (servers, logged) in &mut self.0 {
+        for watched in &mut self.0 {
             for symptom in Symptom::ALL {
-                let count = servers.iter().map(|server| server.symptoms(symptom)).sum::<u64>();
+                let count = watched.count(symptom);
+                let Watched { servers, logged } = &mut *watched;
                 let logged = &mut logged[symptom as usize];
                 let is_due = logged.at.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
                 if is_due && count - logged.count >= MANY {
@@ -140,11 +182,13 @@ mod tests {
             let address = Address::Ip(([192, 0, 2, number], 80).into());
             Arc::new(Server::new(name, address, None).expect("an IP address"))
         };
-        Trouble::new(vec![server("a:80", 1), server("b:80", 2), server("b:80", 3)])
+        let mut trouble = Trouble::default();
+        trouble.set(vec![server("a:80", 1), server("b:80", 2), server("b:80", 3)]);
+        trouble
     }
 
     fn happens(trouble: &Trouble, server: usize, times: u64) {
-        let servers = &trouble.0[server].0;
+        let servers = &trouble.0[server].servers;
         for server in servers.iter().cycle().take(times as usize) {
             server.count_symptom(Symptom::Type3Refused);
         }
@@ -168,6 +212,25 @@ mod tests {
         assert_eq!(trouble.look(begin + Duration::from_secs(59)), [sign("a:80", 3)]);
         assert_eq!(trouble.look(begin + Duration::from_secs(60)), [sign("b:80", 100)]);
         assert_eq!(trouble.look(begin + Duration::from_secs(600)), []);
+    }
+
+    #[test]
+    fn what_was_said_of_a_server_is_not_said_again_of_the_one_that_takes_its_place() {
+        let mut trouble = trouble();
+        let begin = Instant::now();
+        happens(&trouble, 1, 3);
+        assert_eq!(trouble.look(begin), [sign("b:80", 3)]);
+        let heir = |server: &Arc<Server>| Arc::new(Server::clone(server).inherit(server));
+        let [stays, goes] = &trouble.0[1].servers[..] else { panic!("two servers") };
+        goes.count_symptom(Symptom::Type3Refused);
+        let (stays, comes) = (heir(stays), Server::new("c:80", goes.address().clone(), None));
+        trouble.set(vec![stays, Arc::new(comes.expect("an IP address"))]);
+        let later = begin + LOG_INTERVAL;
+        assert_eq!(trouble.look(later), []);
+        happens(&trouble, 0, 2);
+        happens(&trouble, 1, 3);
+        assert_eq!(trouble.look(begin), [sign("c:80", 3)]);
+        assert_eq!(trouble.look(later), [sign("b:80", 3)], "one was counted before");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! ```text
 //!   Plan --> serve --> probe, pipes, bind, logs, start-up line
 //!                 |--> workers (proxy::worker), one thread each --Ended--.
-//!                 |--> signals --Request--------------------------------> supervise --> stop flags, exit
+//!                 |--> signals --Request--------------------------------> supervise --> orders to workers, exit
+//!                 |--> reload --another Plan----------------------------'
 //!                 `--> log_writer <--Record-- workers
 //! ```
 //!
@@ -20,21 +21,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use self::setting::Named;
-use self::tls::{Terminated, Termination};
+use self::tls::Terminated;
 use crate::proxy;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::Address;
 
 mod certificates;
+mod changes;
 mod check;
 pub mod limits;
+mod listeners;
 mod log_limit;
 pub mod log_writer;
 pub mod logging;
 mod logins;
 mod memory;
 mod own_listener;
+mod places;
+mod reload;
+mod running;
 mod serve;
 pub mod setting;
 pub mod signals;
@@ -44,9 +50,13 @@ mod timeouts;
 pub mod tls;
 mod totals;
 
+pub use changes::Outline;
 pub use check::check;
+pub(crate) use listeners::Listeners;
+pub use places::Places;
+pub use reload::Read;
+pub(crate) use running::{Workers, start_workers};
 pub use serve::serve;
-pub(crate) use serve::{Workers, bind_all, start_workers};
 
 /// Everything that `iisplice proxy` was told, validated.
 #[derive(Debug, Clone)]
@@ -65,6 +75,10 @@ pub struct Plan {
     pub descriptors_max: u64,
     /// Descriptors that sessions cannot use.
     pub descriptors_reserved: u64,
+    /// Where a settings file names what can be wrong at a start.
+    pub places: Places,
+    /// The settings as a settings file has them.
+    pub outline: Outline,
 }
 
 /// A service, and what only this room needs of it.
@@ -72,8 +86,8 @@ pub struct Plan {
 pub struct ServicePlan {
     /// For workers.
     pub service: Service,
-    /// The source of certificates, if TLS ends here, and the contents of its files.
-    pub certificates: Option<(Termination, Terminated)>,
+    /// The certificates, if TLS ends here.
+    pub terminated: Option<Terminated>,
 }
 
 /// The two sockets of a session.

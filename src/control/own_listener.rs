@@ -3,38 +3,32 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::Error;
-use crate::proxy::bind::SocketFile;
+use super::listeners::WithFile;
 use crate::proxy::settings::Service;
 use crate::uring::Address;
 
 /// An arbitrary port: nothing is sent to it.
 const ANY_PORT: u16 = 9;
 
-/// Refuses servers whose address leads to a listener; `files` are the socket files of the Unix listeners, in their
-/// order.
+/// Refuses servers whose address leads to a listener; `listeners` are those of the services, Unix sockets with their
+/// files.
 ///
 /// # Errors
 /// The first such server.
-pub(super) fn refuse(services: &[Service], files: &[SocketFile]) -> Result<(), Error> {
+pub(super) fn refuse(services: &[Service], listeners: &[WithFile<'_>]) -> Result<(), Error> {
     let groups = services.iter().flat_map(Service::groups);
     for server in groups.flat_map(|group| &group.servers) {
         let address = server.address();
-        let mut unix_files = files.iter();
-        let listeners =
-            services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address);
-        let own = { listeners }.find(|listener| match (listener, address) {
+        let own = listeners.iter().find(|(listener, file)| match (listener, address) {
             (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
-            (Address::Ip(_), Address::Unix(_)) => false,
-            (Address::Unix(_), server) => {
-                let file = unix_files.next();
-                matches!(server, Address::Unix(path) if file.is_some_and(|file| file.is_at(path)))
-            }
+            (Address::Unix(_), Address::Unix(path)) => file.is_some_and(|file| file.is_at(path)),
+            _ => false,
         });
-        if let Some(listener) = own {
+        if let Some((listener, _)) = own {
             let name = server.name();
             let resolved = address.to_string();
             let server = if **name == *resolved { resolved } else { format!("{name} ({resolved})") };
-            return Err(Error::OwnListener { server, listener: listener.clone() });
+            return Err(Error::OwnListener { server, listener: (*listener).clone() });
         }
     }
     Ok(())

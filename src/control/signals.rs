@@ -8,7 +8,7 @@
 //! | SIGTERM, SIGQUIT | drain; the second one stops immediately, unless it repeats the first within a second: `timeout`(1) sends two |
 //! | SIGINT | drain; the second one stops immediately, however soon: it comes from the keyboard |
 //! | SIGUSR1 | reopen the access log |
-//! | SIGHUP | reload certificates |
+//! | SIGHUP | read the settings again |
 //!
 //! Rust programs ignore SIGPIPE from their start; splice(2) has no flag for that.
 

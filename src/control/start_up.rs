@@ -1,12 +1,15 @@
-//! The line that says what was started, and with which resources of this host.
+//! The lines that say what was started, with which resources of this host, and what is to be known of it.
 
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::DESCRIPTORS_A_SESSION;
+use super::certificates;
+use super::running::{is_http, servers};
 use super::setting::setting;
-use crate::proxy::settings::WorkerSettings;
-use crate::upstream::Server;
+use crate::proxy::settings::{Service, WorkerSettings};
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::{Address, Features};
 
 /// The contents of the start-up line.
@@ -111,6 +114,77 @@ impl Display for Named<'_> {
             [address] if address.to_string() == name => Ok(()),
             addresses => write!(f, "({})", List(addresses)),
         }
+    }
+}
+
+/// With one service the line at the start says all.
+pub(super) fn log_each_service(services: &[Arc<Service>]) {
+    if services.len() < 2 {
+        return;
+    }
+    for service in services.chunks(1) {
+        let mode = if is_http(&service[0]) { "http" } else { "stream" };
+        let tls = certificates::place(service);
+        tracing::info!(
+            service = &*service[0].name,
+            listeners = %List(&addresses(service).collect::<Vec<_>>()),
+            mode,
+            upstreams = %servers_named(&servers(service)),
+            tls = tls.as_deref().unwrap_or("off"),
+            "service ready"
+        );
+    }
+}
+
+pub(super) fn log_what_listeners_include(services: &[Arc<Service>]) {
+    for note in on_ipv6(&addresses(services).cloned().collect::<Vec<_>>()) {
+        tracing::info!("{note}");
+    }
+}
+
+pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
+    let any = |is_risky: &dyn Fn(&GroupSettings) -> bool| {
+        services.iter().any(|service| service.groups().any(|group| is_risky(group)))
+    };
+    if any(&|group| group.send_proxy.is_some()) {
+        tracing::warn!("{} is set: IIS (HTTP.sys) answers a PROXY header with 400", setting("send-proxy"));
+    }
+    if any(&|group| group.tls.as_ref().is_some_and(|tls| tls.trusts_any_certificate)) {
+        tracing::warn!(
+            "{} is set: server certificates are not verified, so anything between this host and the \
+             servers can read logins",
+            setting("upstream-insecure")
+        );
+    }
+    let groups = || services.iter().flat_map(|service| service.groups());
+    for group in groups().filter(|group| group.has_only_backup_servers()) {
+        let group = &*group.name;
+        tracing::warn!(
+            group,
+            "every server of the group is a backup server or disabled; backup servers take all connections"
+        );
+    }
+    for warning in groups().filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The addresses of all listeners.
+pub(super) fn addresses(services: &[Arc<Service>]) -> impl Iterator<Item = &Address> {
+    services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address)
+}
+
+/// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.
+pub(super) fn warn_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
+    let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
+    if wanted > descriptors_max {
+        let max_connections = setting("max-connections");
+        let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
+        tracing::warn!(
+            "{max_connections} {sessions_max} needs {wanted} descriptors, but the limit of {descriptors_max} allows only \
+             {fitting} connections; accepting pauses when it is reached; raise the limit to {wanted} (LimitNOFILE=, \
+             ulimit -n), or lower {max_connections}"
+        );
     }
 }
 

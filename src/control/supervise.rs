@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! signals --Request--.
-//!                     >-- one channel --> wait() --Command--> stop flags, log
+//! reload ---Read------>-- one channel --> wait() --Command--> orders to workers, log
 //! workers --Ended----'                       `--> Drained | AtOnce | WorkerFailure
 //! ```
 //!
@@ -26,6 +26,8 @@ use super::timeouts::WORKERS_END;
 pub enum Event {
     /// From outside the process.
     Request(Request),
+    /// The settings were read again, or could not be.
+    Read,
     /// A worker's thread ended.
     Ended {
         /// Which one, from 0.
@@ -42,7 +44,7 @@ pub enum Request {
     Stop,
     /// Reopen the access log.
     ReopenLog,
-    /// Reload certificates.
+    /// Read the settings again.
     Reload,
 }
 
@@ -53,8 +55,10 @@ pub enum Command {
     Drain,
     /// Reopen the access log.
     ReopenLog,
-    /// Reload certificates.
+    /// Read the settings again.
     Reload,
+    /// Take over the settings that were read.
+    TakeOver,
     /// End the sessions of every worker immediately.
     End,
 }
@@ -153,6 +157,7 @@ impl Supervisor {
                 }
                 Event::Request(Request::ReopenLog) => carry_out(Command::ReopenLog),
                 Event::Request(Request::Reload) => carry_out(Command::Reload),
+                Event::Read => carry_out(Command::TakeOver),
                 Event::Ended { worker, fault: Some(fault) } => return Err(WorkerFailure { worker, fault }),
                 Event::Ended { worker, fault: None } if !is_draining => {
                     return Err(WorkerFailure { worker, fault: Fault::Ended });
@@ -173,7 +178,7 @@ impl Supervisor {
         while running > 0 {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended { .. }) => running -= 1,
-                Ok(Event::Request(_)) => {}
+                Ok(Event::Request(_) | Event::Read) => {}
                 Err(_) => return,
             }
         }

@@ -5,8 +5,11 @@ use std::time::Duration;
 /// Longest wait for workers in an immediate stop; they need far less to close their connections.
 pub(super) const WORKERS_END: Duration = Duration::from_secs(1);
 
-/// Longest wait at the end for access log lines that are not written yet.
+/// Longest wait at the end of an access log for lines that are not written yet.
 pub(super) const LOG_END: Duration = Duration::from_secs(1);
+
+/// Longest wait for workers to take over what they are to serve; they need far less.
+pub(super) const WORKERS_CHANGE: Duration = Duration::from_secs(10);
 
 /// Longest wait for one server's connection, and then for its handshake, when certificates are compared.
 pub(super) const COMPARISON: Duration = Duration::from_secs(3);

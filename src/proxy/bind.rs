@@ -5,19 +5,22 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::AttachReusePortCbpf;
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{AccessFlags, access, geteuid};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::Error;
 use super::settings::Listener;
-use crate::uring::{Address, SocketOptions, set_defer_accept, set_fastopen_queue, set_keepalive};
+use crate::uring::{
+    Address, SocketOptions, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
+};
 
 /// How long the kernel holds back a connection that sends nothing (`TCP_DEFER_ACCEPT`, tcp(7)); same as nginx.
 const DEFER_ACCEPT_SECONDS: i32 = 1;
@@ -28,22 +31,80 @@ pub struct Bound {
     /// The address as bound: port 0 is replaced by the port that the kernel chose.
     pub address: Address,
     /// A socket for each worker.
-    pub sockets: Vec<OwnedFd>,
+    pub sockets: Vec<Arc<OwnedFd>>,
     /// The file of a Unix socket, removed when this is dropped.
     pub file: Option<SocketFile>,
 }
 
 /// Binds a listener once per entry of `worker_cpus`, which holds the CPU that the worker is pinned to, if any. Accepted
-/// sockets take the options `tcp` over.
+/// sockets take the options `tcp` over. `is_shared`: another listener of this process has clients of this address, for
+/// as long as both are there.
 ///
 /// # Errors
 /// The address could not be bound, with the cause.
-pub fn bind(listener: &Listener, tcp: &SocketOptions, worker_cpus: &[Option<usize>]) -> Result<Bound, Error> {
+pub fn bind(
+    listener: &Listener,
+    tcp: &SocketOptions,
+    worker_cpus: &[Option<usize>],
+    is_shared: bool,
+) -> Result<Bound, Error> {
     let bound = match &listener.address {
-        Address::Ip(_) => bind_tcp(listener, tcp, worker_cpus),
+        Address::Ip(_) => bind_tcp(listener, tcp, worker_cpus, is_shared),
         Address::Unix(path) => bind_unix(path, listener, worker_cpus.len()),
     };
     bound.map_err(|source| Error::Bind { address: listener.address.clone(), source })
+}
+
+/// Gives sockets of a listener, among them the first of its group, the options of `to` in place of those of `from`.
+/// Clients that wait in their queues stay there, with the options that they have.
+///
+/// # Errors
+/// An option could not be set, with the cause; some may be set.
+pub fn tune(
+    sockets: &[Arc<OwnedFd>],
+    from: (&Listener, &SocketOptions),
+    to: (&Listener, &SocketOptions),
+    worker_cpus: &[Option<usize>],
+) -> Result<(), Error> {
+    let (listener, tcp) = to;
+    let tuned = match &listener.address {
+        Address::Ip(_) => tune_tcp(sockets, from.0, listener, tcp, worker_cpus),
+        Address::Unix(path) => fs::set_permissions(path, Permissions::from_mode(listener.unix_mode)),
+    };
+    let backlog = || sockets.iter().try_for_each(|socket| listen(&SockRef::from(socket), listener));
+    tuned.and_then(|()| backlog()).map_err(|source| Error::Bind { address: listener.address.clone(), source })
+}
+
+fn tune_tcp(
+    sockets: &[Arc<OwnedFd>],
+    from: &Listener,
+    to: &Listener,
+    tcp: &SocketOptions,
+    worker_cpus: &[Option<usize>],
+) -> io::Result<()> {
+    for socket in sockets {
+        let socket = SockRef::from(socket);
+        if tcp.keepalive.is_none() {
+            socket.set_keepalive(false)?;
+        }
+        if !to.defer_accept {
+            set_defer_accept(&*socket, 0)?;
+        }
+        if to.fastopen_queue.is_none() {
+            set_fastopen_queue(&*socket, 0)?;
+        }
+        set_options(&socket, to, tcp)?;
+    }
+    match sockets.first() {
+        Some(first) if to.steer_by_cpu && !from.steer_by_cpu => steer_by_cpu(first, worker_cpus),
+        Some(first) if from.steer_by_cpu && !to.steer_by_cpu => detach_reuseport_program(first),
+        _ => Ok(()),
+    }
+}
+
+/// Listens, or sets how many clients may wait from now on.
+fn listen(socket: &Socket, listener: &Listener) -> io::Result<()> {
+    socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))
 }
 
 /// Checks that a listener can be bound, without listening, and leaves nothing behind. What another process of the same
@@ -122,11 +183,18 @@ impl Drop for SocketFile {
     }
 }
 
-fn bind_tcp(listener: &Listener, tcp: &SocketOptions, worker_cpus: &[Option<usize>]) -> io::Result<Bound> {
+fn bind_tcp(
+    listener: &Listener,
+    tcp: &SocketOptions,
+    worker_cpus: &[Option<usize>],
+    is_shared: bool,
+) -> io::Result<Bound> {
     let mut at = listener.address.to_sock_addr()?;
     // Any process of the same user may join the group: without this probe a second proxy would silently take half of
     // the first one's clients.
-    tcp_socket(&at, listener, tcp)?.bind(&at)?;
+    if !is_shared {
+        tcp_socket(&at, listener, tcp)?.bind(&at)?;
+    }
     let mut sockets = Vec::with_capacity(worker_cpus.len());
     for _worker in worker_cpus {
         let socket = tcp_socket(&at, listener, tcp)?;
@@ -142,10 +210,11 @@ fn bind_tcp(listener: &Listener, tcp: &SocketOptions, worker_cpus: &[Option<usiz
         steer_by_cpu(first, worker_cpus)?;
     }
     for socket in &sockets {
-        socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
+        listen(socket, listener)?;
     }
     let address = at.as_socket().map_or_else(|| listener.address.clone(), Address::Ip);
-    Ok(Bound { address, sockets: sockets.into_iter().map(OwnedFd::from).collect(), file: None })
+    let sockets = sockets.into_iter().map(|socket| Arc::new(OwnedFd::from(socket))).collect();
+    Ok(Bound { address, sockets, file: None })
 }
 
 /// A socket with all options that accepted sockets inherit.
@@ -157,22 +226,28 @@ fn tcp_socket(at: &SockAddr, listener: &Listener, tcp: &SocketOptions) -> io::Re
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
+    set_options(&socket, listener, tcp)?;
+    Ok(socket)
+}
+
+/// Sets the options that are on.
+fn set_options(socket: &Socket, listener: &Listener, tcp: &SocketOptions) -> io::Result<()> {
     if let Some(idle) = tcp.keepalive {
-        set_keepalive(&socket, idle)?;
+        set_keepalive(socket, idle)?;
     }
     socket.set_tcp_user_timeout(tcp.user_timeout)?;
     if listener.defer_accept {
-        set_defer_accept(&socket, DEFER_ACCEPT_SECONDS)?;
+        set_defer_accept(socket, DEFER_ACCEPT_SECONDS)?;
     }
     if let Some(queue) = listener.fastopen_queue {
-        set_fastopen_queue(&socket, i32::try_from(queue).unwrap_or(i32::MAX))?;
+        set_fastopen_queue(socket, i32::try_from(queue).unwrap_or(i32::MAX))?;
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// Directs each connection to the worker on the CPU that received its packet. Without such a worker the connection is
 /// assigned by the CPU's number modulo the number of workers.
-fn steer_by_cpu(group: &Socket, worker_cpus: &[Option<usize>]) -> io::Result<()> {
+fn steer_by_cpu(group: &impl AsFd, worker_cpus: &[Option<usize>]) -> io::Result<()> {
     const ACCUMULATOR_FROM_CPU: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
     let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut program =
@@ -200,13 +275,10 @@ fn bind_unix(path: &Path, listener: &Listener, workers: usize) -> io::Result<Bou
     socket.bind(&at)?;
     let file = SocketFile::of(path)?;
     fs::set_permissions(path, Permissions::from_mode(listener.unix_mode))?;
-    socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
-    let socket = OwnedFd::from(socket);
-    let mut sockets = Vec::with_capacity(workers);
-    for _worker in 1..workers {
-        sockets.push(socket.try_clone()?);
-    }
-    sockets.push(socket);
+    listen(&socket, listener)?;
+    let socket = Arc::new(OwnedFd::from(socket));
+    // A descriptor for all workers, which is closed when the last of them closes it.
+    let sockets = vec![socket; workers];
     Ok(Bound { address: listener.address.clone(), sockets, file: Some(file) })
 }
 
@@ -237,8 +309,8 @@ mod tests {
     #[test]
     fn accepted_sockets_probe_a_silent_peer_for_as_long_again() {
         let anywhere = Listener::at(Address::Ip(([127, 0, 0, 1], 0).into()));
-        let bound = bind(&anywhere, &tcp(), &[None]).expect("a port");
-        let listener = Socket::from(bound.sockets.into_iter().next().expect("one worker's"));
+        let bound = bind(&anywhere, &tcp(), &[None], false).expect("a port");
+        let listener = SockRef::from(&bound.sockets[0]);
         listener.set_nonblocking(false).expect("a socket");
         let at = bound.address.to_sock_addr().expect("an IP address");
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -256,15 +328,15 @@ mod tests {
         let path = directory.path().join("socket");
         let at = |unix_mode| Listener { unix_mode, ..Listener::at(Address::Unix(path.clone())) };
         for mode in [0o600, 0o660, 0o666, 0o777] {
-            let _bound = bind(&at(mode), &tcp(), &[None, None]).expect("the directory is ours");
+            let _bound = bind(&at(mode), &tcp(), &[None, None], false).expect("the directory is ours");
             let data = fs::symlink_metadata(&path).expect("it is bound");
             assert!(data.file_type().is_socket());
             assert_eq!(data.permissions().mode() & 0o7777, mode);
         }
         assert!(!path.exists(), "removed with the last socket");
-        let first = bind(&at(0o660), &tcp(), &[None]).expect("the directory is ours");
+        let first = bind(&at(0o660), &tcp(), &[None], false).expect("the directory is ours");
         fs::remove_file(&path).expect("it is there");
-        let second = bind(&at(0o660), &tcp(), &[None]).expect("the place is free");
+        let second = bind(&at(0o660), &tcp(), &[None], false).expect("the place is free");
         let is_at_path = |bound: &Bound| bound.file.as_ref().is_some_and(|file| file.is_at(&path));
         assert!(!is_at_path(&first) && is_at_path(&second));
         drop(first);

@@ -1,6 +1,6 @@
 //! What the sessions and listeners of a worker share.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::uring::{Notify, Ring};
 /// See the module docs.
 pub(super) struct Context {
     pub(super) ring: Ring,
-    pub(super) log: Option<LogSender>,
     pub(super) counters: Arc<Counters>,
     pub(super) peek_memory: Rc<PeekMemory>,
     pub(super) descriptor_waits: DescriptorWaits,
+    log: RefCell<Option<LogSender>>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
     seats: Arc<Seats>,
@@ -45,10 +45,10 @@ impl Context {
     ) -> Self {
         Self {
             ring,
-            log,
             counters,
             peek_memory: PeekMemory::new(peek_bytes_max),
             descriptor_waits: DescriptorWaits::default(),
+            log: RefCell::new(log),
             // Random, so that ids differ between workers and between runs.
             next_id: Cell::new(fastrand::u64(..)),
             sessions: Cell::new(0),
@@ -64,6 +64,16 @@ impl Context {
     /// The worker's number, from 0.
     pub(super) fn number(&self) -> usize {
         self.number
+    }
+
+    /// Where records go, if there is an access log now.
+    pub(super) fn log(&self) -> Option<Ref<'_, LogSender>> {
+        Ref::filter_map(self.log.borrow(), Option::as_ref).ok()
+    }
+
+    /// Sets where records go from now on.
+    pub(super) fn set_log(&self, log: Option<LogSender>) {
+        self.log.replace(log);
     }
 
     /// One more listener accepts.
@@ -128,8 +138,12 @@ impl Context {
 
     /// Wakes tasks that wait for room when another worker has returned a seat.
     pub(super) async fn watch_seats(self: Rc<Self>) {
+        let hearing = match self.seats.bell(self.number).listen(&self.ring) {
+            Ok(hearing) => hearing,
+            Err(error) => return self.fail(Error::Ring(error)),
+        };
         loop {
-            if let Err(error) = self.seats.bell(self.number).rung(&self.ring).await {
+            if let Err(error) = hearing.rung().await {
                 return self.fail(Error::Ring(error));
             }
             self.changed.notify();

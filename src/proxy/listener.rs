@@ -1,5 +1,6 @@
 //! Accepting: every client gets a seat and a session of its own.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use futures_lite::future::{or, yield_now};
 
 use super::context::Context;
+use super::drain::Drain;
 use super::service::Listening;
 use super::session;
 use crate::uring::{Listener, Shortage, is_out_of_descriptors};
@@ -23,30 +25,56 @@ const ERROR_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// More clients in a row than this that left before they were accepted are not a coincidence.
 const GONE_IN_A_ROW_MAX: u32 = 64;
 
-/// Accepts until the worker drains and no client waits: closing earlier would reset the clients in the queue.
+/// A listener that accepts clients, and what they get.
+pub(super) struct Open {
+    listening: RefCell<Rc<Listening>>,
+    closing: Drain,
+}
+
+impl Open {
+    /// Clients get the service of `listening`.
+    pub(super) fn new(listening: Rc<Listening>) -> Self {
+        Self { listening: RefCell::new(listening), closing: Drain::default() }
+    }
+
+    /// Clients that are accepted from now on get the service of `listening`.
+    pub(super) fn serve(&self, listening: Rc<Listening>) {
+        self.listening.replace(listening);
+    }
+
+    /// It accepts the clients that wait, and none after them.
+    pub(super) fn close(&self) {
+        self.closing.begin();
+    }
+
+    /// What the next client gets.
+    pub(super) fn listening(&self) -> Rc<Listening> {
+        Rc::clone(&self.listening.borrow())
+    }
+}
+
+/// Accepts until the listener closes or the worker drains, and no client waits: closing earlier would reset the clients
+/// in the queue.
 ///
 /// # Errors
 /// The listening socket has become unusable.
-pub(super) async fn run(
-    context: &Rc<Context>,
-    listening: &Rc<Listening>,
-    listener: Listener,
-) -> io::Result<()> {
+pub(super) async fn run(context: &Rc<Context>, open: &Open, listener: Listener) -> io::Result<()> {
     let mut pause = ERROR_PAUSE;
+    let is_ending = || context.is_draining() || open.closing.has_begun();
     loop {
         while context.descriptor_waits.any() {
             context.ring.sleep(DESCRIPTOR_PAUSE).await;
         }
-        if !context.is_draining() {
+        if !is_ending() {
             let readable = or(listener.readable(), async {
-                context.draining().await;
+                or(context.draining(), open.closing.begun()).await;
                 Ok(())
             });
             readable.await?;
         }
         context.room().await;
-        match accept_waiting(context, listening, &listener).await? {
-            Accepted::All | Accepted::Failed if context.is_draining() => return Ok(()),
+        match accept_waiting(context, open, &listener).await? {
+            Accepted::All | Accepted::Failed if is_ending() => return Ok(()),
             Accepted::All | Accepted::Some => pause = ERROR_PAUSE,
             Accepted::OutOfDescriptors => context.ring.sleep(DESCRIPTOR_PAUSE).await,
             Accepted::Failed => {
@@ -69,11 +97,7 @@ enum Accepted {
     Failed,
 }
 
-async fn accept_waiting(
-    context: &Rc<Context>,
-    listening: &Rc<Listening>,
-    listener: &Listener,
-) -> io::Result<Accepted> {
+async fn accept_waiting(context: &Rc<Context>, open: &Open, listener: &Listener) -> io::Result<Accepted> {
     let mut gone_in_a_row = 0;
     while gone_in_a_row < GONE_IN_A_ROW_MAX {
         // One turn for each client: when connecting takes long, the other clients wait in the backlog, and those that
@@ -83,7 +107,7 @@ async fn accept_waiting(
         match listener.accept() {
             Ok((client, address)) => {
                 gone_in_a_row = 0;
-                context.ring.spawn(session::run(seat, Rc::clone(listening), client, address));
+                context.ring.spawn(session::run(seat, open.listening(), client, address));
                 // The session runs first and takes the descriptor for its upstream side: a session without one would
                 // hold its client for nothing, and so would the sessions accepted after it.
                 yield_now().await;
@@ -102,7 +126,7 @@ async fn accept_waiting(
             }
             Err(error) if is_permanent(&error) => return Err(error),
             Err(error) => {
-                let listener = &*listening.name;
+                let listener = &*open.listening().name;
                 tracing::warn!(listener, %error, "cannot accept a client; retrying after a pause");
                 return Ok(Accepted::Failed);
             }

@@ -26,17 +26,18 @@ mod listener;
 pub mod names;
 mod networks;
 mod opening;
+pub mod orders;
 mod peek_memory;
 pub mod record;
 mod relay;
 pub mod routes;
 pub mod seats;
 mod service;
+mod serving;
 mod session;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
-pub mod stop;
 pub mod tls;
 pub mod worker;
 

@@ -2,6 +2,7 @@
 //! proxy reads without taking it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -23,7 +24,7 @@ pub(super) async fn secure(
     address: &Address,
 ) -> Result<(), End> {
     let Some(tls) = &service.settings.client_tls else { return Ok(()) };
-    match handshake::accept(ring, client, tls.config.load_full(), service.settings.timeouts.client_tls).await
+    match handshake::accept(ring, client, Arc::clone(&tls.config), service.settings.timeouts.client_tls).await
     {
         Ok(()) => Ok(()),
         Err(handshake::Error::Left) => Err(End::ClientLeft),

@@ -21,7 +21,7 @@ use crate::uring::LARGE_BYTES;
 
 /// See the module docs. One for each worker.
 pub(super) struct PeekMemory {
-    bytes_max: usize,
+    bytes_max: Cell<usize>,
     /// Bytes of all entries in the table.
     bytes: Cell<usize>,
     /// In the order in which they began. Entries that must close are no longer in here.
@@ -49,11 +49,17 @@ impl From<Exceeded> for io::Error {
 impl PeekMemory {
     pub(super) fn new(bytes_max: usize) -> Rc<Self> {
         Rc::new(Self {
-            bytes_max,
+            bytes_max: Cell::new(bytes_max),
             bytes: Cell::new(0),
             inputs: RefCell::default(),
             next_number: Cell::new(0),
         })
+    }
+
+    /// Sets the limit from now on. This may close some.
+    pub(super) fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.set(bytes_max);
+        self.close_oldest();
     }
 
     /// Begins an unfinished input of no bytes.
@@ -65,7 +71,7 @@ impl PeekMemory {
     }
 
     fn close_oldest(&self) {
-        while self.bytes.get() > self.bytes_max {
+        while self.bytes.get() > self.bytes_max.get() {
             let Some((_number, Input { bytes, waker })) = self.inputs.borrow_mut().pop_first() else {
                 return;
             };
@@ -74,7 +80,7 @@ impl PeekMemory {
                 waker.wake();
             }
             tracing::warn!(
-                bytes_max = self.bytes_max,
+                bytes_max = self.bytes_max.get(),
                 "unfinished heads, hellos and handshakes exceed their memory (setting peek-memory); closing the oldest"
             );
         }
@@ -189,6 +195,21 @@ mod tests {
         third.holds(101);
         assert_eq!(closing(), [true; 3], "one entry alone may exceed the limit");
         assert_eq!(memory.bytes.get(), 0);
+    }
+
+    #[test]
+    fn a_lower_limit_closes_what_is_beyond_it() {
+        let memory = PeekMemory::new(100);
+        let [first, second] = [50, 50].map(|bytes| {
+            let input = memory.begin();
+            input.holds(bytes);
+            input
+        });
+        memory.set_bytes_max(50);
+        assert_eq!([must_close(&first), must_close(&second)], [true, false]);
+        memory.set_bytes_max(100);
+        second.holds(100);
+        assert!(!must_close(&second));
     }
 
     #[test]

@@ -17,7 +17,7 @@ const FULL_INTERVAL: Duration = Duration::from_secs(1);
 /// See the module docs.
 #[derive(Debug)]
 pub struct Seats {
-    max: usize,
+    max: AtomicUsize,
     taken: AtomicUsize,
     slots: Box<[Slot]>,
     /// Number of queued slots.
@@ -55,7 +55,7 @@ impl Seats {
         let slot =
             || Ok(Slot { waits: AtomicBool::new(false), called: AtomicBool::new(false), bell: Bell::new()? });
         Ok(Self {
-            max,
+            max: AtomicUsize::new(max),
             taken: AtomicUsize::new(0),
             slots: (0..workers).map(|_| slot()).collect::<io::Result<_>>()?,
             waiting: AtomicUsize::new(0),
@@ -67,6 +67,15 @@ impl Seats {
                 next: AtomicU64::new(0),
             },
         })
+    }
+
+    /// Sets how many there are. With fewer than are taken, none is free until enough were returned.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::SeqCst);
+        // The workers that waited look again; who finds none is queued again.
+        for _ in &self.slots {
+            self.call_next(None);
+        }
     }
 
     /// How often a client had to wait for a seat.
@@ -82,7 +91,8 @@ impl Seats {
     /// Takes a seat for a worker, if one is free that is not another worker's turn.
     pub(super) fn take(&self, worker: usize) -> bool {
         let is_called = self.slots[worker].called.swap(false, Ordering::SeqCst);
-        let more = |taken| (taken < self.max).then_some(taken + 1);
+        let max = self.max.load(Ordering::SeqCst);
+        let more = |taken| (taken < max).then_some(taken + 1);
         (is_called || self.waiting.load(Ordering::SeqCst) == 0)
             && self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
@@ -90,7 +100,7 @@ impl Seats {
     /// Returns a worker's seat.
     pub(super) fn give_back(&self, worker: usize) {
         self.taken.fetch_sub(1, Ordering::SeqCst);
-        self.call_next(worker);
+        self.call_next(Some(worker));
     }
 
     /// Whether trying to take a seat can succeed. If not, the worker is queued from now on.
@@ -104,7 +114,7 @@ impl Seats {
         }
         // A seat returned before this worker was queued has called no worker.
         if self.is_free() {
-            self.call_next(worker);
+            self.call_next(Some(worker));
         }
         self.is_called(worker)
     }
@@ -121,7 +131,7 @@ impl Seats {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
         if slot.called.swap(false, Ordering::SeqCst) {
-            self.call_next(worker);
+            self.call_next(Some(worker));
         }
     }
 
@@ -136,7 +146,7 @@ impl Seats {
         {
             let logged = self.full.logged.swap(count, Ordering::Relaxed);
             tracing::warn!(
-                connections_max = self.max,
+                connections_max = self.max.load(Ordering::Relaxed),
                 count = count.saturating_sub(logged),
                 "maximum of connections reached (setting max-connections); new clients wait until a connection ends"
             );
@@ -144,11 +154,11 @@ impl Seats {
     }
 
     fn is_free(&self) -> bool {
-        self.taken.load(Ordering::SeqCst) < self.max
+        self.taken.load(Ordering::SeqCst) < self.max.load(Ordering::SeqCst)
     }
 
-    /// Calls the next queued slot. `by` checks its own slot itself.
-    fn call_next(&self, by: usize) {
+    /// Calls the next queued slot, if there is one. The worker `by` checks its own slot itself.
+    fn call_next(&self, by: Option<usize>) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -158,7 +168,7 @@ impl Seats {
             if slot.waits.swap(false, Ordering::SeqCst) {
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
                 slot.called.store(true, Ordering::SeqCst);
-                if worker != by {
+                if by != Some(worker) {
                     slot.bell.ring();
                 }
                 return;
@@ -216,6 +226,22 @@ mod tests {
         let first = if seats.is_called(1) { 1 } else { 2 };
         seats.leave(first);
         assert!(seats.is_called(3 - first) && seats.take(3 - first));
+    }
+
+    #[test]
+    fn more_seats_call_the_workers_that_wait_and_fewer_let_sessions_end() {
+        let seats = seats(2, 3);
+        assert!(seats.take(0) && seats.take(0) && !seats.has_room(1) && !seats.has_room(2));
+        seats.set_max(4);
+        assert!(seats.is_called(1) && seats.is_called(2));
+        assert!(seats.take(1) && seats.take(2) && !seats.has_room(0));
+        seats.set_max(1);
+        for _ in 0..3 {
+            seats.give_back(1);
+            assert!(!seats.take(0), "more than one is taken");
+        }
+        seats.give_back(0);
+        assert!(seats.take(0));
     }
 
     #[test]

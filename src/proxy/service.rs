@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::routes::Routes;
 use super::settings;
 use crate::upstream::{Group, GroupSettings};
+use crate::uring::Address;
 
 /// A service as one worker sees it. A session holds the one that it began with, for its whole life.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) struct Service {
     pub(super) routes: Routes<Rc<Group>>,
 }
 
-/// A listener of a service.
+/// A listener of a service, as sessions see it.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) service: Rc<Service>,
@@ -43,10 +44,11 @@ pub(super) fn services(settings: &[Arc<settings::Service>], worker: usize) -> Ve
 }
 
 impl Service {
-    /// Its listeners, in the order of the settings.
-    pub(super) fn listening(self: &Rc<Self>) -> impl Iterator<Item = Rc<Listening>> {
+    /// Its listeners, in the order of the settings, with the addresses that they are bound to.
+    pub(super) fn listening(self: &Rc<Self>) -> impl Iterator<Item = (&Address, Rc<Listening>)> {
         self.settings.listeners.iter().map(|listener| {
-            Rc::new(Listening { service: Rc::clone(self), name: listener.address.to_string().into() })
+            let name = listener.address.to_string().into();
+            (&listener.address, Rc::new(Listening { service: Rc::clone(self), name }))
         })
     }
 }

@@ -5,7 +5,6 @@ pub(super) mod timeouts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
 use super::routes::Routes;
@@ -218,8 +217,8 @@ impl Service {
 /// TLS with clients.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
-    /// Certificates and all other TLS settings; may be swapped at any time, for new connections.
-    pub config: Arc<ArcSwap<ServerConfig>>,
+    /// Certificates and all other TLS settings.
+    pub config: Arc<ServerConfig>,
 }
 
 /// When a direction moves bytes with splice(2) instead of receive and send.

@@ -2,22 +2,18 @@
 //!
 //! Workers share only the settings, which are read-only, the seats, and the numbers of servers.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_lite::future::or;
 
 use super::Error;
-use super::access_log::LogSender;
 use super::context::Context;
 use super::counters::Counters;
-use super::listener;
+use super::orders::{Change, Inbox, Order, Orders};
 use super::seats::Seats;
-use super::service::{Listening, services};
-use super::settings::{Service, WorkerSettings};
-use super::stop::Stop;
+use super::serving::Serving;
+use super::settings::WorkerSettings;
 use crate::uring::{Listener, PipeSet, Ring, RingOptions};
 
 /// The inputs of a worker's thread.
@@ -28,16 +24,12 @@ pub struct Plan {
     pub worker: WorkerSettings,
     /// The seats of all workers.
     pub seats: Arc<Seats>,
-    /// The services of all workers.
-    pub services: Vec<Arc<Service>>,
-    /// Its listening sockets: for each service, in the order of `Service::listeners`.
-    pub listeners: Vec<Vec<OwnedFd>>,
+    /// What it serves first.
+    pub first: Change,
     /// Its pipes.
     pub pipes: PipeSet,
-    /// The request to stop.
-    pub stop: Stop,
-    /// Where records go, if there is an access log.
-    pub log: Option<LogSender>,
+    /// What it is told later.
+    pub orders: Orders,
     /// The counters that it writes, for readers in other threads.
     pub counters: Arc<Counters>,
 }
@@ -47,7 +39,7 @@ pub struct Plan {
 /// # Errors
 /// The ring cannot be created or fails; a listener fails permanently.
 pub fn run(plan: Plan) -> Result<(), Error> {
-    let Plan { number, worker, seats, services, listeners, pipes, stop, log, counters } = plan;
+    let Plan { number, worker, seats, first, pipes, orders, counters } = plan;
     if let Some(cpu) = worker.cpu {
         pin(cpu);
     }
@@ -58,12 +50,10 @@ pub fn run(plan: Plan) -> Result<(), Error> {
         spin: worker.spin,
     };
     let ring = Ring::open(&options, pipes)?;
-    let open = |socket| Listener::new(&ring, socket);
-    let listeners = listeners.into_iter().map(|sockets| sockets.into_iter().map(open).collect()).collect();
-    let context = Rc::new(Context::new(ring.clone(), worker.peek_bytes_max, (seats, number), log, counters));
-    start(&context, &services, listeners);
+    let inbox = orders.listen(&ring).map_err(Error::Ring)?;
+    let context = Rc::new(Context::new(ring.clone(), first.peek_bytes_max, (seats, number), None, counters));
     ring.spawn(Rc::clone(&context).watch_seats());
-    ring.spawn(stop_when_told(Rc::clone(&context), stop, worker.drain_timeout));
+    ring.spawn(obey(Rc::clone(&context), first, inbox));
     ring.run().map_err(Error::Ring)?;
     context.failure().map_or(Ok(()), Err)
 }
@@ -77,26 +67,25 @@ fn pin(cpu: usize) {
     }
 }
 
-/// Accepts on every listener of every service. `listeners` are in the order of the services and their settings.
-pub(super) fn start(context: &Rc<Context>, settings: &[Arc<Service>], listeners: Vec<Vec<Listener>>) {
-    for (service, listeners) in std::iter::zip(services(settings, context.number()), listeners) {
-        for (listening, listener) in std::iter::zip(service.listening(), listeners) {
-            context.accept_begins();
-            context.ring.spawn(accept(Rc::clone(context), listening, listener));
-        }
+/// Makes the first change and those that it is told to. Drains when it is told to; ends when it is told to, or when the
+/// drain time-out expires.
+async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
+    let serving = Serving::new(Rc::clone(&context));
+    let mut drain_timeout = first.drain_timeout;
+    change(&context, &serving, first);
+    while let Order::Change(next, done) = inbox.next().await {
+        drain_timeout = next.drain_timeout;
+        change(&context, &serving, next);
+        drop(done);
     }
-}
-
-async fn accept(context: Rc<Context>, listening: Rc<Listening>, listener: Listener) {
-    match listener::run(&context, &listening, listener).await {
-        Ok(()) => context.accept_ends(),
-        Err(source) => context.fail(Error::Listener { listener: listening.name.to_string(), source }),
-    }
-}
-
-/// Drains at the first request; ends at the second, or when the drain time-out expires.
-async fn stop_when_told(context: Rc<Context>, stop: Stop, drain_timeout: Duration) {
-    stop.drain_requested(&context.ring).await;
-    or(context.drain_and_end(drain_timeout), stop.end_requested(&context.ring)).await;
+    or(context.drain_and_end(drain_timeout), inbox.end_requested()).await;
     context.ring.end_tasks();
+}
+
+fn change(context: &Context, serving: &Serving, change: Change) {
+    let Change { services, sockets, log, peek_bytes_max, drain_timeout: _ } = change;
+    let open = |(address, socket)| (address, Listener::new(&context.ring, socket));
+    context.set_log(log);
+    context.peek_memory.set_bytes_max(peek_bytes_max);
+    serving.change(&services, sockets.into_iter().map(open).collect());
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -29,14 +30,32 @@ impl Bell {
         let _ = self.0.write(1);
     }
 
+    /// The receiving end, in a ring. It has a descriptor of its own, so that hearing the bell needs none later, when
+    /// there may be none.
+    ///
+    /// # Errors
+    /// Those of dup(2).
+    pub fn listen(&self, ring: &Ring) -> io::Result<Hearing> {
+        let own = self.0.as_fd().try_clone_to_owned()?;
+        Ok(Hearing { bell: self.clone(), descriptor: Descriptor::new(ring, own.into_raw_fd()) })
+    }
+}
+
+/// The end of a [`Bell`] that hears it.
+pub struct Hearing {
+    bell: Bell,
+    descriptor: Rc<Descriptor>,
+}
+
+impl Hearing {
     /// Completes when the bell rings or has rung; the bell is silent again afterwards.
     ///
     /// # Errors
-    /// Those of dup(2) and poll(2).
-    pub async fn rung(&self, ring: &Ring) -> io::Result<()> {
-        let own = self.0.as_fd().try_clone_to_owned()?;
-        Descriptor::new(ring, own.into_raw_fd()).poll(libc::POLLIN).await?;
-        let _ = self.0.read();
+    /// Those of poll(2).
+    pub async fn rung(&self) -> io::Result<()> {
+        self.descriptor.poll(libc::POLLIN).await?;
+        let Bell(event) = &self.bell;
+        let _ = event.read();
         Ok(())
     }
 }

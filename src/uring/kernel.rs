@@ -60,7 +60,7 @@ pub(crate) enum Wait {
 }
 
 /// Options of a new stream socket (tcp(7)); always with `TCP_NODELAY` and non-blocking.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocketOptions {
     /// Idle time before the first keep-alive probe; see [`set_keepalive`](super::set_keepalive).
     pub keepalive: Option<Duration>,

@@ -46,7 +46,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use address::Address;
-pub use bell::Bell;
+pub use bell::{Bell, Hearing};
 pub use buffers::Buffer;
 pub use deadline::{Sleep, Timeout};
 pub use kernel::SocketOptions;
@@ -61,7 +61,7 @@ pub use ring::Ring;
 pub use send::{Sent, Unsent};
 pub use shortage::Shortage;
 pub use socket::{Listener, Socket, is_out_of_descriptors};
-pub use sockopt::{set_defer_accept, set_fastopen_queue, set_keepalive};
+pub use sockopt::{detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive};
 pub use task::Parts;
 
 /// Options of a worker's ring.

@@ -17,9 +17,10 @@
 //! awaited: see `receive.rs` and `send.rs`.
 
 use std::future::Future;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::buffers::Buffer;
@@ -46,6 +47,8 @@ pub(super) enum Memory {
     Nothing,
     /// Bytes being sent whose sender is gone.
     Buffer { _buffer: Buffer },
+    /// None, but a listening socket that other owners have as well.
+    Socket { _socket: Arc<OwnedFd> },
 }
 
 /// The name of a slot in use.

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
@@ -33,26 +34,35 @@ pub(super) struct Descriptor {
     /// Whether bytes for the peer are held outside of the socket, and whether its close will be a reset.
     has_held: Cell<bool>,
     resets: Cell<bool>,
+    /// Whether it is closed by its other owners.
+    is_shared: bool,
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        self.ring.inner().kernel.borrow_mut().close(self.fd);
+        if !self.is_shared {
+            self.ring.inner().kernel.borrow_mut().close(self.fd);
+        }
     }
 }
 
 impl Descriptor {
     /// A descriptor that is not received from.
     pub(super) fn new(ring: &Ring, fd: RawFd) -> Rc<Self> {
-        Self::with(ring, fd, false)
+        Self::with(ring, fd, false, false)
+    }
+
+    /// A descriptor that others own as well, and close.
+    fn shared(ring: &Ring, fd: RawFd) -> Rc<Self> {
+        Self::with(ring, fd, false, true)
     }
 
     /// A socket that is connected to `address`, or will be.
     fn connected(ring: &Ring, fd: RawFd, address: &Address) -> Rc<Self> {
-        Self::with(ring, fd, matches!(address, Address::Ip(_)))
+        Self::with(ring, fd, matches!(address, Address::Ip(_)), false)
     }
 
-    fn with(ring: &Ring, fd: RawFd, receives_several: bool) -> Rc<Self> {
+    fn with(ring: &Ring, fd: RawFd, receives_several: bool, is_shared: bool) -> Rc<Self> {
         let (receive, send, awaits_room, has_held, resets) = Default::default();
         Rc::new(Self {
             ring: ring.clone(),
@@ -63,6 +73,7 @@ impl Descriptor {
             awaits_room,
             has_held,
             resets,
+            is_shared,
         })
     }
 
@@ -82,16 +93,21 @@ impl Descriptor {
 
     /// Waits for one of `events` (poll(2)); returns the events found, including errors and hang-ups.
     pub(super) async fn poll(self: &Rc<Self>, events: i16) -> io::Result<i16> {
+        self.poll_holding(events, || Memory::Nothing).await
+    }
+
+    /// The same, while every operation holds `memory`.
+    async fn poll_holding(self: &Rc<Self>, events: i16, memory: impl Fn() -> Memory) -> io::Result<i16> {
         let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         let (fd, events) = (self.fd, u32::from(events as u16));
         loop {
-            let result = self.start(Operation::Poll { fd, events }, Memory::Nothing).await;
+            let result = self.start(Operation::Poll { fd, events }, memory()).await;
             let found = errno(result)? as i16;
             if found & wanted != 0 {
                 return Ok(found);
             }
             // Only the end of the peer's stream, which stays reported.
-            let result = self.start(Operation::PollChange { fd, events }, Memory::Nothing).await;
+            let result = self.start(Operation::PollChange { fd, events }, memory()).await;
             if result < 0 && result != -libc::ECANCELED {
                 errno(result)?;
             }
@@ -287,18 +303,22 @@ impl Drop for AwaitsRoom<'_> {
 }
 
 /// A listening socket.
-pub struct Listener(Rc<Descriptor>);
+pub struct Listener {
+    descriptor: Rc<Descriptor>,
+    /// None where a simulated kernel hands out its own descriptors.
+    socket: Option<Arc<OwnedFd>>,
+}
 
 impl Listener {
-    /// Takes over a non-blocking listening socket.
-    pub fn new(ring: &Ring, socket: OwnedFd) -> Self {
-        Self(Descriptor::new(ring, socket.into_raw_fd()))
+    /// Listens on a non-blocking socket, which is closed when this and all other owners are gone.
+    pub fn new(ring: &Ring, socket: Arc<OwnedFd>) -> Self {
+        Self { descriptor: Descriptor::shared(ring, socket.as_raw_fd()), socket: Some(socket) }
     }
 
     /// A listener of a kernel that hands out its own descriptors.
     #[cfg(test)]
     pub(super) fn on_descriptor(ring: &Ring, fd: RawFd) -> Self {
-        Self(Descriptor::new(ring, fd))
+        Self { descriptor: Descriptor::new(ring, fd), socket: None }
     }
 
     /// Waits until a client can be accepted.
@@ -306,7 +326,12 @@ impl Listener {
     /// # Errors
     /// Those of poll(2).
     pub async fn readable(&self) -> io::Result<()> {
-        self.0.poll(libc::POLLIN).await.map(|_events| ())
+        // The kernel may still read the descriptor's number from the queue when the last owner is gone.
+        let held = || match &self.socket {
+            Some(socket) => Memory::Socket { _socket: Arc::clone(socket) },
+            None => Memory::Nothing,
+        };
+        self.descriptor.poll_holding(libc::POLLIN, held).await.map(|_events| ())
     }
 
     /// Accepts one client if one waits, with its address. Accepted sockets inherit their options from the listening
@@ -315,9 +340,10 @@ impl Listener {
     /// # Errors
     /// `WouldBlock` when no client waits, otherwise those of accept4(2).
     pub fn accept(&self) -> io::Result<(Socket, Address)> {
-        let (fd, address) = self.0.ring.inner().kernel.borrow_mut().accept(self.0.fd)?;
+        let Descriptor { ring, fd, .. } = &*self.descriptor;
+        let (fd, address) = ring.inner().kernel.borrow_mut().accept(*fd)?;
         let address = Address::from_sock_addr(&address).unwrap_or(Address::Unix(std::path::PathBuf::new()));
-        Ok((Socket(Descriptor::connected(&self.0.ring, fd, &address)), address))
+        Ok((Socket(Descriptor::connected(ring, fd, &address)), address))
     }
 }
 

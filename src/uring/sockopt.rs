@@ -49,11 +49,23 @@ pub fn set_fastopen_queue(socket: &impl AsFd, queue: c_int) -> io::Result<()> {
     set_tcp_option(socket, libc::TCP_FASTOPEN, queue)
 }
 
+/// Detaches the program that picks a socket of a `SO_REUSEPORT` group (socket(7)): the kernel picks by hash again.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn detach_reuseport_program(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, 0)
+}
+
 fn set_tcp_option(socket: &impl AsFd, option: c_int, value: c_int) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, option, value)
+}
+
+fn set_option(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     let fd = socket.as_fd().as_raw_fd();
     let len = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the option is an int, and the pointer and length are those of one.
-    match unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, option, (&raw const value).cast(), len) } {
+    match unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), len) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Listener, PipeSet, Ring, RingOptions, Socket};
@@ -42,7 +43,7 @@ fn run<F: Future<Output = ()> + 'static>(
     let options =
         RingOptions { entries: 8, buffers: BUFFERS, buffer_bytes: BUFFER_BYTES, spin: Duration::ZERO };
     let ring = Ring::open(&options, PipeSet::default()).expect("a ring");
-    let listener = Listener::new(&ring, listener);
+    let listener = Listener::new(&ring, Arc::new(listener));
     let done = Rc::new(Cell::new(false));
     let was_done = Rc::clone(&done);
     ring.spawn({

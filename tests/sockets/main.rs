@@ -19,6 +19,7 @@ mod many;
 mod peek_memory;
 mod proxy_header;
 mod relay;
+mod reload;
 mod services;
 mod shortage;
 mod start_up;

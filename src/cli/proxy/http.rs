@@ -12,7 +12,7 @@ use crate::proxy::settings::{ForwardedFor, HEAD_BYTES_MAX, Http, Mode, Network};
 /// The HTTP flags; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct HttpArgs {
     /// How to treat connections: stream relays bytes, http reads and changes the heads of HTTP/1.1 [nginx: stream,
     /// http]

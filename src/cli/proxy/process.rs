@@ -11,7 +11,7 @@ use crate::cli::Error;
 use crate::cli::quantity::{duration, number, power_of_two, size};
 use crate::control::limits::Host;
 use crate::control::setting::Named;
-use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Plan, ServicePlan};
+use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Outline, Places, Plan, ServicePlan};
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
 
@@ -153,6 +153,8 @@ impl ProcessArgs {
             named,
             descriptors_max: host.descriptors_max,
             descriptors_reserved,
+            places: Places::default(),
+            outline: Outline::default(),
         })
     }
 

@@ -129,7 +129,7 @@ impl ServiceArgs {
     /// # Errors
     /// What does not go together, and files for TLS that are not as required.
     pub(super) fn service(
-        self,
+        &self,
         name: &str,
         routes: Routes<Arc<GroupSettings>>,
         others: &[ServicePlan],
@@ -141,11 +141,8 @@ impl ServiceArgs {
         {
             return Err(Error::UnixModeWithoutSocket);
         }
-        let (certificates, client_tls) = match self.tls.client_tls()? {
-            None => (None, None),
-            Some((files, terminated, client_tls)) => (Some((files, terminated)), Some(client_tls)),
-        };
-        let mode = self.http.mode(client_tls.is_some(), &self.timeouts.given_for_http())?;
+        let (terminated, client_tls) = self.tls.client_tls()?.unzip();
+        let mode = self.http.clone().mode(client_tls.is_some(), &self.timeouts.given_for_http())?;
         let listener = |address| Listener {
             address,
             backlog: self.backlog,
@@ -162,7 +159,7 @@ impl ServiceArgs {
             accepts_missing_close_notify: self.tls.accepts_missing_close_notify(),
             timeouts: self.timeouts.timeouts(),
             accept_proxy: self.accept_proxy,
-            accept_proxy_from: self.accept_proxy_from,
+            accept_proxy_from: self.accept_proxy_from.clone(),
             splice: match self.splice {
                 WhenToSplice::Auto => Splice::Auto,
                 WhenToSplice::Never => Splice::Never,
@@ -171,7 +168,7 @@ impl ServiceArgs {
             tcp: SocketOptions { keepalive: self.tcp_keepalive.0, user_timeout: self.tcp_user_timeout.0 },
             mode,
         };
-        Ok(ServicePlan { service, certificates })
+        Ok(ServicePlan { service, terminated })
     }
 }
 /// Parses a file's permissions.

@@ -11,7 +11,7 @@ use crate::proxy::settings::Timeouts;
 /// The time-out flags; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[allow(clippy::struct_field_names, reason = "the flags are called so")]
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct TimeoutArgs {
     /// Longest time for a client to send its PROXY header [nginx: proxy_protocol_timeout]
     #[arg(

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
@@ -179,8 +178,8 @@ impl TlsArgs {
         self.tls_missing_close_notify == Some(MissingCloseNotify::Accept)
     }
 
-    /// The files for TLS that ends here, their contents, and what workers use.
-    pub(super) fn client_tls(&self) -> Result<Option<(Termination, Terminated, ClientTls)>, Error> {
+    /// The contents of the files for TLS that ends here, and what workers use.
+    pub(super) fn client_tls(&self) -> Result<Option<(Terminated, ClientTls)>, Error> {
         if self.tls_cert.is_empty() {
             return Ok(None);
         }
@@ -203,8 +202,8 @@ impl TlsArgs {
             resumes: self.tls_resumption == OnOff::On,
         };
         let terminated = termination.read()?;
-        let config = Arc::new(ArcSwap::new(Arc::clone(&terminated.config)));
-        Ok(Some((termination, terminated, ClientTls { config })))
+        let config = Arc::clone(&terminated.config);
+        Ok(Some((terminated, ClientTls { config })))
     }
 }
 

@@ -31,23 +31,15 @@ pub(super) struct Side {
     pub(super) passphrases: &'static str,
     /// The peers that it is shown to.
     pub(super) readers: &'static str,
-    /// How a renewed one comes into use.
-    pub(super) renewal: &'static str,
 }
 
-pub(super) const TO_CLIENTS: Side = Side {
-    cert: "--tls-cert",
-    key: "--tls-key",
-    passphrases: "--tls-key-password-file",
-    readers: "clients",
-    renewal: "renew it, then reload with SIGHUP",
-};
+pub(super) const TO_CLIENTS: Side =
+    Side { cert: "--tls-cert", key: "--tls-key", passphrases: "--tls-key-password-file", readers: "clients" };
 const TO_SERVERS: Side = Side {
     cert: "--upstream-cert",
     key: "--upstream-key",
     passphrases: "--upstream-key-password-file",
     readers: "servers",
-    renewal: "renew it, then restart",
 };
 
 /// Reads the certificate that servers are shown if they ask for one, and puts it into `config`. Returns what an operator

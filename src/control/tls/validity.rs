@@ -12,11 +12,13 @@ use super::identity::Side;
 /// A certificate that expires sooner than this is reported.
 const NOTICE_DAYS: i64 = 14;
 const HOUR_SECONDS: i64 = 3600;
+/// How a renewed certificate comes into use.
+const RENEWAL: &str = "renew it, then reload with SIGHUP";
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
 
 /// What an operator should know about the dates of a chain, one line for each certificate; `now` in seconds since 1970.
 pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, side: Side, now: i64) -> Vec<String> {
-    let Side { cert: flag, readers, renewal, .. } = side;
+    let Side { cert: flag, readers, .. } = side;
     let mut warnings = Vec::new();
     for (index, der) in chain.iter().enumerate() {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
@@ -27,7 +29,7 @@ pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, side: Side, no
         let (from, until) =
             (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
         let (when, then) = if until < now {
-            (format!("expired at {}", date(until)), format!("{readers} will refuse it: {renewal}"))
+            (format!("expired at {}", date(until)), format!("{readers} will refuse it: {RENEWAL}"))
         } else if from > now {
             (format!("is not valid before {}", date(from)), format!("{readers} will refuse it until then"))
         } else if until - now < NOTICE_DAYS * DAY_SECONDS {
@@ -37,7 +39,7 @@ pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, side: Side, no
             } else {
                 (left / DAY_SECONDS, "days")
             };
-            (format!("expires at {}, in {count} {unit}", date(until)), renewal.to_owned())
+            (format!("expires at {}, in {count} {unit}", date(until)), RENEWAL.to_owned())
         } else {
             continue;
         };

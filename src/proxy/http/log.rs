@@ -56,7 +56,7 @@ impl<'a> Log<'a> {
     /// Logs the end of the current request, with as much of its reply as was sent to the client.
     pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>, end: End) {
         self.session.context().counters.requests().increase();
-        let Some(log) = &self.session.context().log else { return };
+        let Some(log) = self.session.context().log() else { return };
         let Exchange { began, words, reply, asked, .. } = exchange;
         let (before, after) = (self.before.get(), self.bytes());
         let seen = reply.as_ref().map(|reply| reply.seen.clone());
@@ -94,7 +94,7 @@ impl<'a> Log<'a> {
     /// request.
     pub(super) fn answered(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
         self.session.context().counters.requests().increase();
-        let Some(log) = &self.session.context().log else { return };
+        let Some(log) = self.session.context().log() else { return };
         let now = self.session.context().ring.now();
         let (began, words) = exchange.map_or((now, None), |exchange| (exchange.began, exchange.words));
         let total_time = now.duration_since(began);

@@ -298,7 +298,7 @@ impl<'a> Requests<'a> {
             redirect,
             began: now,
             asked: Some(self.asked(&request, now)),
-            words: self.context.log.is_some().then(|| Box::new(words(&request))),
+            words: self.context.log().is_some().then(|| Box::new(words(&request))),
             reply: None,
         };
         let body = Rest::of_request(request.body);

@@ -189,7 +189,7 @@ impl Drop for Session {
             );
             return;
         }
-        let Some(log) = &self.context.log else { return };
+        let Some(log) = self.context.log() else { return };
         let duration = self.context.ring.now().duration_since(self.meter.accepted);
         log.send(Record {
             started: SystemTime::now() - duration,

@@ -9,8 +9,8 @@ use crate::proxy::access_log::{self, Entry};
 use crate::proxy::context::Context;
 use crate::proxy::counters::Counters;
 use crate::proxy::seats::Seats;
+use crate::proxy::serving::Serving;
 use crate::proxy::settings::{Listener, Service};
-use crate::proxy::worker;
 use crate::uring::sim::{self, Arrival, Faults, Outstanding, Servers, SharedWorld, Supplies, World};
 
 /// The memory for unfinished input.
@@ -76,10 +76,9 @@ impl Stage {
         let (log, entries) = access_log::channel(LOG_LINES_MAX);
         let listen = |listener: &Listener| {
             let address = listener.address.to_sock_addr().expect("an IP address is one of the kernel's");
-            sim::listen(&ring, &world, address)
+            (listener.address.clone(), sim::listen(&ring, &world, address))
         };
-        let listeners = |service: &Arc<Service>| service.listeners.iter().map(listen).collect();
-        let listeners = self.services.iter().map(listeners).collect();
+        let listeners = self.services.iter().flat_map(|service| &service.listeners).map(listen).collect();
         let seats = Arc::new(Seats::new(self.sessions_max, 1).expect("a descriptor for a bell"));
         let context = Rc::new(Context::new(
             ring.clone(),
@@ -88,7 +87,7 @@ impl Stage {
             Some(log),
             Arc::new(Counters::default()),
         ));
-        worker::start(&context, &self.services, listeners);
+        Serving::new(Rc::clone(&context)).change(&self.services, listeners);
         spawn_drain(&context, self.drain_after, self.drain_timeout);
 
         ring.run().expect("a simulated kernel can always be entered");

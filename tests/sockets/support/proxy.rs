@@ -22,6 +22,8 @@ use super::{wait_for, wait_until};
 pub(crate) struct Launch {
     wrapper: Vec<String>,
     arguments: Vec<String>,
+    /// The settings file says where the access log goes.
+    logs_by_file: bool,
 }
 
 impl Launch {
@@ -38,6 +40,12 @@ impl Launch {
     /// Serves what the settings file says.
     pub(crate) fn by_file(path: &Path) -> Self {
         Self::default().argument("--config").argument(&path.display().to_string())
+    }
+
+    /// Leaves the access log to the settings file.
+    pub(crate) fn logs_by_file(mut self) -> Self {
+        self.logs_by_file = true;
+        self
     }
 
     /// Adds arguments, separated by spaces.
@@ -74,7 +82,7 @@ impl Launch {
         if !self.has("--workers") {
             command.args(["--workers", "1", "--no-pin"]);
         }
-        if !self.has("--access-log") {
+        if !self.has("--access-log") && !self.logs_by_file {
             command.arg("--access-log").arg(directory.join("access.log"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

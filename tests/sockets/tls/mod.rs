@@ -346,7 +346,7 @@ fn sighup_swaps_the_certificate_and_ends_nothing() {
 
     fs::write(&bed.front.key, "no key").expect("written");
     proxy.signal(Signal::SIGHUP);
-    let said = proxy.wait_to_say("cannot reload certificates");
+    let said = proxy.wait_to_say("cannot reload settings");
     assert!(said.contains("--tls-key") && said.contains("contains no private key"), "{said}");
     let client = bed.connect(&proxy);
     assert_eq!(client.facts().certificate, Some(bed.front.der.clone()));

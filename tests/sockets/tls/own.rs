@@ -118,7 +118,7 @@ fn a_key_with_a_pass_phrase_is_decrypted() {
         // A renewed key has a pass phrase of its own.
         fs::write(&phrases, "wrong").expect("written");
         proxy.signal(Signal::SIGHUP);
-        proxy.wait_to_say("cannot reload certificates");
+        proxy.wait_to_say("cannot reload settings");
         let client = bed.connect(&proxy);
         exchange(&client.plain, &bed.server.accept());
     }

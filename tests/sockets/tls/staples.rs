@@ -97,7 +97,7 @@ fn responses_are_stapled_and_reloaded() {
     // A broken file changes nothing.
     fs::write(site.path("site.ocsp"), "no response").expect("written");
     proxy.signal(Signal::SIGHUP);
-    let said = proxy.wait_to_say("cannot reload certificates");
+    let said = proxy.wait_to_say("cannot reload settings");
     assert!(said.contains("it is not an OCSP response in DER"), "{said}");
     assert!(site.status(&proxy).contains("Cert Status: good"));
 }

@@ -31,14 +31,13 @@ use self::kind::{FileGroup, Kind};
 use self::source::{Source, shown};
 use self::table::Table;
 use self::text::Settings;
-use super::Places;
 use super::process::ProcessArgs;
 use super::routes::routes;
 use super::service::ServiceArgs;
 use crate::cli::Error;
 use crate::control::limits::Host;
 use crate::control::setting::Named;
-use crate::control::{Plan, ServicePlan};
+use crate::control::{Places, Plan, ServicePlan};
 use crate::upstream::GroupSettings;
 
 /// The keys of the top level that are tables.
@@ -50,8 +49,6 @@ pub(super) struct Contents {
     pub(super) plan: Plan,
     /// What `--check` prints.
     pub(super) text: String,
-    /// Where the file names what can be wrong at a start.
-    pub(super) places: Places,
 }
 
 /// A flag of the command line that takes precedence over a key of the file.
@@ -102,7 +99,7 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     let mut plans: Vec<ServicePlan> = Vec::new();
     let mut places = Places::default();
     for (table, service) in services {
-        let plan = plan_service(table, service, &built, &plans).map_err(|error| table.locate(error))?;
+        let plan = plan_service(table, &service, &built, &plans).map_err(|error| table.locate(error))?;
         for listener in &plan.service.listeners {
             let at = table.place("listen", Some(&listener.address.to_string()));
             places.listeners.push((listener.address.clone(), source.place(&at)));
@@ -112,7 +109,7 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     let plan = process_args.plan(plans, Named::Keys, host).map_err(|error| process.locate(error))?;
     let is_of_file = process.has("access-log") && !overrides.iter().any(|one| one.key == "access-log");
     places.access_log = is_of_file.then(|| source.place(&process.place("access-log", None)));
-    Ok(Contents { plan, text: settings.text(), places })
+    Ok(Contents { plan: Plan { places, outline: settings.outline(), ..plan }, text: settings.text() })
 }
 
 /// The tables of a kind, in the order of the file.
@@ -218,7 +215,7 @@ fn check_names(
 
 fn plan_service(
     table: &Table<'_>,
-    service: ServiceArgs,
+    service: &ServiceArgs,
     groups: &BTreeMap<&str, Arc<GroupSettings>>,
     others: &[ServicePlan],
 ) -> Result<ServicePlan, Error> {

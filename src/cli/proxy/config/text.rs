@@ -9,6 +9,7 @@ use super::kind::{Kind, ROUTES, Shape, shape};
 use super::table::allows;
 use crate::cli::proxy::routes::{Route, RouteArgs, Target};
 use crate::cli::proxy::servers::WrittenServer;
+use crate::control::Outline;
 
 /// Settings in force, to be written.
 #[derive(Debug, Default)]
@@ -22,6 +23,17 @@ pub(in super::super) struct Settings {
 }
 
 impl Settings {
+    /// The same by table.
+    pub(in super::super) fn outline(&self) -> Outline {
+        let of_kind = |kind: &'static str, tables: &[(String, Vec<String>)]| {
+            let titled =
+                tables.iter().map(move |(name, keys)| (format!("{kind} {}", key(name)), keys.clone()));
+            titled.collect::<Vec<_>>()
+        };
+        let process = vec![(String::new(), self.process.clone())];
+        Outline([process, of_kind("service", &self.services), of_kind("group", &self.groups)].concat())
+    }
+
     /// The text of the file.
     pub(in super::super) fn text(&self) -> String {
         let mut text = self.process.join("\n") + "\n";

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
 use super::manners::Manners;
 use super::wire::TlsConfigs;
 use crate::proxy::names::Names;
@@ -202,7 +200,7 @@ impl Maker {
         let Manners { is_calm, is_http, tls, .. } = self.manners;
         let mut settings = choices::service(SERVICE_MIN + number, routes, dice);
         if tls.client {
-            let config = Arc::new(ArcSwap::new(TlsConfigs::get().server));
+            let config = TlsConfigs::get().server;
             settings.client_tls = Some(ClientTls { config });
         }
         let idle = if is_calm { IDLE_TIMEOUT_LONG } else { settings.timeouts.idle };

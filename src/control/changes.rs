@@ -1,0 +1,165 @@
+//! What a reload changes, in words, and what it cannot change.
+
+use std::time::Duration;
+
+use crate::proxy::settings::WorkerSettings;
+
+/// Most changes that the line of a reload names.
+const NAMED_MAX: usize = 24;
+
+/// Settings that are read at start only, by the keys of a settings file.
+const AT_START: [&str; 8] =
+    ["workers", "no-pin", "ring-entries", "spin", "buffers", "buffer-size", "pipes", "pipe-size"];
+
+/// Settings as a settings file has them: its tables by title, each with its keys as `KEY = VALUE`. The first is the top
+/// level, which has no title.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outline(pub Vec<(String, Vec<String>)>);
+
+impl Outline {
+    /// How the settings of `later` differ, without those that are read at start only.
+    pub(super) fn changes(&self, later: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        for (title, _) in self.0.iter().filter(|(title, _)| later.table(title).is_none()) {
+            changes.push(format!("{title} removed"));
+        }
+        for (title, keys) in &later.0 {
+            match self.table(title) {
+                None => changes.push(format!("{title} added")),
+                Some(before) => {
+                    let differing = differing(before, keys);
+                    match (&differing[..], title.as_str()) {
+                        ([], _) => {}
+                        (keys, "") => changes.push(keys.join(", ")),
+                        (keys, title) => changes.push(format!("{title} ({})", keys.join(", "))),
+                    }
+                }
+            }
+        }
+        changes
+    }
+
+    fn table(&self, title: &str) -> Option<&Vec<String>> {
+        self.0.iter().find(|(known, _)| known == title).map(|(_, keys)| keys)
+    }
+}
+
+/// The names of the keys whose values differ, or which only one of both has.
+fn differing<'a>(before: &'a [String], after: &'a [String]) -> Vec<&'a str> {
+    let name = |key: &'a String| key.split(" = ").next().unwrap_or_default();
+    let mut names: Vec<_> = before.iter().filter(|key| !after.contains(key)).map(name).collect();
+    for added in after.iter().filter(|key| !before.contains(key)).map(name) {
+        if !names.contains(&added) {
+            names.push(added);
+        }
+    }
+    names.retain(|name| !AT_START.contains(name));
+    names
+}
+
+/// The changes in one line of limited length.
+pub(super) fn in_a_line(changes: &[String]) -> String {
+    if changes.is_empty() {
+        return "nothing".to_owned();
+    }
+    let (named, more) = changes.split_at(changes.len().min(NAMED_MAX));
+    let line = named.join("; ");
+    if more.is_empty() { line } else { format!("{line}; and {} more", more.len()) }
+}
+
+/// The settings of workers that differ, each with the value that it keeps and the one that needs a restart.
+pub(super) fn needing_restart(running: &[WorkerSettings], read: &[WorkerSettings]) -> Vec<String> {
+    let (Some(one), Some(other)) = (running.first(), read.first()) else { return Vec::new() };
+    let cpus = |workers: &[WorkerSettings]| workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>();
+    let is_pinned = |worker: &WorkerSettings| if worker.cpu.is_some() { "pinned" } else { "not pinned" };
+    let count = |workers: &[WorkerSettings]| workers.len().to_string();
+    let mut differing = Vec::new();
+    let mut compare = |name: &str, running: String, read: String| {
+        if running != read {
+            differing.push(format!("{name} (runs with {running}, set to {read})"));
+        }
+    };
+    compare("workers", count(running), count(read));
+    if cpus(running) != cpus(read) {
+        compare("no-pin", is_pinned(one).to_owned(), is_pinned(other).to_owned());
+    }
+    compare("ring-entries", one.ring_entries.to_string(), other.ring_entries.to_string());
+    compare("spin", duration(one.spin), duration(other.spin));
+    compare("buffers", one.buffers.to_string(), other.buffers.to_string());
+    compare("buffer-size", bytes(one.buffer_bytes), bytes(other.buffer_bytes));
+    compare("pipes", one.pipes.to_string(), other.pipes.to_string());
+    compare("pipe-size", bytes(one.pipe_bytes), bytes(other.pipe_bytes));
+    differing
+}
+
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// A size as it is written in settings.
+fn bytes(bytes: u32) -> String {
+    match (bytes % (1 << 20), bytes % 1024) {
+        (0, _) => format!("{}MiB", bytes >> 20),
+        (_, 0) => format!("{}KiB", bytes / 1024),
+        _ => bytes.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outline(tables: &[(&str, &[&str])]) -> Outline {
+        let table = |(title, keys): &(&str, &[&str])| {
+            ((*title).to_owned(), keys.iter().map(|key| (*key).to_owned()).collect())
+        };
+        Outline(tables.iter().map(table).collect())
+    }
+
+    #[test]
+    fn changes_are_named_by_table_and_key() {
+        let before = outline(&[
+            ("", &["workers = 1", "drain-timeout = \"30s\""]),
+            ("service a", &["listen = [\"a\"]", "idle-timeout = \"3h\"", "trace = true"]),
+            ("service b", &[]),
+            ("group g", &["servers = [\"s\"]"]),
+        ]);
+        let after = outline(&[
+            ("", &["workers = 2", "drain-timeout = \"1s\""]),
+            ("service a", &["listen = [\"b\"]", "idle-timeout = \"3h\"", "mode = \"http\""]),
+            ("service c", &[]),
+            ("group g", &["servers = [\"s\"]"]),
+        ]);
+        assert_eq!(
+            in_a_line(&before.changes(&after)),
+            "service b removed; drain-timeout; service a (listen, trace, mode); service c added"
+        );
+        assert_eq!(in_a_line(&after.changes(&after)), "nothing");
+        let many: Vec<_> = (0..30).map(|number| number.to_string()).collect();
+        assert!(in_a_line(&many).ends_with("; 23; and 6 more"));
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_with_both_values() {
+        let running = [WorkerSettings { cpu: Some(0), ..WorkerSettings::default() }; 2];
+        assert_eq!(needing_restart(&running, &running), [""; 0]);
+        let read = WorkerSettings {
+            buffer_bytes: 65536,
+            pipe_bytes: 4097,
+            spin: Duration::from_micros(50),
+            drain_timeout: Duration::ZERO,
+            peek_bytes_max: 0,
+            ..WorkerSettings::default()
+        };
+        assert_eq!(
+            needing_restart(&running, &[read]),
+            [
+                "workers (runs with 2, set to 1)",
+                "no-pin (runs with pinned, set to not pinned)",
+                "spin (runs with 0s, set to 50us)",
+                "buffer-size (runs with 16KiB, set to 64KiB)",
+                "pipe-size (runs with 1MiB, set to 4097)",
+            ]
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! Where a settings file names what turns out to be wrong on this host.
+
+use super::Error;
+use crate::proxy;
+use crate::uring::Address;
+
+/// Places in a settings file, each as `FILE:LINE:COLUMN`; empty without a file.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Of each listener's address.
+    pub listeners: Vec<(Address, String)>,
+    /// Of the access log's target.
+    pub access_log: Option<String>,
+}
+
+impl Places {
+    /// The error, with the place of what it is about.
+    pub fn describe(&self, error: &Error) -> String {
+        let about = match error {
+            Error::Proxy(proxy::Error::Bind { address, .. }) => Some(address),
+            Error::OwnListener { listener, .. } => Some(listener),
+            _ => None,
+        };
+        if let Some((_, place)) = self.listeners.iter().find(|(address, _)| about == Some(address)) {
+            return format!("{place}: listen: {error}");
+        }
+        match (error, &self.access_log) {
+            (Error::AccessLog { .. } | Error::UnreadAccessLog(_), Some(place)) => format!("{place}: {error}"),
+            _ => error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Settings that are read again while the proxy serves: all of them are taken over, or none.
+//!
+//! ```text
+//!   SIGHUP --> Reading (a thread: names are looked up, files read) --Plan--> take_over
+//!   take_over: everything that can fail | what cannot: listeners, log, workers, then the lines about it
+//! ```
+//!
+//! Connections that are established go on with what they began with. This must never touch them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::{self, JoinHandle};
+
+use super::certificates::{self, Served};
+use super::listeners::Difference;
+use super::logins::Watch;
+use super::running::{Log, Running, is_http};
+use super::supervise::Event;
+use super::{Error, Plan, changes, own_listener, start_up};
+use crate::proxy::settings::Service;
+use crate::upstream::GroupSettings;
+use crate::uring::Address;
+
+/// Reads the settings again: the plan, or why there is none in one line.
+pub type Read = Box<dyn Fn() -> Result<Plan, String> + Send + Sync>;
+
+/// The thread that reads settings. There is one at a time.
+pub(super) struct Reading {
+    read: Arc<Read>,
+    events: Sender<Event>,
+    thread: Option<JoinHandle<Result<Plan, String>>>,
+    /// Whether to read again afterwards: what changed meanwhile may have been read already.
+    again: bool,
+}
+
+impl Reading {
+    /// Nothing is read yet. An [`Event::Read`] will say when something was.
+    pub(super) fn new(read: Read, events: Sender<Event>) -> Self {
+        Self { read: Arc::new(read), events, thread: None, again: false }
+    }
+
+    /// Begins to read, now or when the current reading has ended.
+    pub(super) fn begin(&mut self) {
+        if self.thread.is_some() {
+            self.again = true;
+            return;
+        }
+        let (read, finished) = (Arc::clone(&self.read), Finished(self.events.clone()));
+        let thread = thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            let _finished = finished;
+            read()
+        });
+        match thread {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => refuse(&Error::Resource(error)),
+        }
+    }
+
+    /// What was read.
+    pub(super) fn take(&mut self) -> Option<Result<Plan, String>> {
+        let read = self.thread.take()?.join();
+        if std::mem::take(&mut self.again) {
+            self.begin();
+        }
+        Some(read.unwrap_or_else(|_| Err("reading failed; this is a bug in iisplice".to_owned())))
+    }
+}
+
+/// Says that the thread has finished, however it did.
+struct Finished(Sender<Event>);
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        // Without a supervisor the process is ending.
+        let _ = self.0.send(Event::Read);
+    }
+}
+
+/// Serves by what was read from now on, or says why not. If anything of it cannot be used, nothing changes.
+pub(super) fn take_over(running: &mut Running, read: Result<Plan, String>) {
+    let taken = read.and_then(|plan| {
+        let places = plan.places.clone();
+        let needing_restart = changes::needing_restart(&running.workers, &plan.workers);
+        replace(running, plan).map_err(|error| places.describe(&error)).map(|said| (said, needing_restart))
+    });
+    match taken {
+        Ok((said, needing_restart)) => {
+            tracing::info!("{said}");
+            if !needing_restart.is_empty() {
+                let settings = needing_restart.join(", ");
+                tracing::warn!("settings that need a restart keep their values: {settings}");
+            }
+            log_state(running);
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &dyn fmt::Display) {
+    tracing::error!(%error, "cannot reload settings; keeping those in force");
+}
+
+/// What is said of the settings in force, as at start.
+fn log_state(running: &Running) {
+    let services = running.services();
+    start_up::log_what_listeners_include(&services);
+    start_up::warn_of_risky_settings(&services);
+    certificates::log_checks(&running.served);
+    certificates::compare(&running.served);
+}
+
+/// Everything that can fail comes first. Returns what has changed.
+fn replace(running: &mut Running, plan: Plan) -> Result<Reloaded, Error> {
+    let Plan { services, sessions_max, workers, access_log, outline, .. } = plan;
+    let (mut services, terminated): (Vec<_>, Vec<_>) =
+        services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
+    let before = running.services();
+    inherit(&mut services, &before);
+    let cpus = running.cpus();
+    let prepared = running.listeners.prepare(&mut services, &cpus)?;
+    own_listener::refuse(&services, &running.listeners.with_files(&prepared))?;
+    if running.logins.is_none() && services.iter().any(is_http) {
+        running.logins = Some(Watch::start().map_err(Error::Resource)?);
+    }
+    let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
+    running.listeners.tune(&prepared, &cpus)?;
+
+    let (sockets, listeners) = running.listeners.commit(prepared, cpus.len());
+    let old_log = log.and_then(|log| running.log.replace(log));
+    running.set_limits(sessions_max, &workers);
+    let served = std::iter::zip(services, terminated)
+        .map(|(service, terminated)| Served { service: Arc::new(service), terminated })
+        .collect();
+    let served_before = std::mem::replace(&mut running.served, served);
+    running.tell_workers(sockets);
+    running.log.retire(old_log);
+    running.watch_logins();
+
+    let mut changes = running.outline.changes(&outline);
+    changes.extend(of_listeners(&listeners));
+    changes.extend(of_servers(&before, &running.services()));
+    changes.extend(of_certificates(&served_before, &running.served));
+    running.outline = outline;
+    Ok(Reloaded { changes, has_certificates: running.served.iter().any(|one| one.terminated.is_some()) })
+}
+
+/// Has servers go on with the states of those that the same groups had before.
+fn inherit(services: &mut [Service], before: &[Arc<Service>]) {
+    let known: BTreeMap<_, _> =
+        before.iter().flat_map(|service| service.groups()).map(|group| (&*group.name, group)).collect();
+    let mut made: Vec<(Arc<GroupSettings>, Arc<GroupSettings>)> = Vec::new();
+    let mut heir = |group: &Arc<GroupSettings>| {
+        if let Some((_, heir)) = made.iter().find(|(read, _)| Arc::ptr_eq(read, group)) {
+            return Arc::clone(heir);
+        }
+        let heir = match known.get(&*group.name) {
+            Some(known) => Arc::new(group.inherit(known)),
+            None => Arc::clone(group),
+        };
+        made.push((Arc::clone(group), Arc::clone(&heir)));
+        heir
+    };
+    for service in services {
+        service.routes = service.routes.map(&mut heir);
+    }
+}
+
+/// What a reload has done.
+#[derive(Debug)]
+struct Reloaded {
+    changes: Vec<String>,
+    has_certificates: bool,
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.has_certificates { "settings and certificates" } else { "settings" };
+        write!(f, "{what} reloaded; used for new connections; changed: {}", changes::in_a_line(&self.changes))
+    }
+}
+
+fn of_listeners(Difference { added, removed }: &Difference) -> Vec<String> {
+    let words = |word: &'static str| move |address: &Address| format!("listener {address} {word}");
+    added.iter().map(words("added")).chain(removed.iter().map(words("removed"))).collect()
+}
+
+/// Servers are the same if their groups and names are, whatever addresses their names have.
+fn of_servers(before: &[Arc<Service>], after: &[Arc<Service>]) -> Vec<String> {
+    let [before, after] = [before, after].map(|services| {
+        let groups = services.iter().flat_map(|service| service.groups());
+        let servers = groups.flat_map(|group| group.servers.iter().map(move |server| (group, server)));
+        let mut addresses: BTreeMap<_, Vec<Address>> = BTreeMap::new();
+        for (group, server) in servers {
+            let name = (Arc::clone(&group.name), Arc::clone(server.name()));
+            addresses.entry(name).or_default().push(server.address().clone());
+        }
+        addresses
+    });
+    let words = |(group, name): &(Arc<str>, Arc<str>), word| format!("server {name} of {group} {word}");
+    let removed = before.keys().filter(|name| !after.contains_key(*name)).map(|name| words(name, "removed"));
+    let others = after.iter().filter_map(|(name, addresses)| match before.get(name) {
+        None => Some(words(name, "added")),
+        Some(known) if known != addresses => Some(words(name, "has other addresses")),
+        Some(_) => None,
+    });
+    removed.chain(others).collect()
+}
+
+fn of_certificates(before: &[Served], after: &[Served]) -> Vec<String> {
+    let has_others = |one: &&Served| {
+        let known = before.iter().find(|known| known.service.name == one.service.name);
+        let leaves = |one: &Served| one.terminated.as_ref().map(|terminated| terminated.leaves.clone());
+        known.is_some_and(|known| leaves(known) != leaves(one))
+    };
+    after.iter().filter(has_others).map(|one| format!("certificates of {}", one.service.name)).collect()
+}

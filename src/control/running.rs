@@ -1,0 +1,238 @@
+//! A proxy that serves: its workers, and what they serve now.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
+use super::certificates::Served;
+use super::listeners::{Listeners, Sockets};
+use super::log_writer::{LogWriter, NoLog};
+use super::logins::Watch;
+use super::supervise::Supervisor;
+use super::timeouts::{LOG_END, WORKERS_CHANGE};
+use super::totals::Totals;
+use super::{AccessLog, Error, Outline, setting};
+use crate::proxy::counters::Counters;
+use crate::proxy::orders::{Change, Orders};
+use crate::proxy::seats::Seats;
+use crate::proxy::settings::{Mode, Service, WorkerSettings};
+use crate::proxy::worker;
+use crate::upstream::Server;
+use crate::uring::{self, PipeSet};
+
+/// See the module docs.
+pub(super) struct Running {
+    pub(super) served: Vec<Served>,
+    pub(super) listeners: Listeners,
+    pub(super) outline: Outline,
+    pub(super) workers: Vec<WorkerSettings>,
+    pub(super) sessions_max: usize,
+    pub(super) log: Log,
+    pub(super) logins: Option<Watch>,
+    pub(super) orders: Vec<Orders>,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) seats: Arc<Seats>,
+    /// Whether any service has ever read requests.
+    pub(super) has_requests: bool,
+}
+
+impl Running {
+    pub(super) fn services(&self) -> Vec<Arc<Service>> {
+        self.served.iter().map(|one| Arc::clone(&one.service)).collect()
+    }
+
+    /// The CPU of each worker, if it is pinned.
+    pub(super) fn cpus(&self) -> Vec<Option<usize>> {
+        self.workers.iter().map(|worker| worker.cpu).collect()
+    }
+
+    /// Workers that accept no more clients, and end when their sessions have ended.
+    pub(super) fn drain(&self) {
+        self.orders.iter().for_each(Orders::drain);
+    }
+
+    /// Workers that end immediately.
+    pub(super) fn end(&self) {
+        self.orders.iter().for_each(Orders::end);
+    }
+
+    pub(super) fn totals(&self) -> Totals<'_> {
+        let Self { counters, has_requests, seats, .. } = self;
+        Totals { counters, has_requests: *has_requests, times_full: seats.times_full() }
+    }
+
+    /// Sets what workers may take in sum; `read` are the workers that the settings ask for, each with its share.
+    pub(super) fn set_limits(&mut self, sessions_max: usize, read: &[WorkerSettings]) {
+        self.seats.set_max(sessions_max);
+        self.sessions_max = sessions_max;
+        let peek_bytes_max =
+            read.iter().map(|worker| worker.peek_bytes_max).sum::<usize>() / self.workers.len();
+        for worker in &mut self.workers {
+            worker.peek_bytes_max = peek_bytes_max;
+            worker.drain_timeout = read.first().map_or(worker.drain_timeout, |read| read.drain_timeout);
+        }
+    }
+
+    /// Has the workers serve what is served now, on these new sockets as well, and waits until they do.
+    pub(super) fn tell_workers(&self, sockets: Vec<Sockets>) {
+        let (done, all_done) = channel();
+        let services = self.services();
+        for ((worker, orders), sockets) in self.workers.iter().zip(&self.orders).zip(sockets) {
+            let change = change(&services, worker, sockets, self.log.writer.as_ref());
+            orders.change(change, done.clone());
+        }
+        drop(done);
+        wait_for(&all_done);
+    }
+
+    /// Watches the logins at the servers of services that read requests.
+    pub(super) fn watch_logins(&mut self) {
+        let in_http: Vec<_> = self.services().into_iter().filter(|service| is_http(service)).collect();
+        self.has_requests |= !in_http.is_empty();
+        if let Some(watch) = &self.logins {
+            watch.set(servers(&in_http).into_iter().map(Arc::clone).collect());
+        }
+    }
+}
+
+fn wait_for(all_done: &Receiver<()>) {
+    // Nothing is sent: it ends when the last worker has dropped its sender.
+    if let Err(RecvTimeoutError::Timeout) = all_done.recv_timeout(WORKERS_CHANGE) {
+        tracing::warn!(
+            "a worker has not taken over the new settings within {WORKERS_CHANGE:?}; it does as soon as it can"
+        );
+    }
+}
+
+/// The access log, if there is one now.
+pub(super) struct Log {
+    pub(super) settings: Option<AccessLog>,
+    pub(super) writer: Option<LogWriter>,
+    /// Lines that earlier logs lost.
+    lines_dropped: u64,
+}
+
+impl Log {
+    /// Opens the log of these settings.
+    ///
+    /// # Errors
+    /// It cannot be opened, or there is no thread.
+    pub(super) fn open(settings: Option<AccessLog>) -> Result<Self, Error> {
+        let writer = settings.as_ref().map(open).transpose()?;
+        Ok(Self { settings, writer, lines_dropped: 0 })
+    }
+
+    /// Replaces it by one that is open, which workers must not use yet. Returns the old one, to be ended when they use the
+    /// new one.
+    pub(super) fn replace(&mut self, next: Self) -> Option<LogWriter> {
+        self.settings = next.settings;
+        std::mem::replace(&mut self.writer, next.writer)
+    }
+
+    /// Ends a log that no worker uses any more.
+    pub(super) fn retire(&mut self, old: Option<LogWriter>) {
+        self.lines_dropped += old.map_or(0, |old| old.finish(LOG_END));
+    }
+
+    /// Ends the log. Returns the number of lines that were never written.
+    pub(super) fn finish(mut self) -> u64 {
+        let last = self.writer.take();
+        self.retire(last);
+        self.lines_dropped
+    }
+
+    /// Opens the log's file again.
+    pub(super) fn reopen(&self) {
+        if let Some(writer) = &self.writer {
+            writer.reopen();
+        }
+    }
+}
+
+fn open(log: &AccessLog) -> Result<LogWriter, Error> {
+    LogWriter::start(log).map_err(|why| match why {
+        NoLog::Unread => Error::UnreadAccessLog(log.target.clone()),
+        NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
+        NoLog::Failed(source) => Error::AccessLog { target: log.target.clone(), source },
+    })
+}
+
+/// Running workers.
+pub(crate) struct Workers {
+    /// Waits for them to end.
+    pub(crate) supervisor: Supervisor,
+    /// One for each worker.
+    pub(crate) orders: Vec<Orders>,
+    /// The counters of each worker.
+    pub(super) counters: Vec<Arc<Counters>>,
+    /// The seats of all of them.
+    pub(super) seats: Arc<Seats>,
+}
+
+/// Starts a thread for each of `workers`, with its sockets and pipes; they serve immediately, up to `sessions_max`
+/// clients at once. The caller waits for the supervisor and drains the workers by their orders.
+///
+/// # Errors
+/// No descriptor or thread.
+pub(crate) fn start_workers(
+    services: &[Arc<Service>],
+    sessions_max: usize,
+    workers: &[WorkerSettings],
+    sockets: Vec<Sockets>,
+    pipes: Vec<PipeSet>,
+    log: Option<&LogWriter>,
+) -> Result<Workers, Error> {
+    let mut supervisor = Supervisor::default();
+    let mut all_orders = Vec::with_capacity(workers.len());
+    let mut counters = Vec::with_capacity(workers.len());
+    let seats = Arc::new(Seats::new(sessions_max, workers.len()).map_err(Error::Resource)?);
+    for (number, ((worker, sockets), pipes)) in workers.iter().zip(sockets).zip(pipes).enumerate() {
+        let orders = Orders::new().map_err(Error::Resource)?;
+        all_orders.push(orders.clone());
+        let count = Arc::new(Counters::default());
+        counters.push(Arc::clone(&count));
+        let plan = worker::Plan {
+            number,
+            worker: *worker,
+            seats: Arc::clone(&seats),
+            first: change(services, worker, sockets, log),
+            pipes,
+            orders,
+            counters: count,
+        };
+        supervisor
+            .start(move || worker::run(plan).map_err(|error| setting::advised(&error)))
+            .map_err(Error::Resource)?;
+    }
+    Ok(Workers { supervisor, orders: all_orders, counters, seats })
+}
+
+/// What one worker is to serve.
+fn change(
+    services: &[Arc<Service>],
+    worker: &WorkerSettings,
+    sockets: Sockets,
+    log: Option<&LogWriter>,
+) -> Change {
+    Change {
+        services: services.to_vec(),
+        sockets,
+        log: log.map(LogWriter::sender),
+        peek_bytes_max: worker.peek_bytes_max,
+        drain_timeout: worker.drain_timeout,
+    }
+}
+
+pub(super) fn is_http(service: &Service) -> bool {
+    matches!(service.mode, Mode::Http(_))
+}
+
+/// The servers of all groups, each once.
+pub(super) fn servers(services: &[Arc<Service>]) -> Vec<&Arc<Server>> {
+    let mut servers: Vec<&Arc<Server>> = Vec::new();
+    for server in services.iter().flat_map(|service| service.groups()).flat_map(|group| &group.servers) {
+        if !servers.iter().any(|known| Arc::ptr_eq(known, server)) {
+            servers.push(server);
+        }
+    }
+    servers
+}

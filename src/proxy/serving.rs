@@ -1,0 +1,77 @@
+//! What a worker serves: its services, and the listeners whose clients they get.
+//!
+//! ```text
+//!   change(services, new listeners) --> new: accept | kept: its next clients get the new service | left out: close
+//! ```
+//!
+//! A change happens between two accepts: a session has the service that its listener had when it accepted the client,
+//! for its whole life. This must never touch a session.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Error;
+use super::context::Context;
+use super::listener::{self, Open};
+use super::service::{Listening, services};
+use super::settings;
+use crate::uring::{Address, Listener};
+
+/// See the module docs.
+pub(super) struct Serving {
+    context: Rc<Context>,
+    /// The listeners by the address that they are bound to; not those that close.
+    open: RefCell<Vec<(Address, Rc<Open>)>>,
+}
+
+impl Serving {
+    /// Nothing is served yet.
+    pub(super) fn new(context: Rc<Context>) -> Self {
+        Self { context, open: RefCell::default() }
+    }
+
+    /// Serves these services from now on. `new` are listeners at addresses that it does not listen on yet, or listens
+    /// on with a socket that is to be replaced; it goes on with its own for every other listener of the services. What
+    /// is no listener of theirs accepts the clients that wait, and closes.
+    pub(super) fn change(&self, settings: &[Arc<settings::Service>], mut new: Vec<(Address, Listener)>) {
+        let mut before = self.open.take();
+        let mut after = Vec::new();
+        for service in services(settings, self.context.number()) {
+            for (address, listening) in service.listening() {
+                let open = if let Some((_, listener)) = take(&mut new, address) {
+                    self.accept(listening, listener)
+                } else if let Some((_, open)) = take(&mut before, address) {
+                    open.serve(listening);
+                    open
+                } else {
+                    unreachable!("a listener at {address} without a socket")
+                };
+                after.push((address.clone(), open));
+            }
+        }
+        for (_, open) in before {
+            open.close();
+        }
+        self.open.replace(after);
+    }
+
+    fn accept(&self, listening: Rc<Listening>, listener: Listener) -> Rc<Open> {
+        let open = Rc::new(Open::new(listening));
+        self.context.accept_begins();
+        self.context.ring.spawn(accept(Rc::clone(&self.context), Rc::clone(&open), listener));
+        open
+    }
+}
+
+/// Takes what stands at an address.
+fn take<T>(all: &mut Vec<(Address, T)>, address: &Address) -> Option<(Address, T)> {
+    all.iter().position(|(at, _)| at == address).map(|nth| all.swap_remove(nth))
+}
+
+async fn accept(context: Rc<Context>, open: Rc<Open>, listener: Listener) {
+    match listener::run(&context, &open, listener).await {
+        Ok(()) => context.accept_ends(),
+        Err(source) => context.fail(Error::Listener { listener: open.listening().name.to_string(), source }),
+    }
+}
