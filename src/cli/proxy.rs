@@ -3,6 +3,7 @@
 mod bounds;
 mod config;
 mod group;
+mod health;
 mod http;
 mod process;
 mod routes;

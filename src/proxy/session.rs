@@ -41,6 +41,7 @@ pub(super) fn run(
     async move {
         let client = Connection::of_client(client, &session.context().peek_memory);
         let end = serve(&session, &client).await;
+        session.judge_server(end);
         session.set_end(end_within_memory(&client, end));
         drop(client);
         drop(session);

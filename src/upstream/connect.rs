@@ -60,7 +60,7 @@ pub async fn connect(
                 let name = &**lease.server().name();
                 tracing::warn!(upstream = name, %address, cause, %error, "cannot connect to server; trying the next, if any");
                 if failure != Failure::LocalLimit {
-                    lease.note_failure();
+                    lease.note_failure(ring.now());
                 }
                 return Err(failure);
             }

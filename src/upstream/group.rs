@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -115,9 +115,9 @@ impl Group {
     }
 
     /// Leases in the order to try them for a client at `source`: the server that the algorithm chooses, then the others;
-    /// backup servers last.
-    pub fn pick(&self, source: Option<IpAddr>) -> Pick<'_> {
-        Pick::new(&self.settings.servers, &*self.algorithm, source)
+    /// backup servers after them, and servers that are ejected last.
+    pub fn pick(&self, source: Option<IpAddr>, now: Instant) -> Pick<'_> {
+        Pick::new(&self.settings.servers, &*self.algorithm, source, now)
     }
 }
 
@@ -155,9 +155,9 @@ mod tests {
     fn a_lease_counts_its_server_until_it_is_dropped() {
         let group = group("round-robin", &servers(&[1, 1]), 0);
         let in_use = || group.settings.servers.iter().map(|server| server.leases()).collect::<Vec<_>>();
-        let lease = group.pick(None).next();
+        let lease = group.pick(None, Instant::now()).next();
         assert_eq!(in_use(), [1, 0], "servers that are not tried are not in use");
-        let others: Vec<_> = group.pick(None).collect();
+        let others: Vec<_> = group.pick(None, Instant::now()).collect();
         assert_eq!(in_use(), [2, 1]);
         drop((lease, others));
         assert_eq!(in_use(), [0, 0]);

@@ -1,9 +1,12 @@
 //! A server lent to one session.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use socket2::SockAddr;
 
+use super::health::Failed;
 use super::server::Server;
 use crate::uring::Address;
 
@@ -11,12 +14,14 @@ use crate::uring::Address;
 #[derive(Debug)]
 pub struct Lease {
     server: Arc<Server>,
+    /// Whether other sessions wait for what this one finds out of the server, which was ejected.
+    is_trial: Cell<bool>,
 }
 
 impl Lease {
-    pub(super) fn new(server: &Arc<Server>) -> Self {
+    pub(super) fn new(server: &Arc<Server>, is_trial: bool) -> Self {
         server.lend();
-        Self { server: Arc::clone(server) }
+        Self { server: Arc::clone(server), is_trial: Cell::new(is_trial) }
     }
 
     /// The server.
@@ -33,25 +38,54 @@ impl Lease {
         self.server.sock_addr()
     }
 
-    /// Notes that the server cannot be used; logs once that it is down.
-    pub fn note_failure(&self) {
-        if self.server.note_failure() {
-            let (name, address) = (&**self.server.name(), self.address());
+    /// Notes that the server cannot be connected to; logs once that it is down, and when it is ejected.
+    pub fn note_failure(&self, now: Instant) {
+        let Self { server, is_trial } = self;
+        let failed = server.health().note_failure(server.ejection(), is_trial.get(), now);
+        if failed.in_a_row == 1 {
+            let (name, address) = (&**server.name(), self.address());
             tracing::warn!(upstream = name, %address, "server is down; still trying it in turn");
         }
+        self.log_ejection(failed, "connect");
+        self.end_trial();
     }
 
-    /// Notes that the server can be used; logs once that it is up again.
+    /// Notes that the server ended a connection before its first byte, or never sent one; logs when it is ejected.
+    pub fn note_unanswered(&self, now: Instant) {
+        let failed = self.server.health().note_unanswered(self.server.ejection(), now);
+        self.log_ejection(failed, "no-answer");
+    }
+
+    /// Notes that the server sent the first byte of a connection.
+    pub fn note_answer(&self) {
+        self.server.health().note_answer();
+    }
+
+    /// Notes that the server can be connected to; logs once that it is up again.
     pub fn note_success(&self) {
-        if let Some(failures) = self.server.note_success() {
+        if let Some(failures) = self.server.health().note_success() {
             let (name, address) = (&**self.server.name(), self.address());
             tracing::info!(upstream = name, %address, failures, "server is up again");
+        }
+        self.end_trial();
+    }
+
+    fn log_ejection(&self, failed: Failed, cause: &'static str) {
+        let Failed { in_a_row: failures, ejected_for: Some(time) } = failed else { return };
+        let (name, address) = (&**self.server.name(), self.address());
+        tracing::warn!(upstream = name, %address, cause, failures, ?time, "server ejected; using it only where no other is left");
+    }
+
+    fn end_trial(&self) {
+        if self.is_trial.replace(false) {
+            self.server.health().end_trial();
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.end_trial();
         self.server.take_back();
     }
 }

@@ -14,6 +14,7 @@
 mod balance;
 mod connect;
 mod group;
+mod health;
 mod lease;
 mod pick;
 mod server;
@@ -23,6 +24,7 @@ mod testing;
 pub use balance::Balance;
 pub use connect::{DescriptorWaits, Failure, connect};
 pub use group::{Group, GroupSettings, Tls};
+pub use health::Ejection;
 pub use lease::Lease;
 pub use pick::Pick;
 pub use server::{Server, ServerOptions};

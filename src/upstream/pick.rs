@@ -1,9 +1,15 @@
 //! Choosing servers for one connection: the algorithm's choice, then the others, each lent only when it is asked for.
+//!
+//! ```text
+//!   servers in use, one at most that is due for a trial -> backup servers likewise -> those that are ejected
+//! ```
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::balance::{Algorithm, Candidates, Tried};
+use super::balance::{Algorithm, Candidates, Tried, Wanted};
+use super::health::Standing;
 use super::lease::Lease;
 use super::server::Server;
 
@@ -14,7 +20,11 @@ pub struct Pick<'a> {
     algorithm: &'a dyn Algorithm,
     /// The client's address, if it has an IP address.
     source: Option<IpAddr>,
+    now: Instant,
     tried: Tried,
+    /// Whether a server that is due may be tried: one for each connection, so that no client waits for several that
+    /// do not answer.
+    may_try_due: bool,
 }
 
 impl<'a> Pick<'a> {
@@ -22,15 +32,23 @@ impl<'a> Pick<'a> {
         servers: &'a [Arc<Server>],
         algorithm: &'a dyn Algorithm,
         source: Option<IpAddr>,
+        now: Instant,
     ) -> Self {
-        Self { servers, algorithm, source, tried: Tried::default() }
+        Self { servers, algorithm, source, now, tried: Tried::default(), may_try_due: true }
     }
 
-    /// The next server: a backup server only when there is no other.
+    /// The next server: a backup server only when there is no other, and one that is ejected only when there is no
+    /// backup server either.
     fn choose(&self) -> Option<usize> {
-        let among =
-            |backup| self.algorithm.choose(&Candidates::new(self.servers, &self.tried, backup), self.source);
-        among(false).or_else(|| among(true))
+        let among = |backup, wanted| {
+            let candidates = Candidates::new(self.servers, &self.tried, backup, wanted);
+            self.algorithm.choose(&candidates, self.source)
+        };
+        let in_use = Wanted::InUse { now: self.now, or_due: self.may_try_due };
+        among(false, in_use)
+            .or_else(|| among(true, in_use))
+            .or_else(|| among(false, Wanted::Any))
+            .or_else(|| among(true, Wanted::Any))
     }
 }
 
@@ -40,14 +58,21 @@ impl Iterator for Pick<'_> {
     fn next(&mut self) -> Option<Lease> {
         let nth = self.choose()?;
         self.tried.add(nth);
-        Some(Lease::new(&self.servers[nth]))
+        let server = &self.servers[nth];
+        let is_trial = server.health().standing(self.now) == Standing::Due && server.health().begin_trial();
+        self.may_try_due &= !is_trial;
+        Some(Lease::new(server, is_trial))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::upstream::ServerOptions;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use crate::upstream::group::Group;
     use crate::upstream::testing::{group, order, servers, with_options};
+    use crate::upstream::{Ejection, Lease, Server, ServerOptions};
 
     #[test]
     fn backup_servers_come_last_and_disabled_ones_never() {
@@ -68,7 +93,78 @@ mod tests {
     #[test]
     fn a_group_without_servers_in_use_gives_no_lease() {
         let options = ServerOptions { disabled: true, ..ServerOptions::default() };
-        assert_eq!(group("round-robin", &with_options(&[options]), 0).pick(None).count(), 0);
-        assert_eq!(group("round-robin", &servers(&[]), 0).pick(None).count(), 0);
+        assert_eq!(group("round-robin", &with_options(&[options]), 0).pick(None, Instant::now()).count(), 0);
+        assert_eq!(group("round-robin", &servers(&[]), 0).pick(None, Instant::now()).count(), 0);
+    }
+
+    const EJECTION: Ejection =
+        Ejection { after: 2, time: Duration::from_secs(10), time_max: Duration::from_secs(40) };
+
+    /// What [`order`] gives after a time.
+    fn order_at(group: &Group, now: Instant) -> Vec<usize> {
+        group.pick(None, now).map(|lease| lease.server().name().parse().expect("its place")).collect()
+    }
+
+    fn group_of(options: &[ServerOptions]) -> Group {
+        let servers = with_options(options);
+        let ejected = |server: &Arc<Server>| Arc::new(Server::clone(server).with_ejection(EJECTION));
+        group("round-robin", &servers.iter().map(ejected).collect::<Vec<_>>(), 0)
+    }
+
+    fn lease_of(group: &Group, nth: usize, now: Instant) -> Lease {
+        let name = nth.to_string();
+        group.pick(None, now).find(|lease| **lease.server().name() == *name).expect("it is in the group")
+    }
+
+    #[test]
+    fn ejected_servers_are_left_out_until_none_other_is_left() {
+        let backup = ServerOptions { backup: true, ..ServerOptions::default() };
+        let group = group_of(&[ServerOptions::default(), ServerOptions::default(), backup]);
+        let now = Instant::now();
+        let fail = |nth| (0..2).for_each(|_| lease_of(&group, nth, now).note_failure(now));
+        fail(0);
+        for _ in 0..3 {
+            assert_eq!(order_at(&group, now), [1, 2, 0], "behind the backup server");
+        }
+        fail(2);
+        assert_eq!(order_at(&group, now)[0], 1);
+        fail(1);
+        let mut order = order_at(&group, now);
+        order.sort_unstable();
+        assert_eq!(order, [0, 1, 2], "all are tried when none is in use");
+    }
+
+    #[test]
+    fn one_session_tries_a_server_that_is_due_and_no_session_tries_two() {
+        let group = group_of(&[ServerOptions::default(); 3]);
+        let now = Instant::now();
+        for nth in [0, 1] {
+            (0..2).for_each(|_| lease_of(&group, nth, now).note_failure(now));
+        }
+        let due = now + EJECTION.time;
+        let name = |lease: &Lease| lease.server().name().parse::<usize>().expect("its place");
+        let mut first = group.pick(None, due);
+        let trial = first.find(|lease| name(lease) != 2).expect("one that is due");
+        let rest: Vec<_> = first.map(|lease| name(&lease)).collect();
+        let other = 1 - name(&trial);
+        assert!(
+            rest == [2, other] || rest == [other],
+            "the one in use comes before another that is due: {rest:?}"
+        );
+        let other_trial = group.pick(None, due).find(|lease| name(lease) != 2).expect("one that is due");
+        assert_eq!(name(&other_trial), other, "another session tries the other");
+        for _ in 0..3 {
+            assert_eq!(order_at(&group, due)[0], 2, "both are on trial");
+        }
+        trial.note_success();
+        other_trial.note_failure(due);
+        let in_use = [name(&trial), 2];
+        drop((trial, other_trial));
+        let firsts: Vec<_> = (0..4).map(|_| order_at(&group, due)[0]).collect();
+        assert!(in_use.iter().all(|nth| firsts.contains(nth)) && !firsts.contains(&other), "{firsts:?}");
+        let due_again = due + 2 * EJECTION.time;
+        drop(lease_of(&group, other, due_again));
+        let firsts: Vec<_> = (0..3).map(|_| order_at(&group, due_again)[0]).collect();
+        assert!(firsts.contains(&other), "a trial that was given up is made by the next session: {firsts:?}");
     }
 }

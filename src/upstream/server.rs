@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
+use super::health::{Ejection, Health};
 use crate::protocol::login::Symptom;
 use crate::uring::Address;
 
@@ -20,6 +21,7 @@ pub struct Server {
     address: Address,
     sock_addr: SockAddr,
     options: ServerOptions,
+    ejection: Ejection,
     state: Arc<State>,
 }
 
@@ -45,8 +47,7 @@ impl Default for ServerOptions {
 struct State {
     leases: AtomicUsize,
     symptoms: [AtomicU64; Symptom::ALL.len()],
-    /// Attempts to connect that have failed since the last one that did not.
-    failures: AtomicU64,
+    health: Health,
 }
 
 impl Server {
@@ -66,6 +67,7 @@ impl Server {
             sock_addr: address.to_sock_addr()?,
             address,
             options: ServerOptions::default(),
+            ejection: Ejection::NEVER,
             state: Arc::default(),
         })
     }
@@ -74,6 +76,12 @@ impl Server {
     #[must_use]
     pub fn with_options(self, options: ServerOptions) -> Self {
         Self { options, ..self }
+    }
+
+    /// The same server, which is left out when it fails.
+    #[must_use]
+    pub fn with_ejection(self, ejection: Ejection) -> Self {
+        Self { ejection, ..self }
     }
 
     /// The same server with the state of `known`, which is the same one in earlier settings.
@@ -129,22 +137,19 @@ impl Server {
         self.state.leases.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// An attempt to connect failed. True when it is the first.
-    pub(super) fn note_failure(&self) -> bool {
-        self.state.failures.fetch_add(1, Ordering::Relaxed) == 0
+    pub(super) fn ejection(&self) -> &Ejection {
+        &self.ejection
     }
 
-    /// An attempt to connect succeeded. Returns how many failed before it, if it is the first one after those.
-    pub(super) fn note_success(&self) -> Option<u64> {
-        let failures = &self.state.failures;
-        // Usually there are none: then nothing is written, which other workers would have to read again.
-        let is_down = failures.load(Ordering::Relaxed) > 0;
-        is_down.then(|| failures.swap(0, Ordering::Relaxed)).filter(|failures| *failures > 0)
+    pub(super) fn health(&self) -> &Health {
+        &self.state.health
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn server() -> Server {
@@ -153,24 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_goes_down_and_comes_back_once() {
-        let server = server();
-        assert_eq!(server.note_success(), None);
-        assert!(server.note_failure() && !server.note_failure());
-        assert_eq!(server.note_success(), Some(2));
-        assert_eq!(server.note_success(), None);
-        assert!(server.note_failure(), "down once more");
-    }
-
-    #[test]
     fn later_settings_go_on_with_what_is_known_of_a_server() {
         let old = server();
         old.lend();
         old.count_symptom(Symptom::Type3Refused);
-        old.note_failure();
+        old.health().note_failure(&Ejection::NEVER, false, Instant::now());
         let new = server().inherit(&old);
         assert_eq!((new.leases(), new.symptoms(Symptom::Type3Refused)), (1, 1));
-        assert!(!new.note_failure(), "it is known to be down");
+        assert_eq!(new.health().note_success(), Some(1), "it was known to be down");
         old.take_back();
         assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::balance::Balance;
 use super::group::{Group, GroupSettings};
@@ -36,14 +37,17 @@ pub(super) fn group(balance: &str, servers: &[Arc<Server>], worker: usize) -> Gr
 
 /// The servers in the order to try them for a client.
 pub(super) fn order(group: &Group, source: Option<IpAddr>) -> Vec<usize> {
-    group.pick(source).map(|lease| lease.server().name().parse().expect("its place")).collect()
+    group
+        .pick(source, Instant::now())
+        .map(|lease| lease.server().name().parse().expect("its place"))
+        .collect()
 }
 
 /// How many of these clients each server gets, if none stays.
 pub(super) fn counts(group: &Group, sources: impl Iterator<Item = Option<IpAddr>>) -> Vec<u32> {
     let mut counts = vec![0; group.settings().servers.len()];
     for source in sources {
-        let lease = group.pick(source).next().expect("a server for each client");
+        let lease = group.pick(source, Instant::now()).next().expect("a server for each client");
         counts[lease.server().name().parse::<usize>().expect("its place")] += 1;
     }
     counts

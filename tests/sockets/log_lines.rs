@@ -83,8 +83,9 @@ fn connections_that_fail_are_summed_up_for_each_server() {
 fn a_server_that_goes_down_or_comes_back_is_one_line() {
     let (held, down) = refusing();
     let other = Server::v4();
-    let mut proxy =
-        Launch::to(&down).flags(&format!("--upstream {} --workers 2 --no-pin", other.address())).start();
+    let mut proxy = Launch::to(&down)
+        .flags(&format!("--upstream {} --workers 2 --no-pin --eject-after 0", other.address()))
+        .start();
     let served = |count| {
         for _ in 0..count {
             let client = Peer::connect(proxy.address());

@@ -7,12 +7,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::bounds::{HOUR, MILLISECOND};
+use super::health::HealthArgs;
 use super::servers::WrittenServer;
 use super::tls::UpstreamTlsArgs;
 use crate::cli::Error;
 use crate::cli::quantity::{duration, number};
 use crate::protocol::proxy_protocol::Version;
-use crate::upstream::{Balance, GroupSettings, Server};
+use crate::upstream::{Balance, Ejection, GroupSettings, Server};
 
 /// What belongs to one group; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
@@ -53,6 +54,8 @@ pub(super) struct GroupArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     connect_budget: Option<Duration>,
+    #[command(flatten)]
+    health: HealthArgs,
     #[command(flatten)]
     tls: UpstreamTlsArgs,
 }
@@ -133,17 +136,20 @@ impl GroupArgs {
                 "--{flag} {first}: every server of its group is disabled; enable one, or remove the group and its routes"
             )));
         }
+        // There is nothing to be had in place of an only server.
+        let ejection = if servers.len() > 1 { self.health.ejection() } else { Ejection::NEVER };
+        let servers = servers.into_iter().map(|server| Arc::new(server.with_ejection(ejection))).collect();
         Ok(Arc::new(GroupSettings { name: name.into(), servers, ..settings.clone() }))
     }
 
     /// A server for each address of the name.
-    fn servers(&self, flag: &'static str, server: &WrittenServer) -> Result<Vec<Arc<Server>>, Error> {
+    fn servers(&self, flag: &'static str, server: &WrittenServer) -> Result<Vec<Server>, Error> {
         let WrittenServer { address, options } = server;
         let tls_name = self.tls.tls_name(address)?;
         let name: Arc<str> = address.to_string().into();
         let at = |address| {
             Server::new(Arc::clone(&name), address, tls_name.clone())
-                .map(|server| Arc::new(server.with_options(*options)))
+                .map(|server| server.with_options(*options))
         };
         let servers = address.resolve(flag)?.into_iter().map(at).collect::<Result<_, _>>();
         servers.map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))

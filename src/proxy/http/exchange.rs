@@ -393,7 +393,7 @@ impl<'a> Exchanges<'a> {
             if upstream.receive(Expect::Later).await?.is_none() {
                 return Ok(Err(self.upstream_ended()));
             }
-            self.relay.meter.received(Side::Upstream, self.relay.ring.now());
+            self.relay.received(Side::Upstream, self.relay.ring.now());
         }
     }
 

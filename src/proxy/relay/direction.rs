@@ -116,7 +116,7 @@ impl Direction<'_> {
             let Some(Received { buffer, more }) = received.map_err(|error| (self.from, error))? else {
                 break;
             };
-            self.relay.meter.received(self.from, self.relay.ring.now());
+            self.relay.received(self.from, self.relay.ring.now());
             full_in_a_row = match self.relay.splice {
                 Splice::Always => FULL_RECEIVES_TO_BULK,
                 Splice::Auto if buffer.is_full() && more => full_in_a_row + 1,
@@ -229,7 +229,7 @@ impl Direction<'_> {
                 None => break,
                 Some(Arrived { more }) => expect = if more { Expect::Now } else { Expect::Later },
             }
-            self.relay.meter.received(self.from, self.relay.ring.now());
+            self.relay.received(self.from, self.relay.ring.now());
             self.send_unread(&mut left).await?;
         }
         Ok(left)
@@ -251,7 +251,7 @@ impl Direction<'_> {
             let share = BULK_TURN_BYTES_MAX.min(usize::try_from(*left).unwrap_or(usize::MAX));
             match pipe.fill(from, share) {
                 Ok(Moved::Bytes(bytes)) => {
-                    self.relay.meter.received(self.from, ring.now());
+                    self.relay.received(self.from, ring.now());
                     self.to().socket().set_held(pipe.queued_bytes() > 0);
                     *left -= bytes as u64;
                     thin_turns = if bytes < THIN_BYTES { thin_turns + 1 } else { 0 };

@@ -62,11 +62,14 @@ impl Meter {
         }
     }
 
-    pub(in crate::proxy) fn received(&self, from: Side, now: Instant) {
+    /// True for the first bytes from the upstream side.
+    pub(super) fn received(&self, from: Side, now: Instant) -> bool {
         self.moves(from.other(), now);
-        if from == Side::Upstream && self.first_byte.get().is_none() {
+        let is_first = from == Side::Upstream && self.first_byte.get().is_none();
+        if is_first {
             self.first_byte.set(Some(now));
         }
+        is_first
     }
 
     pub(in crate::proxy) fn sent(&self, to: Side, bytes: usize, now: Instant) {

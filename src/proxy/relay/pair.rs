@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::io;
+use std::time::Instant;
 
 use super::meter::Meter;
 use super::side::Side;
 use crate::proxy::connection::{Connection, cut};
 use crate::proxy::settings::{Splice, Timeouts};
+use crate::upstream::Lease;
 use crate::uring::Ring;
 
 /// How a relay ended.
@@ -38,6 +40,8 @@ pub(in crate::proxy) struct Relay<'a> {
     pub(in crate::proxy) client: &'a Connection,
     pub(in crate::proxy) upstream: &'a Connection,
     pub(in crate::proxy) meter: &'a Meter,
+    /// The session's server.
+    pub(in crate::proxy) lease: &'a Cell<Option<Lease>>,
     pub(in crate::proxy) splice: Splice,
     pub(in crate::proxy) timeouts: &'a Timeouts,
     pub(in crate::proxy) accepts_missing_close_notify: bool,
@@ -58,6 +62,17 @@ impl Drop for Relay<'_> {
 }
 
 impl Relay<'_> {
+    /// Counts bytes from this side.
+    pub(in crate::proxy) fn received(&self, from: Side, now: Instant) {
+        if self.meter.received(from, now) {
+            let lease = self.lease.take();
+            if let Some(lease) = &lease {
+                lease.note_answer();
+            }
+            self.lease.set(lease);
+        }
+    }
+
     pub(in crate::proxy) fn connection(&self, side: Side) -> &Connection {
         match side {
             Side::Client => self.client,

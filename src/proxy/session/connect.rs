@@ -58,7 +58,7 @@ async fn connect_in_turn(
         left.min(group.settings().connect_timeout)
     };
     let mut end = End::Refused;
-    for lease in group.pick(session.source()) {
+    for lease in group.pick(session.source(), ring.now()) {
         session.set_lease(None);
         ring.set_up_turn().await;
         // In a storm many clients have left by now; checking each is cheaper than a useless connect.
@@ -91,7 +91,7 @@ async fn connect_in_turn(
                     return Err(End::UpstreamReset);
                 }
                 None => {
-                    session.with_lease(Lease::note_failure);
+                    session.with_lease(|lease| lease.note_failure(ring.now()));
                     session.set_lease(None);
                     end = End::ConnectTimeout;
                     continue;
@@ -100,7 +100,7 @@ async fn connect_in_turn(
         }
         match group.tls() {
             Some(config) if !Box::pin(secure(session, config, time_left(), &upstream)).await => {
-                session.with_lease(Lease::note_failure);
+                session.with_lease(|lease| lease.note_failure(ring.now()));
                 end = End::TlsUpstream;
             }
             _ => {

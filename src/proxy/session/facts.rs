@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,9 @@ use crate::proxy::settings::{self, Mode, Timeouts};
 use crate::upstream::Lease;
 use crate::uring::Address;
 
+/// A server that breaks a connection within this time did not wait for its client.
+const PROMPT: Duration = Duration::from_secs(3);
+
 /// The state behind a session's record, which is written on drop, however the session ended.
 pub(in crate::proxy) struct Session {
     id: u64,
@@ -31,7 +35,8 @@ pub(in crate::proxy) struct Session {
     forwarded: Cell<Option<Box<IpAddr>>>,
     /// The server that accepted the connection.
     lease: Cell<Option<Lease>>,
-    connect_time: Cell<Option<Duration>>,
+    /// From accepting the client to the server's accept, in nanoseconds: to keep idle sessions small.
+    connect_time: Cell<Option<NonZeroU64>>,
     /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
     end: Cell<End>,
 }
@@ -87,6 +92,7 @@ impl Session {
             client,
             upstream,
             meter: &self.meter,
+            lease: &self.lease,
             splice: *splice,
             timeouts,
             accepts_missing_close_notify: *accepts_missing_close_notify,
@@ -152,9 +158,14 @@ impl Session {
 
     /// Sets the server that accepts the connection, from now on.
     pub(super) fn set_lease(&self, lease: Option<Lease>) {
-        self.connect_time
-            .set(lease.as_ref().map(|_taken| self.context.ring.now().duration_since(self.meter.accepted)));
+        let nanoseconds = || self.context.ring.now().duration_since(self.meter.accepted).as_nanos() as u64;
+        let time = lease.as_ref().map(|_taken| NonZeroU64::new(nanoseconds()).unwrap_or(NonZeroU64::MIN));
+        self.connect_time.set(time);
         self.lease.set(lease);
+    }
+
+    fn connect_time(&self) -> Option<Duration> {
+        self.connect_time.get().map(|nanoseconds| Duration::from_nanos(nanoseconds.get()))
     }
 
     /// Calls `with` with the lease of the server that accepted the connection, if there is one.
@@ -164,6 +175,26 @@ impl Session {
         let result = lease.as_ref().map(with);
         self.lease.set(lease);
         result
+    }
+
+    /// Tells of a server that broke a connection before its first byte, or did not answer a request. Where it is not known
+    /// what the client sent this has to happen promptly: servers also break connections on which nothing comes.
+    pub(super) fn judge_server(&self, end: End) {
+        if self.meter.first_byte.get().is_some() {
+            return;
+        }
+        let is_http = matches!(self.service().settings.mode, Mode::Http(_));
+        let now = self.context.ring.now();
+        let connected = self.connect_time().map(|time| self.meter.accepted + time);
+        let is_prompt = connected.is_some_and(|at| now.saturating_duration_since(at) < PROMPT);
+        let is_unanswered = match end {
+            End::UpstreamReset => is_http || is_prompt,
+            End::BadReply | End::ReplyTimeout => true,
+            _ => false,
+        };
+        if is_unanswered {
+            self.with_lease(|lease| lease.note_unanswered(now));
+        }
     }
 
     /// Sets how the session ends.
@@ -197,7 +228,7 @@ impl Drop for Session {
             client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
             proxied: self.proxied.take().map(|proxied| *proxied),
             upstream: self.server_name(),
-            connect_time: self.connect_time.get(),
+            connect_time: self.connect_time(),
             first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),
             duration,
             upstream_bytes: self.meter.upstream_bytes.get(),

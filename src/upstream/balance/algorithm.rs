@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::upstream::health::Standing;
 use crate::upstream::server::Server;
 
 /// One worker's way to choose servers of one group.
@@ -39,19 +41,48 @@ pub(in crate::upstream) struct Candidates<'a> {
     tried: &'a Tried,
     /// Whether they are the backup servers, or the others.
     backup: bool,
+    standing: Wanted,
+}
+
+/// What the servers that may be chosen have proved.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::upstream) enum Wanted {
+    /// Nothing: those that are ejected may be chosen as well.
+    Any,
+    /// They are in use now, or else due, if one that is due may be tried.
+    InUse { now: Instant, or_due: bool },
+}
+
+impl Wanted {
+    fn has(self, server: &Server) -> bool {
+        let Self::InUse { now, or_due } = self else { return true };
+        match server.health().standing(now) {
+            Standing::InUse => true,
+            Standing::Due => or_due && !server.health().is_on_trial(),
+            Standing::Ejected => false,
+        }
+    }
 }
 
 impl<'a> Candidates<'a> {
-    /// Those that can be lent, were not tried, and are backup servers or not.
-    pub(in crate::upstream) fn new(servers: &'a [Arc<Server>], tried: &'a Tried, backup: bool) -> Self {
-        Self { servers, tried, backup }
+    /// Those that are wanted, were not tried, and are backup servers or not.
+    pub(in crate::upstream) fn new(
+        servers: &'a [Arc<Server>],
+        tried: &'a Tried,
+        backup: bool,
+        standing: Wanted,
+    ) -> Self {
+        Self { servers, tried, backup, standing }
     }
 
     /// Each with its place in the group. Workers lend and take back servers all the time: another look may find others.
     pub(super) fn iter(self) -> impl Iterator<Item = (usize, &'a Server)> {
         let may_be_chosen = move |(nth, server): &(usize, &Server)| {
             let options = server.options();
-            options.backup == self.backup && !options.disabled && !self.tried.has(*nth)
+            options.backup == self.backup
+                && !options.disabled
+                && !self.tried.has(*nth)
+                && self.standing.has(server)
         };
         self.servers.iter().map(|server| &**server).enumerate().filter(may_be_chosen)
     }

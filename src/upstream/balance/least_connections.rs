@@ -42,14 +42,17 @@ impl Algorithm for LeastConnections {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use crate::upstream::testing::{group, order, servers};
 
     #[test]
     fn connections_of_all_workers_count_for_the_weight() {
         let servers = servers(&[1, 3]);
         let workers = [group("least-connections", &servers, 0), group("least-connections", &servers, 1)];
-        let leases: Vec<_> =
-            (0..4000).map(|nth: usize| workers[nth % 2].pick(None).next().expect("a lease")).collect();
+        let leases: Vec<_> = (0..4000)
+            .map(|nth: usize| workers[nth % 2].pick(None, Instant::now()).next().expect("a lease"))
+            .collect();
         assert_eq!([servers[0].leases(), servers[1].leases()], [1000, 3000]);
         drop(leases);
     }

@@ -13,7 +13,7 @@ mod source_hash;
 
 use std::fmt;
 
-pub(super) use algorithm::{Algorithm, Beginning, Candidates, Tried};
+pub(super) use algorithm::{Algorithm, Beginning, Candidates, Tried, Wanted};
 
 /// A way to choose servers, by its name in the settings.
 #[derive(Clone, Copy)]

@@ -45,6 +45,8 @@ fn exponential(weight: u16, most: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use crate::upstream::testing::{counts, group, order, servers};
 
     #[test]
@@ -62,8 +64,9 @@ mod tests {
     fn connections_spread_evenly_for_the_weight() {
         let servers = servers(&[1, 1, 1, 2]);
         let workers = [group("random-two", &servers, 0), group("random-two", &servers, 1)];
-        let leases: Vec<_> =
-            (0..10_000).map(|nth: usize| workers[nth % 2].pick(None).next().expect("a lease")).collect();
+        let leases: Vec<_> = (0..10_000)
+            .map(|nth: usize| workers[nth % 2].pick(None, Instant::now()).next().expect("a lease"))
+            .collect();
         for (server, share) in std::iter::zip(&servers, [2000.0, 2000.0, 2000.0, 4000.0]) {
             let count = server.leases() as f64;
             assert!((count - share).abs() <= share * 0.01, "{count} connections of {share}");

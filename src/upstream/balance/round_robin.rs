@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 
-use super::algorithm::{Algorithm, Beginning, Candidates, Tried};
+use super::algorithm::{Algorithm, Beginning, Candidates, Tried, Wanted};
 
 #[derive(Debug)]
 struct RoundRobin {
@@ -16,7 +16,7 @@ struct RoundRobin {
 pub(super) fn begin(with: &Beginning<'_>) -> Box<dyn Algorithm> {
     let turns = RoundRobin { credits: with.servers.iter().map(|_| Cell::new(0)).collect() };
     let tried = Tried::default();
-    let candidates = Candidates::new(with.servers, &tried, false);
+    let candidates = Candidates::new(with.servers, &tried, false, Wanted::Any);
     let weights = || candidates.iter().map(|(_, server)| usize::from(server.options().weight.get()));
     let cycle = weights().sum::<usize>() / weights().fold(0, common_divisor).max(1);
     for _ in 0..with.offset(cycle) {

@@ -36,6 +36,11 @@ impl Server {
         Self { listener, address }
     }
 
+    /// A socket of [`refusing`] that listens now.
+    pub(crate) fn of(listener: Socket, address: String) -> Self {
+        Self { listener, address }
+    }
+
     /// As it is written on the command line.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -53,15 +58,21 @@ impl Server {
         }
     }
 
-    /// No connection waits to be accepted.
-    pub(crate) fn expect_no_connection(&self) {
+    /// The next connection, if one waits.
+    pub(crate) fn try_accept(&self) -> Option<Peer> {
         self.listener.set_nonblocking(true).expect("a socket");
         let accepted = self.listener.accept();
         self.listener.set_nonblocking(false).expect("a socket");
         match accepted {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => panic!("no connection was expected at {}, got {other:?}", self.address),
+            Ok((socket, _)) => Some(Peer::new(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("accepting at {} failed: {error}", self.address),
         }
+    }
+
+    /// No connection waits to be accepted.
+    pub(crate) fn expect_no_connection(&self) {
+        assert!(self.try_accept().is_none(), "no connection was expected at {}", self.address);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Handshakes with upstreams: which servers are taken, and what becomes of a client whose server is not.
 
+use std::cell::RefCell;
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa};
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, SupportedProtocolVersion};
 
 use super::Bed;
-use crate::support::{Identity, Launch, Peer, Server, TlsPeer, exchange, refusing};
+use crate::support::{Identity, Launch, Peer, Server, TlsPeer, exchange, refusing, wait_until};
 
 #[test]
 fn an_upstream_without_a_sound_handshake_is_told_why_not() {
@@ -235,4 +237,87 @@ fn sessions_with_upstreams_are_resumed() {
         .collect();
     assert_eq!(kinds[0], HandshakeKind::Full);
     assert_eq!(kinds[3], HandshakeKind::Resumed);
+}
+
+#[test]
+fn an_upstream_whose_handshakes_fail_is_left_out() {
+    let bed = Bed::new();
+    let broken = Server::v4();
+    let flags = format!("--upstream {} --eject-time 1h --eject-time-max 1h", bed.server.address());
+    let proxy = bed.with_back(Launch::to(broken.address())).flags(&flags).start();
+    let mut failures = 0;
+    for _ in 0..12 {
+        let client = Peer::connect(proxy.address());
+        client.send(b"x");
+        wait_until("the good server to get the connection", || {
+            if let Some(broken) = broken.try_accept() {
+                failures += 1;
+                broken.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+                broken.expect_close();
+            }
+            let Some(good) = bed.server.try_accept() else { return false };
+            let good = TlsPeer::serve(good, &bed.back.server(None));
+            good.plain.expect(b"x");
+            exchange(&client, &good.plain);
+            true
+        });
+    }
+    assert_eq!(failures, 3, "handshakes that failed before the server was left out (left)");
+    assert!(proxy.wait_to_say("server ejected").contains(broken.address()));
+}
+
+#[test]
+fn an_ejected_upstream_gets_one_trial_connection_before_it_gets_others() {
+    let bed = Bed::new();
+    let silent = Server::v4();
+    let flags = format!(
+        "--upstream {} --connect-timeout 1h --eject-after 1 --eject-time 300ms",
+        bed.server.address()
+    );
+    let proxy = bed.with_back(Launch::to(silent.address())).flags(&flags).start();
+    let connect = || {
+        let client = Peer::connect(proxy.address());
+        client.send(b"x");
+        client
+    };
+    // Ejected by its first handshake, then silent: the trial goes on as long as the test wants.
+    let first = connect();
+    silent.accept().reset();
+    let upstream = bed.accept_tls();
+    upstream.plain.expect(b"x");
+    exchange(&first, &upstream.plain);
+    proxy.wait_to_say("server ejected");
+    let served = RefCell::new(Vec::new());
+    let serve_good = || {
+        let Some(good) = bed.server.try_accept() else { return false };
+        let good = TlsPeer::serve(good, &bed.back.server(None));
+        good.plain.expect(b"x");
+        good.plain.send(b"y");
+        served.borrow_mut().push(good);
+        true
+    };
+    let mut waiting = Vec::new();
+    let mut trial = None;
+    wait_until("a trial connection", || {
+        waiting.push(connect());
+        wait_until("a server to get the connection", || {
+            trial = silent.try_accept();
+            trial.is_some() || serve_good()
+        });
+        trial.is_some()
+    });
+    for _ in 0..6 {
+        waiting.push(connect());
+        wait_until("the good server to get the connection", serve_good);
+    }
+    silent.expect_no_connection();
+    // The client of the trial leaves: another one tries.
+    waiting.into_iter().for_each(Peer::reset);
+    let mut others = Vec::new();
+    wait_until("another trial connection", || {
+        others.push(connect());
+        serve_good();
+        silent.try_accept().is_some()
+    });
+    drop(trial);
 }
