@@ -1,10 +1,9 @@
 //! `proxy::access_log`: formatting lines, which the log's own thread does, and the hand-over by the worker.
 
 use std::hint::black_box;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use iisplice::protocol::login::{Mechanism, Step};
 use iisplice::proxy::access_log::{Entry, Format, channel};
 use iisplice::proxy::record::{End, Record, RequestRecord, RequestWords};
 use iisplice::uring::Address;
@@ -90,14 +89,9 @@ fn address(text: &str) -> Address {
     Address::Ip(text.parse().expect("an address"))
 }
 
-fn started() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042)
-}
-
 /// The connection of a browser, open for three minutes.
 fn session() -> Record {
     Record {
-        started: started(),
         listener: "0.0.0.0:443".into(),
         client: address("192.0.2.7:51234"),
         proxied: Some(address("203.0.113.195:40022")),
@@ -108,16 +102,14 @@ fn session() -> Record {
         upstream_bytes: 48_113,
         client_bytes: 2_911_004,
         spliced_bytes: 1_572_864,
-        end: End::ClientClose,
+        ..Record::example()
     }
 }
 
 /// A request for a page by a user who is logged in.
 fn request() -> RequestRecord {
     RequestRecord {
-        started: started(),
         listener: "0.0.0.0:443".into(),
-        client: address("192.0.2.7:51234"),
         upstream: Some("web01.corp.example.com:80".into()),
         id: (0x1f3a_77c0_0000_00ab, 3),
         request: Some(RequestWords {
@@ -127,15 +119,11 @@ fn request() -> RequestRecord {
             referer: Some(REFERER.as_bytes().into()),
             user_agent: Some(USER_AGENT.as_bytes().into()),
         }),
-        status: 200,
-        end: End::Ok,
         request_bytes: 1_204,
         reply_bytes: 18_713,
         reply_head_bytes: 371,
         total_time: Duration::from_micros(5_412),
         upstream_time: Some(Duration::from_micros(4_870)),
-        step: Step::Type3Ok,
-        mechanism: Some(Mechanism::Ntlm),
-        user: Some("CORP\\alice".into()),
+        ..RequestRecord::example()
     }
 }

@@ -8,17 +8,19 @@
 //! thread cannot keep up (a disk that stalls), the channel fills, and further lines are counted as dropped.
 
 mod request_line;
+mod values;
 
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::record::{Record, RequestRecord};
 use request_line::RequestLine;
+use values::{Number, Value, is_visible, milliseconds};
 
 /// Format of an access log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,11 +151,6 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Milliseconds, with microsecond precision.
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "time={} listener={} client={}", self.time, Value(self.listener), Value(&self.client))?;
@@ -186,85 +183,13 @@ fn append_json(line: &impl Serialize, lines: &mut String) {
     }
 }
 
-/// Whether a character can appear unescaped in a log. False for characters that control the terminal, that end a line
-/// for some reader (U+0085, U+2028, U+2029), or that only change their surroundings: a bidirectional control reorders
-/// the text on display (UAX 9), and a zero-width character makes two different names look the same.
-fn is_visible(c: char) -> bool {
-    if c.is_ascii() {
-        return !c.is_ascii_control();
-    }
-    let acts = matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    );
-    !c.is_control() && !acts
-}
-
-/// Text with `\u{...}` for invisible characters and a backslash before characters that could end it.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' | '\n' | '\r' | '\t' => write!(f, "{}", c.escape_default())?,
-                c if is_visible(c) => f.write_char(c)?,
-                c => write!(f, "{}", c.escape_unicode())?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A number of milliseconds, `-` for none.
-struct Number(Option<f64>);
-
-impl Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(number) => write!(f, "{number:.3}"),
-            None => f.write_str("-"),
-        }
-    }
-}
-
-/// A text that stays one word: quoted and escaped where needed (a Unix path may hold anything).
-struct Value<'a>(&'a str);
-
-impl Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_word = |c: char| !c.is_whitespace() && is_visible(c) && !matches!(c, '"' | '=' | '\\');
-        if !self.0.is_empty() && self.0.chars().all(is_word) {
-            f.write_str(self.0)
-        } else {
-            write!(f, "\"{}\"", Escaped(self.0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::proxy::record::End;
     use crate::uring::Address;
-
-    fn record() -> Record {
-        Record {
-            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
-            listener: "0.0.0.0:80".into(),
-            client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
-            proxied: Some(Address::Ip("[2001:db8::7]:4711".parse().expect("an address"))),
-            upstream: Some("iis2.corp:80".into()),
-            connect_time: Some(Duration::from_micros(1204)),
-            first_byte_time: Some(Duration::from_millis(12)),
-            duration: Duration::from_secs(61),
-            upstream_bytes: 1000,
-            client_bytes: 2000,
-            spliced_bytes: 1999,
-            end: End::ClientClose,
-        }
-    }
 
     /// The record of a client that was refused immediately.
     fn turned_away() -> Record {
@@ -280,7 +205,7 @@ mod tests {
             client_bytes: 0,
             spliced_bytes: 0,
             end: End::Refused,
-            ..record()
+            ..Record::example()
         }
     }
 
@@ -293,7 +218,7 @@ mod tests {
     #[test]
     fn a_line_of_text() {
         assert_eq!(
-            line(&record(), Format::Text),
+            line(&Record::example(), Format::Text),
             "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 proxied=[2001:db8::7]:4711 \
              upstream=iis2.corp:80 connect_ms=1.204 first_byte_ms=12.000 duration_ms=61000.000 \
              to_upstream_bytes=1000 to_client_bytes=2000 spliced=0.666 end=client-close\n"
@@ -309,7 +234,7 @@ mod tests {
     #[test]
     fn a_line_of_json() {
         assert_eq!(
-            line(&record(), Format::Json),
+            line(&Record::example(), Format::Json),
             "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"0.0.0.0:80\",\"client\":\"192.0.2.7:51234\",\
              \"proxied\":\"[2001:db8::7]:4711\",\"upstream\":\"iis2.corp:80\",\"connect_ms\":1.204,\
              \"first_byte_ms\":12.0,\"duration_ms\":61000.0,\"to_upstream_bytes\":1000,\"to_client_bytes\":2000,\
@@ -326,7 +251,7 @@ mod tests {
     #[test]
     fn a_client_cannot_forge_a_line_with_its_path() {
         let client = Address::Unix("/tmp/x\ntime=now end=\"\u{1b}[2J".into());
-        let record = Record { client, ..record() };
+        let record = Record { client, ..Record::example() };
         for format in [Format::Text, Format::Json] {
             let line = line(&record, format);
             assert_eq!(line.chars().filter(|c| c.is_control()).collect::<String>(), "\n", "{line:?}");
@@ -338,7 +263,7 @@ mod tests {
     fn invisible_and_line_ending_characters_are_escaped_in_both_formats() {
         for c in "\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0001}".chars() {
             let client = Address::Unix(format!("/tmp/a{c}é𝔸b").into());
-            let record = Record { client: client.clone(), ..record() };
+            let record = Record { client: client.clone(), ..Record::example() };
             for format in [Format::Text, Format::Json] {
                 assert!(!line(&record, format).contains(c), "{c:?} in {format:?}");
             }
@@ -353,7 +278,8 @@ mod tests {
     fn a_clock_before_1970_does_not_stop_the_log() {
         let started = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
         assert!(
-            line(&Record { started, ..record() }, Format::Text).starts_with("time=1970-01-01T00:00:00.000Z ")
+            line(&Record { started, ..Record::example() }, Format::Text)
+                .starts_with("time=1970-01-01T00:00:00.000Z ")
         );
     }
 
@@ -361,7 +287,7 @@ mod tests {
     fn a_full_channel_drops_and_counts_and_does_not_wait() {
         let (sender, receiver) = channel(2);
         for _ in 0..5 {
-            sender.send(record());
+            sender.send(Record::example());
         }
         sender.wake();
         assert_eq!(sender.dropped_lines().load(Ordering::Relaxed), 3);

@@ -1,5 +1,6 @@
 //! The record of a session or request that has ended: plain values, formatted elsewhere and later.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -71,6 +72,64 @@ pub struct RequestRecord {
     pub mechanism: Option<Mechanism>,
     /// The user logged in on its connection; only where the operator wants it logged.
     pub user: Option<Box<str>>,
+}
+
+impl Record {
+    /// A complete record, of which tests and benches change what matters to them.
+    pub fn example() -> Self {
+        Self {
+            started: example_time(),
+            listener: "0.0.0.0:80".into(),
+            client: example_client(),
+            proxied: Some(Address::Ip((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7), 4711).into())),
+            upstream: Some("iis2.corp:80".into()),
+            connect_time: Some(Duration::from_micros(1204)),
+            first_byte_time: Some(Duration::from_millis(12)),
+            duration: Duration::from_secs(61),
+            upstream_bytes: 1000,
+            client_bytes: 2000,
+            spliced_bytes: 1999,
+            end: End::ClientClose,
+        }
+    }
+}
+
+impl RequestRecord {
+    /// See [`Record::example`].
+    pub fn example() -> Self {
+        Self {
+            started: example_time(),
+            listener: "0.0.0.0:80".into(),
+            client: example_client(),
+            upstream: Some("iis1:80".into()),
+            id: (0xab, 3),
+            request: Some(RequestWords {
+                method: "GET".into(),
+                target: (*b"/a?b=\"c\"").into(),
+                is_http11: true,
+                referer: None,
+                user_agent: Some((*b"curl/8\n\x1b[2J").into()),
+            }),
+            status: 200,
+            end: End::Ok,
+            request_bytes: 120,
+            reply_bytes: 1200,
+            reply_head_bytes: 200,
+            total_time: Duration::from_micros(1500),
+            upstream_time: Some(Duration::from_micros(1204)),
+            step: Step::Type3Ok,
+            mechanism: Some(Mechanism::Ntlm),
+            user: Some("CORP\\alice".into()),
+        }
+    }
+}
+
+fn example_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042)
+}
+
+fn example_client() -> Address {
+    Address::Ip((Ipv4Addr::new(192, 0, 2, 7), 51234).into())
 }
 
 /// Parts of a request's head.

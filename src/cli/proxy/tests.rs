@@ -105,13 +105,13 @@ fn every_flag_reaches_its_setting() {
     ]);
     let service = services.remove(0).service;
     let listener = Listener {
-        address: Address::Unix("/run/iisplice.sock".into()),
         backlog: 128,
         fastopen_queue: Some(256),
         defer_accept: true,
         steer_by_cpu: true,
-        unix_mode: UNIX_MODE,
+        ..Listener::at(Address::Unix("/run/iisplice.sock".into()))
     };
+    assert_eq!(listener.unix_mode, UNIX_MODE);
     assert_eq!(service.listeners[1], listener);
     let group = group(&service);
     assert_eq!(&**group.servers[1].name(), "192.0.2.2:80");

@@ -1,29 +1,14 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
-use std::time::SystemTime;
 
 use super::*;
-use crate::proxy::record::{End, Record};
-use crate::uring::Address;
+use crate::proxy::record::Record;
 
 /// Longer than anything here takes; only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn record(duration_ms: u64) -> Record {
-    Record {
-        started: SystemTime::UNIX_EPOCH,
-        listener: "127.0.0.1:80".into(),
-        client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
-        proxied: None,
-        upstream: None,
-        connect_time: None,
-        first_byte_time: None,
-        duration: Duration::from_millis(duration_ms),
-        upstream_bytes: 0,
-        client_bytes: 0,
-        spliced_bytes: 0,
-        end: End::Idle,
-    }
+    Record { duration: Duration::from_millis(duration_ms), ..Record::example() }
 }
 
 /// The durations that name the lines, in order.

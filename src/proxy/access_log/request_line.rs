@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{Number, Value, milliseconds};
+use super::values::{Number, Value, milliseconds};
 use crate::protocol::login::Mechanism;
 use crate::proxy::record::RequestRecord;
 use crate::uring::Address;
@@ -146,39 +146,8 @@ impl Display for Quoted<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::protocol::login::Step;
     use crate::proxy::access_log::Format;
-    use crate::proxy::record::{End, RequestWords};
-
-    fn record() -> RequestRecord {
-        RequestRecord {
-            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
-            listener: "0.0.0.0:80".into(),
-            client: Address::Ip("192.0.2.7:51234".parse().expect("an address")),
-            upstream: Some("iis1:80".into()),
-            id: (0xab, 3),
-            request: Some(RequestWords {
-                method: "GET".into(),
-                target: (*b"/a?b=\"c\"").into(),
-                is_http11: true,
-                referer: None,
-                user_agent: Some((*b"curl/8\n\x1b[2J").into()),
-            }),
-            status: 200,
-            end: End::Ok,
-            request_bytes: 120,
-            reply_bytes: 1200,
-            reply_head_bytes: 200,
-            total_time: Duration::from_micros(1500),
-            upstream_time: Some(Duration::from_micros(1204)),
-            step: Step::Type3Ok,
-            mechanism: Some(Mechanism::Ntlm),
-            user: Some("CORP\\alice".into()),
-        }
-    }
 
     fn line(record: &RequestRecord, format: Format) -> String {
         let mut line = String::new();
@@ -189,17 +158,18 @@ mod tests {
     #[test]
     fn a_request_in_every_format() {
         assert_eq!(
-            line(&record(), Format::Text),
+            line(&RequestRecord::example(), Format::Text),
             "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 user=\"CORP\\\\alice\" \
              method=GET target=\"/a?b=\\\"c\\\"\" status=200 request_bytes=120 reply_bytes=1200 total_ms=1.500 \
              upstream_ms=1.204 upstream=iis1:80 request=00000000000000ab-3 step=type3-ok mechanism=ntlm end=ok\n"
         );
-        let json: serde_json::Value = serde_json::from_str(&line(&record(), Format::Json)).expect("JSON");
+        let json: serde_json::Value =
+            serde_json::from_str(&line(&RequestRecord::example(), Format::Json)).expect("JSON");
         assert_eq!(json["target"], "/a?b=\"c\"");
         assert_eq!(json["user"], "CORP\\alice");
         assert_eq!(json["total_ms"], 1.5);
         assert_eq!(
-            line(&record(), Format::Combined),
+            line(&RequestRecord::example(), Format::Combined),
             "192.0.2.7 - CORP\\x5Calice [14/Nov/2023:22:13:20 +0000] \"GET /a?b=\\x22c\\x22 HTTP/1.1\" 200 1000 \"-\" \
              \"curl/8\\x0A\\x1B[2J\"\n"
         );
@@ -207,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_not_utf_8_is_escaped() {
-        let mut record = record();
+        let mut record = RequestRecord::example();
         if let Some(words) = &mut record.request {
             words.target = (*b"/M\xfcller?\xc3\xbc").into();
         }
@@ -221,18 +191,30 @@ mod tests {
 
     #[test]
     fn a_user_of_several_words_is_one_field() {
-        let record = RequestRecord { user: Some("CORP\\anna \"b\" c".into()), ..record() };
+        let record = RequestRecord { user: Some("CORP\\anna \"b\" c".into()), ..RequestRecord::example() };
         let combined = line(&record, Format::Combined);
         assert!(combined.starts_with("192.0.2.7 - \"CORP\\x5Canna \\x22b\\x22 c\" [14/"), "{combined}");
     }
 
     #[test]
     fn an_unparsable_request_has_a_line() {
-        let unread = RequestRecord { request: None, user: None, upstream: None, status: 400, ..record() };
+        let unread = RequestRecord {
+            request: None,
+            user: None,
+            upstream: None,
+            status: 400,
+            ..RequestRecord::example()
+        };
         assert!(line(&unread, Format::Text).contains(" user=- method=- target=- status=400 "));
         assert!(line(&unread, Format::Combined).contains(" - - [14/Nov/2023:22:13:20 +0000] \"\" 400 "));
         for format in [Format::Text, Format::Json, Format::Combined] {
-            assert_eq!(line(&record(), format).chars().filter(|c| c.is_control()).collect::<String>(), "\n");
+            assert_eq!(
+                line(&RequestRecord::example(), format)
+                    .chars()
+                    .filter(|c| c.is_control())
+                    .collect::<String>(),
+                "\n"
+            );
         }
     }
 }
