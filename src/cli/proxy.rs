@@ -25,7 +25,7 @@ use self::config::text::{self, Settings};
 use self::config::{Contents, Override};
 use self::group::GroupArgs;
 use self::process::ProcessArgs;
-use self::routes::{Route, RouteArgs, routes};
+use self::routes::{RouteArgs, routes};
 use self::service::ServiceArgs;
 use super::Error;
 use crate::control::Plan;
@@ -142,14 +142,14 @@ impl Flags {
     }
 }
 
-/// A name for the group of each route: the route's, as long as no other one has it. A host on the servers of a route
-/// before it shares that route's group, so that a connection serves both.
+/// A name for the group of each route: the route's, as long as no other one has it. A route to the servers of one before
+/// it shares that one's group, so that a connection serves both.
 fn group_names(routes: &RouteArgs) -> Vec<String> {
     let by_route = routes.by_route();
     let mut names: Vec<String> = Vec::new();
     for (route, targets) in &by_route {
         let known = by_route.iter().zip(&names).find(|((_, others), _)| others == targets);
-        if let (Route::Host(_), Some((_, known))) = (route, known) {
+        if let Some((_, known)) = known {
             names.push(known.clone());
             continue;
         }

@@ -90,8 +90,10 @@ pub struct ServicePlan {
     pub terminated: Option<Terminated>,
 }
 
-/// The two sockets of a session.
-pub const DESCRIPTORS_A_SESSION: u64 = 2;
+/// The most sockets that a session of any of these services has.
+pub fn descriptors_a_session<'a>(services: impl IntoIterator<Item = &'a Service>) -> u64 {
+    1 + services.into_iter().map(Service::upstreams_max).max().unwrap_or(1) as u64
+}
 
 /// The access log as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]

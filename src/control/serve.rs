@@ -118,7 +118,12 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     tracing::info!("{line}");
     start_up::log_each_service(&services);
     start_up::log_what_listeners_include(&services);
-    start_up::warn_if_descriptors_run_out(sessions_max as u64, descriptors_max, descriptors_reserved);
+    start_up::warn_if_descriptors_run_out(
+        &services,
+        sessions_max as u64,
+        descriptors_max,
+        descriptors_reserved,
+    );
     start_up::warn_of_risky_settings(&services);
     certificates::log_checks(&served);
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::DESCRIPTORS_A_SESSION;
 use super::certificates;
+use super::descriptors_a_session;
 use super::running::{is_http, servers};
 use super::setting::setting;
 use crate::proxy::settings::{Service, WorkerSettings};
@@ -175,11 +175,17 @@ pub(super) fn addresses(services: &[Arc<Service>]) -> impl Iterator<Item = &Addr
 }
 
 /// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.
-pub(super) fn warn_if_descriptors_run_out(sessions_max: u64, descriptors_max: u64, reserved: u64) {
-    let wanted = reserved + sessions_max * DESCRIPTORS_A_SESSION;
+pub(super) fn warn_if_descriptors_run_out(
+    services: &[Arc<Service>],
+    sessions_max: u64,
+    descriptors_max: u64,
+    reserved: u64,
+) {
+    let each = descriptors_a_session(services.iter().map(Arc::as_ref));
+    let wanted = reserved + sessions_max * each;
     if wanted > descriptors_max {
         let max_connections = setting("max-connections");
-        let fitting = descriptors_max.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
+        let fitting = descriptors_max.saturating_sub(reserved) / each;
         tracing::warn!(
             "{max_connections} {sessions_max} needs {wanted} descriptors, but the limit of {descriptors_max} allows only \
              {fitting} connections; accepting pauses when it is reached; raise the limit to {wanted} (LimitNOFILE=, \

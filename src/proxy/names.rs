@@ -29,8 +29,19 @@ impl<T> Names<T> {
     /// The value for this name, which is in lower case: an exact name wins, then the longest wildcard. A wildcard
     /// stands for one or more labels.
     pub fn get(&self, name: &str) -> Option<&T> {
-        let longest_first = || name.match_indices('.').filter(|(at, _)| *at > 0).map(|(at, _)| &name[at..]);
-        self.exact.get(name).or_else(|| longest_first().find_map(|suffix| self.wildcard.get(suffix)))
+        self.matches(name).next()
+    }
+
+    /// The values of all entries that this name matches, in the order in which [`get`](Self::get) looks for one.
+    pub fn matches<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a T> {
+        let longest_first = name.match_indices('.').filter(|(at, _)| *at > 0).map(|(at, _)| &name[at..]);
+        self.exact.get(name).into_iter().chain(longest_first.filter_map(|suffix| self.wildcard.get(suffix)))
+    }
+
+    /// Every entry, as it was written, in lower case.
+    pub fn patterns(&self) -> impl Iterator<Item = String> {
+        let wildcards = self.wildcard.keys().map(|suffix| format!("*{suffix}"));
+        self.exact.keys().cloned().chain(wildcards)
     }
 
     /// The same names, each with what `change` makes of its value.

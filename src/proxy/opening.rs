@@ -46,7 +46,7 @@ pub(super) async fn choose(
     client: &Connection,
     address: &Address,
 ) -> Result<Rc<Group>, End> {
-    let Service { settings, routes } = service;
+    let Service { settings, routes, .. } = service;
     if settings.client_tls.is_some() {
         secure(ring, service, client, address).await?;
         let name = client.tls().and_then(super::tls::Tls::server_name);

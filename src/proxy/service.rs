@@ -14,6 +14,8 @@ pub(super) struct Service {
     pub(super) settings: Arc<settings::Service>,
     /// The routes of the settings, to this worker's groups.
     pub(super) routes: Routes<Rc<Group>>,
+    /// Whether the requests of one client can go to several groups.
+    pub(super) routes_by_path: bool,
 }
 
 /// A listener of a service, as sessions see it.
@@ -38,7 +40,9 @@ pub(super) fn services(settings: &[Arc<settings::Service>], worker: usize) -> Ve
     settings
         .iter()
         .map(|settings| {
-            Rc::new(Service { settings: Arc::clone(settings), routes: settings.routes.map(&mut group) })
+            let (routes, routes_by_path) =
+                (settings.routes.map(&mut group), settings.routes.depend_on_path());
+            Rc::new(Service { settings: Arc::clone(settings), routes, routes_by_path })
         })
         .collect()
 }

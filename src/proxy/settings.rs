@@ -200,10 +200,18 @@ impl Service {
         matches!(self.mode, Mode::Http(_)) || self.accept_proxy || self.needs_client_bytes()
     }
 
+    /// The most upstream connections that one session has at once.
+    pub fn upstreams_max(&self) -> usize {
+        match self.mode {
+            Mode::Http(_) => self.routes.groups_of_a_host_max(Arc::ptr_eq),
+            Mode::Stream => 1,
+        }
+    }
+
     /// Whether a request decides where it goes.
     pub(super) fn routes_by_request(&self) -> bool {
         match &self.mode {
-            Mode::Http(http) => http.redirect_to_https.is_some() || self.routes.depend_on_host(),
+            Mode::Http(http) => http.redirect_to_https.is_some() || self.routes.depend_on_requests(),
             Mode::Stream => false,
         }
     }

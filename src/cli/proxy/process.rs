@@ -11,7 +11,7 @@ use crate::cli::Error;
 use crate::cli::quantity::{duration, number, power_of_two, size};
 use crate::control::limits::Host;
 use crate::control::setting::Named;
-use crate::control::{AccessLog, DESCRIPTORS_A_SESSION, LogTarget, Outline, Places, Plan, ServicePlan};
+use crate::control::{AccessLog, LogTarget, Outline, Places, Plan, ServicePlan, descriptors_a_session};
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
 
@@ -123,7 +123,7 @@ impl ProcessArgs {
         }
         let splices = settings().any(|service| service.splice != Splice::Never);
         let (sessions_max, mut workers, descriptors_reserved) =
-            self.workers(host, listeners().count(), splices)?;
+            self.workers(host, listeners().count(), splices, descriptors_a_session(settings()))?;
         if self.log_format == LogFormat::Combined
             && settings().all(|service| matches!(service.mode, Mode::Stream))
         {
@@ -165,13 +165,14 @@ impl ProcessArgs {
         host: &Host,
         listeners: usize,
         splices: bool,
+        descriptors_a_session: u64,
     ) -> Result<(usize, Vec<WorkerSettings>, u64), Error> {
         let number = self.workers.map_or(host.cpus.len(), |number| number as usize);
         let pipes = if splices { self.pipes as u16 } else { 0 };
         let reserved = descriptors_reserved(number, listeners, pipes);
         let sessions_max = match self.max_connections {
             Some(sessions_max) => sessions_max as usize,
-            None => sessions_that_fit(host.descriptors_max, reserved, number)?,
+            None => sessions_that_fit(host.descriptors_max, reserved, number, descriptors_a_session)?,
         };
         let workers = (0..number)
             .map(|nth| WorkerSettings {
@@ -234,9 +235,9 @@ fn descriptors_reserved(workers: usize, listeners: usize, pipes: u16) -> u64 {
     DESCRIPTORS_RESERVED + workers as u64 * per_worker
 }
 
-/// The sessions that fit into the remaining descriptors, at two each; at least one per worker.
-fn sessions_that_fit(limit: u64, reserved: u64, workers: usize) -> Result<usize, Error> {
-    let sessions = limit.saturating_sub(reserved) / DESCRIPTORS_A_SESSION;
+/// The sessions that fit into the remaining descriptors; at least one per worker.
+fn sessions_that_fit(limit: u64, reserved: u64, workers: usize, each: u64) -> Result<usize, Error> {
+    let sessions = limit.saturating_sub(reserved) / each;
     if sessions < workers as u64 {
         return Err(Error::Descriptors { limit, reserved });
     }

@@ -117,9 +117,7 @@ impl ServiceArgs {
 
     /// Checks for contradictory flags, before anything is looked up. `speaks_tls`: one of its groups does.
     pub(super) fn check(&self, speaks_tls: bool) -> Result<(), Error> {
-        if self.routes.depend_on_host() && !self.http.is_http() {
-            return Err(Error::NeedsHttp("--host-route"));
-        }
+        self.routes.check(self.http.is_http())?;
         self.tls.check(self.http.is_http(), self.routes.depend_on_hello(), speaks_tls)
     }
 

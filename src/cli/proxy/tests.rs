@@ -7,6 +7,7 @@ use clap::Parser;
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::control::{AccessLog, LogTarget};
+use crate::protocol::http1::path::Path;
 use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, Timeouts, UNIX_MODE, WorkerSettings};
@@ -159,6 +160,14 @@ fn without_a_number_the_descriptors_say_how_many_connections_fit() {
     // 20,000 less 32, less 1 listener + 8 + 2 * 64 for each of 3 workers, halved.
     assert_eq!(sessions(&[]), (20_000 - 32 - 3 * (1 + 8 + 128)) / 2);
     assert_eq!(sessions(&["--splice=never", "--workers=1"]), (20_000 - 32 - (1 + 8)) / 2);
+    let by_path = [
+        "--splice=never",
+        "--workers=1",
+        "--mode=http",
+        "--path-route=/a=192.0.2.2:80",
+        "--path-route=/b=192.0.2.3:80",
+    ];
+    assert_eq!(sessions(&by_path), (20_000 - 32 - (1 + 8)) / 4, "up to three groups of servers");
     let huge = Host { descriptors_max: u64::MAX, ..host() };
     assert_eq!(plan_on(&huge, &[]).expect("a plan").sessions_max, 1_000_000);
 }
@@ -373,6 +382,72 @@ fn what_changes_replies_is_off_until_it_is_asked_for() {
 }
 
 #[test]
+fn hosts_and_paths_choose_together() {
+    let service = service(&[
+        "--mode=http",
+        "--host-route=a.test=192.0.2.2:80",
+        "--host-route=A.test/API/=192.0.2.3:80",
+        "--host-route=a.test/api=192.0.2.4:80",
+        "--path-route=/m%C3%BCnchen=192.0.2.5:80",
+        "--path-route=/x%3Dy=192.0.2.2:80",
+    ]);
+    let routes = &service.routes;
+    let servers = |host, target: &str| {
+        let group = routes.of_request(Some(host), &Path::of_target(target.as_bytes())).expect("a route");
+        group.servers.iter().map(|server| server.name().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(servers("a.test", "/"), ["192.0.2.2:80"]);
+    assert_eq!(
+        servers("a.test", "/api/x"),
+        ["192.0.2.3:80", "192.0.2.4:80"],
+        "one path, however it is written"
+    );
+    assert_eq!(servers("b.test", "/M\u{dc}nchen"), ["192.0.2.5:80"]);
+    assert_eq!(servers("b.test", "/x=y"), ["192.0.2.2:80"]);
+    assert_eq!(servers("b.test", "/api"), ["192.0.2.1:80"]);
+    assert_eq!(service.upstreams_max(), 3, "b.test: its paths and the default");
+}
+
+#[test]
+fn paths_of_routes_are_checked() {
+    for wrong in ["api", "", "/a?b", "/a#b", "/a b", "/*", "/a/*", "/a/../b", "/./a", "/a\\b", "/a<"] {
+        for flag in ["--path-route=", "--host-route=a.test"] {
+            if flag.contains("host") && !wrong.starts_with('/') {
+                continue;
+            }
+            let line = refused(&["--mode=http", &format!("{flag}{wrong}=192.0.2.2:80")]);
+            assert!(
+                line.contains("give a PATH such as /api, which stands for itself and all below it"),
+                "{line}"
+            );
+        }
+    }
+    assert!(refused(&["--mode=http", "--path-route=/a"]).contains("give PATH=HOST:PORT with a path"));
+    let usage = |flags: &[&str]| plan_on(&host(), flags).expect_err("a dead route").to_string();
+    assert_eq!(
+        usage(&["--mode=http", "--path-route=//=192.0.2.2:80"]),
+        "--upstream is dead: --path-route // has every path; remove one of them"
+    );
+    assert_eq!(
+        usage(&[
+            "--mode=http",
+            "--tls-cert=/x",
+            "--sni-route=a.test=192.0.2.2:80",
+            "--host-route=a.test=192.0.2.2:80"
+        ]),
+        "--sni-route a.test is dead: --host-route a.test has all its requests; remove one of them"
+    );
+}
+
+/// A client that comes by one name may ask for another one of the same servers.
+#[test]
+fn names_on_the_same_servers_share_a_group() {
+    let routes = service(&["--sni-route=a.test=192.0.2.2:80", "--sni-route=b.test=192.0.2.2:80"]).routes;
+    let group = |name| routes.choose(Some(name), std::iter::empty()).map(Arc::as_ptr);
+    assert_eq!(group("a.test"), group("b.test"));
+}
+
+#[test]
 fn hosts_on_the_same_servers_share_a_group() {
     let routes = service(&[
         "--mode=http",
@@ -384,17 +459,19 @@ fn hosts_on_the_same_servers_share_a_group() {
     ])
     .routes;
     let servers = |host| {
-        let group = routes.of_host(Some(host)).expect("a route");
+        let group = routes.of_request(Some(host), &Path::root()).expect("a route");
         group.servers.iter().map(|server| server.name().to_string()).collect::<Vec<_>>()
     };
     assert_eq!(servers("a.test"), ["192.0.2.2:80", "192.0.2.3:80"]);
     assert_eq!(servers("b.test"), ["192.0.2.3:80"]);
     assert_eq!(servers("x.a.test"), ["192.0.2.2:80"]);
-    let group = |host| routes.of_host(Some(host)).map(Arc::as_ptr);
+    let group = |host| routes.of_request(Some(host), &Path::root()).map(Arc::as_ptr);
     assert_eq!(group("c.test"), group("unknown.test"), "the servers of --upstream");
     assert_ne!(group("a.test"), group("x.a.test"));
     let line = plan_on(&host(), &["--host-route=a.test=192.0.2.2:80"]).expect_err("not HTTP").to_string();
     assert_eq!(line, "--host-route applies to HTTP mode only; add --mode http, or remove it");
+    let line = plan_on(&host(), &["--path-route=/a=192.0.2.2:80"]).expect_err("not HTTP").to_string();
+    assert_eq!(line, "--path-route applies to HTTP mode only; add --mode http, or remove it");
     for wrong in
         ["--host-route=a.test", "--host-route=192.0.2.1=192.0.2.2:80", "--host-route=a:80=192.0.2.2:80"]
     {

@@ -173,6 +173,12 @@ impl Follower {
         self.identity.as_deref()
     }
 
+    /// Learns the user of another connection of the same client, which counts for a second user as one of this
+    /// connection does, as long as no user of this one is known.
+    pub fn learn_identity(&mut self, user: &str) {
+        self.identity.get_or_insert_with(|| user.into());
+    }
+
     /// The user under whose NTLM login the last answered request ran: a login of its own, or the connection's.
     pub fn ran_as(&self) -> Option<&str> {
         self.identity().filter(|_| self.login_of_identity != Covers::None)

@@ -1,4 +1,5 @@
-//! Requests one way and replies the other, over two connections that live and end together.
+//! Requests one way and replies the other, over a client's connection and one of its upstream connections, of which nearly
+//! all clients have one.
 //!
 //! ```text
 //!   requests:  head -> change -> send, with its body -> until the reply is complete -> the next head
@@ -15,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use futures_lite::future::or;
@@ -25,16 +27,15 @@ use super::log::Log;
 use super::refusal::Refusal;
 use super::reply::{Replies, Reply, Then};
 use super::request::{Exchange, Next, Request, Requests};
+use super::upstreams::{SPARE_BYTES_MAX, Upstream, is_line_ends};
 use crate::protocol::http1::forward::TrailerRules;
 use crate::protocol::login;
 use crate::proxy::record::End;
 use crate::proxy::relay::Side;
 use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::relay::{Relay, Reset};
+use crate::upstream::Group;
 use crate::uring::Expect;
-
-/// The most bytes of meaningless line ends behind a reply.
-const SPARE_BYTES_MAX: usize = 16;
 
 /// How the exchanges of a session ended.
 pub(super) enum Finish {
@@ -46,6 +47,8 @@ pub(super) enum Finish {
     Closing { by: Side },
     /// The worker drains, and no request is in progress.
     Drained,
+    /// The next request goes to another group, which is none of the session's ends.
+    Elsewhere(Rc<Group>, Box<Request>),
     /// Both sides switch to another protocol.
     Tunnel,
     /// The proxy must answer by itself, and then close.
@@ -67,7 +70,7 @@ impl Finish {
             Self::ClientClosed | Self::Closing { by: Side::Client } => End::ClientClose,
             Self::UpstreamClosed | Self::Closing { by: Side::Upstream } => End::UpstreamClose,
             Self::Drained => End::Drained,
-            Self::Tunnel => End::Ok,
+            Self::Elsewhere(..) | Self::Tunnel => End::Ok,
             Self::Refused(refusal) => refusal.end(),
             Self::CutShort(Side::Client) | Self::ClientLeft => End::ClientLeft,
             Self::CutShort(Side::Upstream) => End::UpstreamCut,
@@ -89,12 +92,13 @@ impl Finish {
     }
 }
 
-/// The two connections of a session in HTTP mode.
+/// The client's connection and one of its upstream connections.
 pub(super) struct Exchanges<'a> {
     pub(super) relay: &'a Relay<'a>,
     pub(super) requests: &'a Requests<'a>,
     replies: &'a Replies<'a>,
     log: &'a Log<'a>,
+    upstream: &'a Upstream<'a>,
     /// The request whose reply is not complete.
     current: RefCell<Option<Exchange>>,
     /// Whether the proxy told the client that its current request is the last.
@@ -112,15 +116,27 @@ impl<'a> Exchanges<'a> {
         requests: &'a Requests<'a>,
         replies: &'a Replies<'a>,
         log: &'a Log<'a>,
+        upstream: &'a Upstream<'a>,
     ) -> Self {
         let clock = Clock::new(relay);
         let (current, is_last, is_within_interim, becomes_tunnel) = Default::default();
-        Self { relay, requests, replies, log, current, is_last, is_within_interim, becomes_tunnel, clock }
+        Self {
+            relay,
+            requests,
+            replies,
+            log,
+            upstream,
+            current,
+            is_last,
+            is_within_interim,
+            becomes_tunnel,
+            clock,
+        }
     }
 
-    /// Forwards `first` and all requests that follow it. Returns how it ended, and the request whose reply was not
-    /// complete then.
-    pub(super) async fn run(&self, first: Box<Request>) -> (Finish, Option<Exchange>) {
+    /// Forwards `first`, if there is one, and all requests that follow it. Returns how it ended, and the request whose
+    /// reply was not complete then.
+    pub(super) async fn run(&self, first: Option<Box<Request>>) -> (Finish, Option<Exchange>) {
         let finish = self.pass(first).await;
         let unfinished = self.current.take();
         let is_unanswered = !self.is_within_interim.get()
@@ -130,7 +146,7 @@ impl<'a> Exchanges<'a> {
                 Finish::Refused(Refusal::UpstreamAlert(error.to_string()))
             }
             // Same as for a close: a client cannot know that its first request was seen.
-            Finish::Broken(Side::Upstream, error) if is_unanswered && self.log.count() == 1 => {
+            Finish::Broken(Side::Upstream, error) if is_unanswered && self.upstream.is_new.get() => {
                 Finish::Refused(Refusal::UpstreamReset(error.kind()))
             }
             finish => finish,
@@ -143,7 +159,7 @@ impl<'a> Exchanges<'a> {
         matches!(self.clock.phase(), Phase::Body | Phase::Continue | Phase::Discarding)
     }
 
-    async fn pass(&self, first: Box<Request>) -> Finish {
+    async fn pass(&self, first: Option<Box<Request>>) -> Finish {
         self.relay.reset.set(Reset::All);
         let mut replies = pin!(self.pass_replies());
         let mut requests = pin!(self.pass_requests(first));
@@ -183,11 +199,18 @@ impl<'a> Exchanges<'a> {
         }
     }
 
-    async fn pass_requests(&self, first: Box<Request>) -> Result<Finish, Broken> {
+    async fn pass_requests(&self, first: Option<Box<Request>>) -> Result<Finish, Broken> {
         let (client, upstream) = (self.relay.client, self.relay.upstream);
         let direction = Direction { relay: self.relay, from: Side::Client, to: Side::Upstream };
-        let mut request = first;
+        let mut next = first;
         loop {
+            let request = match next.take() {
+                Some(request) => request,
+                None => match self.next_request().await? {
+                    Ok(request) => request,
+                    Err(finish) => return Ok(finish),
+                },
+            };
             let Request { mut head, mut body, exchange, .. } = *request;
             self.clock.begin_request(exchange.manner);
             self.current.replace(Some(exchange));
@@ -225,37 +248,57 @@ impl<'a> Exchanges<'a> {
             if let Some(finish) = self.reply_through().await? {
                 return Ok(finish);
             }
-            self.clock.begin(Phase::Request);
-            request = match self.requests.next(self.drained()).await.map_err(|error| (Side::Client, error))? {
-                Next::Request(next) => {
-                    self.log.begin();
-                    match self.admit(next) {
-                        Ok(next) => next,
-                        Err(refusal) => return Ok(Finish::Refused(refusal)),
-                    }
-                }
-                Next::End => return Ok(Finish::ClientClosed),
-                Next::Stop => return Ok(Finish::Drained),
-                Next::Refused(refusal) => return Ok(Finish::Refused(refusal)),
-            };
         }
     }
 
-    /// Admits a request if it is for this connection's group and its user may use the connection. A refused request
-    /// still becomes the current one, so that its log line is its own.
-    fn admit(&self, request: Box<Request>) -> Result<Box<Request>, Refusal> {
-        let admitted = match (&request.misdirected, &request.exchange.asked) {
-            (Some(refusal), _) => Err(refusal.clone()),
-            (None, Some(asked)) => self.replies.watch.admit(asked),
-            (None, None) => Ok(()),
-        };
-        if let Err(refusal) = admitted {
-            // The body of the request is not read.
-            self.clock.begin(Phase::Discarding);
-            self.current.replace(Some(request.exchange));
-            return Err(refusal);
+    /// The next request for this upstream connection, or how it ends without one.
+    async fn next_request(&self) -> Result<Result<Box<Request>, Finish>, Broken> {
+        loop {
+            self.clock.begin(Phase::Request);
+            let next = self.requests.next(self.drained()).await.map_err(|error| (Side::Client, error))?;
+            let request = match next {
+                Next::Request(request) => request,
+                Next::End => return Ok(Err(Finish::ClientClosed)),
+                Next::Stop => return Ok(Err(Finish::Drained)),
+                Next::Refused(refusal) => return Ok(Err(Finish::Refused(refusal))),
+            };
+            self.log.begin();
+            if let Err(refusal) = self.admit(&request) {
+                if matches!(refusal, Refusal::NoPath(_)) && self.requests.may_go_on_after(&request) {
+                    Box::pin(self.answer(&refusal, request.exchange)).await?;
+                    continue;
+                }
+                // The body of the request is not read. It still becomes the current one, so that its log line is its own.
+                self.clock.begin(Phase::Discarding);
+                self.current.replace(Some(request.exchange));
+                return Ok(Err(Finish::Refused(refusal)));
+            }
+            if let Some(Ok(group)) = &request.group
+                && !Rc::ptr_eq(group, &self.upstream.group)
+            {
+                return Ok(Err(Finish::Elsewhere(Rc::clone(group), request)));
+            }
+            self.upstream.is_new.set(false);
+            return Ok(Ok(request));
         }
-        Ok(request)
+    }
+
+    /// Admits a request if there is a group for it and its user may use the client's connection.
+    fn admit(&self, request: &Request) -> Result<(), Refusal> {
+        match (&request.group, &request.exchange.asked) {
+            (Some(Err(refusal)), _) => Err(refusal.clone()),
+            (_, Some(asked)) => self.replies.watch.admit(asked),
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Answers a request in the server's place; the client goes on.
+    async fn answer(&self, refusal: &Refusal, exchange: Exchange) -> Result<(), Broken> {
+        let reply = self.log.refused(refusal, Some(exchange), true);
+        let Relay { client, meter, ring, .. } = self.relay;
+        client.send_all(reply.as_bytes()).await.map_err(|error| (Side::Client, error))?;
+        meter.sent(Side::Client, reply.len(), ring.now());
+        Ok(())
     }
 
     /// Completes when the worker drains, between two requests that do not belong to one login.
@@ -405,7 +448,7 @@ impl<'a> Exchanges<'a> {
             Some(_) if !self.relay.upstream.unread().is_empty() => {
                 Finish::Refused(Refusal::Reply("it ended within its head".to_owned()))
             }
-            Some(_) if self.log.count() == 1 => Finish::Refused(Refusal::NoReply),
+            Some(_) if self.upstream.is_new.get() => Finish::Refused(Refusal::NoReply),
             Some(_) | None => Finish::UpstreamClosed,
         }
     }
@@ -425,10 +468,6 @@ impl Drop for Exchanges<'_> {
             self.log.end(exchange, self.replies.watch, End::Drain);
         }
     }
-}
-
-fn is_line_ends(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == b'\r' || byte == b'\n')
 }
 
 /// Whether the error comes from TLS, such as an alert from the peer, and not from the connection.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::refusal::Refusal;
 use super::request::Exchange;
 use super::watch::{Seen, Watch};
 use crate::protocol::login::Step;
@@ -30,11 +31,6 @@ struct Bytes {
 impl<'a> Log<'a> {
     pub(super) fn new(session: &'a Session) -> Self {
         Self { session, count: Cell::new(0), before: Cell::default() }
-    }
-
-    /// Number of requests, including the current one.
-    pub(super) fn count(&self) -> u64 {
-        self.count.get()
     }
 
     /// Begins the next request.
@@ -88,6 +84,19 @@ impl<'a> Log<'a> {
             mechanism,
             user,
         });
+    }
+
+    /// Logs that the proxy answers the current request by itself, and returns the reply. `stays`: whether the client's
+    /// connection does. `exchange` is what is known of the request.
+    pub(super) fn refused(&self, refusal: &Refusal, exchange: Option<Exchange>, stays: bool) -> String {
+        let request_id = self.request_id();
+        let (status, _reason) = refusal.status();
+        let client = self.session.client_address();
+        tracing::warn!(%client, request = request_id, status, "request refused: {refusal}");
+        let answer_to = exchange.as_ref().map(|exchange| exchange.answer_to);
+        let reply = refusal.reply(&request_id, answer_to.filter(|_| stays));
+        self.answered(exchange, status, refusal.end(), &reply);
+        reply
     }
 
     /// Logs that the proxy answered the current request with `status` and `reply`. `exchange` is what is known of the

@@ -1,16 +1,18 @@
 //! HTTP/1.1 over a session: heads are parsed and changed, bodies are forwarded as bytes, and one client connection
-//! still has one upstream connection of its own.
+//! still has an upstream connection of its own, or one for each group that the paths of its requests lead to.
 //!
 //! ```text
 //!   first request -> connect -> requests and replies, one after the other -> close
-//!         |             |                    '--101--> a tunnel: both ways, as bytes
+//!         |             |  ^                 |--101--> a tunnel: both ways, as bytes
+//!         |             |  '-----------------'  a request for another group
 //!         |             '--> an error page
 //!         '--> a redirect to https, in a service that does nothing else
 //! ```
 //!
 //! `request.rs`, `reply.rs` and `exchange.rs` forward messages; `body.rs` finds their end, `clock.rs` holds the
-//! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `way.rs` chooses a group by host; `watch.rs`
-//! observes logins, on which only `close_on_identity_change` depends.
+//! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `way.rs` chooses a group by host and path,
+//! `turn.rs` goes there, and `upstreams.rs` keeps the connections to others; `watch.rs` observes logins, on which only
+//! `close_on_identity_change` depends.
 
 mod body;
 mod clock;
@@ -21,12 +23,13 @@ mod refusal;
 mod reply;
 mod request;
 mod to_https;
+mod turn;
+mod upstreams;
 mod watch;
 mod way;
 
 use std::cell::Cell;
 use std::future::pending;
-use std::io;
 use std::rc::Rc;
 
 use futures_lite::future::or;
@@ -49,6 +52,8 @@ use log::Log;
 use refusal::Refusal;
 use reply::Replies;
 use request::{Exchange, Next, Requests};
+use turn::turn;
+use upstreams::{Others, Upstream};
 use watch::Watch;
 use way::Way;
 
@@ -94,34 +99,45 @@ pub(super) async fn serve(
     log.begin();
     session.set_forwarded(first.source);
     ends.request_is_whole.set(first.body.is_none());
-    if let Some(refusal) = &first.misdirected {
-        return ends.refuse(refusal, Some(first.exchange)).await;
-    }
-    let Some(group) = group.or_else(|| requests.group()) else { return End::NoRoute };
+    let group = match &first.group {
+        Some(Err(refusal)) => return ends.refuse(&refusal.clone(), Some(first.exchange)).await,
+        Some(Ok(group)) => Some(Rc::clone(group)),
+        None => group,
+    };
+    let Some(group) = group else { return End::NoRoute };
     let watch = Watch::new(session, http);
-    let may_stay = http.ignore_client_close || !client.unread().is_empty();
-    let upstream = match connect(session, client, group, header, may_stay).await {
-        Ok(upstream) => upstream,
-        Err(End::ClientLeft) => {
-            log.end(first.exchange, &watch, End::ClientLeft);
-            client.reset_on_close();
-            return End::ClientLeft;
-        }
+    let mut upstream = match connect(session, client, Rc::clone(&group), header, ends.may_stay(http)).await {
+        Ok(connection) => Upstream::new(group, connection, watch),
+        Err(End::ClientLeft) => return ends.left_unconnected(first.exchange, &watch),
         Err(end) => return ends.refuse(&Refusal::of_unconnected(end), Some(first.exchange)).await,
     };
-    let relay = session.relay(client, &upstream);
-    let replies = Replies::new(session, http, &watch, client.has_tls(), upstream.has_tls());
-    let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
-    let (finish, unfinished) = exchanges.run(first).await;
-    let is_within_request = exchanges.is_within_request();
-    drop(exchanges);
-    ends.request_is_whole.set(!is_within_request);
+    let mut others = Others::default();
+    let mut next = Some(first);
+    let (finish, unfinished) = loop {
+        let (finish, unfinished) = {
+            let Upstream { connection, watch, .. } = &upstream;
+            let relay = session.relay(client, connection);
+            let replies = Replies::new(session, http, watch, client.has_tls(), connection.has_tls());
+            let exchanges = Exchanges::new(&relay, &requests, &replies, &log, &upstream);
+            let ended = exchanges.run(next.take()).await;
+            ends.request_is_whole.set(!exchanges.is_within_request());
+            ended
+        };
+        let Finish::Elsewhere(group, request) = finish else { break (finish, unfinished) };
+        // Boxed: most clients have one group.
+        let turned = turn(&ends, &requests, (group, request), (upstream, &mut others), header);
+        match Box::pin(turned).await {
+            Ok(there) => (upstream, next) = there,
+            Err(end) => return end,
+        }
+    };
     let by = finish.by();
+    others.end(session, by);
+    let Upstream { connection: upstream, watch, .. } = upstream;
     let end = match finish {
-        Finish::Tunnel => close(client, &upstream, relay.run().await),
+        Finish::Tunnel => close(client, &upstream, session.relay(client, &upstream).run().await),
         finish => {
-            drop(relay);
-            if is_within_request {
+            if !ends.request_is_whole.get() {
                 // The upstream has only a part of the request.
                 upstream.reset_on_close();
             }
@@ -142,6 +158,24 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
+    /// Whether a client that ends its stream while the proxy connects to a server may wait for its reply.
+    fn may_stay(&self, http: &Http) -> bool {
+        http.ignore_client_close || !self.client.unread().is_empty()
+    }
+
+    /// Ends a session whose client has left while the proxy was connecting for its request.
+    fn left_unconnected(&self, exchange: Exchange, watch: &Watch<'_>) -> End {
+        self.log.end(exchange, watch, End::ClientLeft);
+        self.client.reset_on_close();
+        End::ClientLeft
+    }
+
+    /// Answers a request in the server's place; the client goes on.
+    async fn answer(&self, refusal: &Refusal, exchange: Exchange) -> Result<(), End> {
+        let reply = self.log.refused(refusal, Some(exchange), true);
+        self.send(&reply, false).await
+    }
+
     /// Closes both connections in the way that `finish` demands; the client's last, since the client may still have to
     /// read its reply.
     async fn end(
@@ -208,31 +242,30 @@ impl Ends<'_> {
             self.request_is_whole.set(false);
             self.log.begin();
         }
-        let Self { session, client, log, .. } = self;
-        let request_id = log.request_id();
-        let (status, _reason) = refusal.status();
-        tracing::warn!(client = %session.client_address(), request = request_id, status, "request refused: {refusal}");
-        let reply = refusal.reply(&request_id);
-        log.answered(exchange, status, refusal.end(), &reply);
-        match self.send_last(&reply).await {
-            Some(Ok(())) => {
-                session.meter().sent(Side::Client, reply.len(), self.ring().now());
-                self.linger_close().await;
-            }
-            // The client must not take half a page for a whole one.
-            Some(Err(_)) | None => client.reset_on_close(),
+        let reply = self.log.refused(refusal, exchange, false);
+        if self.send(&reply, true).await.is_ok() {
+            self.linger_close().await;
         }
         refusal.end()
     }
 
-    /// Sends a reply that nothing follows; nothing when that takes too long. The rest of the request is read meanwhile:
-    /// its client may read nothing before it has sent everything.
-    async fn send_last(&self, reply: &str) -> Option<io::Result<()>> {
+    /// Sends a reply of the proxy. If it is the last one, the rest of the request is read meanwhile: its client may read
+    /// nothing before it has sent everything.
+    async fn send(&self, reply: &str, is_last: bool) -> Result<(), End> {
         let sent = or(self.client.send_all(reply.as_bytes()), async {
-            let _ = self.client.discard().await;
+            if is_last {
+                let _ = self.client.discard().await;
+            }
             pending().await
         });
-        self.ring().timeout(self.session.timeouts().send, sent).await
+        let sent = self.ring().timeout(self.session.timeouts().send, sent).await;
+        if !matches!(sent, Some(Ok(()))) {
+            // The client must not take half a page for a whole one.
+            self.client.reset_on_close();
+            return Err(if sent.is_none() { End::SendTimeout } else { End::ClientReset });
+        }
+        self.session.meter().sent(Side::Client, reply.len(), self.ring().now());
+        Ok(())
     }
 
     /// Ends our stream to the client, then reads and drops what it still sends.

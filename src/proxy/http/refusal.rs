@@ -3,6 +3,7 @@
 use crate::protocol::http1::body::BodyError;
 use crate::protocol::http1::forward::TargetError;
 use crate::protocol::http1::request::RequestError;
+use crate::protocol::http1::response::AnswerTo;
 use crate::protocol::login::IdentityChange;
 use crate::proxy::record::End;
 
@@ -19,8 +20,10 @@ pub(super) enum Refusal {
     NoHost,
     #[error("no route has the host {0:?}")]
     NoRoute(Box<str>),
+    #[error("no route of the host {0:?} has the path")]
+    NoPath(Box<str>),
     #[error("the host {0:?} leads to another group than the first request of the client connection")]
-    OtherGroup(Box<str>),
+    OtherSite(Box<str>),
     #[error("the host {host:?} and the TLS server name {server_name:?} lead to different groups")]
     ServerName { host: Box<str>, server_name: Box<str> },
     #[error("request head not received within {0:?}")]
@@ -83,7 +86,8 @@ impl Refusal {
             // Not 421, which asks the client to repeat the request (RFC 9110 section 15.5.20): a proxy that multiplexes
             // users would send it over another connection that already belongs to a user.
             Self::IdentityChange(_) => (403, "Forbidden"),
-            Self::NoRoute(_) | Self::OtherGroup(_) | Self::ServerName { .. } => (421, "Misdirected Request"),
+            Self::NoRoute(_) | Self::OtherSite(_) | Self::ServerName { .. } => (421, "Misdirected Request"),
+            Self::NoPath(_) => (404, "Not Found"),
             Self::HeadTimeout(_) | Self::BodyTimeout(_) => (408, "Request Timeout"),
             Self::Unreachable
             | Self::UpstreamTls
@@ -100,7 +104,7 @@ impl Refusal {
     pub(super) fn end(&self) -> End {
         match self {
             Self::Request(_) | Self::Target(_) | Self::Body(_) | Self::NoHost => End::BadRequest,
-            Self::NoRoute(_) | Self::OtherGroup(_) | Self::ServerName { .. } => End::NoRoute,
+            Self::NoRoute(_) | Self::NoPath(_) | Self::OtherSite(_) | Self::ServerName { .. } => End::NoRoute,
             Self::HeadTimeout(_) => End::HeadTimeout,
             Self::BodyTimeout(_) => End::BodyTimeout,
             Self::ReplyTimeout(_) => End::ReplyTimeout,
@@ -114,8 +118,9 @@ impl Refusal {
         }
     }
 
-    /// The complete reply. `request_id` is the id of this request in logs.
-    pub(super) fn reply(&self, request_id: &str) -> String {
+    /// The complete reply. `request_id` is the id of this request in logs; `stays` says to whom the reply is if its
+    /// connection stays open.
+    pub(super) fn reply(&self, request_id: &str, stays: Option<AnswerTo>) -> String {
         let (status, reason) = self.status();
         let page = format!(
             "<!DOCTYPE html>\n<html><head><title>{status} {reason}</title></head>\n<body><h1>{reason}</h1>\n\
@@ -123,9 +128,11 @@ impl Refusal {
         );
         format!(
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
-             X-Request-Id: {request_id}\r\n{}Connection: close\r\n\r\n{page}",
+             X-Request-Id: {request_id}\r\n{}{}\r\n{}",
             page.len(),
             if status == 405 { "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" },
+            if stays.is_some() { "" } else { "Connection: close\r\n" },
+            if stays == Some(AnswerTo::Head) { "" } else { &page },
         )
     }
 }

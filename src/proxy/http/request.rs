@@ -43,8 +43,8 @@ pub(super) struct Request {
     /// The head, with all changes made.
     pub(super) head: Vec<u8>,
     pub(super) body: Rest,
-    /// Why it must not be sent to the server, although it is sound: it is for another group.
-    pub(super) misdirected: Option<Refusal>,
+    /// The group that it goes to, or why it goes to none although it is sound; nothing where requests do not decide.
+    pub(super) group: Option<Result<Rc<Group>, Refusal>>,
     /// The client that the first request of a trusted proxy names.
     pub(super) source: Option<IpAddr>,
     pub(super) exchange: Exchange,
@@ -146,7 +146,7 @@ pub(super) struct Requests<'a> {
     timeouts: &'a Timeouts,
     facts: Option<ClientFacts>,
     edits: Cow<'a, Edits>,
-    /// Where requests go, if their hosts decide.
+    /// Where requests go, if they decide.
     way: Option<Way<'a>>,
     /// Whether a request has told what it knows of the client's address.
     has_told_source: Cell<bool>,
@@ -180,9 +180,10 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// The group that the first request chose, if hosts decide.
-    pub(super) fn group(&self) -> Option<Rc<Group>> {
-        self.way.as_ref().and_then(Way::group).map(Rc::clone)
+    /// Whether the client may send another request after an answer by the proxy, which has not read more of this one.
+    pub(super) fn may_go_on_after(&self, request: &Request) -> bool {
+        let Exchange { is_http11, keep_alive, .. } = request.exchange;
+        request.body.is_none() && is_http11 && keep_alive && !self.context.is_draining()
     }
 
     /// Reads the next request up to the end of its head; what follows the head stays unread. `stop` completes when no
@@ -286,7 +287,7 @@ impl<'a> Requests<'a> {
         self.log_underscores(&request);
         let hosts = self.http.rewrite_redirects.then(|| Box::new(self.hosts(&request, &changes)));
         let host = forward::asked_host(&request, &changes.target);
-        let misdirected = self.way.as_ref().and_then(|way| way.lead(host).err());
+        let group = self.way.as_ref().map(|way| way.lead(host, &changes.target));
         let source = self.source(&request);
         let exchange = Exchange {
             answer_to: if request.method == "HEAD" { AnswerTo::Head } else { AnswerTo::Usual },
@@ -302,7 +303,7 @@ impl<'a> Requests<'a> {
             reply: None,
         };
         let body = Rest::of_request(request.body);
-        Ok(Some((Request { head, body, misdirected, source, exchange }, request.length_bytes)))
+        Ok(Some((Request { head, body, group, source, exchange }, request.length_bytes)))
     }
 
     fn hosts(&self, request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>) -> Hosts {

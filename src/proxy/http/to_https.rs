@@ -6,7 +6,6 @@ use super::Ends;
 use super::request::{Next, Redirect, Request, Requests};
 use crate::protocol::http1::response::AnswerTo;
 use crate::proxy::record::End;
-use crate::proxy::relay::Side;
 
 /// Redirects `first` and all requests that follow it.
 pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<Request>) -> End {
@@ -22,16 +21,9 @@ pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<R
         let Some(redirect) = &exchange.redirect else { return End::NoRoute };
         let (status, reply) = (redirect.status.0, reply(redirect, exchange.answer_to, stays));
         log.answered(Some(exchange), status, End::Ok, &reply);
-        let sent = if stays {
-            context.ring.timeout(timeouts.send, ends.client.send_all(reply.as_bytes())).await
-        } else {
-            ends.send_last(&reply).await
-        };
-        if !matches!(sent, Some(Ok(()))) {
-            ends.client.reset_on_close();
-            return if sent.is_none() { End::SendTimeout } else { End::ClientReset };
+        if let Err(end) = ends.send(&reply, !stays).await {
+            return end;
         }
-        session.meter().sent(Side::Client, reply.len(), context.ring.now());
         if !stays {
             ends.linger_close().await;
             return if context.is_draining() { End::Drained } else { End::ClientClose };

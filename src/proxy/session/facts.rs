@@ -168,6 +168,16 @@ impl Session {
         self.connect_time.get().map(|nanoseconds| Duration::from_nanos(nanoseconds.get()))
     }
 
+    /// Takes the lease out, as long as the session uses another server.
+    pub(in crate::proxy) fn take_lease(&self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    /// Sets the lease that [`take_lease`](Self::take_lease) took out.
+    pub(in crate::proxy) fn resume_lease(&self, lease: Option<Lease>) {
+        self.lease.set(lease);
+    }
+
     /// Calls `with` with the lease of the server that accepted the connection, if there is one.
     pub(super) fn with_lease<T>(&self, with: impl FnOnce(&Lease) -> T) -> Option<T> {
         // A RefCell would add a word to every idle session.

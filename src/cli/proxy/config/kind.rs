@@ -30,7 +30,7 @@ pub(super) struct FileGroup {
 }
 
 /// Flags that a file writes as `routes`.
-pub(in super::super) const ROUTES: [&str; 3] = ["sni-route", "alpn-route", "host-route"];
+pub(in super::super) const ROUTES: [&str; 4] = ["sni-route", "alpn-route", "host-route", "path-route"];
 
 impl Kind {
     pub(super) const ALL: [Self; 3] = [Self::Process, Self::Service, Self::Group];

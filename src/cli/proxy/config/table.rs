@@ -249,6 +249,7 @@ fn unknown(kind: Kind, key: &str, tables: &[&str]) -> String {
         let by = match key {
             "alpn-route" => "alpn = \"PROTOCOL\"",
             "host-route" => "host = \"HOST\"",
+            "path-route" => "path = \"/PATH\"",
             _ => "sni = \"NAME\"",
         };
         return format!("{key}: unknown key; give routes = [{{ {by}, upstream = \"GROUP\" }}]");

@@ -5,6 +5,7 @@ use clap::Parser as _;
 use crate::cli::proxy::Effective;
 use crate::cli::{Cli, Command, Error};
 use crate::control::limits::Host;
+use crate::protocol::http1::path::Path;
 
 /// A service and its group; tests add to them.
 const SERVICE: &str = "[service.s]\nlisten = [\"127.0.0.1:8080\"]\n";
@@ -151,7 +152,7 @@ fn mistakes_of_routes_have_their_place() {
         ("routes = [1]", "3:11: routes: this is an integer; give { sni ="),
         (
             "routes = [{ upstream = \"g\" }]",
-            "3:11: routes: this route has none of sni, alpn and host; give { sni =",
+            "3:11: routes: this route has none of sni, alpn, host and path; give { sni =",
         ),
         (
             "routes = [{ sni = \"a.test\", host = \"a.test\", upstream = \"g\" }]",
@@ -172,6 +173,26 @@ fn mistakes_of_routes_have_their_place() {
         (
             "routes = [{ host = \"a.test\", upstream = \"g\" }]\nmode = \"http\"\nredirect-to-https = true",
             "5:1: redirect-to-https: cannot be used with routes; remove one of them",
+        ),
+        (
+            "routes = [{ path = \"api\", upstream = \"g\" }]\nmode = \"http\"",
+            "3:11: routes: \"api\" is not a path; give a PATH such as /api",
+        ),
+        (
+            "routes = [{ alpn = \"h2\", path = \"/api\", upstream = \"g\" }]\nmode = \"http\"",
+            "3:11: routes: this route has both alpn and path; give { sni =",
+        ),
+        (
+            "routes = [{ path = \"/api\", upstream = \"g\" }]",
+            "3:1: routes: a path in routes applies to HTTP mode only; add mode = \"http\", or remove it",
+        ),
+        (
+            "upstream = \"g\"\nmode = \"http\"\nroutes = [{ path = \"/\", upstream = \"g\" }]",
+            "3:1: upstream: is dead: a path in routes / has every path; remove one of them",
+        ),
+        (
+            "path-route = \"/a=g\"",
+            "3:1: path-route: unknown key; give routes = [{ path = \"/PATH\", upstream =",
         ),
         ("routes = [{ sni = \"a.test\" }]", "3:11: routes: this route has no upstream; give { sni ="),
         ("routes = [{ sin = \"a.test\" }]", "3:13: routes: unknown key \"sin\"; give { sni ="),
@@ -203,6 +224,27 @@ fn mistakes_of_routes_have_their_place() {
         "mode = \"http\"\nroutes = [\n{ host = \"a.test\", upstream = \"g\" },\n{ host = \"A.test\", upstream = \"g\" }]",
     );
     assert!(said.starts_with("6:1: routes: the route for \"a.test\" is dead: the one at "), "{said}");
+    for (routes, dead) in [
+        (["host = \"a.test\", path = \"/api\"", "host = \"A.test\", path = \"/./API/\""], None),
+        (
+            ["host = \"a.test\", path = \"/api\"", "host = \"A.test\", path = \"/API/\""],
+            Some((6, "a.test/API/")),
+        ),
+        (["host = \"a.test\"", "host = \"a.test\", path = \"/\""], Some((6, "a.test"))),
+        (["path = \"/a%62\"", "path = \"/AB\""], Some((6, "/AB"))),
+        (["host = \"*.a.test\"", "sni = \"*.a.test\""], Some((6, "*.a.test"))),
+        (["sni = \"a.test\"", "host = \"a.test\""], Some((5, "a.test"))),
+    ] {
+        let [one, other] = routes.map(|route| format!("{{ {route}, upstream = \"g\" }}"));
+        let said = complaint_of_service(&format!("mode = \"http\"\nroutes = [\n{one},\n{other}]"));
+        match dead {
+            Some((line, route)) => {
+                let expected = format!("{line}:1: routes: the route for \"{route}\" is dead: the one at ");
+                assert!(said.starts_with(&expected), "{said}");
+            }
+            None => assert!(said.starts_with("6:1: routes: \"/./API/\" is not a path"), "{said}"),
+        }
+    }
 }
 
 #[test]
@@ -336,7 +378,8 @@ fn hosts_on_the_same_servers_share_a_group_in_what_is_printed() {
     let of_file = of_file(&of_flags.text, &[]).expect("what was printed");
     for effective in [&of_flags, &of_file] {
         let routes = &effective.plan.services[0].service.routes;
-        let group = |host| routes.of_host(Some(host)).map(std::sync::Arc::as_ptr).expect("a group");
+        let group =
+            |host| routes.of_request(Some(host), &Path::root()).map(std::sync::Arc::as_ptr).expect("a group");
         assert_eq!(group("a.test"), group("x.a.test"));
         assert_eq!(group("b.test"), group("unknown.test"));
         assert_ne!(group("a.test"), group("b.test"));
@@ -391,6 +434,14 @@ fn what_is_printed_is_a_file_that_means_the_same() {
             "--host-route=default=192.0.2.3:80",
             "--host-route=*.A.test=192.0.2.2:80",
             "--host-route=b.test=192.0.2.1:80",
+        ],
+        &[
+            "--mode=http",
+            "--host-route=a.test/API/=192.0.2.2:80",
+            "--host-route=a.test=192.0.2.3:80",
+            "--host-route=*.A.test/x%3dy=192.0.2.2:80",
+            "--path-route=/m\u{fc}nchen=192.0.2.4:80",
+            "--path-route=/=192.0.2.5:80",
         ],
         &[
             "--upstream=192.0.2.1:80",

@@ -109,7 +109,11 @@ pub(in super::super) fn routes(
             Route::Protocol(protocol) => {
                 lines.push(format!("  {{ alpn = {}, upstream = {group} }},", quoted(protocol)));
             }
-            Route::Host(host) => lines.push(format!("  {{ host = {}, upstream = {group} }},", quoted(host))),
+            Route::Requests(place) => {
+                let host = place.host.iter().map(|host| format!("host = {}, ", quoted(host)));
+                let path = place.path.iter().map(|path| format!("path = {}, ", quoted(&path.written)));
+                lines.push(format!("  {{ {}upstream = {group} }},", host.chain(path).collect::<String>()));
+            }
         }
     }
     if !lines.is_empty() {

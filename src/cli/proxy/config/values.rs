@@ -9,10 +9,10 @@ use toml::de::DeValue;
 use super::kind::{Shape, may_lack_value, shape};
 use super::source::{Source, shown};
 use crate::cli::Error;
-use crate::cli::proxy::routes::is_name;
+use crate::cli::proxy::routes::{Place, Prefix, Route, is_name, prefix};
 
-/// The keys of a route, each of which stands for the flag `--KEY-route`.
-const ROUTE_KEYS: [&str; 3] = ["sni", "alpn", "host"];
+/// The keys of a route, each of which stands for the flag `--KEY-route`; host and path may stand together.
+const ROUTE_KEYS: [&str; 4] = ["sni", "alpn", "host", "path"];
 
 /// An argument, and where the file has it.
 #[derive(Debug)]
@@ -79,69 +79,126 @@ pub(super) fn described(value: &DeValue<'_>) -> &'static str {
 
 /// The routes of a service.
 pub(super) fn routes(source: &Source, value: &Spanned<DeValue<'_>>) -> Result<Vec<Value>, Error> {
-    const WANTED: &str = "{ sni = \"NAME\", upstream = \"GROUP\" }, { alpn = \"PROTOCOL\", upstream = \"GROUP\" } or \
-                          { host = \"HOST\", upstream = \"GROUP\" }";
-    let wrong = |at: &Range<usize>, what: String| source.error(at, format!("routes: {what}; give {WANTED}"));
     let Some(all) = value.get_ref().as_array() else {
         let what = format!("this is {}", described(value.get_ref()));
-        return Err(source.error(&value.span(), format!("routes: {what}; give an array of {WANTED}")));
+        let message = format!("routes: {what}; give an array of {ROUTES_WANTED}");
+        return Err(source.error(&value.span(), message));
     };
     let mut values: Vec<Value> = Vec::new();
+    let mut known: Vec<(For, Range<usize>)> = Vec::new();
     for route in all {
-        let Some(table) = route.get_ref().as_table() else {
-            return Err(wrong(&route.span(), format!("this is {}", described(route.get_ref()))));
-        };
-        let of = |key: &str| match table.get(key) {
-            None => Ok(None),
-            Some(value) => match value.get_ref().as_str() {
-                Some(text) => Ok(Some(text)),
-                None => Err(wrong(&value.span(), format!("{key} is {}", described(value.get_ref())))),
-            },
-        };
-        for (key, _) in table {
-            let name = key.get_ref().as_ref();
-            if name != "upstream" && !ROUTE_KEYS.contains(&name) {
-                return Err(wrong(&key.span(), format!("unknown key {}", shown(key.get_ref()))));
+        let (one, group) = route_of(source, route)?;
+        let at = route.span();
+        let dead = known.iter().find_map(|(other, other_at)| {
+            if other.route().has_all_of(one.route()) {
+                Some((&one, &at, other_at))
+            } else {
+                one.route().has_all_of(other.route()).then_some((other, other_at, &at))
             }
-        }
-        let mut given = Vec::new();
-        for key in ROUTE_KEYS {
-            given.extend(of(key)?.map(|text| (key, text)));
-        }
-        let (key, text) = match given[..] {
-            [one] => one,
-            [] => return Err(wrong(&route.span(), "this route has none of sni, alpn and host".to_owned())),
-            [(first, _), (second, _), ..] => {
-                return Err(wrong(&route.span(), format!("this route has both {first} and {second}")));
-            }
-        };
-        let what = if key == "alpn" { text.to_owned() } else { text.to_ascii_lowercase() };
-        let Some(group) = of("upstream")? else {
-            return Err(wrong(&route.span(), "this route has no upstream".to_owned()));
-        };
-        if let Some(message) = misfit(key, &what) {
-            return Err(source.error(&route.span(), format!("routes: {} is not a {message}", shown(&what))));
-        }
-        let argument = format!("--{key}-route={what}=");
-        if let Some(first) = values.iter().find(|known| known.argument.starts_with(&argument)) {
+        });
+        if let Some((dead, dead_at, other_at)) = dead {
             let message = format!(
                 "routes: the route for {} is dead: the one at {} has all its connections; remove one of them",
-                shown(&what),
-                source.place(&first.at)
+                shown(dead.text()),
+                source.place(other_at)
             );
-            return Err(source.error(&route.span(), message));
+            return Err(source.error(dead_at, message));
         }
-        values.push(Value { argument: argument + group, text: group.to_owned(), at: route.span() });
+        values.push(Value {
+            argument: format!("--{}={}={group}", one.route().flag(), one.argument()),
+            text: group,
+            at: at.clone(),
+        });
+        known.push((one, at));
     }
     Ok(values)
 }
 
-/// What a route's key should have instead of `what`; nothing where it is right.
-fn misfit(key: &str, what: &str) -> Option<&'static str> {
-    if key == "alpn" {
-        // An equals sign would end the protocol on a command line.
-        let is_protocol = (1..=255).contains(&what.len()) && !what.contains('=');
-        return (!is_protocol).then_some("protocol; give its ALPN name, such as h2 or acme-tls/1");
+const ROUTES_WANTED: &str = "{ sni = \"NAME\", upstream = \"GROUP\" }, { alpn = \"PROTOCOL\", upstream = \"GROUP\" } or \
+                             { host = \"HOST\", path = \"/PATH\", upstream = \"GROUP\" } with host, path or both";
+
+/// Which connections a route is for.
+enum For {
+    Name(String),
+    Protocol(String),
+    Requests(Place),
+}
+
+impl For {
+    fn route(&self) -> Route<'_> {
+        match self {
+            Self::Name(name) => Route::Name(name),
+            Self::Protocol(protocol) => Route::Protocol(protocol),
+            Self::Requests(place) => Route::Requests(place),
+        }
     }
-    (!is_name(what)).then_some("host name; give NAME, or *.NAME for all below it")
+
+    fn text(&self) -> &str {
+        self.route().name().unwrap_or_default()
+    }
+
+    /// As a flag has it, where an equals sign is the end.
+    fn argument(&self) -> String {
+        self.text().replace('=', "%3D")
+    }
+}
+
+/// Which connections a route is for, and the name of its group.
+fn route_of(source: &Source, route: &Spanned<DeValue<'_>>) -> Result<(For, String), Error> {
+    let wrong =
+        |at: &Range<usize>, what: String| source.error(at, format!("routes: {what}; give {ROUTES_WANTED}"));
+    let Some(table) = route.get_ref().as_table() else {
+        return Err(wrong(&route.span(), format!("this is {}", described(route.get_ref()))));
+    };
+    let of = |key: &str| match table.get(key) {
+        None => Ok(None),
+        Some(value) => match value.get_ref().as_str() {
+            Some(text) => Ok(Some(text)),
+            None => Err(wrong(&value.span(), format!("{key} is {}", described(value.get_ref())))),
+        },
+    };
+    for (key, _) in table {
+        let name = key.get_ref().as_ref();
+        if name != "upstream" && !ROUTE_KEYS.contains(&name) {
+            return Err(wrong(&key.span(), format!("unknown key {}", shown(key.get_ref()))));
+        }
+    }
+    let mut given = Vec::new();
+    for key in ROUTE_KEYS {
+        given.extend(of(key)?.map(|text| (key, text)));
+    }
+    let misfit = |text: &str, what: &str| {
+        source.error(&route.span(), format!("routes: {} is not a {what}", shown(text)))
+    };
+    let host = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        let wanted = "host name; give NAME, or *.NAME for all below it";
+        if is_name(&name) { Ok(name) } else { Err(misfit(&name, wanted)) }
+    };
+    let path = |text: &str| -> Result<Prefix, Error> {
+        prefix(text).map_err(|reason| {
+            source.error(&route.span(), format!("routes: {} is not a path; {reason}", shown(text)))
+        })
+    };
+    let one = match given[..] {
+        [] => return Err(wrong(&route.span(), "this route has none of sni, alpn, host and path".to_owned())),
+        [("sni", name)] => For::Name(host(name)?),
+        // An equals sign would end the protocol on a command line.
+        [("alpn", protocol)] if (1..=255).contains(&protocol.len()) && !protocol.contains('=') => {
+            For::Protocol(protocol.to_owned())
+        }
+        [("alpn", protocol)] => {
+            return Err(misfit(protocol, "protocol; give its ALPN name, such as h2 or acme-tls/1"));
+        }
+        [("host", name)] => For::Requests(Place::new(Some(host(name)?), None)),
+        [(_path, text)] => For::Requests(Place::new(None, Some(path(text)?))),
+        [("host", name), ("path", text)] => For::Requests(Place::new(Some(host(name)?), Some(path(text)?))),
+        [(first, _), (second, _), ..] => {
+            return Err(wrong(&route.span(), format!("this route has both {first} and {second}")));
+        }
+    };
+    match of("upstream")? {
+        Some(group) => Ok((one, group.to_owned())),
+        None => Err(wrong(&route.span(), "this route has no upstream".to_owned())),
+    }
 }

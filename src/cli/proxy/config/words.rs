@@ -24,7 +24,11 @@ pub(super) fn in_a_file(message: &str, commands: &[Command]) -> Words {
         let is_route = super::kind::ROUTES.contains(&name);
         let key = if is_route { "routes" } else { name };
         // Not every route applies to the same connections.
-        words.text += if name == "host-route" { "a host in routes" } else { key };
+        words.text += match name {
+            "host-route" => "a host in routes",
+            "path-route" => "a path in routes",
+            _ => key,
+        };
         words.keys.push(key.to_owned());
         let flag =
             commands.iter().flat_map(Command::get_arguments).find(|flag| flag.get_long() == Some(name));

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::manners::Manners;
 use super::wire::TlsConfigs;
+use crate::protocol::http1::path::Path;
 use crate::proxy::names::Names;
-use crate::proxy::routes::Routes;
+use crate::proxy::routes::{ByPath, Routes};
 use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Service, Timeouts};
 use crate::proxy::simulation::choices;
 use crate::upstream::{self, GroupSettings};
@@ -142,7 +143,7 @@ impl Maker {
         let mut by_host = Vec::new();
         for (pattern, hosts) in ROUTES.into_iter().take(dice.number(1, ROUTES.len())) {
             let (number, group) = self.group(dice);
-            routes.by_host.entry(pattern).or_insert(group);
+            routes.by_host.entry(pattern).or_default().add(Path::root(), group);
             by_host.push((hosts, number));
         }
         let has_default = dice.chance(600);
@@ -157,6 +158,7 @@ impl Maker {
             by_name: Names::default(),
             by_protocol: Vec::new(),
             by_host: Names::default(),
+            by_path: ByPath::default(),
         };
         let port = dice.one_of(&[443, 8443]);
         let settings = self.settings(number, routes, Some(port), dice);

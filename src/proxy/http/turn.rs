@@ -1,0 +1,60 @@
+//! A client's turn to another group: over its own idle connection to it, or a new one.
+
+use std::rc::Rc;
+
+use super::Ends;
+use super::refusal::Refusal;
+use super::request::{Request, Requests};
+use super::upstreams::{Others, Upstream};
+use super::watch::Watch;
+use crate::protocol::login::Side;
+use crate::proxy::client_header::Received;
+use crate::proxy::record::End;
+use crate::proxy::session::connect::connect;
+use crate::upstream::Group;
+
+/// Finds or makes the connection for a `request` to `group`, and puts the one that the client has used aside. Where no
+/// server can be reached and the client may go on, the request is answered here, and the connection stays the one before.
+///
+/// # Errors
+/// How the session ends.
+pub(super) async fn turn<'a>(
+    ends: &Ends<'a>,
+    requests: &Requests<'a>,
+    (group, request): (Rc<Group>, Box<Request>),
+    (from, others): (Upstream<'a>, &mut Others<'a>),
+    header: Option<&Received>,
+) -> Result<(Upstream<'a>, Option<Box<Request>>), End> {
+    let session = ends.session;
+    let before = from.idle(session);
+    let known = others.take(&group, session).await;
+    let upstream = if let Some(known) = known {
+        known
+    } else {
+        ends.request_is_whole.set(request.body.is_none());
+        let watch = Watch::new(session, requests.http);
+        let may_stay = ends.may_stay(requests.http);
+        match connect(session, ends.client, Rc::clone(&group), header, may_stay).await {
+            Ok(connection) => Upstream::new(group, connection, watch),
+            Err(End::ClientLeft) => {
+                others.add(before);
+                others.end(session, Side::Client);
+                return Err(ends.left_unconnected(request.exchange, &watch));
+            }
+            Err(end) => {
+                let refusal = Refusal::of_unconnected(end);
+                if requests.may_go_on_after(&request) {
+                    ends.answer(&refusal, request.exchange).await?;
+                    return Ok((before.resume(session), None));
+                }
+                others.add(before);
+                others.end(session, Side::Proxy);
+                return Err(ends.refuse(&refusal, Some(request.exchange)).await);
+            }
+        }
+    };
+    let logs_in_elsewhere = others.is_within_login() || before.is_within_login();
+    upstream.watch.learn(before.watch(), logs_in_elsewhere);
+    others.add(before);
+    Ok((upstream, Some(request)))
+}

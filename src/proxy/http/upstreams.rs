@@ -1,0 +1,137 @@
+//! The upstream connections of one client: the one that carries its requests now, and those to groups that earlier ones
+//! went to. There is at most one for each group, all of them are made for this client, and all end with its session.
+//!
+//! Nothing is in progress on an idle one, since a client has one request at a time in progress. Its server may close it
+//! meanwhile, and with it a login: the next request of its group then goes out on a new connection, where the server asks
+//! the client to log in again. The client's connection stays, because a login at another group lives on.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use super::watch::Watch;
+use crate::protocol::login::Side;
+use crate::proxy::connection::Connection;
+use crate::proxy::session::facts::Session;
+use crate::upstream::{Group, Lease};
+use crate::uring::Expect;
+
+/// The most bytes of meaningless line ends behind a reply.
+pub(super) const SPARE_BYTES_MAX: usize = 16;
+
+/// An upstream connection, and what is known of it.
+pub(super) struct Upstream<'a> {
+    pub(super) group: Rc<Group>,
+    pub(super) connection: Connection,
+    pub(super) watch: Watch<'a>,
+    /// Whether at most one request was sent on it.
+    pub(super) is_new: Cell<bool>,
+}
+
+/// An upstream connection that carries nothing now, with the lease of its server.
+pub(super) struct Idle<'a> {
+    upstream: Upstream<'a>,
+    lease: Option<Lease>,
+}
+
+/// The idle connections of a client.
+#[derive(Default)]
+pub(super) struct Others<'a>(Vec<Idle<'a>>);
+
+impl<'a> Upstream<'a> {
+    /// A connection that was made just now.
+    pub(super) fn new(group: Rc<Group>, connection: Connection, watch: Watch<'a>) -> Self {
+        Self { group, connection, watch, is_new: Cell::new(true) }
+    }
+
+    /// Puts it aside, with its lease, which the session holds.
+    pub(super) fn idle(self, session: &Session) -> Idle<'a> {
+        Idle { upstream: self, lease: session.take_lease() }
+    }
+
+    /// Whether it can carry another request: its server has neither closed it nor sent anything but line ends, which
+    /// applications that miscount send behind a body.
+    async fn is_usable(&self) -> bool {
+        let Self { connection, .. } = self;
+        let mut spare_bytes = 0;
+        loop {
+            let spare = connection.unread().len();
+            spare_bytes += spare;
+            if !is_line_ends(&connection.unread()) || spare_bytes > SPARE_BYTES_MAX {
+                return false;
+            }
+            connection.take(spare);
+            match connection.socket().has_bytes() {
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+                // Between two replies TLS has nothing to send but the announcement of its end.
+                Ok(true) if !connection.has_tls() => {
+                    if !matches!(connection.receive(Expect::Now).await, Ok(Some(_))) {
+                        return false;
+                    }
+                }
+                Ok(_) => return false,
+            }
+        }
+    }
+}
+
+impl<'a> Idle<'a> {
+    /// Takes it up again: the session holds its lease from now on.
+    pub(super) fn resume(self, session: &Session) -> Upstream<'a> {
+        session.resume_lease(self.lease);
+        self.upstream
+    }
+
+    /// Whether the client has yet to answer a login message on it.
+    pub(super) fn is_within_login(&self) -> bool {
+        self.upstream.watch.is_within_own_login()
+    }
+
+    /// What was seen of its logins.
+    pub(super) fn watch(&self) -> &Watch<'a> {
+        &self.upstream.watch
+    }
+
+    /// Closes it; `by` has ended it, or the whole session.
+    fn close(self, session: &Session, by: Side) {
+        let in_use = session.take_lease();
+        let Upstream { connection, watch, .. } = self.resume(session);
+        watch.ended(by);
+        connection.end();
+        session.resume_lease(in_use);
+    }
+}
+
+impl<'a> Others<'a> {
+    /// Adds a connection.
+    pub(super) fn add(&mut self, idle: Idle<'a>) {
+        self.0.push(idle);
+    }
+
+    /// Takes out the connection to this group, unless there is none or its server has ended it.
+    pub(super) async fn take(&mut self, group: &Rc<Group>, session: &Session) -> Option<Upstream<'a>> {
+        let at = self.0.iter().position(|idle| Rc::ptr_eq(&idle.upstream.group, group))?;
+        let idle = self.0.swap_remove(at);
+        if idle.upstream.is_usable().await {
+            idle.upstream.is_new.set(false);
+            return Some(idle.resume(session));
+        }
+        idle.close(session, Side::Upstream);
+        None
+    }
+
+    /// Whether the client has yet to answer a login message on one of them.
+    pub(super) fn is_within_login(&self) -> bool {
+        self.0.iter().any(Idle::is_within_login)
+    }
+
+    /// Closes all of them.
+    pub(super) fn end(&mut self, session: &Session, by: Side) {
+        self.0.drain(..).for_each(|idle| idle.close(session, by));
+    }
+}
+
+/// Whether these are nothing but line ends.
+pub(super) fn is_line_ends(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == b'\r' || byte == b'\n')
+}
