@@ -176,8 +176,12 @@ struct Reloaded {
 
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.has_certificates { "settings and certificates" } else { "settings" };
-        write!(f, "{what} reloaded; used for new connections; changed: {}", changes::in_a_line(&self.changes))
+        let changes = changes::in_a_line(&self.changes);
+        if self.has_certificates {
+            write!(f, "settings and certificates reloaded; used for new connections; changed: {changes}")
+        } else {
+            write!(f, "settings reloaded; used for new connections; changed: {changes}")
+        }
     }
 }
 

@@ -155,7 +155,7 @@ fn the_number_of_connections_follows_the_settings() {
     let first = expect_served(&listener, &server);
     let waiting = Peer::connect(&listener);
     waiting.send(b"waits");
-    proxy.wait_to_say("max-connections reached");
+    proxy.wait_to_say("maximum of connections reached");
     let said = file.reload(&proxy, &text(3));
     assert!(said.contains("changed: max-connections"), "{said}");
     let upstream = server.accept();
