@@ -165,6 +165,8 @@ words! {
         Idle = "idle",
         /// No server took the connection.
         Refused = "refused",
+        /// Every server that could take the connection had as many as it may have.
+        Full = "full",
         /// No server answered within the connect time-out, or none was ready within the connect budget.
         ConnectTimeout = "connect-timeout",
         /// No PROXY header, a malformed one, or one that came too late.

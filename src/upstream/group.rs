@@ -143,7 +143,7 @@ mod tests {
         let group = |servers: &[(&str, u8)]| GroupSettings::new("iis", servers.iter().map(server).collect());
         let old = group(&[("a", 1), ("a", 1), ("a", 2), ("b", 3)]);
         for (server, leases) in std::iter::zip(&old.servers, [1, 2, 4, 8]) {
-            (0..leases).for_each(|_| server.lend());
+            assert!((0..leases).all(|_| server.lend()));
         }
         let new =
             group(&[("b", 3), ("c", 3), ("b", 1), ("a", 2), ("a", 1), ("a", 1), ("a", 1)]).inherit(&old);
@@ -159,6 +159,8 @@ mod tests {
         assert_eq!(in_use(), [1, 0], "servers that are not tried are not in use");
         let others: Vec<_> = group.pick(None, Instant::now()).collect();
         assert_eq!(in_use(), [2, 1]);
+        others[0].end();
+        assert_eq!(in_use(), [2, 0], "it ends once");
         drop((lease, others));
         assert_eq!(in_use(), [0, 0]);
     }

@@ -6,22 +6,40 @@ use std::time::Instant;
 
 use socket2::SockAddr;
 
-use super::health::Failed;
+use super::health::{Failed, Standing};
 use super::server::Server;
 use crate::uring::Address;
 
-/// A server that is lent to one session. It counts the server as in use until it is dropped.
+/// A server that is lent to one session. It counts the server as in use until it ends, or is dropped.
 #[derive(Debug)]
 pub struct Lease {
     server: Arc<Server>,
     /// Whether other sessions wait for what this one finds out of the server, which was ejected.
     is_trial: Cell<bool>,
+    has_ended: Cell<bool>,
 }
 
 impl Lease {
-    pub(super) fn new(server: &Arc<Server>, is_trial: bool) -> Self {
-        server.lend();
-        Self { server: Arc::clone(server), is_trial: Cell::new(is_trial) }
+    /// A lease, if the server may have one more connection.
+    pub(super) fn of(server: &Arc<Server>) -> Option<Self> {
+        let lease =
+            || Self { server: Arc::clone(server), is_trial: Cell::new(false), has_ended: Cell::new(false) };
+        server.lend().then(lease)
+    }
+
+    /// Whether it is the one that finds out whether a server that was ejected can be used, from now on.
+    pub(super) fn begin_trial(&self, now: Instant) -> bool {
+        let health = self.server.health();
+        self.is_trial.set(health.standing(now) == Standing::Due && health.begin_trial());
+        self.is_trial.get()
+    }
+
+    /// Ends it: the session has closed its connection to the server, and goes on to name it.
+    pub fn end(&self) {
+        if !self.has_ended.replace(true) {
+            self.end_trial();
+            self.server.take_back();
+        }
     }
 
     /// The server.
@@ -40,7 +58,7 @@ impl Lease {
 
     /// Notes that the server cannot be connected to; logs once that it is down, and when it is ejected.
     pub fn note_failure(&self, now: Instant) {
-        let Self { server, is_trial } = self;
+        let Self { server, is_trial, .. } = self;
         let failed = server.health().note_failure(server.ejection(), is_trial.get(), now);
         if failed.in_a_row == 1 {
             let (name, address) = (&**server.name(), self.address());
@@ -85,7 +103,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end_trial();
-        self.server.take_back();
+        self.end();
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::balance::{Algorithm, Candidates, Tried, Wanted};
-use super::health::Standing;
 use super::lease::Lease;
 use super::server::Server;
 
@@ -37,6 +36,14 @@ impl<'a> Pick<'a> {
         Self { servers, algorithm, source, now, tried: Tried::default(), may_try_due: true }
     }
 
+    /// Whether a server that was not tried yet would do, but has as many connections as it may have.
+    pub fn is_held_up(&self) -> bool {
+        let may_do = |(nth, server): (usize, &Arc<Server>)| {
+            !self.tried.has(nth) && !server.options().disabled && server.is_full()
+        };
+        self.servers.iter().enumerate().any(may_do)
+    }
+
     /// The next server: a backup server only when there is no other, and one that is ejected only when there is no
     /// backup server either.
     fn choose(&self) -> Option<usize> {
@@ -56,12 +63,15 @@ impl Iterator for Pick<'_> {
     type Item = Lease;
 
     fn next(&mut self) -> Option<Lease> {
-        let nth = self.choose()?;
-        self.tried.add(nth);
-        let server = &self.servers[nth];
-        let is_trial = server.health().standing(self.now) == Standing::Due && server.health().begin_trial();
-        self.may_try_due &= !is_trial;
-        Some(Lease::new(server, is_trial))
+        loop {
+            let nth = self.choose()?;
+            // Another worker may have taken its last place: then it is no candidate any more.
+            if let Some(lease) = Lease::of(&self.servers[nth]) {
+                self.tried.add(nth);
+                self.may_try_due &= !lease.begin_trial(self.now);
+                return Some(lease);
+            }
+        }
     }
 }
 
@@ -88,6 +98,30 @@ mod tests {
         let group = group("round-robin", &servers, 0);
         assert_eq!(order(&group, None), [1, 4, 0, 5]);
         assert_eq!(order(&group, None), [4, 1, 0, 5]);
+    }
+
+    #[test]
+    fn full_servers_are_left_out_until_a_connection_ends() {
+        let options = |max, backup| ServerOptions {
+            connections_max: std::num::NonZeroU32::new(max),
+            backup,
+            ..ServerOptions::default()
+        };
+        let servers = with_options(&[options(1, false), options(2, false), options(1, true)]);
+        for balance in crate::upstream::Balance::ALL {
+            let group = group(balance.name(), &servers, 0);
+            let mut leases: Vec<_> =
+                (0..4).map(|_| group.pick(None, Instant::now()).next().expect("a place")).collect();
+            assert_eq!(&**leases[3].server().name(), "2", "the backup server comes last");
+            let mut pick = group.pick(None, Instant::now());
+            assert!(pick.next().is_none() && pick.is_held_up());
+            let left = leases.remove(0);
+            let name = left.server().name().to_string();
+            drop(left);
+            let mut pick = group.pick(None, Instant::now());
+            assert_eq!(*pick.next().expect("its place").server().name(), name.into());
+            assert!(pick.next().is_none(), "all others are full");
+        }
     }
 
     #[test]

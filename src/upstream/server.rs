@@ -1,7 +1,7 @@
 //! A server: what the settings say of it, and what all workers know of it.
 
 use std::io;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -30,6 +30,8 @@ pub struct Server {
 pub struct ServerOptions {
     /// Its share is this in proportion to the weights of the others.
     pub weight: NonZeroU16,
+    /// Most connections that it has at once, over all workers.
+    pub connections_max: Option<NonZeroU32>,
     /// Whether it is for connections that no other server can take.
     pub backup: bool,
     /// Whether it gets no connections.
@@ -38,7 +40,7 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { weight: NonZeroU16::MIN, backup: false, disabled: false }
+        Self { weight: NonZeroU16::MIN, connections_max: None, backup: false, disabled: false }
     }
 }
 
@@ -129,12 +131,29 @@ impl Server {
         &self.sock_addr
     }
 
-    pub(super) fn lend(&self) {
-        self.state.leases.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more lease, unless the server has as many connections as it may have.
+    pub(super) fn lend(&self) -> bool {
+        let leases = &self.state.leases;
+        let Some(max) = self.leases_max() else {
+            leases.fetch_add(1, Ordering::SeqCst);
+            return true;
+        };
+        // In one step, so that no two workers take the last place.
+        let more = |count| (count < max).then_some(count + 1);
+        leases.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Whether it has as many connections as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.leases_max().is_some_and(|max| self.state.leases.load(Ordering::SeqCst) >= max)
+    }
+
+    fn leases_max(&self) -> Option<usize> {
+        self.options.connections_max.map(|max| max.get() as usize)
     }
 
     pub(super) fn take_back(&self) {
-        self.state.leases.fetch_sub(1, Ordering::Relaxed);
+        self.state.leases.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn ejection(&self) -> &Ejection {
@@ -168,5 +187,51 @@ mod tests {
         assert_eq!(new.health().note_success(), Some(1), "it was known to be down");
         old.take_back();
         assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");
+    }
+
+    #[test]
+    fn a_server_never_has_more_connections_than_it_may_whatever_workers_do() {
+        const MAX: u32 = 3;
+        let options = ServerOptions { connections_max: NonZeroU32::new(MAX), ..ServerOptions::default() };
+        let server = Arc::new(server().with_options(options));
+        let in_use = Arc::new(AtomicUsize::new(0));
+        let work = || {
+            let (server, in_use) = (Arc::clone(&server), Arc::clone(&in_use));
+            std::thread::spawn(move || {
+                let mut lent = 0;
+                while lent < 20_000 {
+                    if !server.lend() {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    lent += 1;
+                    assert!(in_use.fetch_add(1, Ordering::SeqCst) < MAX as usize);
+                    assert!(server.leases() <= MAX as usize);
+                    in_use.fetch_sub(1, Ordering::SeqCst);
+                    server.take_back();
+                }
+            })
+        };
+        let workers: Vec<_> = (0..4).map(|_| work()).collect();
+        for worker in workers {
+            worker.join().expect("never more than that");
+        }
+        assert!(server.leases() == 0 && !server.is_full());
+    }
+
+    #[test]
+    fn fewer_places_than_connections_are_full_until_enough_have_ended() {
+        let with = |max| {
+            let options = ServerOptions { connections_max: NonZeroU32::new(max), ..ServerOptions::default() };
+            server().with_options(options)
+        };
+        let old = with(3);
+        assert!(old.lend() && old.lend() && old.lend() && !old.lend());
+        let new = with(2).inherit(&old);
+        new.take_back();
+        assert!(new.is_full() && !new.lend());
+        new.take_back();
+        assert!(new.lend() && !new.lend());
+        assert!(with(0).inherit(&old).lend(), "without a limit");
     }
 }

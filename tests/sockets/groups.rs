@@ -147,6 +147,51 @@ fn the_client_that_a_trusted_proxy_names_keeps_its_server() {
 }
 
 #[test]
+fn a_server_has_no_more_connections_than_it_may_over_all_workers() {
+    let farm = Farm::of(2);
+    let [one, two] = &farm.addresses[..] else { panic!("two servers") };
+    let flags = format!("--upstream {one},max-connections=3 --upstream {two},max-connections=2");
+    let proxy = Launch::default().flags("--workers 2 --no-pin").flags(&flags).start();
+    let mut held = [const { Vec::new() }; 2];
+    for _ in 0..5 {
+        let client = Peer::connect(proxy.address());
+        held[Farm::greeted(&client)].push(client);
+    }
+    assert_eq!(held.each_ref().map(Vec::len), [3, 2]);
+    for _ in 0..4 {
+        Peer::connect(proxy.address()).expect_close();
+    }
+    let records = proxy.records(4);
+    assert!(records.iter().all(|record| record.get("end") == "full" && record.get("upstream") == "-"));
+    let line = proxy.wait_to_say("every server has as many connections as it may have; refusing the client");
+    assert!(line.contains("group=\"default\""), "{line}");
+
+    held[1].remove(0).reset();
+    proxy.records(5);
+    assert_eq!(Farm::greeted(&Peer::connect(proxy.address())), 1, "the place that is free");
+}
+
+#[test]
+fn a_request_that_no_server_has_a_place_for_gets_503() {
+    let server = Server::v4();
+    let proxy = Launch::to(&format!("{},max-connections=1", server.address())).flags("--mode http").start();
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let first = Peer::connect(proxy.address());
+    first.send(get);
+    let upstream = server.accept();
+    let second = Peer::connect(proxy.address());
+    second.send(get);
+    second.expect(b"HTTP/1.1 503 Service Unavailable\r\n");
+    proxy.record().expect_end("full");
+    upstream.reset();
+    first.expect(b"HTTP/1.1 502 ");
+    proxy.records(2);
+    let third = Peer::connect(proxy.address());
+    third.send(get);
+    server.accept();
+}
+
+#[test]
 fn the_least_connections_of_all_workers_count() {
     let farm = Farm::of(3);
     let proxy = two_workers(&farm, "--balance least-connections");

@@ -23,7 +23,7 @@ const NAME_BYTES_MAX: usize = 253;
 #[command(group(ArgGroup::new("routes").multiple(true)))]
 pub(super) struct RouteArgs {
     /// Server to relay to; with several, --balance says how connections are assigned; options behind commas: weight=N,
-    /// backup (when no other can be used), disabled; names are resolved at start [default: required without routes] [nginx:
+    /// max-connections=N, backup (when no other can be used), disabled; names are resolved at start [default: required without routes] [nginx:
     /// proxy_pass, upstream]
     #[arg(
         long, value_name = "ADDR", required_unless_present_any = ["routes", "redirect_to_https"],

@@ -1,7 +1,7 @@
 //! Servers as they are written: `HOST:PORT,weight=2,backup` on a command line, and in a settings file the same text or
 //! `{ address = "HOST:PORT", weight = 2, backup = true }`.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use super::routes::connectable;
 use crate::cli::address::Unresolved;
@@ -9,11 +9,14 @@ use crate::cli::nearest::nearest;
 use crate::upstream::ServerOptions;
 
 /// The options of a server; those of `SWITCHES` have no value.
-pub(super) const OPTIONS: [&str; 3] = ["weight", "backup", "disabled"];
+pub(super) const OPTIONS: [&str; 4] = ["weight", "max-connections", "backup", "disabled"];
 const SWITCHES: [&str; 2] = ["backup", "disabled"];
 
 // As in HAProxy.
 const WEIGHT_MAX: u16 = 256;
+
+/// More than any server has.
+const CONNECTIONS_MAX: u32 = 10_000_000;
 
 /// A server and its options, not resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +47,13 @@ impl WrittenServer {
 
     /// Its options as keys and values of a settings file, without those that have their defaults.
     pub(super) fn keys(&self) -> Vec<(&'static str, String)> {
-        let ServerOptions { weight, backup, disabled } = self.options;
+        let ServerOptions { weight, connections_max, backup, disabled } = self.options;
         let default = ServerOptions::default();
         let mut keys = Vec::new();
         if weight != default.weight {
             keys.push(("weight", weight.to_string()));
         }
+        keys.extend(connections_max.map(|max| ("max-connections", max.to_string())));
         keys.extend(backup.then(|| ("backup", "true".to_owned())));
         keys.extend(disabled.then(|| ("disabled", "true".to_owned())));
         keys
@@ -73,6 +77,7 @@ pub(super) fn is_switch(key: &str) -> bool {
 pub(super) fn set(options: &mut ServerOptions, key: &str, value: Option<&str>) -> Result<(), String> {
     match (key, value) {
         ("weight", Some(value)) => options.weight = weight(value)?,
+        ("max-connections", Some(value)) => options.connections_max = Some(connections_max(value)?),
         ("backup", None) => options.backup = true,
         ("disabled", None) => options.disabled = true,
         (key, Some(_)) if is_switch(key) => return Err(format!("{key} has no value; give {key} alone")),
@@ -88,6 +93,13 @@ fn weight(value: &str) -> Result<NonZeroU16, String> {
         format!(
             "weight: give a whole number from 1 to {WEIGHT_MAX}; disabled is for a server without connections"
         )
+    })
+}
+
+fn connections_max(value: &str) -> Result<NonZeroU32, String> {
+    let max = value.parse().ok().filter(|max: &NonZeroU32| max.get() <= CONNECTIONS_MAX);
+    max.ok_or_else(|| {
+        format!("max-connections: give a whole number from 1 to {CONNECTIONS_MAX}; disabled is for a server without connections")
     })
 }
 
@@ -124,6 +136,8 @@ mod tests {
         assert_eq!(options("iis1:80"), default);
         assert_eq!(options("iis1:80,weight=256"), weight(256));
         assert_eq!(options("[::1]:80,weight=1"), default);
+        let max = |max| ServerOptions { connections_max: NonZeroU32::new(max), ..default };
+        assert_eq!(options("iis1:80,max-connections=500"), max(500));
         assert_eq!(options("iis1:80,backup,weight=2"), ServerOptions { backup: true, ..weight(2) });
         assert_eq!(options("unix:/run/a,disabled"), ServerOptions { disabled: true, ..default });
     }
@@ -145,10 +159,13 @@ mod tests {
     #[test]
     fn every_mistake_says_what_would_be_right() {
         for (text, expected) in [
-            ("iis1:80,", "unknown option \"\"; give one of weight, backup, disabled"),
+            ("iis1:80,", "unknown option \"\"; give one of weight, max-connections, backup, disabled"),
             ("iis1:80,wieght=2", "unknown option \"wieght\"; did you mean weight?"),
             ("unix:/run/a,wieght=2", "unknown option \"wieght\"; did you mean weight?"),
-            ("iis1:80,iis2:80", "unknown option \"iis2:80\"; give one of weight, backup, disabled"),
+            (
+                "iis1:80,iis2:80",
+                "unknown option \"iis2:80\"; give one of weight, max-connections, backup, disabled",
+            ),
             ("iis1:80,weight", "weight needs a value; give weight=N"),
             ("iis1:80,backup=yes", "backup has no value; give backup alone"),
             ("iis1:80,backup,backup", "backup is given twice; remove one of them"),
@@ -157,6 +174,10 @@ mod tests {
             ("iis1:0,weight=2", "port 0 cannot be connected to; give the server's port"),
         ] {
             assert_eq!(WrittenServer::parse(text).expect_err(text), expected, "{text:?}");
+        }
+        for max in ["0", "-1", "10000001", "", "x"] {
+            let said = WrittenServer::parse(&format!("iis1:80,max-connections={max}")).expect_err(max);
+            assert!(said.starts_with("max-connections: give a whole number from 1 to"), "{said}");
         }
         for weight in ["0", "257", "-1", "1.5", "", " 2"] {
             let said = WrittenServer::parse(&format!("iis1:80,weight={weight}")).expect_err(weight);

@@ -189,6 +189,7 @@ impl Ends<'_> {
         if let Finish::Refused(refusal) = finish {
             upstream.reset_on_close();
             drop(upstream);
+            self.session.end_lease();
             return self.refuse(&refusal, unfinished).await;
         }
         if let Some(exchange) = unfinished {
@@ -215,6 +216,7 @@ impl Ends<'_> {
             _ => {
                 upstream.end();
                 drop(upstream);
+                self.session.end_lease();
                 self.linger_close().await;
                 end
             }

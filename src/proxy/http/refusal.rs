@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     HeadTimeout(std::time::Duration),
     #[error("no server could be reached")]
     Unreachable,
+    #[error("every server has as many connections as it may have")]
+    Full,
     #[error("server TLS handshake failed")]
     UpstreamTls,
     #[error("no server accepted a connection in time")]
@@ -69,6 +71,7 @@ impl Refusal {
             End::ConnectTimeout => Self::ConnectTimeout,
             End::LocalLimit => Self::LocalLimit,
             End::TlsUpstream => Self::UpstreamTls,
+            End::Full => Self::Full,
             _ => Self::Unreachable,
         }
     }
@@ -95,7 +98,7 @@ impl Refusal {
             | Self::NoReply
             | Self::UpstreamReset(_)
             | Self::UpstreamAlert(_) => (502, "Bad Gateway"),
-            Self::LocalLimit => (503, "Service Unavailable"),
+            Self::Full | Self::LocalLimit => (503, "Service Unavailable"),
             Self::ConnectTimeout | Self::ReplyTimeout(_) => (504, "Gateway Timeout"),
         }
     }
@@ -109,6 +112,7 @@ impl Refusal {
             Self::BodyTimeout(_) => End::BodyTimeout,
             Self::ReplyTimeout(_) => End::ReplyTimeout,
             Self::Unreachable => End::Refused,
+            Self::Full => End::Full,
             Self::UpstreamReset(_) => End::UpstreamReset,
             Self::UpstreamTls | Self::UpstreamAlert(_) => End::TlsUpstream,
             Self::ConnectTimeout => End::ConnectTimeout,
@@ -130,9 +134,22 @@ impl Refusal {
             "HTTP/1.1 {status} {reason}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
              X-Request-Id: {request_id}\r\n{}{}\r\n{}",
             page.len(),
-            if status == 405 { "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" } else { "" },
+            self.field(),
             if stays.is_some() { "" } else { "Connection: close\r\n" },
             if stays == Some(AnswerTo::Head) { "" } else { &page },
         )
+    }
+
+    /// A field that the reply has besides those of all.
+    fn field(&self) -> &'static str {
+        match self {
+            // RFC 9110 section 15.5.6
+            Self::Target(TargetError::Connect | TargetError::Trace) => {
+                "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+            }
+            // Soon enough for a user, and late enough that many clients do not all come at once.
+            Self::Full => "Retry-After: 5\r\n",
+            _ => "",
+        }
     }
 }

@@ -58,7 +58,16 @@ async fn connect_in_turn(
         left.min(group.settings().connect_timeout)
     };
     let mut end = End::Refused;
-    for lease in group.pick(session.source(), ring.now()) {
+    let mut pick = group.pick(session.source(), ring.now());
+    loop {
+        let Some(lease) = pick.next() else {
+            if pick.is_held_up() {
+                let (client, group) = (session.client_address(), &*group.settings().name);
+                tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
+                end = End::Full;
+            }
+            return Err(end);
+        };
         session.set_lease(None);
         ring.set_up_turn().await;
         // In a storm many clients have left by now; checking each is cheaper than a useless connect.
@@ -70,7 +79,7 @@ async fn connect_in_turn(
             let budget = group.settings().connect_budget;
             let client = session.client_address();
             tracing::warn!(%client, ?budget, "no server was ready within the connect budget; not trying the others");
-            break;
+            return Err(end);
         }
         let upstream =
             match upstream::connect(ring, &lease, &options, timeout, &context.descriptor_waits).await {
@@ -110,8 +119,9 @@ async fn connect_in_turn(
             }
         }
         unfinished.finish();
+        drop(upstream);
+        session.end_lease();
     }
-    Err(end)
 }
 
 fn end_of(failure: Failure) -> End {

@@ -178,6 +178,11 @@ impl Session {
         self.lease.set(lease);
     }
 
+    /// Ends the lease, because the connection to the server is closed; the record still names the server.
+    pub(in crate::proxy) fn end_lease(&self) {
+        self.with_lease(Lease::end);
+    }
+
     /// Calls `with` with the lease of the server that accepted the connection, if there is one.
     pub(super) fn with_lease<T>(&self, with: impl FnOnce(&Lease) -> T) -> Option<T> {
         // A RefCell would add a word to every idle session.

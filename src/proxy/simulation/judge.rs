@@ -277,6 +277,7 @@ impl Case<'_> {
                     || self.stage.faults.descriptor > 0
                     || self.stage.descriptors_max < 100
             }
+            End::Full => group.servers.iter().any(|server| server.options().connections_max.is_some()),
             // No peer here uses TLS or HTTP.
             End::TlsClient
             | End::TlsUpstream
@@ -306,7 +307,12 @@ impl Case<'_> {
         );
         let connects = matches!(
             end,
-            End::ClientLeft | End::Refused | End::ConnectTimeout | End::ProxyHeader | End::LocalLimit
+            End::ClientLeft
+                | End::Refused
+                | End::Full
+                | End::ConnectTimeout
+                | End::ProxyHeader
+                | End::LocalLimit
         );
         assert!(!connects || upstream.is_none(), "{end:?} with an upstream");
     }

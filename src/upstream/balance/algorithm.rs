@@ -65,7 +65,7 @@ impl Wanted {
 }
 
 impl<'a> Candidates<'a> {
-    /// Those that are wanted, were not tried, and are backup servers or not.
+    /// Those that are wanted and not full, were not tried, and are backup servers or not.
     pub(in crate::upstream) fn new(
         servers: &'a [Arc<Server>],
         tried: &'a Tried,
@@ -82,6 +82,7 @@ impl<'a> Candidates<'a> {
             options.backup == self.backup
                 && !options.disabled
                 && !self.tried.has(*nth)
+                && !server.is_full()
                 && self.standing.has(server)
         };
         self.servers.iter().map(|server| &**server).enumerate().filter(may_be_chosen)
@@ -102,7 +103,7 @@ impl Tried {
         self.0.is_empty()
     }
 
-    fn has(&self, nth: usize) -> bool {
+    pub(in crate::upstream) fn has(&self, nth: usize) -> bool {
         self.0.get(nth / 64).is_some_and(|bits| bits & 1 << (nth % 64) != 0)
     }
 

@@ -420,7 +420,7 @@ fn what_is_printed_is_a_file_that_means_the_same() {
             "--sni-route=a.test=192.0.2.3:443",
         ],
         &[
-            "--upstream=192.0.2.1:80,weight=2,disabled",
+            "--upstream=192.0.2.1:80,weight=2,disabled,max-connections=500",
             "--upstream=unix:/run/a,b,weight=1,backup",
             "--sni-route=a.test=192.0.2.2:443,weight=256",
             "--balance=source-hash",
