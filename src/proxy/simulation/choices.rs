@@ -4,14 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockAddr;
-
 use super::pace::Leaving;
 use super::peer::{Fin, Script};
-use crate::protocol::proxy_protocol::Version;
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Listener, Service, Splice, Timeouts};
-use crate::upstream::{GroupSettings, Server};
+use crate::upstream::GroupSettings;
 use crate::uring::sim::{Dice, Faults, Supplies};
 use crate::uring::{Address, SocketOptions};
 
@@ -34,49 +31,17 @@ pub(super) fn milliseconds(dice: &mut Dice, choices: &[u64]) -> Duration {
     Duration::from_millis(dice.one_of(choices))
 }
 
-/// A group of one to three servers, each with one or two addresses of its own. The order of the dice decides what a seed
-/// stands for.
-pub(super) fn group(number: usize, dice: &mut Dice) -> GroupSettings {
-    let server = |name: usize, at: usize| {
-        let address = Address::Ip((Ipv4Addr::new(10, number as u8, name as u8, at as u8), 80).into());
-        let tls_name = Some(TLS_NAME.try_into().expect("a name"));
-        let server = Server::new(format!("server{number}.{name}"), address, tls_name);
-        Arc::new(server.expect("an IP address"))
-    };
-    let names = dice.number(1, 3);
-    let mut servers = Vec::new();
-    for name in 0..names {
-        servers.extend((0..dice.one_of(&[1, 1, 1, 2])).map(|at| server(name, at)));
-    }
-    GroupSettings {
-        send_proxy: dice.one_of(&[None, None, Some(Version::V1), Some(Version::V2)]),
-        connect_timeout: milliseconds(dice, &[5, 100, 3000]),
-        connect_budget: milliseconds(dice, &[5, 150, 6000]),
-        ..GroupSettings::new(format!("group{number}"), servers)
-    }
-}
-
-/// The number of a group.
-pub(super) fn group_number(group: &GroupSettings) -> usize {
-    group.name.strip_prefix("group").and_then(|number| number.parse().ok()).expect("groups have numbers")
-}
-
-/// The number of the group that a server at this address belongs to.
-pub(super) fn group_at(address: &SockAddr) -> usize {
-    match address.as_socket() {
-        Some(SocketAddr::V4(address)) => usize::from(address.ip().octets()[1]),
-        address => panic!("{address:?} is not the address of a server"),
-    }
-}
-
-/// A service with one or two listeners of its own.
+/// A service that listens on one or two of its two addresses.
 pub(super) fn service(number: usize, routes: Routes<Arc<GroupSettings>>, dice: &mut Dice) -> Service {
-    let address = |at: usize| (Ipv4Addr::new(203, 0, 113, 1 + number as u8), 80 + at as u16).into();
-    let listeners = (0..dice.number(1, 2)).map(|at| Listener::at(Address::Ip(address(at)))).collect();
-    let (idle, header) = (milliseconds(dice, &[50, 2000, 20_000]), milliseconds(dice, &[0, 0, 3000, 30]));
+    let listener = |at: u16| {
+        let address = (Ipv4Addr::new(203, 0, 113, 1 + number as u8), 80 + at).into();
+        Listener::at(Address::Ip(address))
+    };
+    let listeners =
+        dice.one_of(&[&[0][..], &[0], &[1], &[0, 1], &[0, 1]]).iter().copied().map(listener).collect();
+    let idle = milliseconds(dice, &[50, 2000, 20_000]);
     Service {
-        timeouts: Timeouts { idle, accept_proxy: header, ..Timeouts::default() },
-        accept_proxy: !header.is_zero(),
+        timeouts: Timeouts { idle, accept_proxy: milliseconds(dice, &[3000, 30]), ..Timeouts::default() },
         splice: dice.one_of(&[Splice::Auto, Splice::Auto, Splice::Never, Splice::Always]),
         tcp: SocketOptions::default(),
         ..Service::new(format!("service{number}"), listeners, routes)
@@ -84,9 +49,22 @@ pub(super) fn service(number: usize, routes: Routes<Arc<GroupSettings>>, dice: &
 }
 
 /// The address of one of the service's listeners.
-pub(super) fn entrance(service: &Service, dice: &mut Dice) -> SockAddr {
+pub(super) fn entrance(service: &Service, dice: &mut Dice) -> SocketAddr {
     let listener = &service.listeners[dice.number(0, service.listeners.len() - 1)];
-    listener.address.to_sock_addr().expect("an IP address is one of the kernel's")
+    ip(&listener.address)
+}
+
+/// An address, which is one of IP.
+pub(super) fn ip(address: &Address) -> SocketAddr {
+    match address {
+        Address::Ip(address) => *address,
+        Address::Unix(path) => panic!("{path:?} is no IP address"),
+    }
+}
+
+/// How often the settings change: in half of the runs not at all.
+pub(super) fn changes(dice: &mut Dice) -> usize {
+    dice.one_of(&[0, 0, 0, 1, 2, 4])
 }
 
 pub(super) fn drain_timeout(dice: &mut Dice) -> Duration {

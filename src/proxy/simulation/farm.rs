@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
-use super::choices::{script, socket_bytes};
-use super::peer::{Notes, Registry, SERVER_NUMBER_MIN, Scripted, ServerId};
-use crate::upstream::GroupSettings;
-use crate::uring::Address;
+use super::choices::{ip, script, socket_bytes};
+use super::peer::{Notes, Registry, SERVER_NUMBER_MIN, Scripted};
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::sim::{Accepted, Answer, Dice, Servers};
 
 /// What happened at the servers.
@@ -20,14 +19,15 @@ use crate::uring::sim::{Accepted, Answer, Dice, Servers};
 pub(super) struct ServerNotes {
     /// Their ends of connections.
     pub(super) ends: Vec<Rc<RefCell<Notes>>>,
-    /// Errors that ended attempts to connect, by group.
-    errors: BTreeMap<usize, BTreeSet<i32>>,
+    /// Errors that ended attempts to connect, by the server's address.
+    errors: BTreeMap<SocketAddr, BTreeSet<i32>>,
 }
 
 impl ServerNotes {
     /// The errors that ended attempts to connect to servers of a group.
-    pub(super) fn errors(&self, group: usize) -> BTreeSet<i32> {
-        self.errors.get(&group).cloned().unwrap_or_default()
+    pub(super) fn errors(&self, group: &GroupSettings) -> BTreeSet<i32> {
+        let of_server = |server: &Arc<Server>| self.errors.get(&ip(server.address()));
+        group.servers.iter().filter_map(of_server).flatten().copied().collect()
     }
 }
 
@@ -44,7 +44,6 @@ enum Behaviour {
 /// A server.
 struct Place {
     address: SocketAddr,
-    server: ServerId,
     behaviour: Behaviour,
     /// The longest time that it takes to respond.
     longest: Duration,
@@ -65,18 +64,19 @@ impl Farm {
         Self { places: Vec::new(), notes: Rc::clone(notes), registry: Rc::clone(registry), scale }
     }
 
-    /// Adds the servers of a group.
-    pub(super) fn add(&mut self, number: usize, group: &Arc<GroupSettings>, dice: &mut Dice) {
+    /// Adds those servers of a group that are new.
+    pub(super) fn add(&mut self, group: &GroupSettings, dice: &mut Dice) {
         let all_sound = dice.chance(600);
-        for (index, server) in group.servers.iter().enumerate() {
-            let Address::Ip(address) = server.address() else { continue };
-            self.places.push(Place {
-                address: *address,
-                server: ServerId { group: number, index },
-                behaviour: if all_sound { Behaviour::Sound } else { Behaviour::of(dice) },
-                longest: group.connect_timeout * 5 / 4,
-                expects_header: group.send_proxy.is_some(),
-            });
+        for server in &group.servers {
+            let address = ip(server.address());
+            if self.places.iter().all(|place| place.address != address) {
+                self.places.push(Place {
+                    address,
+                    behaviour: if all_sound { Behaviour::Sound } else { Behaviour::of(dice) },
+                    longest: group.connect_timeout * 5 / 4,
+                    expects_header: group.send_proxy.is_some(),
+                });
+            }
         }
     }
 
@@ -100,7 +100,7 @@ impl Behaviour {
 
 impl Servers for Farm {
     fn answer(&mut self, to: &SockAddr, dice: &mut Dice) -> Answer {
-        let Place { server, behaviour, longest, .. } = *self.place(to);
+        let Place { address, behaviour, longest, .. } = *self.place(to);
         let longest = if dice.chance(100) { longest } else { Duration::from_millis(1) };
         let after = dice.time(longest);
         let behaviour = match behaviour {
@@ -122,15 +122,15 @@ impl Servers for Farm {
                 (after, Some(dice.one_of(&[libc::EADDRNOTAVAIL, libc::ECONNRESET, libc::EACCES])))
             }
         };
-        self.notes.borrow_mut().errors.entry(server.group).or_default().extend(error);
+        self.notes.borrow_mut().errors.entry(address).or_default().extend(error);
         Answer { after, error }
     }
 
     fn accept(&mut self, to: &SockAddr, dice: &mut Dice) -> Accepted {
-        let Place { server, longest, expects_header, .. } = *self.place(to);
+        let Place { address, longest, expects_header, .. } = *self.place(to);
         let mut server_notes = self.notes.borrow_mut();
         let number = SERVER_NUMBER_MIN + server_notes.ends.len() as u32;
-        let notes = Notes { number, server: Some(server), ..Notes::default() };
+        let notes = Notes { number, server: Some(address), ..Notes::default() };
         let notes = Rc::new(RefCell::new(notes));
         server_notes.ends.push(Rc::clone(&notes));
         let script = script(dice, self.scale, longest);

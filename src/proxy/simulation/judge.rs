@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::choices::group_number;
-use super::peer::{Hears, Notes, ServerId};
+use super::groups::server_at;
+use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
 use super::stage::{Played, Stage};
 use crate::proxy::access_log::Entry;
 use crate::proxy::record::{End, Record};
-use crate::proxy::settings::Service;
+use crate::proxy::settings::{Service, Splice};
 use crate::upstream::GroupSettings;
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
@@ -48,6 +48,7 @@ impl Judge<'_> {
         assert!(of_client.next().is_none(), "two records of {address}");
         let notes = &*client.notes.borrow();
         let world = &*played.world.borrow();
+        played.check_door(client.arrives_after, notes.connection);
         let drain_at = played.begin + stage.drain_after;
         match (record, played.service_of(notes.connection)) {
             (Some(record), Some(service)) => {
@@ -59,7 +60,7 @@ impl Judge<'_> {
             }
             (None, None) => {
                 // A client that arrived before the drain is accepted, unless the time for that was too short.
-                let waits = played.begin + client.arrives_after + LATE_CLOSE < drain_at;
+                let waits = played.must_accept(client.to, client.arrives_after, notes.connection);
                 let failed = notes.connection.is_some_and(|id| world.connections[id].faulted);
                 let short = world.now >= drain_at + stage.drain_timeout;
                 assert!(!waits || failed || short, "{address} was never accepted");
@@ -153,13 +154,11 @@ impl Case<'_> {
             assert_eq!(self.record.proxied, proxied, "the source of the client's PROXY header");
         }
         if let Some(server) = server {
-            assert_eq!(
-                self.record.upstream.as_deref(),
-                server.server.map(|ServerId { index, .. }| &**self.group.servers[index].name()),
-                "the server in the record"
-            );
-            let led_to = server.server.map(|server| server.group);
-            assert_eq!(led_to, Some(group_number(self.group)), "the group of the server");
+            let address = server.server.expect("it is a server's end");
+            let led_to = server_at(self.group, address);
+            let led_to = led_to.unwrap_or_else(|| panic!("{address} is not of the group: {:?}", self.group));
+            let name = self.record.upstream.as_deref();
+            assert_eq!(name, Some(&**led_to.name()), "the server in the record");
         }
     }
 
@@ -174,7 +173,9 @@ impl Case<'_> {
             fits(client_bytes, to_client),
             "{client_bytes} bytes to the client, really {to_client}: {end:?}"
         );
-        assert!(spliced_bytes <= upstream_bytes + client_bytes, "more was spliced than went through");
+        let spliced_max =
+            if self.service.splice == Splice::Never { 0 } else { upstream_bytes + client_bytes };
+        assert!(spliced_bytes <= spliced_max, "more was spliced than went through, or any with splicing off");
         let Some(server) = server else { return };
         let connection = server.connection.map(|id| &self.world.connections[id]).expect("it has spoken");
         let has_read_header = server.header_bytes > 0 || self.group.send_proxy.is_none();
@@ -240,7 +241,7 @@ impl Case<'_> {
     fn end_is_plausible(&self, server: Option<&Notes>) {
         let Record { end, duration, ref upstream, .. } = *self.record;
         let Self { service: settings, group, .. } = self;
-        let errors = self.scenario.servers.borrow().errors(group_number(group));
+        let errors = self.scenario.servers.borrow().errors(group);
         let client = self.notes;
         let client_broke = client.has_left || self.is_faulted(client);
         let plausible = match end {
@@ -323,9 +324,8 @@ impl Case<'_> {
 
     fn some_server_broke(&self) -> bool {
         let servers = self.scenario.servers.borrow();
-        let group = group_number(self.group);
         servers.ends.iter().map(|notes| notes.borrow()).any(|notes| {
-            let is_of_group = notes.server.is_some_and(|server| server.group == group);
+            let is_of_group = notes.server.is_some_and(|address| server_at(self.group, address).is_some());
             is_of_group && (notes.has_left || self.is_faulted(&notes))
         })
     }

@@ -8,23 +8,25 @@
 
 mod choices;
 mod farm;
+mod groups;
 mod http;
 mod judge;
 mod pace;
 mod peer;
 mod scenario;
 mod seeds;
+mod services;
 mod stage;
 
 use std::time::Duration;
 
 use crate::uring::sim::Dice;
 
-use choices::{LATE_DRAIN, drain_timeout, faults, supplies};
+use choices::{LATE_DRAIN, changes, drain_timeout, faults, supplies};
 use judge::Judge;
 use scenario::Scenario;
 use seeds::for_each_seed;
-use stage::Stage;
+use stage::{DESCRIPTORS_PLENTY, Generation, Stage};
 
 /// A drain that may end sessions begins within this time.
 const DRAIN_AFTER_MAX: Duration = Duration::from_millis(300);
@@ -40,7 +42,7 @@ fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {
 /// Plays one run to its end and judges it.
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
-    let (scenario, farm, arrivals) = Scenario::of(dice);
+    let (scenario, farm, arrivals) = Scenario::of(changes(dice), dice);
     let is_tight = dice.chance(150);
     let descriptors_least = Stage::listeners(&scenario.services) + dice.number(2, 6);
     let drains = dice.chance(300);
@@ -48,10 +50,10 @@ fn run(seed: u64) {
         supplies: supplies(dice, scenario.scale),
         faults: faults(dice),
         sessions_max: dice.number(1, scenario.clients.len() + 1),
-        descriptors_max: if is_tight { descriptors_least } else { 1000 },
+        descriptors_max: if is_tight { descriptors_least } else { DESCRIPTORS_PLENTY },
         drain_after: if drains { dice.time(DRAIN_AFTER_MAX) } else { LATE_DRAIN },
         drain_timeout: drain_timeout(dice),
-        services: scenario.services.clone(),
+        generations: Generation::all(scenario.services.clone(), dice),
     };
     tracing::debug!(?stage, "replay");
     let played = stage.play(seed, Box::new(farm), arrivals);

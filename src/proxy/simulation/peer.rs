@@ -95,19 +95,12 @@ pub(super) enum Hears {
     Reset,
 }
 
-/// A server, by the number of its group and its place in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ServerId {
-    pub(super) group: usize,
-    pub(super) index: usize,
-}
-
 /// What a peer did and saw.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) number: u32,
     /// For a server end: the server.
-    pub(super) server: Option<ServerId>,
+    pub(super) server: Option<SocketAddr>,
     /// The connection in the world, once there is one.
     pub(super) connection: Option<usize>,
     /// Unsent bytes of its preamble.

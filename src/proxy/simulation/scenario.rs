@@ -6,17 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choices::{entrance, group, script, service, socket_bytes, source};
+use super::choices::{entrance, script, socket_bytes, source};
 use super::farm::{Farm, ServerNotes};
 use super::peer::{Notes, Registry, Scripted};
+use super::services::generations;
 use crate::protocol::proxy_protocol::{self, Version};
-use crate::proxy::routes::Routes;
 use crate::proxy::settings::Service;
 use crate::uring::sim::{Arrival, Dice};
 
 /// See the module docs.
 pub(super) struct Scenario {
-    pub(super) services: Vec<Arc<Service>>,
+    /// The services at first and after each change.
+    pub(super) services: Vec<Vec<Arc<Service>>>,
     pub(super) clients: Vec<Client>,
     pub(super) servers: Rc<RefCell<ServerNotes>>,
     pub(super) registry: Rc<Registry>,
@@ -37,12 +38,12 @@ pub(super) struct Client {
 }
 
 impl Scenario {
-    pub(super) fn of(dice: &mut Dice) -> (Self, Farm, Vec<(Duration, Arrival)>) {
+    pub(super) fn of(changes: usize, dice: &mut Dice) -> (Self, Farm, Vec<(Duration, Arrival)>) {
         let scale = dice.one_of(&[1, 4, 16, 16, 64, 256, 4096]);
         let registry = Rc::new(Registry::default());
         let servers = Rc::new(RefCell::new(ServerNotes::default()));
         let mut farm = Farm::new(&servers, &registry, scale);
-        let services = services(&mut farm, dice);
+        let services = generations(changes, &mut farm, dice);
         let mut scenario = Self { services, clients: Vec::new(), servers, registry, scale };
         let clients = dice.one_of(&[1, 1, 2, 3, 4, 6]);
         let arrivals = (0..clients).map(|number| scenario.client(number, dice)).collect();
@@ -50,7 +51,8 @@ impl Scenario {
     }
 
     fn client(&mut self, number: u32, dice: &mut Dice) -> (Duration, Arrival) {
-        let service = &self.services[dice.number(0, self.services.len() - 1)];
+        let services = &self.services[dice.number(0, self.services.len() - 1)];
+        let service = &services[dice.number(0, services.len() - 1)];
         let address = source(10_000 + number, dice);
         let mut script = script(dice, self.scale, service.timeouts.idle);
         let mut proxied = None;
@@ -66,34 +68,16 @@ impl Scenario {
         let notes = Rc::new(RefCell::new(Notes { number, preamble_left_bytes, ..Notes::default() }));
         let peer = Box::new(Scripted::new(Rc::clone(&notes), script, &self.registry));
         let arrives_after = dice.time(Duration::from_millis(100));
+        let to = entrance(service, dice);
         let arrival = Arrival {
-            to: entrance(service, dice),
+            to: to.into(),
             address: address.into(),
             peer,
             socket_bytes: socket_bytes(dice, self.scale),
         };
-        let to = arrival.to.as_socket().expect("listeners have IP addresses");
         self.clients.push(Client { notes, address, to, proxied, has_sound_header, arrives_after });
         (arrives_after, arrival)
     }
-}
-
-/// One service, or several that share a worker, each with a group of its own or with that of another one.
-fn services(farm: &mut Farm, dice: &mut Dice) -> Vec<Arc<Service>> {
-    let mut groups = Vec::new();
-    let count = dice.one_of(&[1, 1, 2, 3]);
-    let one = |number| {
-        let group = if number > 0 && dice.chance(200) {
-            Arc::clone(&groups[dice.number(0, groups.len() - 1)])
-        } else {
-            let group = Arc::new(group(groups.len(), dice));
-            farm.add(groups.len(), &group, dice);
-            groups.push(Arc::clone(&group));
-            group
-        };
-        Arc::new(service(number, Routes::all(group), dice))
-    };
-    (0..count).map(one).collect()
 }
 
 /// A client's PROXY header.

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::descriptors::{Attempt, File, PipeBytes};
 use super::outside::{Accepted, Answer};
 use super::violation::violation;
-use super::world::World;
+use super::world::{Visit, World};
 use crate::uring::kernel::RawPipe;
 
 /// How long a connect may search for a source port when they run short.
@@ -75,7 +75,7 @@ impl World {
             self.changed(id);
             return Err(libc::ECONNABORTED);
         }
-        self.accepted.insert(id, listener);
+        self.visits.insert(id, Visit { listener, accepted_in: Some(self.generation) });
         Ok((self.descriptors.open(File::Socket(Some(id))), address))
     }
 
@@ -158,9 +158,9 @@ impl World {
     }
 
     pub(super) fn local_address(&self, fd: RawFd) -> SockAddr {
-        let listener = self.connected(fd).and_then(|id| self.accepted.get(&id));
-        let listener = listener.expect("only a client's socket is asked for its address");
-        self.backlogs.address(*listener).clone()
+        let visit = self.connected(fd).and_then(|id| self.visits.get(&id));
+        let visit = visit.expect("only a client's socket is asked for its address");
+        self.backlogs.address(visit.listener).clone()
     }
 
     pub(super) fn receive(&mut self, id: usize, into: &mut Vec<u8>, bytes_max: usize) -> Result<usize, i32> {

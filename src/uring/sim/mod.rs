@@ -41,7 +41,7 @@ pub(crate) use super::suspect::SUSPECT_DELAY;
 pub(crate) use connection::{Connection, Heard};
 pub(crate) use faults::{Dice, Faults};
 pub(crate) use outside::{Accepted, Answer, Arrival, Far, Next, Peer, Servers};
-pub(crate) use world::{SharedWorld, World};
+pub(crate) use world::{SharedWorld, Visit, World};
 
 use calls::PORT_SEARCH_MAX;
 use operations::{LATE_MAX, Operations};

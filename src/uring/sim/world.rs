@@ -20,6 +20,15 @@ enum Event {
     DeliverReset(usize),
 }
 
+/// A client that found a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Visit {
+    /// The listener, by the order in which listeners were opened.
+    pub(crate) listener: usize,
+    /// How often what the worker serves had changed when the client was accepted, if it was.
+    pub(crate) accepted_in: Option<usize>,
+}
+
 /// A peer, with its next turn and whether a change at the near end wakes it.
 struct Present {
     peer: Box<dyn Peer>,
@@ -31,8 +40,10 @@ struct Present {
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) connections: Vec<Connection>,
-    /// Connections that were taken out of a backlog, with their listeners by the order in which these were opened.
-    pub(crate) accepted: BTreeMap<usize, usize>,
+    /// The clients that found a listener, by their connections.
+    pub(crate) visits: BTreeMap<usize, Visit>,
+    /// How often what the worker serves has changed.
+    pub(crate) generation: usize,
     /// The last time that no provided buffer was free.
     pub(crate) buffers_short_at: Option<Instant>,
     /// The longest time between two entries into the kernel.
@@ -65,7 +76,8 @@ impl World {
         Rc::new(RefCell::new(Self {
             now: Instant::now(),
             connections: Vec::new(),
-            accepted: BTreeMap::new(),
+            visits: BTreeMap::new(),
+            generation: 0,
             buffers_short_at: None,
             longest_turn: Duration::ZERO,
             progress: 0,
@@ -157,6 +169,7 @@ impl World {
         if let Some(listener) = self.backlogs.at(&arrival.to, &mut self.dice) {
             let id = self.connect_peer(arrival.peer, arrival.socket_bytes);
             self.backlogs.push(listener, id, arrival.address);
+            self.visits.insert(id, Visit { listener, accepted_in: None });
         }
     }
 

@@ -14,7 +14,7 @@ use super::notes::ClientNotes;
 use super::server::{Server, ServerNotes};
 use super::site::Site;
 use super::wire::{TlsConfigs, Wire};
-use crate::proxy::simulation::choices::{entrance, group_at, socket_bytes, source};
+use crate::proxy::simulation::choices::{entrance, socket_bytes, source};
 use crate::proxy::simulation::peer::{Registry, SERVER_NUMBER_MIN};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Servers};
 
@@ -45,6 +45,7 @@ pub(super) struct ExpectedClient {
     pub(super) address: SocketAddr,
     /// The listener that it connects to.
     pub(super) to: SocketAddr,
+    pub(super) arrives_after: Duration,
     pub(super) changes_user: bool,
     pub(super) pipelines: bool,
     pub(super) left: Left<ClientNotes>,
@@ -57,8 +58,9 @@ impl ExpectedClient {
         manners: Manners,
         site: &Site,
         registry: &Rc<Registry>,
+        arrives_after: Duration,
         dice: &mut Dice,
-    ) -> (Self, Arrival) {
+    ) -> (Self, (Duration, Arrival)) {
         let address = source(PORT_MIN + number, dice);
         let script = manners.client(dice);
         let left = Left::default();
@@ -66,7 +68,8 @@ impl ExpectedClient {
         let expected = Self {
             number,
             address,
-            to: to.as_socket().expect("listeners have IP addresses"),
+            to,
+            arrives_after,
             changes_user: script.changes_user,
             pipelines: script.hearing == Hearing::Ahead,
             left: left.clone(),
@@ -75,12 +78,12 @@ impl ExpectedClient {
         let wire =
             if manners.tls.client { Wire::tls_client(TlsConfigs::get().client) } else { Wire::plain() };
         let arrival = Arrival {
-            to,
+            to: to.into(),
             address: address.into(),
             peer: Box::new(Line::new(client, manners.pace(dice), left.line, wire)),
             socket_bytes: socket_bytes(dice, manners.scale),
         };
-        (expected, arrival)
+        (expected, (arrives_after, arrival))
     }
 }
 
@@ -104,7 +107,7 @@ impl Servers for Farm {
         let left = Left::<ServerNotes>::default();
         let mut ends = self.ends.borrow_mut();
         left.notes.borrow_mut().number = SERVER_NUMBER_MIN + ends.len() as u32;
-        left.notes.borrow_mut().group = group_at(to);
+        left.notes.borrow_mut().address = to.as_socket();
         ends.push(left.clone());
         let script = self.manners.server(dice);
         let server = Server::new(script, left.notes, &self.registry);

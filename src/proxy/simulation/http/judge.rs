@@ -88,8 +88,13 @@ impl Trial<'_> {
     pub(super) fn judge(&self, expected: &ExpectedClient) {
         let client = expected.left.notes.borrow();
         let line = expected.left.line.borrow();
+        self.played.check_door(expected.arrives_after, line.connection);
         let Some(service) = self.played.service_of(line.connection) else {
-            assert!(!self.manners.is_calm, "{} was never accepted", expected.address);
+            let waits = self.played.must_accept(expected.to, expected.arrives_after, line.connection);
+            let world = self.played.world.borrow();
+            let failed = line.connection.is_some_and(|id| world.connections[id].faulted);
+            let short = world.now >= self.played.begin + self.stage.drain_after + self.stage.drain_timeout;
+            assert!(!waits || failed || short, "{} was never accepted", expected.address);
             return;
         };
         let site = self.sites.with(service);
@@ -278,19 +283,21 @@ impl Trial<'_> {
 /// Checks that requests went where their hosts lead by the service that the session began with.
 fn judge_ways(case: &Case<'_>) {
     let Case { site, client, server, .. } = *case;
-    for host in server.iter().flat_map(|(server, _)| &server.hosts) {
-        let group = server.map(|(server, _)| server.group);
-        let lead = site.lead(host);
-        assert_eq!(Some(lead), group.map(Lead::Group), "a request for {host} at {server:?}: {site:?}");
+    if let Some((server, _)) = server {
+        let address = server.address.expect("it is a server's end");
+        for host in &server.hosts {
+            assert!(site.lead(host).is_to(address), "a request for {host} at {server:?}: {site:?}");
+        }
     }
     // The first request decides for all of them.
     let first = client.asked.first().map(|asked| site.lead(asked.host));
     for (asked, Answer { status, origin }) in std::iter::zip(&client.asked, &client.answers) {
         let lead = site.lead(asked.host);
-        let is_astray = lead == Lead::Nowhere || Some(lead) != first;
+        let is_first_group = first.is_some_and(|first| lead.is_same_group(first));
+        let is_astray = !is_first_group && !matches!(lead, Lead::Https(_));
         let is_right = match origin {
             Origin::Server(number) => {
-                !is_astray && server.is_some_and(|(server, _)| server.number == *number)
+                is_first_group && server.is_some_and(|(server, _)| server.number == *number)
             }
             Origin::Redirect(location) => lead.location(asked.host, &asked.target).as_ref() == Some(location),
             // Others are possible before the head is complete.

@@ -29,7 +29,7 @@ use super::judge::Judge;
 use super::peer::Registry;
 use super::scenario::Scenario;
 use super::seeds::for_each_seed;
-use super::stage::Stage;
+use super::stage::{DESCRIPTORS_PLENTY, Generation, Stage};
 use crate::uring::sim::{Accepted, Answer, Dice, Faults, Servers};
 use cast::{ExpectedClient, Farm};
 use judge::Trial;
@@ -53,10 +53,11 @@ fn a_stream_that_tls_did_not_end_never_looks_complete() {
 
 fn run(seed: u64) {
     let dice = &mut Dice::new(seed);
+    let is_http = dice.chance(850);
     let manners = Manners {
-        is_calm: dice.chance(400),
+        is_calm: is_http && dice.chance(400),
         hurries: false,
-        is_http: true,
+        is_http,
         scale: dice.one_of(&[1, 4, 16, 64, 256, 4096]),
         tls: Sides::default(),
     };
@@ -83,7 +84,8 @@ fn run_with_tls(seed: u64) {
 /// Plays one run to its end and judges it.
 fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     let is_calm = manners.is_calm;
-    let sites = Sites::of(manners, dice);
+    let changes = choices::changes(dice);
+    let sites = Sites::of(manners, changes, dice);
     let mut faults = choices::faults(dice);
     if is_calm {
         faults = Faults { error: 0, descriptor: 0, ..faults };
@@ -93,27 +95,32 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
     let farm = Farm { manners, ends: Rc::clone(&ends), registry: Rc::clone(&registry) };
     // Stream services in the same worker.
     let (streams, stream_farm, mut arrivals) = if dice.chance(200) {
-        let (scenario, farm, arrivals) = Scenario::of(dice);
+        let (scenario, farm, arrivals) = Scenario::of(changes, dice);
         (Some(scenario), Some(farm), arrivals)
     } else {
         (None, None, Vec::new())
     };
     let drains = !is_calm && dice.chance(300);
     let mut services = sites.services();
-    services.extend(streams.iter().flat_map(|streams| streams.services.iter().cloned()));
+    if let Some(streams) = &streams {
+        for (services, streams) in std::iter::zip(&mut services, &streams.services) {
+            services.extend_from_slice(streams);
+        }
+    }
     let stage = Stage {
         drain_after: if drains { dice.time(Duration::from_millis(300)) } else { LATE_DRAIN },
         supplies: choices::supplies(dice, manners.scale),
         sessions_max: dice.number(1, 6),
         faults,
-        descriptors_max: 1000,
+        descriptors_max: DESCRIPTORS_PLENTY,
         drain_timeout: choices::drain_timeout(dice),
-        services,
+        generations: Generation::all(services, dice),
     };
     let clients: Vec<_> = (0..dice.one_of(&[1, 1, 2, 3, 5]))
         .map(|number| {
-            let (client, arrival) = ExpectedClient::new(number, manners, sites.any(dice), &registry, dice);
-            arrivals.push((dice.time(Duration::from_millis(100)), arrival));
+            let (site, after) = (sites.any(dice), dice.time(Duration::from_millis(100)));
+            let (client, arrival) = ExpectedClient::new(number, manners, site, &registry, after, dice);
+            arrivals.push(arrival);
             client
         })
         .collect();

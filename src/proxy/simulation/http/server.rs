@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::line::{Part, Parting};
@@ -36,8 +37,8 @@ pub(super) struct Script {
 #[derive(Debug, Default)]
 pub(super) struct ServerNotes {
     pub(super) number: u32,
-    /// The number of its group.
-    pub(super) group: usize,
+    /// The server's address.
+    pub(super) address: Option<SocketAddr>,
     /// The hosts of its requests.
     pub(super) hosts: BTreeSet<String>,
     /// Whether the stream ended within a request.

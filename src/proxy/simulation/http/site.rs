@@ -1,6 +1,7 @@
 //! HTTP services in a worker, and where their requests lead: in a form of its own, so that no mistake of the proxy is
 //! repeated.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::proxy::names::Names;
 use crate::proxy::routes::{ByPath, Routes};
 use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Service, Timeouts};
 use crate::proxy::simulation::choices;
+use crate::proxy::simulation::groups::{changed, group, server_at};
 use crate::upstream::{self, GroupSettings};
 use crate::uring::sim::Dice;
 
@@ -22,17 +24,29 @@ const ROUTES: [(&str, &[&str]); 2] =
 /// Numbers of services and groups from here on are HTTP's.
 const SERVICE_MIN: usize = 10;
 const GROUP_MIN: usize = 100;
+/// Most services at a time.
+const SITES_MAX: usize = 3;
 
 /// Where a request leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lead {
-    Group(usize),
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lead<'a> {
+    Group(&'a Arc<GroupSettings>),
     Nowhere,
     /// To https at this port.
     Https(u16),
 }
 
-impl Lead {
+impl Lead<'_> {
+    /// Whether it leads to the group of the server at this address.
+    pub(super) fn is_to(self, server: SocketAddr) -> bool {
+        matches!(self, Self::Group(group) if server_at(group, server).is_some())
+    }
+
+    /// Whether both lead to the same group.
+    pub(super) fn is_same_group(self, other: Lead<'_>) -> bool {
+        matches!((self, other), (Self::Group(one), Lead::Group(other)) if Arc::ptr_eq(one, other))
+    }
+
     /// Where a request is redirected to that leads to https.
     pub(super) fn location(self, host: &str, target: &str) -> Option<String> {
         let name = host.split(':').next().unwrap_or(host);
@@ -45,11 +59,11 @@ impl Lead {
 }
 
 /// A service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Site {
     pub(super) settings: Arc<Service>,
-    default: Option<usize>,
-    by_host: Vec<(&'static [&'static str], usize)>,
+    default: Option<Arc<GroupSettings>>,
+    by_host: Vec<(&'static [&'static str], Arc<GroupSettings>)>,
     https: Option<u16>,
     /// Whether clients name the default group in their TLS hello already.
     has_tls: bool,
@@ -57,13 +71,14 @@ pub(super) struct Site {
 
 impl Site {
     /// Where a request for this host leads.
-    pub(super) fn lead(&self, host: &str) -> Lead {
+    pub(super) fn lead(&self, host: &str) -> Lead<'_> {
         if let Some(port) = self.https {
             return Lead::Https(port);
         }
-        let by_host = self.by_host.iter().find(|(hosts, _)| hosts.contains(&host)).map(|(_, group)| *group);
-        match by_host.or(self.default) {
-            Some(group) if !self.has_tls || self.by_host.is_empty() || self.default == Some(group) => {
+        let by_host = self.by_host.iter().find(|(hosts, _)| hosts.contains(&host)).map(|(_, group)| group);
+        let is_default = |group| self.default.as_ref().is_some_and(|default| Arc::ptr_eq(default, group));
+        match by_host.or(self.default.as_ref()) {
+            Some(group) if !self.has_tls || self.by_host.is_empty() || is_default(group) => {
                 Lead::Group(group)
             }
             _ => Lead::Nowhere,
@@ -85,71 +100,108 @@ impl Site {
     }
 }
 
-/// The services of a run.
+/// The services of a run: at first and after each change.
 #[derive(Debug)]
-pub(super) struct Sites(Vec<Site>);
+pub(super) struct Sites(Vec<Vec<Site>>);
 
 impl Sites {
     /// One service that sends everything to one group.
     pub(super) fn one(manners: Manners, dice: &mut Dice) -> Self {
-        Self(vec![Maker { manners, groups: 0 }.plain(0, dice)])
+        let mut maker = Maker { manners, groups: Vec::new() };
+        let group = maker.group(dice);
+        Self(vec![vec![maker.plain(0, group, dice)]])
     }
 
-    /// One service or several, some with routes by host, some that only redirect.
-    pub(super) fn of(manners: Manners, dice: &mut Dice) -> Self {
-        let mut maker = Maker { manners, groups: 0 };
-        Self((0..dice.one_of(&[1, 1, 2, 3])).map(|number| maker.any(number, dice)).collect())
+    /// One service or several at a time, some with routes by host, some that only redirect.
+    pub(super) fn of(manners: Manners, changes: usize, dice: &mut Dice) -> Self {
+        let mut maker = Maker { manners, groups: Vec::new() };
+        let count = dice.one_of(&[1, 1, 2, 3]);
+        let mut sites: [Option<Site>; SITES_MAX] =
+            std::array::from_fn(|number| (number < count).then(|| maker.any(number, dice)));
+        let mut all = vec![sites.clone()];
+        for _ in 0..changes {
+            sites = maker.changed(&sites, dice);
+            all.push(sites.clone());
+        }
+        Self(all.into_iter().map(|sites| sites.into_iter().flatten().collect()).collect())
     }
 
-    pub(super) fn services(&self) -> Vec<Arc<Service>> {
-        self.0.iter().map(|site| Arc::clone(&site.settings)).collect()
+    /// The settings at first and after each change.
+    pub(super) fn services(&self) -> Vec<Vec<Arc<Service>>> {
+        let services = |sites: &Vec<Site>| sites.iter().map(|site| Arc::clone(&site.settings)).collect();
+        self.0.iter().map(services).collect()
     }
 
     pub(super) fn any(&self, dice: &mut Dice) -> &Site {
-        &self.0[dice.number(0, self.0.len() - 1)]
+        let sites = &self.0[dice.number(0, self.0.len() - 1)];
+        &sites[dice.number(0, sites.len() - 1)]
     }
 
     /// The one with these settings.
     pub(super) fn with(&self, service: &Arc<Service>) -> &Site {
-        self.0.iter().find(|site| Arc::ptr_eq(&site.settings, service)).expect("a service of the run")
+        let mut all = self.0.iter().flatten();
+        all.find(|site| Arc::ptr_eq(&site.settings, service)).expect("a service of the run")
     }
 }
 
-/// Makes services, each with groups of its own.
+/// Makes services.
 struct Maker {
     manners: Manners,
-    /// Number of groups made.
-    groups: usize,
+    /// The groups as they are now.
+    groups: Vec<Arc<GroupSettings>>,
 }
 
 impl Maker {
+    /// What the services become.
+    fn changed(&mut self, before: &[Option<Site>; SITES_MAX], dice: &mut Dice) -> [Option<Site>; SITES_MAX] {
+        for at in 0..self.groups.len() {
+            if dice.chance(500) {
+                self.groups[at] = self.finished(changed(&self.groups[at], dice));
+            }
+        }
+        let mut after = std::array::from_fn(|number| match (&before[number], dice.number(0, 9)) {
+            (None, 0..=5) | (Some(_), 0..=1) => None,
+            (Some(site), 2..=3) if self.is_current(site) => Some(site.clone()),
+            _ => Some(self.any(number, dice)),
+        });
+        if after.iter().all(Option::is_none) {
+            after[0] = Some(self.any(0, dice));
+        }
+        after
+    }
+
+    /// Whether its groups are as they are now.
+    fn is_current(&self, site: &Site) -> bool {
+        site.settings.groups().all(|group| self.groups.iter().any(|now| Arc::ptr_eq(now, group)))
+    }
+
     fn any(&mut self, number: usize, dice: &mut Dice) -> Site {
+        let group = self.group(dice);
         match if self.manners.is_http { dice.number(0, 9) } else { 0 } {
-            0..=4 => self.plain(number, dice),
-            5..=8 => self.routed(number, dice),
+            0..=4 => self.plain(number, group, dice),
+            5..=8 => self.routed(number, group, dice),
             _ => self.redirecting(number, dice),
         }
     }
 
-    fn plain(&mut self, number: usize, dice: &mut Dice) -> Site {
-        let (group_number, group) = self.group(dice);
-        let settings = self.settings(number, Routes::all(group), None, dice);
-        self.site(settings, Some(group_number), Vec::new(), None)
+    fn plain(&self, number: usize, group: Arc<GroupSettings>, dice: &mut Dice) -> Site {
+        let settings = self.settings(number, Routes::all(Arc::clone(&group)), None, dice);
+        self.site(settings, Some(group), Vec::new(), None)
     }
 
-    fn routed(&mut self, number: usize, dice: &mut Dice) -> Site {
-        let (group_number, group) = self.group(dice);
+    fn routed(&mut self, number: usize, group: Arc<GroupSettings>, dice: &mut Dice) -> Site {
         let mut routes = Routes::all(group);
         let mut by_host = Vec::new();
         for (pattern, hosts) in ROUTES.into_iter().take(dice.number(1, ROUTES.len())) {
-            let (number, group) = self.group(dice);
-            routes.by_host.entry(pattern).or_default().add(Path::root(), group);
-            by_host.push((hosts, number));
+            let group = self.group(dice);
+            routes.by_host.entry(pattern).or_default().add(Path::root(), Arc::clone(&group));
+            by_host.push((hosts, group));
         }
         let has_default = dice.chance(600);
         routes.default = routes.default.filter(|_| has_default);
+        let default = routes.default.clone();
         let settings = self.settings(number, routes, None, dice);
-        self.site(settings, Some(group_number).filter(|_| has_default), by_host, None)
+        self.site(settings, default, by_host, None)
     }
 
     fn redirecting(&self, number: usize, dice: &mut Dice) -> Site {
@@ -168,17 +220,25 @@ impl Maker {
     fn site(
         &self,
         settings: Service,
-        default: Option<usize>,
-        by_host: Vec<(&'static [&'static str], usize)>,
+        default: Option<Arc<GroupSettings>>,
+        by_host: Vec<(&'static [&'static str], Arc<GroupSettings>)>,
         https: Option<u16>,
     ) -> Site {
         Site { settings: Arc::new(settings), default, by_host, https, has_tls: self.manners.tls.client }
     }
 
-    fn group(&mut self, dice: &mut Dice) -> (usize, Arc<GroupSettings>) {
-        let number = GROUP_MIN + self.groups;
-        self.groups += 1;
-        let mut group = choices::group(number, dice);
+    /// A new group, or one of those that there are.
+    fn group(&mut self, dice: &mut Dice) -> Arc<GroupSettings> {
+        if !self.groups.is_empty() && dice.chance(300) {
+            return Arc::clone(&self.groups[dice.number(0, self.groups.len() - 1)]);
+        }
+        let group = self.finished(group(GROUP_MIN + self.groups.len(), dice));
+        self.groups.push(Arc::clone(&group));
+        group
+    }
+
+    /// A group as the manners of the run demand.
+    fn finished(&self, mut group: GroupSettings) -> Arc<GroupSettings> {
         group.send_proxy = None;
         if self.manners.is_calm {
             group.connect_timeout = Duration::from_secs(3);
@@ -189,7 +249,7 @@ impl Maker {
             let (trusts_any_certificate, warnings) = (false, Vec::new());
             group.tls = Some(upstream::Tls { config, verifier, trusts_any_certificate, warnings });
         }
-        (number, Arc::new(group))
+        Arc::new(group)
     }
 
     fn settings(
@@ -208,8 +268,8 @@ impl Maker {
         let idle = if is_calm { IDLE_TIMEOUT_LONG } else { settings.timeouts.idle };
         let others = if is_calm { Timeouts::default() } else { timeouts(dice) };
         settings.timeouts = Timeouts { idle, ..others };
-        settings.accept_proxy = false;
-        if is_http {
+        // What clients send then may be served in any mode.
+        if is_http || dice.chance(300) {
             settings.mode = Mode::Http(Box::new(Http {
                 // In a calm run, a client that ends its stream after its last request still gets its reply.
                 ignore_client_close: is_calm || dice.chance(500),

@@ -15,7 +15,7 @@ use crate::proxy::settings::Service;
 use crate::proxy::simulation::choices::{LATE_DRAIN, drain_timeout, entrance, source, supplies};
 use crate::proxy::simulation::peer::Registry;
 use crate::proxy::simulation::seeds::for_each_seed;
-use crate::proxy::simulation::stage::Stage;
+use crate::proxy::simulation::stage::{Generation, Stage};
 use crate::uring::sim::{Arrival, Dice, Far, Faults, Next, Peer, SETTING_UP_TURN_MAX};
 
 /// Runs per invocation of the test command.
@@ -55,7 +55,7 @@ fn quitter(number: u32, longest: Duration, service: &Service, dice: &mut Dice) -
     let request = format!("GET /{}/0 HTTP/1.1\r\nHost: web\r\n\r\n", QUITTER_NUMBER_MIN + number);
     let says = request[..dice.one_of(&[0, 0, 10, request.len()])].to_owned();
     let arrival = Arrival {
-        to: entrance(service, dice),
+        to: entrance(service, dice).into(),
         address: source(20_000 + number, dice).into(),
         peer: Box::new(Quitter { says, stays: dice.time(Duration::from_millis(3)), leaves_at: None }),
         socket_bytes: (100, 100),
@@ -80,10 +80,7 @@ fn run(seed: u64) {
     let ends = Rc::new(RefCell::default());
     let farm = Farm { manners, ends: Rc::clone(&ends), registry: Rc::clone(&registry) };
     let (expected_clients, mut arrivals): (Vec<ExpectedClient>, Vec<_>) = (0..dice.number(1, 3))
-        .map(|number| {
-            let (expected, arrival) = ExpectedClient::new(number as u32, manners, site, &registry, dice);
-            (expected, (Duration::ZERO, arrival))
-        })
+        .map(|number| ExpectedClient::new(number as u32, manners, site, &registry, Duration::ZERO, dice))
         .unzip();
     let quitters = dice.one_of(&[20, 100, 300]);
     let longest = dice.one_of(&[Duration::from_millis(1), Duration::from_millis(30)]);
@@ -96,7 +93,7 @@ fn run(seed: u64) {
         faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
         descriptors_max: 3000,
         drain_timeout: drain_timeout(dice),
-        services: sites.services(),
+        generations: Generation::all(sites.services(), dice),
     };
     tracing::debug!(quitters, ?longest, ?sites, "replay");
     let played = stage.play(seed, Box::new(farm), arrivals);
