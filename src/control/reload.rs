@@ -198,7 +198,11 @@ fn of_servers(before: &[Arc<Service>], after: &[Arc<Service>]) -> Vec<String> {
         let mut addresses: BTreeMap<_, Vec<Address>> = BTreeMap::new();
         for (group, server) in servers {
             let name = (Arc::clone(&group.name), Arc::clone(server.name()));
-            addresses.entry(name).or_default().push(server.address().clone());
+            let known = addresses.entry(name).or_default();
+            // Several services can name a group.
+            if !known.contains(server.address()) {
+                known.push(server.address().clone());
+            }
         }
         addresses
     });

@@ -171,3 +171,18 @@ fn the_number_of_connections_follows_the_settings() {
     drop((first, third));
     server.accept().expect(b"next");
 }
+
+#[test]
+fn a_second_service_for_a_group_changes_none_of_its_servers() {
+    let server = Server::v4();
+    let (listener, second) = (free(), free());
+    let one = service("a", &[&listener], &server, "");
+    let file = File::new(&one);
+    let proxy = file.start();
+    let two = format!("[service.b]\nlisten = \"{second}\"\nupstream = \"a\"\n{one}");
+    let said = file.reload(&proxy, &two);
+    assert!(said.ends_with(&format!("changed: service b added; listener {second} added")), "{said}");
+    expect_served(&second, &server);
+    let said = file.reload(&proxy, &one);
+    assert!(said.ends_with(&format!("changed: service b removed; listener {second} removed")), "{said}");
+}
