@@ -74,6 +74,6 @@ fn compare_of(service: &Service, terminated: &Terminated) {
     let comparison =
         Comparison { shown: terminated.leaves.clone(), groups: service.groups().map(Arc::clone).collect() };
     if let Err(error) = comparison.start() {
-        tracing::warn!(%error, "cannot start a thread to check the servers' certificates; skipping the check");
+        tracing::warn!(%error, "cannot check the servers' certificates; skipping the check");
     }
 }

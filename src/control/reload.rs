@@ -14,12 +14,13 @@ use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 
 use super::certificates::{self, Served};
-use super::listeners::Difference;
+use super::listeners::{Difference, Prepared};
 use super::logins::Watch;
 use super::running::{Log, Running, is_http};
 use super::supervise::Event;
-use super::{Error, Plan, changes, own_listener, start_up};
-use crate::proxy::settings::Service;
+use super::tls::Terminated;
+use super::{Error, Outline, Plan, changes, own_listener, start_up};
+use crate::proxy::settings::{Service, WorkerSettings};
 use crate::upstream::GroupSettings;
 use crate::uring::Address;
 
@@ -92,7 +93,7 @@ pub(super) fn take_over(running: &mut Running, read: Result<Plan, String>) {
                 let settings = needing_restart.join(", ");
                 tracing::warn!("settings that need a restart keep their values: {settings}");
             }
-            log_state(running);
+            log_state(running, said.descriptors);
         }
         Err(error) => refuse(&error),
     }
@@ -102,48 +103,75 @@ fn refuse(error: &dyn fmt::Display) {
     tracing::error!(%error, "cannot reload settings; keeping those in force");
 }
 
-/// What is said of the settings in force, as at start.
-fn log_state(running: &Running) {
+/// What is said of the settings in force, as at start. `descriptors`: how many there are at most, and how many connections
+/// cannot use.
+fn log_state(running: &Running, (most, reserved): (u64, u64)) {
     let services = running.services();
     start_up::log_what_listeners_include(&services);
+    start_up::warn_if_descriptors_run_out(&services, running.sessions_max as u64, most, reserved);
     start_up::warn_of_risky_settings(&services);
     certificates::log_checks(&running.served);
     certificates::compare(&running.served);
 }
 
-/// Everything that can fail comes first. Returns what has changed.
+/// Returns what has changed.
 fn replace(running: &mut Running, plan: Plan) -> Result<Reloaded, Error> {
+    let descriptors = (plan.descriptors_max, plan.descriptors_reserved);
+    let next = prepare(running, plan)?;
+    let (before, outline_before) = (running.services(), running.outline.clone());
+    let (served_before, listeners) = commit(running, next);
+    let mut changes = outline_before.changes(&running.outline);
+    changes.extend(of_listeners(&listeners));
+    changes.extend(of_servers(&before, &running.services()));
+    changes.extend(of_certificates(&served_before, &running.served));
+    let has_certificates = running.served.iter().any(|one| one.terminated.is_some());
+    Ok(Reloaded { changes, has_certificates, descriptors })
+}
+
+/// What is to be served next: everything that could fail has not.
+struct Next {
+    services: Vec<Service>,
+    terminated: Vec<Option<Terminated>>,
+    listeners: Prepared,
+    /// If it is another one.
+    log: Option<Log>,
+    sessions_max: usize,
+    workers: Vec<WorkerSettings>,
+    outline: Outline,
+}
+
+/// Everything that can fail. Changes nothing but the options of listeners that stay, which comes last.
+fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     let Plan { services, sessions_max, workers, access_log, outline, .. } = plan;
     let (mut services, terminated): (Vec<_>, Vec<_>) =
         services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
-    let before = running.services();
-    inherit(&mut services, &before);
+    inherit(&mut services, &running.services());
     let cpus = running.cpus();
-    let prepared = running.listeners.prepare(&mut services, &cpus)?;
-    own_listener::refuse(&services, &running.listeners.with_files(&prepared))?;
+    let listeners = running.listeners.prepare(&mut services, &cpus)?;
+    own_listener::refuse(&services, &running.listeners.with_files(&listeners))?;
     if running.logins.is_none() && services.iter().any(is_http) {
         running.logins = Some(Watch::start().map_err(Error::Resource)?);
     }
     let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
-    running.listeners.tune(&prepared, &cpus)?;
+    running.listeners.tune(&listeners, &cpus)?;
+    Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline })
+}
 
-    let (sockets, listeners) = running.listeners.commit(prepared, cpus.len());
+/// Serves what was prepared. Returns what was served before, and which listeners came and went.
+fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
+    let Next { services, terminated, listeners, log, sessions_max, workers, outline } = next;
+    let (sockets, listeners) = running.listeners.commit(listeners, running.workers.len());
     let old_log = log.and_then(|log| running.log.replace(log));
     running.set_limits(sessions_max, &workers);
     let served = std::iter::zip(services, terminated)
         .map(|(service, terminated)| Served { service: Arc::new(service), terminated })
         .collect();
-    let served_before = std::mem::replace(&mut running.served, served);
+    let before = std::mem::replace(&mut running.served, served);
+    running.outline = outline;
     running.tell_workers(sockets);
     running.log.retire(old_log);
     running.watch_logins();
-
-    let mut changes = running.outline.changes(&outline);
-    changes.extend(of_listeners(&listeners));
-    changes.extend(of_servers(&before, &running.services()));
-    changes.extend(of_certificates(&served_before, &running.served));
-    running.outline = outline;
-    Ok(Reloaded { changes, has_certificates: running.served.iter().any(|one| one.terminated.is_some()) })
+    (before, listeners)
 }
 
 /// Has servers go on with the states of those that the same groups had before.
@@ -172,6 +200,7 @@ fn inherit(services: &mut [Service], before: &[Arc<Service>]) {
 struct Reloaded {
     changes: Vec<String>,
     has_certificates: bool,
+    descriptors: (u64, u64),
 }
 
 impl fmt::Display for Reloaded {

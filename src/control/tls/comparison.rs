@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -25,6 +26,8 @@ use crate::protocol::proxy_protocol;
 use crate::upstream::{GroupSettings, Server, Tls};
 use crate::uring::Address;
 
+/// Most checks at once.
+const CHECKS_MAX: usize = 256;
 /// Bytes of a fingerprint that are shown: enough to identify the certificate.
 const FINGERPRINT_BYTES: usize = 8;
 
@@ -50,9 +53,11 @@ impl Comparison {
     /// Checks every server in a thread of its own, and logs what was found.
     ///
     /// # Errors
-    /// No thread.
+    /// No thread, or too many that still check after reloads.
     pub fn start(self) -> io::Result<()> {
+        let Some(counted) = Counted::new() else { return Err(io::Error::other("earlier checks still run")) };
         thread::Builder::new().name("certificates".to_owned()).spawn(move || {
+            let _counted = counted;
             for group in &self.groups {
                 let Some(tls) = &group.tls else { continue };
                 for servers in group.servers.chunk_by(|one, other| one.name() == other.name()) {
@@ -90,6 +95,26 @@ impl Comparison {
                 );
             }
         }
+    }
+}
+
+/// A running check, counted until it is dropped.
+struct Counted;
+
+/// Checks that run. Servers that do not answer keep one for seconds each, and settings may be reloaded meanwhile.
+static CHECKS: AtomicUsize = AtomicUsize::new(0);
+
+impl Counted {
+    /// None if there are too many.
+    fn new() -> Option<Self> {
+        let more = |checks| (checks < CHECKS_MAX).then_some(checks + 1);
+        CHECKS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_before| Self)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        CHECKS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

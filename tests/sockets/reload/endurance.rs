@@ -82,6 +82,7 @@ fn no_login_fails_over_many_reloads() {
     // Once all workers serve.
     reload(&proxy);
     let descriptors = proxy.descriptors();
+    let memory_before = proxy.memory();
     let (results, failures) = (file.beside("load.json"), file.beside("load.log"));
     let urls = [&stream, &http].map(|address| format!("http://{address}/whoami"));
     let mut command = iisplice(&["load", &urls[0], &urls[1], "--auth=ntlm", "--user=CORP\\alice:secret"]);
@@ -109,7 +110,8 @@ fn no_login_fails_over_many_reloads() {
     });
     let result: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
     let counts = &result["counts"];
-    println!("{reloads} reloads: {counts}");
+    let memory = proxy.memory() >> 10;
+    println!("{reloads} reloads, {} KiB before, {memory} KiB after: {counts}", memory_before >> 10);
     assert!(counts["errors"].as_object().is_some_and(serde_json::Map::is_empty), "{counts}");
     assert!(counts["logins"].as_u64().is_some_and(|logins| logins as usize > reloads), "{counts}");
     let bad: Vec<_> = ["WARN", "ERROR"].iter().flat_map(|level| proxy.said(level)).collect();
