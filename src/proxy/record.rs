@@ -183,8 +183,8 @@ words! {
         TlsUpstream = "tls-upstream",
         /// No TLS hello came within its time-out.
         HelloTimeout = "hello-timeout",
-        /// No route takes the client's name or its request's host, and there is no default; the request is for other
-        /// servers than its connection (421); or the name is longer than 255 bytes.
+        /// No route takes the client's name, or its request's host (421) or path (404), and there is no default; the
+        /// request is for other servers than its connection (421); or the name is longer than 255 bytes.
         NoRoute = "no-route",
         /// Reset: its unfinished head, hello or handshake was the oldest when all of them exceeded their memory.
         PeekMemory = "peek-memory",

@@ -12,6 +12,7 @@ mod host_routes;
 mod identity;
 mod leaving;
 mod logins;
+mod path_logins;
 mod path_routes;
 mod pieces;
 mod references;

@@ -111,6 +111,84 @@ fn server_name_and_host_lead_to_one_group() {
     proxy.wait_to_say("and the TLS server name \"front.test\" lead to different groups");
 }
 
+/// A request for this path of this host.
+fn get(host: &str, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn each_connection_of_a_bridged_client_has_tls_of_its_own() {
+    let bed = Bed::new();
+    let other = crate::support::Server::v4();
+    let accept_other = || TlsPeer::serve(other.accept(), &bed.back.server(None));
+    let route = format!("--path-route /api={}", other.address());
+    let proxy = start(bed.with_back(bed.terminated()).flags(&route));
+    // The look at their certificates.
+    bed.accept_tls().facts();
+    accept_other().facts();
+    let client = bed.connect(&proxy);
+    let mut upstreams = Vec::new();
+    for (accept, path) in [(&(|| bed.accept_tls()) as &dyn Fn() -> TlsPeer, "/"), (&accept_other, "/api")] {
+        client.plain.send(&get("front.test", path));
+        let upstream = accept();
+        upstream.plain.expect(&get("front.test", path));
+        upstream.plain.send(OK);
+        client.plain.expect(OK);
+        upstreams.push(upstream);
+    }
+    for _ in 0..3 {
+        for (upstream, path) in upstreams.iter().zip(["/", "/api"]) {
+            client.plain.send(&get("front.test", path));
+            upstream.plain.expect(&get("front.test", path));
+            upstream.plain.send(OK);
+            client.plain.expect(OK);
+        }
+    }
+    // Idle, the first one announces its end: the next request goes out on another.
+    upstreams.remove(0).plain.finish();
+    client.plain.send(&get("front.test", "/api"));
+    upstreams[0].plain.expect(&get("front.test", "/api"));
+    upstreams[0].plain.send(OK);
+    client.plain.expect(OK);
+    client.plain.send(&get("front.test", "/again"));
+    let again = bed.accept_tls();
+    again.plain.expect(&get("front.test", "/again"));
+    again.plain.send(OK);
+    client.plain.expect(OK);
+    client.plain.finish();
+    again.plain.expect_end();
+    upstreams[0].plain.expect_end();
+}
+
+#[test]
+fn server_name_and_host_lead_a_path_to_one_group() {
+    let bed = Bed::new();
+    let [api, other] = [(); 2].map(|()| crate::support::Server::v4());
+    let routes = format!(
+        "--host-route front.test={web} --host-route front.test/api={api} --host-route other.test={other} \
+         --host-route other.test/api={api}",
+        web = bed.server.address(),
+        api = api.address(),
+        other = other.address()
+    );
+    let proxy = start(Launch::by_routes().flags(&bed.front.flags()).flags(&routes));
+    let client = bed.connect(&proxy);
+    for (host, path) in [("other.test", "/api"), ("front.test", "/api/x")] {
+        client.plain.send(&get(host, path));
+    }
+    let at_api = api.accept();
+    for (host, path) in [("other.test", "/api"), ("front.test", "/api/x")] {
+        at_api.expect(&get(host, path));
+        at_api.send(OK);
+        client.plain.expect(OK);
+    }
+    client.plain.send(&get("other.test", "/"));
+    client.plain.expect(b"HTTP/1.1 421 Misdirected Request\r\n");
+    client.plain.expect_close();
+    other.expect_no_connection();
+    bed.server.expect_no_connection();
+}
+
 #[test]
 fn an_alert_of_the_server_behind_the_handshake_is_named_and_a_502() {
     let bed = Bed::new();
