@@ -30,6 +30,7 @@ use crate::uring::Address;
 mod certificates;
 mod changes;
 mod check;
+mod health;
 pub mod limits;
 mod listeners;
 mod log_limit;

@@ -152,6 +152,7 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     if running.logins.is_none() && services.iter().any(is_http) {
         running.logins = Some(Watch::start().map_err(Error::Resource)?);
     }
+    running.prepare_checks(&services).map_err(Error::Resource)?;
     let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
     running.listeners.tune(&listeners, &cpus)?;
     Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline })
@@ -171,6 +172,7 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
     running.tell_workers(sockets);
     running.log.retire(old_log);
     running.watch_logins();
+    running.check_servers();
     (before, listeners)
 }
 

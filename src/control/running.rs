@@ -1,9 +1,11 @@
 //! A proxy that serves: its workers, and what they serve now.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 use super::certificates::Served;
+use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
 use super::log_writer::{LogWriter, NoLog};
 use super::logins::Watch;
@@ -33,6 +35,8 @@ pub(super) struct Running {
     pub(super) seats: Arc<Seats>,
     /// Whether any service has ever read requests.
     pub(super) has_requests: bool,
+    /// Checks servers, since any group has had checks.
+    pub(super) checker: Option<Checker>,
 }
 
 impl Running {
@@ -82,6 +86,28 @@ impl Running {
         }
         drop(done);
         wait_for(&all_done);
+    }
+
+    /// Starts the checker, if these services need it and there is none yet.
+    ///
+    /// # Errors
+    /// No thread, or no descriptor.
+    pub(super) fn prepare_checks<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a Service>,
+    ) -> io::Result<()> {
+        let mut groups = services.into_iter().flat_map(Service::groups);
+        if self.checker.is_none() && groups.any(|group| group.checks.is_some()) {
+            self.checker = Some(Checker::start()?);
+        }
+        Ok(())
+    }
+
+    /// Checks the servers of the groups that have checks now.
+    pub(super) fn check_servers(&self) {
+        if let Some(checker) = &self.checker {
+            checker.replace(health::groups(&self.services()));
+        }
     }
 
     /// Watches the logins at the servers of services that read requests.

@@ -142,8 +142,12 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         counters,
         seats,
         has_requests: false,
+        checker: None,
     };
     running.watch_logins();
+    let services = running.services();
+    running.prepare_checks(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
+    running.check_servers();
     Ok((running, supervisor))
 }
 

@@ -167,6 +167,8 @@ words! {
         Refused = "refused",
         /// Every server that could take the connection had as many as it may have.
         Full = "full",
+        /// The checks of every server fail: none was tried.
+        NoServer = "no-server",
         /// No server answered within the connect time-out, or none was ready within the connect budget.
         ConnectTimeout = "connect-timeout",
         /// No PROXY header, a malformed one, or one that came too late.

@@ -9,6 +9,8 @@ use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 
 use super::balance::{Algorithm, Balance, Beginning};
+use super::check::Checks;
+use super::outage::Outage;
 use super::pick::Pick;
 use super::server::Server;
 use crate::protocol::proxy_protocol;
@@ -35,6 +37,10 @@ pub struct GroupSettings {
     pub connect_timeout: Duration,
     /// How long all servers together may take until one is ready for a client.
     pub connect_budget: Duration,
+    /// How its servers are checked.
+    pub checks: Option<Arc<Checks>>,
+    /// Whether it has a server left, as clients have seen it.
+    pub outage: Arc<Outage>,
 }
 
 impl GroupSettings {
@@ -49,6 +55,8 @@ impl GroupSettings {
             send_proxy: None,
             connect_timeout: Duration::from_secs(3),
             connect_budget: Duration::from_secs(6),
+            checks: None,
+            outage: Arc::default(),
         }
     }
 
@@ -70,7 +78,22 @@ impl GroupSettings {
             Some(nth) => Arc::new(server.inherit(left.remove(nth))),
             None => Arc::clone(server),
         };
-        Self { servers: self.servers.iter().map(inherit).collect(), ..self.clone() }
+        let servers = self.servers.iter().map(inherit).collect();
+        Self { servers, outage: Arc::clone(&known.outage), ..self.clone() }
+    }
+
+    /// Notes whether any server is left; logs that none is, or that there is one again.
+    pub fn note_servers(&self) {
+        if self.servers.iter().any(|server| !server.options().disabled && !server.is_down()) {
+            self.outage.end(&self.name);
+        } else {
+            self.outage.begin(&self.name);
+        }
+    }
+
+    /// Notes that a client is refused because no server is left.
+    pub fn note_refused(&self) {
+        self.outage.refuse(&self.name);
     }
 }
 

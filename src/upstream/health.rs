@@ -1,11 +1,12 @@
-//! Whether an address of a server is worth a connection: what sessions found out. All workers share it, without a lock.
+//! Whether an address of a server is worth a connection: what sessions found out, and what checks did. All workers share
+//! it, without a lock; one checker writes what checks find.
 //!
 //! ```text
 //!   in use --failures in a row--> ejected --its time--> due --one session tries--> in use
 //!                                    ^                             '--fails--> ejected for twice as long
 //! ```
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// When an address that fails is left out, and for how long.
@@ -44,7 +45,14 @@ pub(super) enum Standing {
     Due,
     /// Only where no other address is left.
     Ejected,
+    /// Not at all: its checks fail.
+    Down,
 }
+
+/// What checks have found, in a byte.
+const UNKNOWN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
 
 /// What the failure of an address led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +78,8 @@ pub(super) struct Health {
     ejections: AtomicU32,
     /// Whether a session tries the address whose time is over.
     on_trial: AtomicBool,
+    /// What checks have found.
+    checked: AtomicU8,
 }
 
 impl Default for Health {
@@ -81,17 +91,50 @@ impl Default for Health {
             ejected_until: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             on_trial: AtomicBool::new(false),
+            checked: AtomicU8::new(UNKNOWN),
         }
     }
 }
 
 impl Health {
     pub(super) fn standing(&self, now: Instant) -> Standing {
+        if self.is_down() {
+            return Standing::Down;
+        }
         match self.ejected_until.load(Ordering::Relaxed) {
             0 => Standing::InUse,
             until if until <= self.nanoseconds(now) => Standing::Due,
             _ => Standing::Ejected,
         }
+    }
+
+    /// Whether its checks fail.
+    pub(super) fn is_down(&self) -> bool {
+        self.checked.load(Ordering::Relaxed) == DOWN
+    }
+
+    /// Whether checks have found anything yet.
+    pub(super) fn is_checked(&self) -> bool {
+        self.checked.load(Ordering::Relaxed) != UNKNOWN
+    }
+
+    /// Checks found that it is up, or down. True if it was not before; an address counts as up until its first check.
+    pub(super) fn note_check(&self, is_up: bool) -> bool {
+        let before = self.checked.swap(if is_up { UP } else { DOWN }, Ordering::Relaxed);
+        let is_change = is_up == (before == DOWN);
+        if is_up && is_change {
+            // What failed before it was down says nothing any more.
+            self.failures.store(0, Ordering::Relaxed);
+            self.unanswered.store(0, Ordering::Relaxed);
+            self.ejections.store(0, Ordering::Relaxed);
+            self.ejected_until.store(0, Ordering::Relaxed);
+        }
+        is_change
+    }
+
+    /// It is not checked any more.
+    pub(super) fn forget_checks(&self) {
+        self.checked.store(UNKNOWN, Ordering::Relaxed);
     }
 
     /// Begins a trial of an address that is due. False when another session tries it; otherwise the caller ends it.
@@ -233,6 +276,24 @@ mod tests {
         health.note_success();
         health.note_answer();
         assert_eq!(end_all(begin), [seconds(10)]);
+    }
+
+    #[test]
+    fn a_check_that_finds_it_up_again_ends_the_ejection() {
+        let health = Health::default();
+        let now = health.origin;
+        for _ in 0..3 {
+            health.note_failure(&EJECTION, false, now);
+        }
+        assert!(!health.note_check(true), "it counted as up before");
+        assert_eq!(health.standing(now), Standing::Ejected, "what checks do not find sessions do");
+        assert!(health.note_check(false) && !health.note_check(false));
+        assert_eq!(health.standing(now + seconds(1000)), Standing::Down);
+        assert!(health.note_check(true));
+        assert_eq!(health.standing(now), Standing::InUse);
+        assert!(health.note_check(false));
+        health.forget_checks();
+        assert_eq!((health.standing(now), health.is_checked()), (Standing::InUse, false));
     }
 
     #[test]

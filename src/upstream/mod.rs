@@ -12,10 +12,12 @@
 //! Start with `group.rs`.
 
 mod balance;
+pub mod check;
 mod connect;
 mod group;
 mod health;
 mod lease;
+mod outage;
 mod pick;
 mod server;
 #[cfg(test)]
@@ -26,5 +28,6 @@ pub use connect::{DescriptorWaits, Failure, connect};
 pub use group::{Group, GroupSettings, Tls};
 pub use health::Ejection;
 pub use lease::Lease;
+pub use outage::Outage;
 pub use pick::Pick;
 pub use server::{Server, ServerOptions};

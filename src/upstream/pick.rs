@@ -39,7 +39,7 @@ impl<'a> Pick<'a> {
     /// Whether a server that was not tried yet would do, but has as many connections as it may have.
     pub fn is_held_up(&self) -> bool {
         let may_do = |(nth, server): (usize, &Arc<Server>)| {
-            !self.tried.has(nth) && !server.options().disabled && server.is_full()
+            !self.tried.has(nth) && !server.options().disabled && server.is_full() && !server.is_down()
         };
         self.servers.iter().enumerate().any(may_do)
     }

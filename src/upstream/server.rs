@@ -156,6 +156,26 @@ impl Server {
         self.state.leases.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Whether its checks fail.
+    pub fn is_down(&self) -> bool {
+        self.health().is_down()
+    }
+
+    /// Whether checks have found anything of it yet.
+    pub fn is_checked(&self) -> bool {
+        self.health().is_checked()
+    }
+
+    /// Notes what checks found, for their only caller. True if it is a change.
+    pub fn note_check(&self, is_up: bool) -> bool {
+        self.health().note_check(is_up)
+    }
+
+    /// Notes that it is not checked any more.
+    pub fn forget_checks(&self) {
+        self.health().forget_checks();
+    }
+
     pub(super) fn ejection(&self) -> &Ejection {
         &self.ejection
     }

@@ -4,7 +4,7 @@
 //! Kerberos realm, curl, and Python's requests-ntlm; `load` adds our own client. The same clients then log in
 //! to our mock (`server`), to show that it stands for such a server. Each test has a bed of its own (`bed`), goes to
 //! the server directly first, which is the control, and then through the proxy (`proxy`), each time
-//! over http and https, and through the services of one settings file. `logins`, `identity`, `files` and `upstreams` are the claims.
+//! over http and https. `logins`, `identity`, `files` and `upstreams` are the claims.
 
 mod bed;
 mod curl;
@@ -16,7 +16,6 @@ mod pooling;
 mod proxy;
 mod python;
 mod server;
-mod services;
 mod tls;
 mod upstreams;
 
@@ -144,6 +143,5 @@ fn at_every_door(bed: &Bed, claim: impl Fn(&Site)) {
         let proxy = Proxy::start(bed, &["--upstream", &address]);
         claim(&proxy.site(scheme));
     }
-    tls::every_way(bed, &claim);
-    services::by_one_file(bed, claim);
+    tls::every_way(bed, claim);
 }

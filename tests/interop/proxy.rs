@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,16 +26,11 @@ impl Proxy {
     /// Starts it and waits until it listens. The variable `INTEROP_PROXY` names another program to start
     /// in its place, with the same arguments.
     pub(crate) fn start(bed: &Bed, options: &[&str]) -> Self {
+        let program =
+            env::var_os("INTEROP_PROXY").unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_iisplice")));
         let address = bed.free_address();
-        let mut command = command();
-        command.args(["--listen", &address.to_string()]).args(options);
-        Self::run(command, address, bed)
-    }
-
-    /// Starts it with a settings file, of whose listeners `address` is one.
-    pub(crate) fn by_file(bed: &Bed, file: &Path, address: SocketAddr) -> Self {
-        let mut command = command();
-        command.arg("--config").arg(file);
+        let mut command = Command::new(program);
+        command.args(["proxy", "--listen", &address.to_string()]).args(options);
         Self::run(command, address, bed)
     }
 
@@ -73,15 +68,6 @@ impl Proxy {
     pub(crate) fn site_by(&self, scheme: Scheme, way: &'static str) -> Site {
         Site { server: self.server, scheme, address: self.address, way }
     }
-}
-
-/// The program, without options.
-fn command() -> Command {
-    let program =
-        env::var_os("INTEROP_PROXY").unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_iisplice")));
-    let mut command = Command::new(program);
-    command.arg("proxy");
-    command
 }
 
 impl Drop for Proxy {

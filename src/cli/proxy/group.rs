@@ -84,6 +84,9 @@ impl GroupArgs {
         if self.speaks_tls() {
             return Some("--upstream-tls");
         }
+        if self.health.is_on() {
+            return Some("--health");
+        }
         (!matches!(self.send_proxy, SendProxy::Off)).then_some("--send-proxy")
     }
 
@@ -103,6 +106,7 @@ impl GroupArgs {
             },
             connect_timeout: self.connect_timeout,
             connect_budget: self.connect_budget.unwrap_or(2 * self.connect_timeout),
+            checks: self.health.checks()?,
             ..GroupSettings::new("", Vec::new())
         })
     }
@@ -139,7 +143,8 @@ impl GroupArgs {
         // There is nothing to be had in place of an only server.
         let ejection = if servers.len() > 1 { self.health.ejection() } else { Ejection::NEVER };
         let servers = servers.into_iter().map(|server| Arc::new(server.with_ejection(ejection))).collect();
-        Ok(Arc::new(GroupSettings { name: name.into(), servers, ..settings.clone() }))
+        let outage = Arc::default();
+        Ok(Arc::new(GroupSettings { name: name.into(), servers, outage, ..settings.clone() }))
     }
 
     /// A server for each address of the name.

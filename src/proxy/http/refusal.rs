@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     Unreachable,
     #[error("every server has as many connections as it may have")]
     Full,
+    #[error("no server is left: the checks of all fail")]
+    NoServer,
     #[error("server TLS handshake failed")]
     UpstreamTls,
     #[error("no server accepted a connection in time")]
@@ -72,6 +74,7 @@ impl Refusal {
             End::LocalLimit => Self::LocalLimit,
             End::TlsUpstream => Self::UpstreamTls,
             End::Full => Self::Full,
+            End::NoServer => Self::NoServer,
             _ => Self::Unreachable,
         }
     }
@@ -98,7 +101,7 @@ impl Refusal {
             | Self::NoReply
             | Self::UpstreamReset(_)
             | Self::UpstreamAlert(_) => (502, "Bad Gateway"),
-            Self::Full | Self::LocalLimit => (503, "Service Unavailable"),
+            Self::Full | Self::NoServer | Self::LocalLimit => (503, "Service Unavailable"),
             Self::ConnectTimeout | Self::ReplyTimeout(_) => (504, "Gateway Timeout"),
         }
     }
@@ -113,6 +116,7 @@ impl Refusal {
             Self::ReplyTimeout(_) => End::ReplyTimeout,
             Self::Unreachable => End::Refused,
             Self::Full => End::Full,
+            Self::NoServer => End::NoServer,
             Self::UpstreamReset(_) => End::UpstreamReset,
             Self::UpstreamTls | Self::UpstreamAlert(_) => End::TlsUpstream,
             Self::ConnectTimeout => End::ConnectTimeout,
@@ -148,7 +152,7 @@ impl Refusal {
                 "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
             }
             // Soon enough for a user, and late enough that many clients do not all come at once.
-            Self::Full => "Retry-After: 5\r\n",
+            Self::Full | Self::NoServer => "Retry-After: 5\r\n",
             _ => "",
         }
     }

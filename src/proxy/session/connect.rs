@@ -57,7 +57,7 @@ async fn connect_in_turn(
         let left = budget_ends.saturating_duration_since(ring.now());
         left.min(group.settings().connect_timeout)
     };
-    let mut end = End::Refused;
+    let mut end = End::NoServer;
     let mut pick = group.pick(session.source(), ring.now());
     loop {
         let Some(lease) = pick.next() else {
@@ -65,6 +65,9 @@ async fn connect_in_turn(
                 let (client, group) = (session.client_address(), &*group.settings().name);
                 tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
                 end = End::Full;
+            }
+            if end == End::NoServer {
+                group.settings().note_refused();
             }
             return Err(end);
         };
@@ -79,7 +82,7 @@ async fn connect_in_turn(
             let budget = group.settings().connect_budget;
             let client = session.client_address();
             tracing::warn!(%client, ?budget, "no server was ready within the connect budget; not trying the others");
-            return Err(end);
+            return Err(if end == End::NoServer { End::ConnectTimeout } else { end });
         }
         let upstream =
             match upstream::connect(ring, &lease, &options, timeout, &context.descriptor_waits).await {

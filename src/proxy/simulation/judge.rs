@@ -295,6 +295,7 @@ impl Case<'_> {
             | End::ReplyTimeout
             | End::SendTimeout
             | End::Ok
+            | End::NoServer
             | End::Drained => false,
             End::Drain => self.closed_at() >= self.drain_at + self.stage.drain_timeout,
         };

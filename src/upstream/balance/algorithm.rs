@@ -47,7 +47,7 @@ pub(in crate::upstream) struct Candidates<'a> {
 /// What the servers that may be chosen have proved.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::upstream) enum Wanted {
-    /// Nothing: those that are ejected may be chosen as well.
+    /// Only that their checks do not fail: those that are ejected may be chosen as well.
     Any,
     /// They are in use now, or else due, if one that is due may be tried.
     InUse { now: Instant, or_due: bool },
@@ -55,11 +55,11 @@ pub(in crate::upstream) enum Wanted {
 
 impl Wanted {
     fn has(self, server: &Server) -> bool {
-        let Self::InUse { now, or_due } = self else { return true };
+        let Self::InUse { now, or_due } = self else { return !server.is_down() };
         match server.health().standing(now) {
             Standing::InUse => true,
             Standing::Due => or_due && !server.health().is_on_trial(),
-            Standing::Ejected => false,
+            Standing::Ejected | Standing::Down => false,
         }
     }
 }

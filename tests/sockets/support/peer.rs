@@ -62,6 +62,26 @@ impl Peer {
         (&self.0).write_all(bytes).unwrap_or_else(|error| panic!("sending failed: {error}"));
     }
 
+    /// Sends, if the other end still receives.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(bytes)
+    }
+
+    /// Receives everything up to the end of the stream, or a reset.
+    pub(crate) fn receive_all(&self) -> String {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match self.receive(&mut buffer) {
+                Ok(0) => break,
+                Ok(received) => all.extend_from_slice(&buffer[..received]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("receiving failed: {error}"),
+            }
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     /// Receives what is there, or waits for it.
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         uninterrupted(|| (&self.0).read(into))

@@ -58,6 +58,11 @@ impl Server {
         }
     }
 
+    /// The next connection; none if none comes for long.
+    pub(crate) fn accept_or_end(&self) -> Option<Peer> {
+        uninterrupted(|| self.listener.accept()).ok().map(|(socket, _)| Peer::new(socket))
+    }
+
     /// The next connection, if one waits.
     pub(crate) fn try_accept(&self) -> Option<Peer> {
         self.listener.set_nonblocking(true).expect("a socket");

@@ -321,3 +321,26 @@ fn an_ejected_upstream_gets_one_trial_connection_before_it_gets_others() {
     });
     drop(trial);
 }
+
+#[test]
+fn a_check_proves_the_certificate_that_sessions_ask_for() {
+    let bed = Bed::new();
+    let stranger = Server::v4();
+    let flags =
+        format!("--upstream {} --health http --health-timeout 20s --health-fall 1", bed.server.address());
+    let proxy = bed.with_back(Launch::to(stranger.address())).flags(&flags).start();
+    let refused = TlsPeer::serve(stranger.accept(), &bed.front.server(None));
+    assert!(refused.failure().contains("received fatal alert"), "the server hears of it");
+    let line = proxy.wait_to_say("server is unhealthy; not using it");
+    assert!(line.contains(stranger.address()) && line.contains("UnknownIssuer"), "{line}");
+    let checked = bed.accept_tls();
+    checked.plain.expect(b"GET / HTTP/1.1\r\n");
+    checked.plain.send(b"HTTP/1.1 200 OK\r\n\r\n");
+    for _ in 0..3 {
+        let client = Peer::connect(proxy.address());
+        client.send(b"x");
+        let good = bed.accept_tls();
+        good.plain.expect(b"x");
+        exchange(&client, &good.plain);
+    }
+}

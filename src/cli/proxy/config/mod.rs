@@ -10,6 +10,7 @@
 //!   `-- text() <-- matches     what --check prints
 //! ```
 
+mod health;
 pub(super) mod kind;
 mod servers;
 mod source;

@@ -6,6 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command};
 use toml::de::DeTable;
 
+use super::health;
 use super::kind::Kind;
 use super::servers::servers;
 use super::source::{Source, shown};
@@ -49,6 +50,11 @@ impl<'a> Table<'a> {
         for (key, value) in table {
             let (at, key) = (key.span(), key.get_ref().as_ref());
             if tables.contains(&key) {
+                continue;
+            }
+            if kind == Kind::Group && key == health::KEY {
+                let written = health::health(source, &command, at, value)?;
+                entries.extend(written.into_iter().map(|(key, at, values)| Entry { key, at, values }));
                 continue;
             }
             let values = if kind == Kind::Service && key == "routes" {

@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -6,6 +7,7 @@ use crate::cli::proxy::Effective;
 use crate::cli::{Cli, Command, Error};
 use crate::control::limits::Host;
 use crate::protocol::http1::path::Path;
+use crate::upstream::check::{Check, Checks};
 
 /// A service and its group; tests add to them.
 const SERVICE: &str = "[service.s]\nlisten = [\"127.0.0.1:8080\"]\n";
@@ -248,6 +250,78 @@ fn mistakes_of_routes_have_their_place() {
 }
 
 #[test]
+fn checks_are_a_type_or_a_table_of_their_flags() {
+    for (keys, expected) in [
+        ("health = \"tcp\"", Checks::new(Check::named("tcp").expect("a check"))),
+        (
+            "health = { type = \"http-auth\", path = \"/x\", interval = \"1s\", timeout = \"300ms\", rise = 4, fall = 5, \
+             host = \"iis\", expect = \"200,301-302\" }",
+            Checks {
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_millis(300),
+                rise: 4,
+                fall: 5,
+                path: "/x".to_owned(),
+                host: Some("iis".to_owned()),
+                expect: vec![200..=200, 301..=302],
+                ..Checks::new(Check::named("http-auth").expect("a check"))
+            },
+        ),
+    ] {
+        let file = format!(
+            "[service.s]\nlisten = \"127.0.0.1:80\"\nupstream = \"g\"\n[group.g]\nservers = \"192.0.2.1:80\"\n{keys}\n"
+        );
+        let effective = of_file(&file, &[]).expect("right settings");
+        let again = of_file(&effective.text, &[]).expect("what is printed is read back");
+        for effective in [&effective, &again] {
+            let service = &effective.plan.services[0].service;
+            let group = service.routes.default.as_ref().expect("one group");
+            assert_eq!(group.checks.as_deref(), Some(&expected), "{keys}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_of_checks_have_their_place() {
+    for (lines, expected) in [
+        (
+            "servers = \"a:1\"\nhealth = \"htpt\"",
+            "6:10: health: invalid value \"htpt\"; give one of tcp, http, http-auth",
+        ),
+        (
+            "servers = \"a:1\"\nhealth = true",
+            "6:10: health: this is a boolean; give \"TYPE\" or { type = \"TYPE\", interval = \"5s\" }",
+        ),
+        (
+            "servers = \"a:1\"\nhealth = { interval = \"5s\" }",
+            "6:10: health: this table has no type; give \"TYPE\" or { type = \"TYPE\", interval = \"5s\" }",
+        ),
+        (
+            "servers = \"a:1\"\nhealth = { type = \"http\", intervall = \"5s\" }",
+            "6:27: health: unknown key \"intervall\"; did you mean interval?",
+        ),
+        (
+            "servers = \"a:1\"\nhealth = { type = \"http\", expect = \"2xx\" }",
+            "6:36: health-expect: invalid value \"2xx\"; give statuses and ranges from 200 to 599, such as 200-399,401",
+        ),
+        (
+            "servers = \"a:1\"\nhealth = { type = \"tcp\", path = \"/x\" }",
+            "6:26: health-path: is about requests, and health = \"tcp\" sends none; give health = \"http\" or http-auth",
+        ),
+        (
+            "servers = \"a:1\"\nhealth-rise = 3",
+            "6:1: health-rise: needs health; add health, or remove health-rise",
+        ),
+    ] {
+        let said = complaint(&format!("{SERVICE}upstream = \"g\"\n[group.g]\n{lines}\n"));
+        assert!(said.starts_with(expected), "{lines:?}: {said}");
+    }
+    let said =
+        complaint(&format!("{SERVICE}upstream = \"g\"\n{GROUP}[group.h]\nservers = \"192.0.2.1:80\"\n"));
+    assert!(said.starts_with("6:8: [group.h]: no service uses this group; name it as upstream"), "{said}");
+}
+
+#[test]
 fn mistakes_of_a_group_have_their_place() {
     for (lines, expected) in [
         ("", "4:8: [group.g]: servers is missing; add servers = [\"HOST:PORT\"]"),
@@ -306,7 +380,7 @@ fn mistakes_of_a_group_have_their_place() {
             "servers = \"a:1\"\nbalance = \"least-conections\"",
             "6:11: balance: invalid value \"least-conections\"; give one of round-robin, least-connections, random-two, source-hash",
         ),
-        ("health = { type = \"tcp\" }", "5:1: health: unknown key; give one of servers, send-proxy"),
+        ("helth = \"tcp\"", "5:1: helth: unknown key; did you mean health?"),
         (
             "servers = \"a:1\"\nupstream-ca = \"/x\"",
             "6:1: upstream-ca: needs upstream-tls; add upstream-tls, or remove",
