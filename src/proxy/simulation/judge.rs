@@ -114,7 +114,7 @@ impl Case<'_> {
 
     /// The server end of the session, where the bytes have identified it.
     fn server(&self) -> Option<Rc<std::cell::RefCell<Notes>>> {
-        let number = self.scenario.registry.pairs.borrow().server_of(self.notes.number)?;
+        let number = self.scenario.registry.pairs.borrow().servers_of(self.notes.number).next()?;
         let servers = self.scenario.servers.borrow();
         let found = servers.ends.iter().find(|notes| notes.borrow().number == number);
         found.map(Rc::clone)

@@ -5,7 +5,7 @@
 //! peer.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -28,27 +28,33 @@ pub(super) fn content(number: u32, position: u64) -> u8 {
     (mixed >> 40) as u8
 }
 
-/// Which peers exchanged bytes. Each client has one server end, which has that client.
+/// Which peers exchanged bytes. Each server end has one client.
 #[derive(Default)]
 pub(super) struct Pairs {
-    servers: BTreeMap<u32, u32>,
+    servers: BTreeMap<u32, BTreeSet<u32>>,
     clients: BTreeMap<u32, u32>,
 }
 
 impl Pairs {
-    /// The server end that exchanged bytes with the client.
-    pub(super) fn server_of(&self, client: u32) -> Option<u32> {
-        self.servers.get(&client).copied()
+    /// The server ends that exchanged bytes with the client, in the order in which they were connected.
+    pub(super) fn servers_of(&self, client: u32) -> impl Iterator<Item = u32> {
+        self.servers.get(&client).into_iter().flatten().copied()
     }
 
     pub(super) fn join(&mut self, client: u32, server: u32) {
-        let server_before = *self.servers.entry(client).or_insert(server);
+        self.servers.entry(client).or_default().insert(server);
         let client_before = *self.clients.entry(server).or_insert(client);
         assert_eq!(
-            (server_before, client_before),
-            (server, client),
+            client_before, client,
             "bytes of client {client} and server {server} met, but these are not of one session"
         );
+    }
+
+    /// Same, for a client that can have one server end only.
+    pub(super) fn join_only(&mut self, client: u32, server: u32) {
+        self.join(client, server);
+        let servers: Vec<_> = self.servers_of(client).collect();
+        assert_eq!(servers, [server], "the only server end that client {client} can have (right)");
     }
 }
 
@@ -204,7 +210,7 @@ impl Scripted {
             let sources = self.registry.sources.borrow();
             let Header::Tcp { source, .. } = header else { panic!("a header without the client's address") };
             let client = *sources.get(&source).expect("a header names an existing client");
-            self.registry.pairs.borrow_mut().join(client, notes.number);
+            self.registry.pairs.borrow_mut().join_only(client, notes.number);
             self.partner = Some(client);
         }
         if notes.received_bytes == 0 {
@@ -217,7 +223,7 @@ impl Scripted {
                 "peer {} received bytes that no peer sent to it: {first:?}",
                 notes.number
             );
-            self.registry.pairs.borrow_mut().join(client, server);
+            self.registry.pairs.borrow_mut().join_only(client, server);
             assert!(self.partner.is_none_or(|partner| partner == from), "two clients on one connection");
             self.partner = Some(from);
         }

@@ -1,14 +1,14 @@
 //! A client: it sends one request after the other, and knows which replies it may get.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
 use super::line::{Part, Parting};
 use super::login::ClientLogin;
 use super::message::{Body, End, Framing, Head};
-use super::notes::{Answer, Asked, ClientNotes, Origin, Over, TunnelBytes, UntilClose};
+use super::notes::{Answer, Asked, ClientNotes, Origin, Over, Place, TunnelBytes, UntilClose};
 use crate::proxy::simulation::peer::Registry;
 use crate::uring::sim::Dice;
 
@@ -37,6 +37,8 @@ pub(super) struct Script {
     /// In a thousand: it asks for one of these instead.
     pub(super) strays: u32,
     pub(super) others: &'static [&'static str],
+    /// What the paths of its requests begin with.
+    pub(super) areas: &'static [&'static str],
 }
 
 /// When a client reads replies.
@@ -95,8 +97,10 @@ pub(super) struct Client {
     logins: u32,
     login: Option<ClientLogin>,
     stage: Stage,
-    /// The identity that replies must name.
-    identity: Option<String>,
+    /// What the login is for.
+    login_place: Option<Place>,
+    /// The identities that replies must name, by server end.
+    identities: BTreeMap<u32, String>,
     has_offered_tunnel: bool,
     reply: Option<Reply>,
     tunnel: Option<Body>,
@@ -120,7 +124,8 @@ impl Client {
             logins: 0,
             login: None,
             stage: Stage::None,
-            identity: None,
+            login_place: None,
+            identities: BTreeMap::new(),
             has_offered_tunnel: false,
             reply: None,
             tunnel: None,
@@ -163,35 +168,45 @@ impl Client {
         assert!(!changes_protocol || self.has_offered_tunnel && head.says_upgrade(), "{head:?}");
         assert!(!self.script.is_http10 || !matches!(end, End::Chunk(_)), "chunks for HTTP/1.0");
         self.registry.pairs.borrow_mut().join(client, server);
-        self.go_on_with_login(status, head);
+        self.go_on_with_login(server, status, head);
         let body = Some(Body::new(server, u64::from(exchange)));
         Some(Reply { status, end, body, body_bytes: 0, origin: Origin::Server(server), changes_protocol })
     }
 
     /// The origin of a reply that the proxy gave in a server's place.
     fn own_reply(&mut self, status: u16, head: &Head) -> Origin {
+        // A login belongs to a server.
+        self.stage = Stage::None;
         if let (301 | 308, Some(location)) = (status, head.value("location")) {
-            // A login belongs to a server.
-            self.stage = Stage::None;
             return Origin::Redirect(location.to_owned());
         }
-        let is_refusal = head.value("x-request-id").is_some() && head.says_close() && status >= 400;
-        assert!(is_refusal, "a reply of unknown origin to client {}: {head:?}", self.number);
+        let may_go_on = matches!(status, 404 | 502 | 503 | 504);
+        let is_refusal = head.value("x-request-id").is_some() && status >= 400;
+        assert!(
+            is_refusal && (head.says_close() || may_go_on),
+            "a reply of unknown origin to client {}: {head:?}",
+            self.number
+        );
         Origin::Refusal
     }
 
     /// Follows the login of the connection by what a reply says.
-    fn go_on_with_login(&mut self, status: u16, head: &Head) {
+    fn go_on_with_login(&mut self, server: u32, status: u16, head: &Head) {
         let challenge = head.value("www-authenticate").map(str::to_owned);
         match (std::mem::replace(&mut self.stage, Stage::None), status, challenge) {
             (Stage::Begun, 401, Some(challenge)) => {
-                self.identity = None;
+                self.identities.remove(&server);
                 self.stage = Stage::Challenged(challenge);
             }
-            (Stage::Answered, 200..=299, _) => self.identity = self.login.as_ref().map(ClientLogin::identity),
+            (Stage::Answered, 200..=299, _) => {
+                let login = self.login.as_ref().expect("a login that was begun");
+                self.identities.insert(server, login.identity());
+            }
             (Stage::None, 401, Some(_)) => {
-                assert_eq!(self.identity, None, "client {} was logged in", self.number);
+                let identity = self.identities.get(&server);
+                assert_eq!(identity, None, "client {} was logged in", self.number);
                 self.stage = Stage::Begins;
+                self.login_place = Some(self.notes.borrow().asked[self.answered() as usize].place);
             }
             // A pipelined request.
             (Stage::Begins, ..) => self.stage = Stage::Begins,
@@ -199,7 +214,8 @@ impl Client {
             _ => panic!("not part of a login of client {}: {head:?}", self.number),
         }
         let identity = head.value("x-user");
-        assert_eq!(identity, self.identity.as_deref(), "the identity of client {} in the reply", self.number);
+        let expected = self.identities.get(&server).map(String::as_str);
+        assert_eq!(identity, expected, "the identity of client {} in the reply", self.number);
         self.notes.borrow_mut().is_within_login = matches!(self.stage, Stage::Challenged(_));
     }
 
@@ -232,6 +248,7 @@ impl Client {
             && dice.chance(self.script.logs_in)
         {
             self.stage = Stage::Begins;
+            self.login_place = Some(self.any_place(dice));
         }
         let (value, next) = match std::mem::replace(&mut self.stage, Stage::None) {
             Stage::Begins => {
@@ -255,6 +272,12 @@ impl Client {
         Some(value)
     }
 
+    fn any_place(&self, dice: &mut Dice) -> Place {
+        let Script { home, strays, others, areas, .. } = self.script;
+        let host = if dice.chance(strays) { dice.one_of(others) } else { home };
+        Place { host, area: dice.one_of(areas) }
+    }
+
     fn ask(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
         let mut fields = String::new();
         let authorization = self.authorization(dice);
@@ -268,7 +291,11 @@ impl Client {
         }
         let is_last = is_wish && self.wished == self.script.wishes;
         let needs_login = dice.chance(self.script.secret);
-        let target = format!("/{}/{}{}", self.number, self.asked, if needs_login { "/secret" } else { "" });
+        let for_login = self.login_place.filter(|_| authorization.is_some());
+        let place = for_login.unwrap_or_else(|| self.any_place(dice));
+        let Place { host, area } = place;
+        let secret = if needs_login { "/secret" } else { "" };
+        let target = format!("{area}/{}/{}{secret}", self.number, self.asked);
         self.asked += 1;
         let is_tunnel =
             is_last && self.script.tunnel_bytes.is_some() && !needs_login && authorization.is_none();
@@ -296,11 +323,8 @@ impl Client {
             let _ = write!(fields, "Connection: {connection}\r\n");
         }
         let version = if self.script.is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        let strays = matches!(self.stage, Stage::None) && authorization.is_none() && !is_tunnel;
-        let strays = strays && dice.chance(self.script.strays);
-        let host = if strays { dice.one_of(self.script.others) } else { self.script.home };
         out.extend(format!("{method} {target} {version}\r\nHost: {host}\r\n{fields}\r\n").bytes());
-        self.notes.borrow_mut().asked.push(Asked { host, target });
+        self.notes.borrow_mut().asked.push(Asked { place, target });
         if framing != Framing::None {
             Body::new(self.number, self.asked - 1).write(framing, bytes, dice, out);
         }

@@ -1,16 +1,18 @@
 //! Checks that what clients saw is allowed.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::cast::{ExpectedClient, Left};
 use super::line::{LineNotes, Parting};
 use super::manners::Manners;
 use super::message::Framing;
-use super::notes::{Answer, ClientNotes, Origin, Over, UntilClose};
+use super::notes::{Answer, Asked, ClientNotes, Origin, Over, UntilClose};
 use super::server::ServerNotes;
 use super::site::{IDLE_TIMEOUT_LONG, Lead, Site, Sites};
 use crate::proxy::access_log::Entry;
 use crate::proxy::settings::Http;
+use crate::proxy::simulation::groups::server_at;
 use crate::proxy::simulation::pace::Leaving;
 use crate::proxy::simulation::peer::{Hears, Registry};
 use crate::proxy::simulation::stage::{Played, Stage};
@@ -19,6 +21,10 @@ use crate::uring::sim::World;
 
 /// The status of a request that leads nowhere, or elsewhere than the first one.
 const MISDIRECTED: u16 = 421;
+/// The status of a request for a path that no route of its host has.
+const NOT_FOUND: u16 = 404;
+/// Descriptors are closed when their last operation has completed, which may be this long after the end.
+const LATE_CLOSE: Duration = Duration::from_millis(10);
 /// How long a server end may last after its client has left.
 const LEAVING_MAX: Duration = Duration::from_secs(3);
 
@@ -32,7 +38,7 @@ pub(super) struct Trial<'a> {
     pub(super) ends: &'a [Left<ServerNotes>],
 }
 
-/// A client with its server end, if it had one.
+/// A client with its server ends.
 struct Case<'a> {
     expected: &'a ExpectedClient,
     /// The service that its session began with.
@@ -40,14 +46,19 @@ struct Case<'a> {
     world: &'a World,
     client: &'a ClientNotes,
     line: &'a LineNotes,
-    server: Option<(&'a ServerNotes, &'a LineNotes)>,
+    servers: &'a [(&'a ServerNotes, &'a LineNotes)],
     /// Whether no session was ended by a time-out.
     is_orderly: bool,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     fn lines(&self) -> impl Iterator<Item = &LineNotes> {
-        [Some(self.line), self.server.map(|(_, line)| line)].into_iter().flatten()
+        self.servers.iter().map(|(_, line)| *line).chain([self.line])
+    }
+
+    /// The server end with this number.
+    fn server(&self, number: u32) -> Option<(&'a ServerNotes, &'a LineNotes)> {
+        self.servers.iter().copied().find(|(server, _)| server.number == number)
     }
 
     /// The settings of HTTP mode; none in stream mode.
@@ -99,11 +110,16 @@ impl Trial<'_> {
         };
         let site = self.sites.with(service);
         let world = &*self.played.world.borrow();
-        let server = self.server_of(expected);
-        let server = server.map(|server| (server.notes.borrow(), server.line.borrow()));
-        let server = server.as_ref().map(|(notes, line)| (&**notes, &**line));
+        let pairs = self.registry.pairs.borrow();
+        let number_of = |end: &Left<ServerNotes>| end.notes.borrow().number;
+        let end = |number| self.ends.iter().find(|end| number_of(end) == number).expect("an end of a server");
+        let servers = pairs.servers_of(expected.number).map(end);
+        let servers: Vec<_> = servers.map(|end| (end.notes.borrow(), end.line.borrow())).collect();
+        let servers: Vec<_> = servers.iter().map(|(notes, line)| (&**notes, &**line)).collect();
+        let servers = &servers[..];
         let is_orderly = !self.stage.drains() && site.settings.timeouts.idle >= IDLE_TIMEOUT_LONG;
-        let case = Case { expected, site, world, client: &client, line: &line, server, is_orderly };
+        let case = Case { expected, site, world, client: &client, line: &line, servers, is_orderly };
+        judge_servers(&case);
         judge_ways(&case);
         self.judge_log(&case);
         self.judge_end(&case);
@@ -138,12 +154,9 @@ impl Trial<'_> {
 
     /// Checks that a body that ended with the stream is complete.
     fn judge_end(&self, case: &Case<'_>) {
-        let (Some(until_close), Some((server, line))) = (case.client.until_close(), case.server) else {
-            return;
-        };
-        let UntilClose { server: number, exchange, bytes } = until_close;
-        assert_eq!(number, server.number, "another server's reply: {:?}, {server:?}", case.client);
-        let sent = server.replies[exchange];
+        let Some(UntilClose { server, exchange, bytes }) = case.client.until_close() else { return };
+        let (server, line) = case.server(server).expect("a reply of one of the client's server ends");
+        let sent = server.replies[&(exchange as u64)];
         // The server's chunks told the proxy where it ended.
         let is_chunked = sent.framing == Framing::Chunked;
         if case.http().is_none() && !case.is_orderly {
@@ -163,7 +176,7 @@ impl Trial<'_> {
     }
 
     fn judge_orderly(case: &Case<'_>) {
-        let Case { client, line, server, .. } = *case;
+        let Case { client, line, servers, .. } = *case;
         // In stream mode the proxy cannot distinguish an early end from a late one.
         let is_sound = match case.http() {
             Some(_) => case.is_sound(line),
@@ -172,14 +185,14 @@ impl Trial<'_> {
         if is_sound {
             assert!(
                 client.over != Some(Over::Within),
-                "an end within a reply looks orderly: {client:?}, {line:?}, {server:?}"
+                "an end within a reply looks orderly: {client:?}, {line:?}, {servers:?}"
             );
-            let was_cut_short = server.is_some_and(|(server, _)| server.was_cut_short);
-            assert!(!was_cut_short, "an end within a request looks orderly: {server:?}");
+            let was_cut_short = servers.iter().any(|(server, _)| server.was_cut_short);
+            assert!(!was_cut_short, "an end within a request looks orderly: {servers:?}");
         }
         let Some(at_client) = client.tunnel else { return };
-        let (server, _) = server.expect("a tunnel has two ends");
-        let at_server = server.tunnel.expect("a tunnel has two ends");
+        let tunnel = servers.iter().find_map(|(server, _)| server.tunnel.map(|tunnel| (server, tunnel)));
+        let (server, at_server) = tunnel.expect("a tunnel has two ends");
         if case.lines().all(|line| case.is_sound(line)) {
             assert_eq!(
                 at_client.received, at_server.sent,
@@ -194,8 +207,8 @@ impl Trial<'_> {
 
     /// Checks that no login is interrupted, and that no other user follows where that is not allowed.
     fn judge_login(&self, case: &Case<'_>) {
-        let Case { client, line, server, .. } = *case;
-        let hangs = server.is_some_and(|(server, _)| server.hangs);
+        let Case { client, line, servers, .. } = *case;
+        let hangs = servers.iter().any(|(server, _)| server.hangs);
         if !hangs
             && case.lines().all(|line| case.is_sound(line))
             && client.is_within_login
@@ -203,13 +216,12 @@ impl Trial<'_> {
         {
             assert!(
                 at >= self.ends_from(case),
-                "the end of a connection within a login: {client:?}, {server:?}"
+                "the end of a connection within a login: {client:?}, {servers:?}"
             );
         }
-        if case.closes_on_identity_change()
-            && let Some((server, _)) = server
-        {
-            assert!(server.identities.len() <= 1, "two users logged in on one connection: {server:?}");
+        if case.closes_on_identity_change() {
+            let identities: BTreeSet<_> = servers.iter().flat_map(|(server, _)| &server.identities).collect();
+            assert!(identities.len() <= 1, "two users logged in on one connection: {servers:?}");
         }
     }
 
@@ -220,11 +232,13 @@ impl Trial<'_> {
             && !case.expected.pipelines
             || case.line.left == Some(Leaving::Reset);
         let (Some(left_at), true) = (case.line.left_at, is_noticed) else { return };
-        let Some(id) = case.server.and_then(|(_, line)| line.connection) else { return };
-        let connection = &case.world.connections[id];
-        let closed_at = connection.near_close.expect("all descriptors are closed").at;
-        let waited = closed_at.saturating_duration_since(left_at.max(connection.last_moved));
-        assert!(waited <= LEAVING_MAX, "{waited:?} for a client that had left: {:?}", case.server);
+        for (server, line) in case.servers {
+            let Some(id) = line.connection else { continue };
+            let connection = &case.world.connections[id];
+            let closed_at = connection.near_close.expect("all descriptors are closed").at;
+            let waited = closed_at.saturating_duration_since(left_at.max(connection.last_moved));
+            assert!(waited <= LEAVING_MAX, "{waited:?} for a client that had left: {server:?}");
+        }
     }
 
     fn judge_calm(&self, case: &Case<'_>) {
@@ -233,17 +247,17 @@ impl Trial<'_> {
         assert!(
             client.is_content || was_last,
             "replies are missing: {client:?}, {line:?}, {:?}",
-            case.server
+            case.servers
         );
         let may_be_refused = expected.changes_user && case.closes_on_identity_change();
         let (last, others) = client.answers.split_last().expect("there is at least one");
         let is_due = |answer: &Answer| match answer.origin {
             Origin::Server(_) => matches!(answer.status, 101 | 200 | 204 | 401),
             Origin::Redirect(_) => true,
-            Origin::Refusal => false,
+            // `judge_ways` knows what is there.
+            Origin::Refusal => answer.status == NOT_FOUND,
         };
         assert!(others.iter().all(is_due), "refused: {client:?}");
-        // `judge_ways` knows what is misdirected.
         assert!(is_due(last) || may_be_refused || last.status == MISDIRECTED, "refused: {client:?}");
         // The proxy may omit `close_notify` for a client that ended its stream first.
         let came_first = line.parted_unasked || line.parted.is_none() && line.says_end;
@@ -273,35 +287,54 @@ impl Trial<'_> {
         let from = if is_short { Duration::ZERO } else { self.stage.drain_after + self.stage.drain_timeout };
         self.played.begin + from
     }
+}
 
-    fn server_of(&self, expected: &ExpectedClient) -> Option<&Left<ServerNotes>> {
-        let server = self.registry.pairs.borrow().server_of(expected.number)?;
-        self.ends.iter().find(|end| end.notes.borrow().number == server)
+/// Checks that the client has one server end at a time for each group, and more than one only where its requests may
+/// lead to several groups.
+fn judge_servers(case: &Case<'_>) {
+    let Case { site, servers, world, .. } = *case;
+    assert!(servers.len() <= 1 || site.has_paths(), "several servers, but one group: {servers:?}");
+    let groups = || site.settings.groups();
+    for group in groups() {
+        let is_of_group = |server: &ServerNotes| server_at(group, server.address()).is_some();
+        let mut closed_at = None;
+        for (server, line) in servers.iter().filter(|(server, _)| is_of_group(server)) {
+            let is_alone = closed_at.is_none_or(|at| Some(at) <= line.began.map(|began| began + LATE_CLOSE));
+            assert!(is_alone, "two connections to one group at once: {server:?}");
+            let id = line.connection.expect("it has spoken");
+            closed_at = Some(world.connections[id].near_close.expect("all descriptors are closed").at);
+        }
     }
 }
 
-/// Checks that requests went where their hosts lead by the service that the session began with.
+/// Checks that requests went where they lead by the service that the session began with.
 fn judge_ways(case: &Case<'_>) {
-    let Case { site, client, server, .. } = *case;
-    if let Some((server, _)) = server {
-        let address = server.address.expect("it is a server's end");
-        for host in &server.hosts {
-            assert!(site.lead(host).is_to(address), "a request for {host} at {server:?}: {site:?}");
+    let Case { site, client, servers, .. } = *case;
+    // The first request that leads anywhere decides on the host of all.
+    let leads_somewhere =
+        |asked: &&Asked| matches!(site.lead(asked.place.host, asked.place.area, None), Lead::Group(_));
+    let first = client.asked.iter().find(leads_somewhere).map(|asked| asked.place.host);
+    for (server, _) in servers {
+        for (host, area) in &server.asked {
+            let is_right = site.lead(host, area, first).is_to(server.address());
+            assert!(is_right, "a request for {area:?} of {host:?} at {server:?}: {site:?}");
         }
     }
-    // The first request decides for all of them.
-    let first = client.asked.first().map(|asked| site.lead(asked.host));
     for (asked, Answer { status, origin }) in std::iter::zip(&client.asked, &client.answers) {
-        let lead = site.lead(asked.host);
-        let is_first_group = first.is_some_and(|first| lead.is_same_group(first));
-        let is_astray = !is_first_group && !matches!(lead, Lead::Https(_));
+        let lead = site.lead(asked.place.host, asked.place.area, first);
         let is_right = match origin {
             Origin::Server(number) => {
-                is_first_group && server.is_some_and(|(server, _)| server.number == *number)
+                case.server(*number).is_some_and(|(server, _)| lead.is_to(server.address()))
             }
-            Origin::Redirect(location) => lead.location(asked.host, &asked.target).as_ref() == Some(location),
+            Origin::Redirect(location) => {
+                lead.location(asked.place.host, &asked.target).as_ref() == Some(location)
+            }
             // Others are possible before the head is complete.
-            Origin::Refusal => is_astray || *status != MISDIRECTED,
+            Origin::Refusal => match *status {
+                MISDIRECTED => matches!(lead, Lead::Nowhere),
+                NOT_FOUND => matches!(lead, Lead::NoPath),
+                _ => true,
+            },
         };
         assert!(is_right, "{asked:?}, which leads to {lead:?}, got {status} from {origin:?}: {site:?}");
     }
@@ -309,7 +342,7 @@ fn judge_ways(case: &Case<'_>) {
 
 /// Checks that a stream that TLS did not end is not forwarded as one that ended in order.
 fn judge_truncation(case: &Case<'_>) {
-    let Some((_, server)) = case.server else { return };
+    let Some(&(_, server)) = case.servers.first() else { return };
     for (from, to) in [(server, case.line), (case.line, server)] {
         let is_cut = from.parted == Some(Parting::Bare) && from.parted_unasked;
         let looks_whole = is_cut && to.hears == Hears::End;

@@ -60,6 +60,7 @@ pub(super) struct Pace {
 pub(super) struct LineNotes {
     /// The connection in the world, once there is one.
     pub(super) connection: Option<usize>,
+    pub(super) began: Option<Instant>,
     /// How it left early, if it did.
     pub(super) left: Option<Leaving>,
     pub(super) left_at: Option<Instant>,
@@ -172,7 +173,10 @@ impl<P: Part> Line<P> {
 impl<P: Part> Peer for Line<P> {
     fn turn(&mut self, far: &mut Far<'_>) -> Next {
         let begin = *self.begin.get_or_insert(far.now);
-        self.notes.borrow_mut().connection = Some(far.id);
+        {
+            let notes = &mut *self.notes.borrow_mut();
+            (notes.connection, notes.began) = (Some(far.id), Some(begin));
+        }
         if let Some(leaving) = pace::leave(self.pace.patience, begin, far) {
             let notes = &mut *self.notes.borrow_mut();
             notes.left = Some(leaving);

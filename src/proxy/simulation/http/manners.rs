@@ -13,6 +13,9 @@ use crate::uring::sim::Dice;
 pub(super) const HOSTS: [&str; 5] =
     ["web", "one.example", "a.many.example", "B.many.example:80", "no.example"];
 
+/// What the paths of requests begin with.
+pub(super) const AREAS: [&str; 7] = ["", "/api", "/%61pi", "/API/v1", "/docs/../api/v1", "/api/v10", "/apis"];
+
 /// The properties of a run's peers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manners {
@@ -86,6 +89,7 @@ impl Manners {
             home: dice.one_of(&HOSTS),
             strays: dice.one_of(&[0, 0, 150]),
             others: &HOSTS,
+            areas: dice.one_of(&[&AREAS[..1], &AREAS[1..2], &AREAS, &AREAS]),
         }
     }
 

@@ -19,10 +19,18 @@ pub(super) struct ClientNotes {
     pub(super) tunnel: Option<TunnelBytes>,
 }
 
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: &'static str,
+    /// What its path begins with.
+    pub(super) area: &'static str,
+}
+
 /// A request.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) host: &'static str,
+    pub(super) place: Place,
     pub(super) target: String,
 }
 

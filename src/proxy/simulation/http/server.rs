@@ -1,7 +1,7 @@
 //! A server end: it answers requests, and knows which client may send them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -39,16 +39,24 @@ pub(super) struct ServerNotes {
     pub(super) number: u32,
     /// The server's address.
     pub(super) address: Option<SocketAddr>,
-    /// The hosts of its requests.
-    pub(super) hosts: BTreeSet<String>,
+    /// The hosts of its requests, and what their paths begin with.
+    pub(super) asked: BTreeSet<(String, String)>,
     /// Whether the stream ended within a request.
     pub(super) was_cut_short: bool,
-    pub(super) replies: Vec<Sent>,
+    /// Its replies, by the numbers of their requests.
+    pub(super) replies: BTreeMap<u64, Sent>,
     pub(super) tunnel: Option<TunnelBytes>,
     /// Whether it will never answer.
     pub(super) hangs: bool,
     /// The users that have logged in.
     pub(super) identities: BTreeSet<String>,
+}
+
+impl ServerNotes {
+    /// The server's address.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address.expect("it is a server's end")
+    }
 }
 
 /// The body of a reply.
@@ -60,6 +68,8 @@ pub(super) struct Sent {
 
 /// A request whose head has arrived.
 struct Request {
+    /// Its number among all requests of the client.
+    exchange: u64,
     end: End,
     body: Body,
     is_whole: bool,
@@ -84,7 +94,9 @@ pub(super) struct Server {
     registry: Rc<Registry>,
     client: Option<u32>,
     login: ServerLogin,
-    /// Number of requests that have begun, and of replies.
+    /// The number of the last request.
+    last: Option<u64>,
+    /// How many requests have begun, and how many replies.
     asked: u64,
     answered: u64,
     request: Option<Request>,
@@ -103,6 +115,7 @@ impl Server {
             registry: Rc::clone(registry),
             client: None,
             login: ServerLogin::default(),
+            last: None,
             asked: 0,
             answered: 0,
             request: None,
@@ -123,26 +136,28 @@ impl Server {
             Some(target) => (target, true),
             None => (target, false),
         };
-        let mut numbers = target.split('/').skip(1).map(|number| number.parse::<u32>().expect("a number"));
-        let mut number = || numbers.next().expect("two numbers");
-        let (client, exchange) = (number(), number());
+        let mut parts = target.rsplitn(3, '/');
+        let mut number = || parts.next().and_then(|number| number.parse::<u32>().ok()).expect("two numbers");
+        let (exchange, client) = (u64::from(number()), number());
+        let area = parts.next().expect("a path begins with a slash");
         assert!(self.client.is_none_or(|before| before == client), "two clients on one connection");
         self.client = Some(client);
         self.registry.pairs.borrow_mut().join(client, self.notes.borrow().number);
-        assert_eq!(
-            u64::from(exchange),
-            self.asked,
-            "requests of client {client}: one is repeated or missing"
-        );
+        // Others may go to other servers.
+        let is_next = self.last.is_none_or(|last| last < exchange);
+        assert!(is_next, "requests of client {client}: {exchange} is repeated");
+        self.last = Some(exchange);
         assert_eq!(self.asked, self.answered, "a request before the reply to the one before it");
-        self.notes.borrow_mut().hosts.insert(head.value("host").expect("every request has one").to_owned());
+        let host = head.value("host").expect("every request has one");
+        self.notes.borrow_mut().asked.insert((host.to_owned(), area.to_owned()));
         self.asked += 1;
         let end = if method == "GET" { End::After(0) } else { End::of(head) };
         assert!(end != End::Close, "a request without an end");
         let is_http10 = version == "HTTP/1.0";
         Request {
+            exchange,
             end,
-            body: Body::new(client, u64::from(exchange)),
+            body: Body::new(client, exchange),
             is_whole: false,
             is_http10,
             then: if head.says_upgrade() {
@@ -175,7 +190,7 @@ impl Server {
 
     fn answer(&mut self, request: &Request, out: &mut VecDeque<u8>, dice: &mut Dice) {
         let notes = &mut *self.notes.borrow_mut();
-        let (number, exchange) = (notes.number, self.answered);
+        let (number, exchange) = (notes.number, request.exchange);
         self.answered += 1;
         if dice.chance(100) {
             out.extend(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n");
@@ -191,7 +206,7 @@ impl Server {
             let fields = format!("{echo}Upgrade: websocket\r\nConnection: Upgrade\r\n");
             out.extend(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n").bytes());
             Body::tunnel(number).write(Framing::Sized, bytes, dice, out);
-            notes.replies.push(Sent { framing: Framing::None, bytes: 0 });
+            notes.replies.insert(exchange, Sent { framing: Framing::None, bytes: 0 });
             notes.tunnel = Some(TunnelBytes { sent: bytes, received: 0 });
             self.tunnel = Some(Body::tunnel(client));
             return;
@@ -236,7 +251,7 @@ impl Server {
         if framing != Framing::None {
             Body::new(number, exchange).write(framing, bytes, dice, out);
         }
-        notes.replies.push(Sent { framing, bytes });
+        notes.replies.insert(exchange, Sent { framing, bytes });
         self.has_closed = is_last;
     }
 }

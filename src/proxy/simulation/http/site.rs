@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::manners::Manners;
+use super::manners::{AREAS, Manners};
 use super::wire::TlsConfigs;
 use crate::protocol::http1::path::Path;
 use crate::proxy::names::Names;
 use crate::proxy::routes::{ByPath, Routes};
 use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Service, Timeouts};
-use crate::proxy::simulation::choices;
+use crate::proxy::simulation::choices::{self, TLS_NAME};
 use crate::proxy::simulation::groups::{changed, group, server_at};
 use crate::upstream::{self, GroupSettings};
 use crate::uring::sim::Dice;
@@ -21,6 +21,12 @@ pub(super) const IDLE_TIMEOUT_LONG: Duration = Duration::from_secs(20);
 /// Routes, each with those of `HOSTS` that it has.
 const ROUTES: [(&str, &[&str]); 2] =
     [("one.example", &["one.example"]), ("*.many.example", &["a.many.example", "B.many.example:80"])];
+/// Routes by path, the longest first, each with those of `AREAS` that it has.
+const PREFIXES: [(&str, &[&str]); 3] = [
+    ("/api/v1", &["/API/v1", "/docs/../api/v1"]),
+    ("/api", &["/api", "/%61pi", "/API/v1", "/docs/../api/v1", "/api/v10"]),
+    ("/", &AREAS),
+];
 /// Numbers of services and groups from here on are HTTP's.
 const SERVICE_MIN: usize = 10;
 const GROUP_MIN: usize = 100;
@@ -31,7 +37,10 @@ const SITES_MAX: usize = 3;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lead<'a> {
     Group(&'a Arc<GroupSettings>),
+    /// No route has its host, or the host is not that of the connection.
     Nowhere,
+    /// No route of its host has its path.
+    NoPath,
     /// To https at this port.
     Https(u16),
 }
@@ -42,18 +51,13 @@ impl Lead<'_> {
         matches!(self, Self::Group(group) if server_at(group, server).is_some())
     }
 
-    /// Whether both lead to the same group.
-    pub(super) fn is_same_group(self, other: Lead<'_>) -> bool {
-        matches!((self, other), (Self::Group(one), Lead::Group(other)) if Arc::ptr_eq(one, other))
-    }
-
     /// Where a request is redirected to that leads to https.
     pub(super) fn location(self, host: &str, target: &str) -> Option<String> {
         let name = host.split(':').next().unwrap_or(host);
         match self {
             Self::Https(443) => Some(format!("https://{name}{target}")),
             Self::Https(port) => Some(format!("https://{name}:{port}{target}")),
-            Self::Group(_) | Self::Nowhere => None,
+            Self::Group(_) | Self::Nowhere | Self::NoPath => None,
         }
     }
 }
@@ -62,27 +66,69 @@ impl Lead<'_> {
 #[derive(Debug, Clone)]
 pub(super) struct Site {
     pub(super) settings: Arc<Service>,
-    default: Option<Arc<GroupSettings>>,
-    by_host: Vec<(&'static [&'static str], Arc<GroupSettings>)>,
+    routes: Routed,
     https: Option<u16>,
-    /// Whether clients name the default group in their TLS hello already.
+    /// Whether clients name `TLS_NAME` in their TLS hello already.
     has_tls: bool,
 }
 
+/// The groups of areas, the longest prefix first.
+type ByArea = Vec<(&'static [&'static str], Arc<GroupSettings>)>;
+
+/// The routes of a service.
+#[derive(Debug, Clone, Default)]
+struct Routed {
+    default: Option<Arc<GroupSettings>>,
+    by_host: Vec<(&'static [&'static str], ByArea)>,
+    by_area: ByArea,
+}
+
+impl Routed {
+    fn all(group: Arc<GroupSettings>) -> Self {
+        Self { default: Some(group), ..Self::default() }
+    }
+
+    fn is_by_request(&self) -> bool {
+        !self.by_host.is_empty() || !self.by_area.is_empty()
+    }
+
+    /// The group of a request, or where else it leads.
+    fn of(&self, host: &str, area: &str) -> Result<&Arc<GroupSettings>, Lead<'_>> {
+        let of_area = |all: &ByArea| all.iter().position(|(areas, _)| areas.contains(&area));
+        let host = self.by_host.iter().find(|(hosts, _)| hosts.contains(&host)).map(|(_, by_area)| by_area);
+        let by_host = host.and_then(|by_area| of_area(by_area).map(|at| &by_area[at].1));
+        let by_area = || of_area(&self.by_area).map(|at| &self.by_area[at].1);
+        let group = by_host.or_else(by_area).or(self.default.as_ref());
+        let is_known = host.is_some() || !self.by_area.is_empty();
+        group.ok_or(if is_known { Lead::NoPath } else { Lead::Nowhere })
+    }
+}
+
 impl Site {
-    /// Where a request for this host leads.
-    pub(super) fn lead(&self, host: &str) -> Lead<'_> {
+    /// Where a request for this host and area leads, on a connection whose first request was for `first`.
+    pub(super) fn lead(&self, host: &str, area: &str, first: Option<&str>) -> Lead<'_> {
         if let Some(port) = self.https {
             return Lead::Https(port);
         }
-        let by_host = self.by_host.iter().find(|(hosts, _)| hosts.contains(&host)).map(|(_, group)| group);
-        let is_default = |group| self.default.as_ref().is_some_and(|default| Arc::ptr_eq(default, group));
-        match by_host.or(self.default.as_ref()) {
-            Some(group) if !self.has_tls || self.by_host.is_empty() || is_default(group) => {
-                Lead::Group(group)
-            }
-            _ => Lead::Nowhere,
+        let group = match self.routes.of(host, area) {
+            Ok(group) => group,
+            Err(lead) => return lead,
+        };
+        let leads_there = |other: &str| {
+            other == host || self.routes.of(other, area).is_ok_and(|other| Arc::ptr_eq(other, group))
+        };
+        let by_tls = (self.has_tls && self.routes.is_by_request()).then_some(TLS_NAME);
+        if by_tls.is_none_or(leads_there) && first.is_none_or(leads_there) {
+            Lead::Group(group)
+        } else {
+            Lead::Nowhere
         }
+    }
+
+    /// Whether the requests of one host may lead to several groups.
+    pub(super) fn has_paths(&self) -> bool {
+        let by_host = self.routes.by_host.iter().map(|(_, by_area)| by_area);
+        by_host.chain([&self.routes.by_area]).any(|by_area| by_area.iter().any(|(areas, _)| *areas != AREAS))
     }
 
     /// The settings of HTTP mode; none in stream mode.
@@ -186,22 +232,39 @@ impl Maker {
 
     fn plain(&self, number: usize, group: Arc<GroupSettings>, dice: &mut Dice) -> Site {
         let settings = self.settings(number, Routes::all(Arc::clone(&group)), None, dice);
-        self.site(settings, Some(group), Vec::new(), None)
+        self.site(settings, Routed::all(group), None)
     }
 
     fn routed(&mut self, number: usize, group: Arc<GroupSettings>, dice: &mut Dice) -> Site {
-        let mut routes = Routes::all(group);
-        let mut by_host = Vec::new();
-        for (pattern, hosts) in ROUTES.into_iter().take(dice.number(1, ROUTES.len())) {
-            let group = self.group(dice);
-            routes.by_host.entry(pattern).or_default().add(Path::root(), Arc::clone(&group));
-            by_host.push((hosts, group));
+        let mut routes = Routes::all(Arc::clone(&group));
+        let mut model = Routed::all(group);
+        for (pattern, hosts) in ROUTES.into_iter().take(dice.number(0, ROUTES.len())) {
+            let (by_path, by_area) = self.by_path(dice);
+            *routes.by_host.entry(pattern).or_default() = by_path;
+            model.by_host.push((hosts, by_area));
         }
-        let has_default = dice.chance(600);
-        routes.default = routes.default.filter(|_| has_default);
-        let default = routes.default.clone();
+        if !model.is_by_request() || dice.chance(200) {
+            (routes.by_path, model.by_area) = self.by_path(dice);
+        }
+        if dice.chance(400) {
+            (routes.default, model.default) = (None, None);
+        }
         let settings = self.settings(number, routes, None, dice);
-        self.site(settings, default, by_host, None)
+        self.site(settings, model, None)
+    }
+
+    /// Routes by path, often one for all paths only.
+    fn by_path(&mut self, dice: &mut Dice) -> (ByPath<Arc<GroupSettings>>, ByArea) {
+        let (mut by_path, mut by_area) = (ByPath::default(), Vec::new());
+        let has_all = dice.chance(800);
+        for (prefix, areas) in PREFIXES {
+            if if areas == AREAS { has_all || by_area.is_empty() } else { dice.chance(400) } {
+                let group = self.group(dice);
+                by_path.add(Path::of_target(prefix.as_bytes()), Arc::clone(&group));
+                by_area.push((areas, group));
+            }
+        }
+        (by_path, by_area)
     }
 
     fn redirecting(&self, number: usize, dice: &mut Dice) -> Site {
@@ -214,17 +277,11 @@ impl Maker {
         };
         let port = dice.one_of(&[443, 8443]);
         let settings = self.settings(number, routes, Some(port), dice);
-        self.site(settings, None, Vec::new(), Some(port))
+        self.site(settings, Routed::default(), Some(port))
     }
 
-    fn site(
-        &self,
-        settings: Service,
-        default: Option<Arc<GroupSettings>>,
-        by_host: Vec<(&'static [&'static str], Arc<GroupSettings>)>,
-        https: Option<u16>,
-    ) -> Site {
-        Site { settings: Arc::new(settings), default, by_host, https, has_tls: self.manners.tls.client }
+    fn site(&self, settings: Service, routes: Routed, https: Option<u16>) -> Site {
+        Site { settings: Arc::new(settings), routes, https, has_tls: self.manners.tls.client }
     }
 
     /// A new group, or one of those that there are.
