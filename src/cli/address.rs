@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ipnet::{IpNet, Ipv4Net};
+
 use crate::cli::Error;
 use crate::proxy::settings::Network;
 use crate::uring::Address;
@@ -115,9 +117,21 @@ pub(super) fn network(text: &str) -> Result<Network, String> {
     if text == "unix:" {
         return Ok(Network::Unix);
     }
-    text.parse().or_else(|_not_a_network| text.parse::<IpAddr>().map(Into::into)).map(Network::Ip).map_err(
-        |_neither| "give an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, or unix:".to_owned(),
-    )
+    let network = text.parse().or_else(|_not_a_network| text.parse::<IpAddr>().map(IpNet::from));
+    network.map(|network| Network::Ip(canonical(network))).map_err(|_neither| {
+        "give an address or a network, such as 10.0.0.0/8 or 2001:db8::/32, or unix:".to_owned()
+    })
+}
+
+/// A network of IPv4 addresses mapped into IPv6 as the one of IPv4 that it is: clients are compared by these.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    let bits = network.prefix_len().checked_sub(96);
+    let v4 = mapped.zip(bits).and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
+    v4.map_or(network, IpNet::V4)
 }
 
 /// The words of `gai_strerror`(3), without those that std puts before them.
@@ -199,6 +213,24 @@ mod tests {
             ["192.0.2.1:80", "0.0.0.0:0", "[::]:443", "[2001:db8::1]:80", "unix:/run/app.sock", "unix:a b"]
         {
             assert_eq!(resolved(text), [text], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_the_one_that_clients_are_compared_by() {
+        for (written, meant) in [
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(network(written), Ok(Network::Ip(meant.parse().expect("a network"))), "{written}");
+        }
+        assert_eq!(network("unix:"), Ok(Network::Unix));
+        for wrong in ["", "all", "10.0.0.0/33", "10.0.0", "unix:/run/a", "host"] {
+            network(wrong).expect_err(wrong);
         }
     }
 

@@ -1,5 +1,6 @@
 //! `iisplice proxy`: the flags of a process, of one service and of its groups.
 
+mod admission;
 mod bounds;
 mod config;
 mod group;

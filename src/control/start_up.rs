@@ -156,6 +156,14 @@ pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
             setting("upstream-insecure")
         );
     }
+    for service in services.iter().filter(|service| service.admits_by_anybodys_word()) {
+        let service = &*service.name;
+        tracing::warn!(
+            service,
+            "clients are admitted by PROXY headers that anybody may send; name the balancers with {}",
+            setting("accept-proxy-from")
+        );
+    }
     let groups = || services.iter().flat_map(|service| service.groups());
     for group in groups().filter(|group| group.has_only_backup_servers()) {
         let group = &*group.name;

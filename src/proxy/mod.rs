@@ -15,6 +15,7 @@
 //! A [`worker`] is a thread that runs all of this by itself. Start with `session.rs`, which is that line as code.
 
 pub mod access_log;
+mod admission;
 pub mod bind;
 mod client_header;
 mod connection;

@@ -173,6 +173,8 @@ words! {
         ConnectTimeout = "connect-timeout",
         /// No PROXY header, a malformed one, or one that came too late.
         ProxyHeader = "proxy-header",
+        /// The service does not admit the client's address.
+        Denied = "denied",
         /// HTTP mode: the client's request was refused.
         BadRequest = "bad-request",
         /// HTTP mode: the server sent no HTTP reply, or none at all.

@@ -22,7 +22,7 @@ use super::networks;
 use super::opening;
 use super::record::End;
 use super::service::Listening;
-use super::settings::{Http, Mode, Service};
+use super::settings::{Admission, Http, Mode, Service};
 use crate::upstream::Group;
 use crate::uring::{Address, Socket};
 
@@ -56,6 +56,11 @@ async fn serve(session: &Session, client: &Connection) -> End {
     };
     let header = header.as_deref();
     let settings = &session.service().settings;
+    if let Some(admission) = &settings.admission
+        && let Err(end) = admit(session, admission)
+    {
+        return end;
+    }
     if let Mode::Http(http) = &settings.mode
         && settings.routes_by_request()
     {
@@ -118,6 +123,17 @@ async fn read_header(session: &Session, client: &Connection) -> Result<Option<Bo
             Err(End::ProxyHeader)
         }
     }
+}
+
+/// Admits the client, or says how the session ends.
+fn admit(session: &Session, admission: &Admission) -> Result<(), End> {
+    let client = session.origin_address();
+    if admission.admits(&client) {
+        return Ok(());
+    }
+    let service = &*session.service().settings.name;
+    tracing::warn!(service, %client, "client is not allowed to connect; closing");
+    Err(End::Denied)
 }
 
 /// Chooses the group, by the client's first bytes where the routes depend on them.

@@ -12,6 +12,7 @@ use crate::protocol::http1::forward::Edits;
 use crate::upstream::GroupSettings;
 use crate::uring::{Address, SocketOptions};
 
+pub use super::admission::Admission;
 pub use super::networks::Network;
 pub use timeouts::Timeouts;
 
@@ -35,6 +36,8 @@ pub struct Service {
     pub accept_proxy: bool,
     /// Clients that must send a PROXY header, and whose header is trusted; empty: all.
     pub accept_proxy_from: Vec<Network>,
+    /// Who may connect, if not everybody.
+    pub admission: Option<Box<Admission>>,
     /// When bulk goes through a pipe.
     pub splice: Splice,
     /// Options of the TCP sockets of both sides.
@@ -179,6 +182,7 @@ impl Service {
             timeouts: Timeouts::default(),
             accept_proxy: false,
             accept_proxy_from: Vec::new(),
+            admission: None,
             splice: Splice::Auto,
             tcp: SocketOptions { keepalive: Some(Duration::from_secs(60)), user_timeout: None },
             mode: Mode::Stream,
@@ -193,6 +197,12 @@ impl Service {
             seen.push(Arc::as_ptr(group));
             is_new
         })
+    }
+
+    /// Whether who is admitted depends on PROXY headers of whoever connects.
+    pub fn admits_by_anybodys_word(&self) -> bool {
+        let has_ip = self.listeners.iter().any(|listener| matches!(listener.address, Address::Ip(_)));
+        self.admission.is_some() && self.accept_proxy && self.accept_proxy_from.is_empty() && has_ip
     }
 
     /// Whether clients send anything that is read before they are served.

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod checks;
+mod clients;
 mod cut;
 mod end_of_service;
 mod endings;

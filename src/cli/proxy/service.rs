@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::admission::AdmissionArgs;
 use super::bounds::{DAY, KEEPALIVE_MAX, MILLISECOND, SECOND};
 use super::http::HttpArgs;
 use super::routes::RouteArgs;
@@ -44,6 +45,8 @@ pub(super) struct ServiceArgs {
         value_parser = network
     )]
     accept_proxy_from: Vec<Network>,
+    #[command(flatten)]
+    admission: AdmissionArgs,
     #[command(flatten)]
     timeouts: TimeoutArgs,
 
@@ -158,6 +161,7 @@ impl ServiceArgs {
             timeouts: self.timeouts.timeouts(),
             accept_proxy: self.accept_proxy,
             accept_proxy_from: self.accept_proxy_from.clone(),
+            admission: self.admission.admission(),
             splice: match self.splice {
                 WhenToSplice::Auto => Splice::Auto,
                 WhenToSplice::Never => Splice::Never,

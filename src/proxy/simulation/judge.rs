@@ -279,8 +279,9 @@ impl Case<'_> {
                     || self.stage.descriptors_max < 100
             }
             End::Full => group.servers.iter().any(|server| server.options().connections_max.is_some()),
-            // No peer here uses TLS or HTTP.
-            End::TlsClient
+            // No peer here uses TLS or HTTP, and every service admits all clients.
+            End::Denied
+            | End::TlsClient
             | End::TlsUpstream
             | End::HelloTimeout
             | End::PeekMemory
