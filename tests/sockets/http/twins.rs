@@ -67,6 +67,6 @@ fn fields_that_are_dropped_are_told_of_once_a_connection() {
         client.expect(OK);
     }
     let line = proxy.wait_to_say("underscore");
-    assert!(line.contains("field=\"X_Mine\"") && line.contains("--underscore-headers"), "{line}");
+    assert!(line.contains("field=\"X_Mine\"") && line.contains("setting underscore-headers"), "{line}");
     assert_eq!(proxy.said("underscore").len(), 1);
 }

@@ -13,7 +13,7 @@ fn established_connections_keep_their_time_outs_and_new_ones_get_theirs() {
     let file = File::new(&text("1h"));
     let proxy = file.start();
     let old = expect_served(&listener, &server);
-    file.reload(&proxy, &text("200ms"));
+    file.reload(&proxy, &text("2s"));
     let (client, upstream) = expect_served(&listener, &server);
     client.expect_close();
     upstream.expect_close();
