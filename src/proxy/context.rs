@@ -12,7 +12,7 @@ use super::drain::{Begun, Drain};
 use super::peek_memory::PeekMemory;
 use super::seats::Seats;
 use crate::upstream::DescriptorWaits;
-use crate::uring::{Notify, Ring};
+use crate::uring::{Notify, Pager, Ring};
 
 /// See the module docs.
 pub(super) struct Context {
@@ -20,6 +20,8 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     pub(super) peek_memory: Rc<PeekMemory>,
     pub(super) descriptor_waits: DescriptorWaits,
+    /// Wakes sessions that wait for a server.
+    pub(super) pager: Arc<Pager>,
     log: RefCell<Option<LogSender>>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
@@ -48,6 +50,7 @@ impl Context {
             counters,
             peek_memory: PeekMemory::new(peek_bytes_max),
             descriptor_waits: DescriptorWaits::default(),
+            pager: Pager::new(seats.bell(number).clone()),
             log: RefCell::new(log),
             // Random, so that ids differ between workers and between runs.
             next_id: Cell::new(fastrand::u64(..)),
@@ -136,7 +139,8 @@ impl Context {
         self.changed.until(|| self.seats.has_room(self.number)).await;
     }
 
-    /// Wakes tasks that wait for room when another worker has returned a seat.
+    /// Wakes tasks that wait for room when another worker has returned a seat, and those that wait for a server when
+    /// another worker has lent them one.
     pub(super) async fn watch_seats(self: Rc<Self>) {
         let hearing = match self.seats.bell(self.number).listen(&self.ring) {
             Ok(hearing) => hearing,
@@ -147,6 +151,7 @@ impl Context {
                 return self.fail(Error::Ring(error));
             }
             self.changed.notify();
+            self.pager.deliver();
         }
     }
 

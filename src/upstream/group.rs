@@ -12,6 +12,7 @@ use super::balance::{Algorithm, Balance, Beginning};
 use super::check::Checks;
 use super::outage::Outage;
 use super::pick::Pick;
+use super::queue::Queue;
 use super::server::Server;
 use crate::protocol::proxy_protocol;
 
@@ -41,6 +42,10 @@ pub struct GroupSettings {
     pub checks: Option<Arc<Checks>>,
     /// Whether it has a server left, as clients have seen it.
     pub outage: Arc<Outage>,
+    /// How long a client may wait for a place at one of its servers when all are full.
+    pub queue_timeout: Duration,
+    /// Where it waits.
+    pub queue: Arc<Queue>,
 }
 
 impl GroupSettings {
@@ -57,7 +62,15 @@ impl GroupSettings {
             connect_budget: Duration::from_secs(6),
             checks: None,
             outage: Arc::default(),
+            queue_timeout: Duration::ZERO,
+            queue: Arc::default(),
         }
+    }
+
+    /// Another group with the same settings, but nothing of this one's state.
+    #[must_use]
+    pub fn with_servers(&self, name: impl Into<Arc<str>>, servers: Vec<Arc<Server>>) -> Self {
+        Self { name: name.into(), servers, outage: Arc::default(), queue: Arc::default(), ..self.clone() }
     }
 
     /// Whether it has servers, but connections can only go to backup servers.
@@ -66,8 +79,8 @@ impl GroupSettings {
         !self.servers.is_empty() && options.all(|options| options.backup || options.disabled)
     }
 
-    /// The same group whose servers go on with the states that the same servers have in `known`, the group of earlier
-    /// settings.
+    /// The same group, which goes on with the queue of `known`, the group of earlier settings, and its servers with the
+    /// states that the same servers have there.
     #[must_use]
     pub fn inherit(&self, known: &Self) -> Self {
         let mut left: Vec<_> = known.servers.iter().collect();
@@ -79,7 +92,7 @@ impl GroupSettings {
             None => Arc::clone(server),
         };
         let servers = self.servers.iter().map(inherit).collect();
-        Self { servers, outage: Arc::clone(&known.outage), ..self.clone() }
+        Self { servers, outage: Arc::clone(&known.outage), queue: Arc::clone(&known.queue), ..self.clone() }
     }
 
     /// Notes whether any server is left; logs that none is, or that there is one again.
@@ -140,7 +153,8 @@ impl Group {
     /// Leases in the order to try them for a client at `source`: the server that the algorithm chooses, then the others;
     /// backup servers after them, and servers that are ejected last.
     pub fn pick(&self, source: Option<IpAddr>, now: Instant) -> Pick<'_> {
-        Pick::new(&self.settings.servers, &*self.algorithm, source, now)
+        let GroupSettings { servers, queue, queue_timeout, .. } = &*self.settings;
+        Pick::new((servers, &*self.algorithm), (queue, !queue_timeout.is_zero()), source, now)
     }
 }
 

@@ -22,9 +22,12 @@ pub struct Lease {
 impl Lease {
     /// A lease, if the server may have one more connection.
     pub(super) fn of(server: &Arc<Server>) -> Option<Self> {
-        let lease =
-            || Self { server: Arc::clone(server), is_trial: Cell::new(false), has_ended: Cell::new(false) };
-        server.lend().then(lease)
+        server.lend().then(|| Self::lent(Arc::clone(server)))
+    }
+
+    /// The lease of a server that has counted it already.
+    pub(super) fn lent(server: Arc<Server>) -> Self {
+        Self { server, is_trial: Cell::new(false), has_ended: Cell::new(false) }
     }
 
     /// Whether it is the one that finds out whether a server that was ejected can be used, from now on.

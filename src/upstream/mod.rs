@@ -19,6 +19,7 @@ mod health;
 mod lease;
 mod outage;
 mod pick;
+mod queue;
 mod server;
 #[cfg(test)]
 mod testing;
@@ -30,4 +31,5 @@ pub use health::Ejection;
 pub use lease::Lease;
 pub use outage::Outage;
 pub use pick::Pick;
+pub use queue::Queue;
 pub use server::{Server, ServerOptions};

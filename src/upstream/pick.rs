@@ -6,17 +6,26 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::balance::{Algorithm, Candidates, Tried, Wanted};
+use super::health::Standing;
 use super::lease::Lease;
+use super::queue::Queue;
 use super::server::Server;
+use crate::uring::{Pager, Ring};
+
+/// How often a session that waits looks for servers that have come back.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Leases in the order to try them. Drop one before asking for the next.
 #[derive(Debug)]
 pub struct Pick<'a> {
     servers: &'a [Arc<Server>],
     algorithm: &'a dyn Algorithm,
+    queue: &'a Arc<Queue>,
+    /// Whether the session waits for a place where all servers are full.
+    waits: bool,
     /// The client's address, if it has an IP address.
     source: Option<IpAddr>,
     now: Instant,
@@ -24,38 +33,89 @@ pub struct Pick<'a> {
     /// Whether a server that is due may be tried: one for each connection, so that no client waits for several that
     /// do not answer.
     may_try_due: bool,
+    /// The number in the queue that the session had before.
+    number: Option<u64>,
 }
 
 impl<'a> Pick<'a> {
     pub(super) fn new(
-        servers: &'a [Arc<Server>],
-        algorithm: &'a dyn Algorithm,
+        (servers, algorithm): (&'a [Arc<Server>], &'a dyn Algorithm),
+        (queue, waits): (&'a Arc<Queue>, bool),
         source: Option<IpAddr>,
         now: Instant,
     ) -> Self {
-        Self { servers, algorithm, source, now, tried: Tried::default(), may_try_due: true }
+        let (tried, number) = Default::default();
+        Self { servers, algorithm, queue, waits, source, now, tried, may_try_due: true, number }
     }
 
-    /// Whether a server that was not tried yet would do, but has as many connections as it may have.
+    /// Whether a server that was not tried yet would do, but has as many connections as it may have, or gives its next
+    /// place to a session that waits.
     pub fn is_held_up(&self) -> bool {
-        let may_do = |(nth, server): (usize, &Arc<Server>)| {
-            !self.tried.has(nth) && !server.options().disabled && server.is_full() && !server.is_down()
+        self.limited().any(|(_, server)| !server.is_down() && (self.yields() || server.is_full()))
+    }
+
+    /// Waits for a place at one of the servers that hold it up, `timeout` at most. None when that is over, when too many
+    /// sessions wait, and when no server holds it up any more.
+    pub async fn wait(&mut self, ring: &Ring, pager: &Arc<Pager>, timeout: Duration) -> Option<Lease> {
+        let ends = ring.now() + timeout;
+        let servers = self.limited().map(|(nth, server)| (nth, Arc::clone(server))).collect();
+        let ticket = self.queue.join(self.number, servers, pager)?;
+        self.number = Some(ticket.number());
+        loop {
+            let left = ends.saturating_duration_since(ring.now());
+            if left.is_zero() || !self.is_held_up() {
+                return None;
+            }
+            if let Some((nth, server)) = ring.timeout(left.min(LOOK_INTERVAL), ticket.called()).await {
+                self.tried.add(nth);
+                let lease = Lease::lent(server);
+                self.may_try_due &= !lease.begin_trial(ring.now());
+                return Some(lease);
+            }
+            // A server may have come back.
+            ticket.look();
+            self.now = ring.now();
+            if let Some(lease) = self.next() {
+                return Some(lease);
+            }
+        }
+    }
+
+    /// The servers that were not tried, may be used, and have a limited number of places.
+    fn limited(&self) -> impl Iterator<Item = (usize, &'a Arc<Server>)> {
+        let is_limited = |(nth, server): &(usize, &Arc<Server>)| {
+            let options = server.options();
+            options.connections_max.is_some() && !options.disabled && !self.tried.has(*nth)
         };
-        self.servers.iter().enumerate().any(may_do)
+        self.servers.iter().enumerate().filter(is_limited)
+    }
+
+    /// Whether places at servers with a limited number of them are for the sessions that wait. One that has waited goes
+    /// on to take part in this.
+    fn yields(&self) -> bool {
+        self.number.is_some() || self.queue.is_in_use()
     }
 
     /// The next server: a backup server only when there is no other, and one that is ejected only when there is no
-    /// backup server either.
+    /// backup server either, and none that is worth waiting for.
     fn choose(&self) -> Option<usize> {
+        let yields = self.yields();
         let among = |backup, wanted| {
             let candidates = Candidates::new(self.servers, &self.tried, backup, wanted);
-            self.algorithm.choose(&candidates, self.source)
+            self.algorithm.choose(&candidates.yielding(yields), self.source)
         };
         let in_use = Wanted::InUse { now: self.now, or_due: self.may_try_due };
-        among(false, in_use)
-            .or_else(|| among(true, in_use))
-            .or_else(|| among(false, Wanted::Any))
-            .or_else(|| among(true, Wanted::Any))
+        let chosen = among(false, in_use).or_else(|| among(true, in_use));
+        if chosen.is_some() || self.should_wait() {
+            return chosen;
+        }
+        among(false, Wanted::Any).or_else(|| among(true, Wanted::Any))
+    }
+
+    /// Whether there is time to wait for a place at a server in use.
+    fn should_wait(&self) -> bool {
+        let is_in_use = |server: &Server| server.health().standing(self.now) == Standing::InUse;
+        self.waits && self.limited().any(|(_, server)| is_in_use(server))
     }
 }
 

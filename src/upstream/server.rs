@@ -2,8 +2,8 @@
 
 use std::io;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
@@ -44,9 +44,18 @@ impl Default for ServerOptions {
     }
 }
 
+/// Those who wait for places at servers.
+pub(super) trait Heirs: std::fmt::Debug + Send + Sync {
+    /// This server may have a place that is free.
+    fn place_is_free(&self, server: &Server);
+}
+
 /// What all workers know of a server.
 #[derive(Debug, Default)]
 struct State {
+    /// Whether it has heirs; they stay.
+    has_heirs: AtomicBool,
+    heirs: OnceLock<Arc<dyn Heirs>>,
     leases: AtomicUsize,
     symptoms: [AtomicU64; Symptom::ALL.len()],
     health: Health,
@@ -154,6 +163,22 @@ impl Server {
 
     pub(super) fn take_back(&self) {
         self.state.leases.fetch_sub(1, Ordering::SeqCst);
+        if self.state.has_heirs.load(Ordering::SeqCst)
+            && let Some(heirs) = self.state.heirs.get()
+        {
+            heirs.place_is_free(self);
+        }
+    }
+
+    /// Has the queue of its group told of every place that becomes free, from now on.
+    pub(super) fn tell_of_places(&self, heirs: &Arc<dyn Heirs>) {
+        self.state.heirs.get_or_init(|| Arc::clone(heirs));
+        self.state.has_heirs.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether both are the same server, in the same or in other settings.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
     /// Whether its checks fail.

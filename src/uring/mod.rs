@@ -25,6 +25,7 @@ mod linux;
 mod memory;
 mod notify;
 mod ops;
+mod pager;
 mod pipe;
 mod probe;
 mod provided;
@@ -52,6 +53,7 @@ pub use deadline::{Sleep, Timeout};
 pub use kernel::SocketOptions;
 pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;
+pub use pager::Pager;
 pub use pipe::{Moved, Pipe, PipeSet};
 pub use probe::{Call, Error, Features, probe, probe_basics};
 #[doc(hidden)]

@@ -191,6 +191,113 @@ fn a_request_that_no_server_has_a_place_for_gets_503() {
     server.accept();
 }
 
+const WAITS: &str = "every server has as many connections as it may have; the client waits";
+
+/// Clients that wait, one after the other, for a proxy whose servers are full.
+fn queue_up(proxy: &Proxy, count: usize) -> Vec<Peer> {
+    let wait = |nth: usize| {
+        let client = Peer::connect(proxy.address());
+        proxy.wait_to_say_times(WAITS, nth);
+        client
+    };
+    (1..=count).map(wait).collect()
+}
+
+#[test]
+fn clients_that_wait_get_places_in_turn_whatever_worker_they_are_at() {
+    let farm = Farm::of(1);
+    let upstream = format!("--upstream {},max-connections=1 --queue-timeout 10m", farm.addresses[0]);
+    let proxy = Launch::default().flags("--workers 3 --no-pin").flags(&upstream).start();
+    let mut holder = Peer::connect(proxy.address());
+    Farm::greeted(&holder);
+    for next in queue_up(&proxy, 12) {
+        // There is one place: had it gone to another client, this one would not be greeted.
+        holder.reset();
+        Farm::greeted(&next);
+        holder = next;
+    }
+    holder.reset();
+    let records = proxy.records(13);
+    assert!(records.iter().all(|record| record.get("upstream") == farm.addresses[0]));
+    Farm::greeted(&Peer::connect(proxy.address()));
+}
+
+#[test]
+fn a_client_that_leaves_the_queue_is_not_waited_for() {
+    let farm = Farm::of(1);
+    let upstream = format!("--upstream {},max-connections=1 --queue-timeout 10m", farm.addresses[0]);
+    let proxy = Launch::default().flags("--workers 2 --no-pin").flags(&upstream).start();
+    let holder = Peer::connect(proxy.address());
+    Farm::greeted(&holder);
+    let mut clients = queue_up(&proxy, 3);
+    clients.remove(0).reset();
+    drop(clients.remove(0));
+    for record in proxy.records(2) {
+        record.expect_end("client-left");
+    }
+    holder.reset();
+    Farm::greeted(&clients[0]);
+}
+
+#[test]
+fn a_client_that_has_waited_long_enough_is_refused() {
+    let farm = Farm::of(2);
+    let flags = format!(
+        "--upstream {},max-connections=1 --upstream {},backup,max-connections=1 --queue-timeout 200ms",
+        farm.addresses[0], farm.addresses[1]
+    );
+    let proxy = Launch::default().flags(&flags).start();
+    let held: Vec<_> = (0..2).map(|_| Peer::connect(proxy.address())).collect();
+    assert_eq!(held.iter().map(Farm::greeted).collect::<Vec<_>>(), [0, 1], "the backup server as well");
+    let late = Peer::connect(proxy.address());
+    late.expect_close();
+    let record = proxy.record();
+    record.expect_end("full");
+    assert!(record.number("duration_ms") >= 200.0, "it waited");
+    proxy.wait_to_say("the client got no place at a server within its time, or too many wait; refusing it");
+}
+
+#[test]
+fn a_request_waits_for_its_place() {
+    let server = Server::v4();
+    let upstream = format!("{},max-connections=1", server.address());
+    let proxy = Launch::to(&upstream).flags("--mode http --queue-timeout 10m").start();
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let first = Peer::connect(proxy.address());
+    first.send(get);
+    let upstream = server.accept();
+    let second = Peer::connect(proxy.address());
+    second.send(get);
+    proxy.wait_to_say(WAITS);
+    server.expect_no_connection();
+    drop((first, upstream));
+    let upstream = server.accept();
+    upstream.expect(b"GET / HTTP/1.1\r\n");
+    upstream.send(b"HTTP/1.1 204 No Content\r\n\r\n");
+    second.expect(b"HTTP/1.1 204 ");
+}
+
+#[test]
+fn a_client_whose_place_proves_useless_waits_for_another_before_the_rest() {
+    let farm = Farm::of(1);
+    let broken = Server::v4();
+    let flags = format!(
+        "--upstream {},max-connections=1 --upstream {},max-connections=1 --queue-timeout 10m",
+        broken.address(),
+        farm.addresses[0]
+    );
+    let proxy = Launch::default().flags(&flags).start();
+    let at_broken = Peer::connect(proxy.address());
+    let end = broken.accept();
+    let holder = Peer::connect(proxy.address());
+    Farm::greeted(&holder);
+    let clients = queue_up(&proxy, 2);
+    drop((broken, end, at_broken));
+    proxy.wait_to_say_times("cannot connect to server", 1);
+    holder.reset();
+    Farm::greeted(&clients[0]);
+}
+
 #[test]
 fn the_least_connections_of_all_workers_count() {
     let farm = Farm::of(3);

@@ -54,6 +54,13 @@ pub(super) struct GroupArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     connect_budget: Option<Duration>,
+    /// Longest time that a client waits for a place when every server has its max-connections; 0 to refuse it at once
+    /// [nginx: queue]
+    #[arg(
+        long, value_name = "DURATION", default_value = "0", help_heading = "Time-outs", display_order = 6,
+        value_parser = duration(Duration::ZERO..=HOUR)
+    )]
+    queue_timeout: Duration,
     #[command(flatten)]
     health: HealthArgs,
     #[command(flatten)]
@@ -98,6 +105,7 @@ impl GroupArgs {
         Ok(GroupSettings {
             balance: self.balance,
             hash_prefix_v6: self.hash_prefix_v6()?,
+            queue_timeout: self.queue_timeout,
             tls: self.tls.tls()?,
             send_proxy: match self.send_proxy {
                 SendProxy::Off => None,
@@ -143,8 +151,7 @@ impl GroupArgs {
         // There is nothing to be had in place of an only server.
         let ejection = if servers.len() > 1 { self.health.ejection() } else { Ejection::NEVER };
         let servers = servers.into_iter().map(|server| Arc::new(server.with_ejection(ejection))).collect();
-        let outage = Arc::default();
-        Ok(Arc::new(GroupSettings { name: name.into(), servers, outage, ..settings.clone() }))
+        Ok(Arc::new(settings.with_servers(name, servers)))
     }
 
     /// A server for each address of the name.

@@ -1,5 +1,6 @@
 //! Connecting a session to a server of its group: one server after the other, while watching for a client that leaves.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::proxy::client_header::{self, Received};
 use crate::proxy::connection::Connection;
 use crate::proxy::record::End;
 use crate::proxy::tls::{Tls, handshake};
-use crate::upstream::{self, Failure, Group, Lease};
+use crate::upstream::{self, Failure, Group, Lease, Pick};
 
 /// Connecting usually takes far less than this; until then the client is not watched for leaving, which saves two
 /// operations per session.
@@ -52,24 +53,38 @@ async fn connect_in_turn(
     let context = session.context();
     let ring = &context.ring;
     let options = session.service().settings.tcp;
-    let budget_ends = ring.now() + group.settings().connect_budget;
+    let budget_ends = Cell::new(ring.now() + group.settings().connect_budget);
     let time_left = || {
-        let left = budget_ends.saturating_duration_since(ring.now());
+        let left = budget_ends.get().saturating_duration_since(ring.now());
         left.min(group.settings().connect_timeout)
     };
     let mut end = End::NoServer;
     let mut pick = group.pick(session.source(), ring.now());
+    let mut patience = group.settings().queue_timeout;
     loop {
-        let Some(lease) = pick.next() else {
-            if pick.is_held_up() {
-                let (client, group) = (session.client_address(), &*group.settings().name);
-                tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
-                end = End::Full;
+        let lease = match pick.next() {
+            Some(lease) => lease,
+            None if !pick.is_held_up() => {
+                if end == End::NoServer {
+                    group.settings().note_refused();
+                }
+                return Err(end);
             }
-            if end == End::NoServer {
-                group.settings().note_refused();
+            None => {
+                session.set_lease(None);
+                let began = ring.now();
+                let waited = Box::pin(wait(session, group, &mut pick, patience)).await;
+                let took = ring.now().saturating_duration_since(began);
+                patience = patience.saturating_sub(took);
+                // The budget is for servers that take their time.
+                budget_ends.set(budget_ends.get() + took);
+                match waited {
+                    Some(lease) => lease,
+                    None if pick.is_held_up() => return Err(End::Full),
+                    // No server is left that would be worth waiting for.
+                    None => continue,
+                }
             }
-            return Err(end);
         };
         session.set_lease(None);
         ring.set_up_turn().await;
@@ -125,6 +140,22 @@ async fn connect_in_turn(
         drop(upstream);
         session.end_lease();
     }
+}
+
+/// Waits in the group's queue for a place at a server. None when the client is refused; the cause is logged here.
+async fn wait(session: &Session, group: &Group, pick: &mut Pick<'_>, timeout: Duration) -> Option<Lease> {
+    let (client, group) = (session.client_address(), &*group.settings().name);
+    if timeout.is_zero() {
+        tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
+        return None;
+    }
+    tracing::info!(%client, group, ?timeout, "every server has as many connections as it may have; the client waits");
+    let context = session.context();
+    let lease = pick.wait(&context.ring, &context.pager, timeout).await;
+    if lease.is_none() && pick.is_held_up() {
+        tracing::warn!(%client, group, "the client got no place at a server within its time, or too many wait; refusing it");
+    }
+    lease
 }
 
 fn end_of(failure: Failure) -> End {

@@ -42,6 +42,8 @@ pub(in crate::upstream) struct Candidates<'a> {
     /// Whether they are the backup servers, or the others.
     backup: bool,
     standing: Wanted,
+    /// Whether places at servers that have a limited number of them are for others.
+    yields: bool,
 }
 
 /// What the servers that may be chosen have proved.
@@ -72,16 +74,24 @@ impl<'a> Candidates<'a> {
         backup: bool,
         standing: Wanted,
     ) -> Self {
-        Self { servers, tried, backup, standing }
+        Self { servers, tried, backup, standing, yields: false }
+    }
+
+    /// The same without those that have a limited number of places, if `yields`.
+    #[must_use]
+    pub(in crate::upstream) fn yielding(self, yields: bool) -> Self {
+        Self { yields, ..self }
     }
 
     /// Each with its place in the group. Workers lend and take back servers all the time: another look may find others.
     pub(super) fn iter(self) -> impl Iterator<Item = (usize, &'a Server)> {
         let may_be_chosen = move |(nth, server): &(usize, &Server)| {
             let options = server.options();
+            let is_for_others = self.yields && options.connections_max.is_some();
             options.backup == self.backup
                 && !options.disabled
                 && !self.tried.has(*nth)
+                && !is_for_others
                 && !server.is_full()
                 && self.standing.has(server)
         };

@@ -1,0 +1,332 @@
+//! The queue of a group: sessions of all workers that wait for a place at a server, first come, first served.
+//!
+//! A place that becomes free is lent to the first session that can use it, before any other session can see it. A lock is
+//! taken only while sessions wait: without them, a number says so.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use super::server::{Heirs, Server};
+use crate::uring::Pager;
+
+/// Most sessions that wait at once.
+pub(super) const WAITING_MAX: usize = 4096;
+
+/// Sessions that wait for a place at a server of a group. Groups of earlier and later settings with the same name share it.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// How many sessions wait. Changes under the lock only.
+    waiting: AtomicUsize,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    /// By their numbers: in the order in which they came.
+    waiters: BTreeMap<u64, Waiter>,
+    /// Servers that have been lent to sessions which have not taken them yet.
+    called: BTreeMap<u64, Place>,
+}
+
+/// A session that waits.
+#[derive(Debug)]
+struct Waiter {
+    /// The servers that would do.
+    servers: Vec<Place>,
+    task: Option<Waker>,
+    pager: Arc<Pager>,
+}
+
+/// A server with its place in its group.
+pub(super) type Place = (usize, Arc<Server>);
+
+/// A session's place in the queue, which it leaves when this is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket<'a> {
+    queue: &'a Queue,
+    number: u64,
+}
+
+impl Queue {
+    /// Whether any session waits.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Queues up for a place at one of the servers: behind all others, or again with the number from before. None when
+    /// too many wait.
+    pub(super) fn join<'a>(
+        self: &'a Arc<Self>,
+        number: Option<u64>,
+        servers: Vec<Place>,
+        pager: &Arc<Pager>,
+    ) -> Option<Ticket<'a>> {
+        let mut line = self.lock();
+        if number.is_none() && line.waiters.len() >= WAITING_MAX {
+            return None;
+        }
+        let number = number.unwrap_or(line.next);
+        line.next = line.next.max(number + 1);
+        let asked: Vec<_> = servers.iter().map(|(_, server)| Arc::clone(server)).collect();
+        line.waiters.insert(number, Waiter { servers, task: None, pager: Arc::clone(pager) });
+        self.count(&line);
+        // A place that became free before this was known has been offered to no session.
+        for server in asked {
+            server.tell_of_places(&(Arc::clone(self) as Arc<dyn Heirs>));
+            self.offer(&mut line, &server);
+        }
+        Some(Ticket { queue: self, number })
+    }
+
+    /// Lends the server's free places, each to the first session that can use it.
+    fn offer(&self, line: &mut Line, server: &Server) {
+        let mut full: Option<Arc<Server>> = None;
+        let mut called = Vec::new();
+        for (number, waiter) in &line.waiters {
+            let Some((nth, own)) = waiter.servers.iter().find(|(_, own)| own.is_same(server)) else {
+                continue;
+            };
+            // Sessions of other settings may know it with another number of places.
+            if full.as_ref().is_some_and(|full| Arc::ptr_eq(full, own)) {
+                break;
+            }
+            if !own.is_down() && own.lend() {
+                called.push((*number, (*nth, Arc::clone(own))));
+            } else {
+                full = Some(Arc::clone(own));
+            }
+        }
+        for (number, place) in called {
+            let waiter = line.waiters.remove(&number);
+            line.called.insert(number, place);
+            if let Some(Waiter { task: Some(task), pager, .. }) = waiter {
+                pager.page(task);
+            }
+        }
+        self.count(line);
+    }
+
+    fn count(&self, line: &Line) {
+        self.waiting.store(line.waiters.len(), Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heirs for Queue {
+    fn place_is_free(&self, server: &Server) {
+        if self.is_in_use() {
+            self.offer(&mut self.lock(), server);
+        }
+    }
+}
+
+impl Ticket<'_> {
+    /// Looks for places that became free unnoticed: at a server that is up again.
+    pub(super) fn look(&self) {
+        let mut line = self.queue.lock();
+        let servers = line.waiters.get(&self.number).map(|waiter| waiter.servers.clone()).unwrap_or_default();
+        for (_, server) in servers {
+            self.queue.offer(&mut line, &server);
+        }
+    }
+
+    /// To queue up with again.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Completes with a server that is lent now, and with its place in the group.
+    pub(super) async fn called(&self) -> Place {
+        poll_fn(|cx| {
+            let mut line = self.queue.lock();
+            if let Some(place) = line.called.remove(&self.number) {
+                return Poll::Ready(place);
+            }
+            if let Some(waiter) = line.waiters.get_mut(&self.number) {
+                waiter.task = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut line = self.queue.lock();
+        line.waiters.remove(&self.number);
+        self.queue.count(&line);
+        let untaken = line.called.remove(&self.number);
+        drop(line);
+        // The next in line gets it.
+        if let Some((_, server)) = untaken {
+            server.take_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use futures_lite::future::{block_on, poll_once, yield_now};
+
+    use super::*;
+    use crate::upstream::ServerOptions;
+    use crate::upstream::testing::with_options;
+    use crate::uring::Bell;
+
+    fn pager() -> Arc<Pager> {
+        Pager::new(Bell::new().expect("a descriptor"))
+    }
+
+    fn server(max: u32) -> Arc<Server> {
+        let options = ServerOptions { connections_max: NonZeroU32::new(max), ..ServerOptions::default() };
+        with_options(&[options]).remove(0)
+    }
+
+    fn join<'a>(queue: &'a Arc<Queue>, server: &Arc<Server>) -> Ticket<'a> {
+        queue.join(None, vec![(0, Arc::clone(server))], &pager()).expect("room in the queue")
+    }
+
+    fn is_called(ticket: &Ticket<'_>) -> bool {
+        block_on(poll_once(ticket.called())).is_some()
+    }
+
+    #[test]
+    fn places_go_to_those_who_wait_in_the_order_in_which_they_came() {
+        let (queue, server) = (Arc::new(Queue::default()), server(2));
+        assert!(server.lend() && server.lend());
+        let tickets: Vec<_> = (0..4).map(|_| join(&queue, &server)).collect();
+        assert!(queue.is_in_use() && !tickets.iter().any(is_called));
+        server.take_back();
+        assert_eq!(server.leases(), 2, "the place was never free");
+        assert_eq!(tickets.iter().map(is_called).collect::<Vec<_>>(), [true, false, false, false]);
+        server.take_back();
+        server.take_back();
+        assert_eq!(tickets.iter().map(is_called).collect::<Vec<_>>(), [false, true, true, false]);
+        drop(tickets);
+        assert!(!queue.is_in_use());
+        server.take_back();
+        server.take_back();
+        assert_eq!(server.leases(), 0);
+    }
+
+    #[test]
+    fn who_leaves_is_forgotten_and_what_it_was_lent_goes_to_the_next() {
+        let (queue, server) = (Arc::new(Queue::default()), server(1));
+        assert!(server.lend());
+        let mut tickets: Vec<_> = (0..3).map(|_| join(&queue, &server)).collect();
+        drop(tickets.remove(0));
+        server.take_back();
+        // It was called and has not looked.
+        drop(tickets.remove(0));
+        assert!(is_called(&tickets[0]) && server.leases() == 1);
+    }
+
+    #[test]
+    fn who_comes_back_with_its_number_is_first() {
+        let (queue, server) = (Arc::new(Queue::default()), server(1));
+        assert!(server.lend());
+        let (first, second) = (join(&queue, &server), join(&queue, &server));
+        server.take_back();
+        assert!(is_called(&first));
+        let number = first.number();
+        drop(first);
+        let again = queue.join(Some(number), vec![(0, Arc::clone(&server))], &pager()).expect("room");
+        server.take_back();
+        assert!(is_called(&again) && !is_called(&second));
+    }
+
+    #[test]
+    fn who_cannot_use_a_server_does_not_hold_up_the_others() {
+        let queue = Arc::new(Queue::default());
+        let options = ServerOptions { connections_max: NonZeroU32::new(1), ..ServerOptions::default() };
+        let servers = with_options(&[options, options]);
+        assert!(servers.iter().all(|server| server.lend()));
+        let picky = join(&queue, &servers[0]);
+        let other = join(&queue, &servers[1]);
+        servers[1].take_back();
+        assert!(!is_called(&picky) && is_called(&other));
+    }
+
+    #[test]
+    fn a_place_that_is_free_already_is_given_at_once() {
+        let (queue, server) = (Arc::new(Queue::default()), server(1));
+        let ticket = join(&queue, &server);
+        assert!(is_called(&ticket) && server.leases() == 1);
+    }
+
+    #[test]
+    fn later_settings_with_more_places_serve_those_who_know_of_them() {
+        let (queue, old) = (Arc::new(Queue::default()), server(1));
+        assert!(old.lend());
+        let first = join(&queue, &old);
+        let new = Arc::new(server(2).inherit(&old));
+        let second = join(&queue, &new);
+        assert!(!is_called(&first) && is_called(&second), "one of one, and one of two places");
+    }
+
+    #[test]
+    fn the_queue_has_an_end() {
+        let (queue, server) = (Arc::new(Queue::default()), server(1));
+        assert!(server.lend());
+        let pager = pager();
+        let wait = || queue.join(None, vec![(0, Arc::clone(&server))], &pager);
+        let tickets: Vec<_> = (0..WAITING_MAX).map(|_| wait().expect("room")).collect();
+        assert!(wait().is_none());
+        drop(tickets);
+        assert!(wait().is_some());
+    }
+
+    #[test]
+    fn workers_lose_no_place_and_forget_no_session() {
+        const WORKERS: usize = 4;
+        const ROUNDS: usize = 2_000;
+        let (queue, server) = (Arc::new(Queue::default()), server(2));
+        let in_use = Arc::new(AtomicUsize::new(0));
+        let begun = Instant::now();
+        let work = |worker: usize| {
+            let (queue, server, in_use) = (Arc::clone(&queue), Arc::clone(&server), Arc::clone(&in_use));
+            thread::spawn(move || {
+                let pager = pager();
+                for round in 0..ROUNDS {
+                    let ticket =
+                        queue.join(None, vec![(0, Arc::clone(&server))], &pager).expect("room in the queue");
+                    // Some leave before their turn, or without having looked whether it is theirs.
+                    if (round + worker).is_multiple_of(7) {
+                        continue;
+                    }
+                    let (_, lent) = block_on(async {
+                        loop {
+                            match poll_once(ticket.called()).await {
+                                Some(place) => return place,
+                                None => yield_now().await,
+                            }
+                            thread::yield_now();
+                            assert!(begun.elapsed() < Duration::from_secs(300), "a session was forgotten");
+                        }
+                    });
+                    assert!(in_use.fetch_add(1, Ordering::SeqCst) < 2);
+                    in_use.fetch_sub(1, Ordering::SeqCst);
+                    drop(ticket);
+                    lent.take_back();
+                }
+            })
+        };
+        for worker in (0..WORKERS).map(work).collect::<Vec<_>>() {
+            worker.join().expect("every session got its place");
+        }
+        assert_eq!(server.leases(), 0);
+        assert!(!queue.is_in_use());
+    }
+}
