@@ -72,6 +72,11 @@ impl fmt::Display for Unresolved {
 }
 
 impl Unresolved {
+    /// Whether it is the path of a Unix socket.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.place, Place::Known(Address::Unix(_)))
+    }
+
     /// Whether the port is 0: valid for a listener (the kernel picks one), but not to connect to.
     pub(super) fn has_port_zero(&self) -> bool {
         match &self.place {

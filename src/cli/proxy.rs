@@ -57,6 +57,8 @@ enum From {
 struct Flags {
     service: ServiceArgs,
     group: GroupArgs,
+    /// A flag of groups that was given.
+    group_flag: Option<String>,
     /// Their keys as a file has them.
     service_keys: Vec<String>,
     group_keys: Vec<String>,
@@ -108,11 +110,11 @@ impl ProxyArgs {
 
 impl Flags {
     fn settings(&self, process: &ProcessArgs, keys: &[String], host: &Host) -> Result<Effective, Error> {
-        let Self { service, group, service_keys, group_keys } = self;
+        let Self { service, group, group_flag, service_keys, group_keys } = self;
         service.check(group.speaks_tls())?;
-        if let Some(flag) = group.given().filter(|_| service.redirects()) {
+        if let Some(flag) = group_flag.as_ref().filter(|_| service.redirects()) {
             return Err(Error::Usage(format!(
-                "{flag} is about servers, and --redirect-to-https has none; remove one of them"
+                "--{flag} is about servers, and --redirect-to-https has none; remove one of them"
             )));
         }
         let settings = group.settings()?;
@@ -139,7 +141,8 @@ impl Flags {
         let services = vec![(DEFAULT.to_owned(), service_keys)];
         let written = Settings { process: keys.to_vec(), services, groups };
         let plan = process.plan(vec![service.service(DEFAULT, routes, &[])?], Named::Flags, host)?;
-        Ok(Effective { plan: Plan { outline: written.outline(), ..plan }, text: written.text() })
+        let text = written.text(&plan);
+        Ok(Effective { plan: Plan { outline: written.outline(), ..plan }, text })
     }
 }
 
@@ -167,16 +170,20 @@ fn group_names(routes: &RouteArgs) -> Vec<String> {
 impl FromArgMatches for ProxyArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let FileArgs { config, check } = FileArgs::from_arg_matches(matches)?;
-        let settings = match config {
-            Some(path) => From::File { path, overrides: overrides(matches)? },
-            None => From::Flags(Box::new(Flags {
-                service: ServiceArgs::from_arg_matches(matches)?,
-                group: GroupArgs::from_arg_matches(matches)?,
-                service_keys: text::keys(Kind::Service, matches),
-                group_keys: text::keys(Kind::Group, matches),
-            })),
+        let settings = if let Some(path) = config {
+            From::File { path, overrides: overrides(matches)? }
+        } else {
+            let service = ServiceArgs::from_arg_matches(matches)?;
+            let group = GroupArgs::from_arg_matches(matches)?;
+            From::Flags(Box::new(Flags {
+                group_flag: given(Kind::Group, matches),
+                service_keys: text::keys(Kind::Service, matches, &service.in_force()),
+                group_keys: text::keys(Kind::Group, matches, &group.in_force()),
+                service,
+                group,
+            }))
         };
-        let keys = text::keys(Kind::Process, matches);
+        let keys = text::keys(Kind::Process, matches, &[]);
         Ok(Self { check, process: ProcessArgs::from_arg_matches(matches)?, settings, keys })
     }
 
@@ -186,15 +193,22 @@ impl FromArgMatches for ProxyArgs {
     }
 }
 
+/// The first flag of this kind that was given.
+fn given(kind: Kind, matches: &ArgMatches) -> Option<String> {
+    let command = kind.command();
+    let is_given = |argument: &&clap::Arg| {
+        let id = argument.get_id().as_str();
+        matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let flag = command.get_arguments().find(is_given).and_then(clap::Arg::get_long);
+    flag.map(str::to_owned)
+}
+
 /// The flags given beside a file.
 fn overrides(matches: &ArgMatches) -> Result<Vec<Override>, clap::Error> {
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     for kind in [Kind::Service, Kind::Group] {
-        let command = kind.command();
-        let known = |argument: &&clap::Arg| matches.try_contains_id(argument.get_id().as_str()).is_ok();
-        let mut given =
-            command.get_arguments().filter(known).filter(|argument| is_given(argument.get_id().as_str()));
-        if let Some(flag) = given.next().and_then(clap::Arg::get_long) {
+        if let Some(flag) = given(kind, matches) {
             let message = format!(
                 "--{flag} cannot be used with --config, beside which only flags of the process may be given; put it \
                  into a table of the file"

@@ -1,6 +1,7 @@
 //! Servers that are the proxy itself: every connection would come back as a new one, until the limit is reached.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::listeners::WithFile;
@@ -10,8 +11,11 @@ use crate::uring::Address;
 /// An arbitrary port: nothing is sent to it.
 const ANY_PORT: u16 = 9;
 
+/// Symbolic links that are followed, as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// Refuses servers whose address leads to a listener; `listeners` are those of the services, Unix sockets with their
-/// files.
+/// files. Where nothing is bound yet they have none, and paths are compared.
 ///
 /// # Errors
 /// The first such server.
@@ -21,7 +25,10 @@ pub(super) fn refuse(services: &[Service], listeners: &[WithFile<'_>]) -> Result
         let address = server.address();
         let own = listeners.iter().find(|(listener, file)| match (listener, address) {
             (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
-            (Address::Unix(_), Address::Unix(path)) => file.is_some_and(|file| file.is_at(path)),
+            (Address::Unix(own), Address::Unix(path)) => match file {
+                Some(file) => file.is_at(path),
+                None => place(own) == place(path),
+            },
             _ => false,
         });
         if let Some((listener, _)) = own {
@@ -32,6 +39,21 @@ pub(super) fn refuse(services: &[Service], listeners: &[WithFile<'_>]) -> Result
         }
     }
     Ok(())
+}
+
+/// Where a path leads to, whether there is a file already or not.
+fn place(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(target) = path.read_link() else {
+            let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+            return directory.join(path.file_name().unwrap_or_default());
+        };
+        path = directory.join(target);
+    }
+    path
 }
 
 /// Whether a connection to `server` arrives at `listener`.

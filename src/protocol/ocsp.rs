@@ -113,7 +113,7 @@ fn time(bytes: &[u8]) -> Result<(i64, &[u8]), OcspError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::protocol::der::element;
 
@@ -136,6 +136,11 @@ mod tests {
         let basic = sequence(&[data, element(0x03, b"\0signature")]);
         let bytes = sequence(&[element(OID, BASIC), element(OCTET_STRING, &basic)]);
         sequence(&[element(ENUMERATED, &[0]), element(context(0), &bytes)])
+    }
+
+    /// A response that the certificate 12:34 is good.
+    pub(crate) fn good() -> Vec<u8> {
+        response(&[GOOD, 0], None)
     }
 
     #[test]

@@ -124,6 +124,9 @@ fn a_server_that_is_a_listener_of_its_own_is_refused() {
         let (code, said) = Launch::by_routes().flags(&flags).fail();
         assert_eq!((code, said.len()), (Some(2), 1), "{flags}: {said:?}");
         assert!(said[0].contains("own listener") && said[0].contains(&listen), "{flags}: {said:?}");
+        let (code, checked) = Launch::by_routes().flags(&format!("{flags} --check")).fail();
+        assert_eq!((code, checked.len()), (Some(2), 1), "{flags}: {checked:?}");
+        assert!(checked[0].contains("own listener"), "{flags}: {checked:?}");
     }
     let other = Server::at("127.0.0.1:0");
     Launch::to(other.address()).flags("--listen 0.0.0.0:0").start();

@@ -237,6 +237,24 @@ fn a_check_finds_what_a_start_would() {
 }
 
 #[test]
+fn a_start_says_where_the_file_names_what_is_in_use() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let held = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = held.local_addr().expect("it is bound");
+    let path = write(
+        directory.path(),
+        &format!(
+            "[service.s]\nlisten = [\"127.0.0.1:0\"]\nupstream = \"g\"\n[service.t]\nlisten = [\"127.0.0.1:0\",\n   \
+             \"{address}\"]\nupstream = \"g\"\n[group.g]\nservers = \"192.0.2.1:80\"\n"
+        ),
+    );
+    let (code, said) = Launch::by_file(&path).fail();
+    let expected = format!("{}:6:4: listen: cannot listen on {address}: ", path.display());
+    assert_eq!((code, said.len()), (Some(1), 1), "{said:?}");
+    assert!(said[0].contains(&expected), "{said:?}");
+}
+
+#[test]
 fn messages_name_settings_as_they_were_given() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let server = Server::v4();

@@ -86,15 +86,17 @@ impl GroupArgs {
         self.tls.is_on()
     }
 
-    /// A flag that was given although there are no servers.
-    pub(super) fn given(&self) -> Option<&'static str> {
-        if self.speaks_tls() {
-            return Some("--upstream-tls");
+    /// The keys of flags that were not given, and whose defaults depend on others, with the values in force.
+    pub(super) fn in_force(&self) -> Vec<(&'static str, String)> {
+        let mut keys = self.health.in_force();
+        if self.connect_budget.is_none() {
+            let budget = humantime::format_duration(2 * self.connect_timeout);
+            keys.push(("connect-budget", budget.to_string()));
         }
-        if self.health.is_on() {
-            return Some("--health");
+        if self.hash_prefix_v6.is_none() && self.balance.name() == "source-hash" {
+            keys.push(("hash-prefix-v6", "128".to_owned()));
         }
-        (!matches!(self.send_proxy, SendProxy::Off)).then_some("--send-proxy")
+        keys
     }
 
     /// A group without servers, to be filled by [`with_servers`](Self::with_servers).

@@ -101,9 +101,23 @@ impl HealthArgs {
         Ejection { after, time, time_max }
     }
 
-    /// Whether servers are checked.
-    pub(super) fn is_on(&self) -> bool {
-        self.health.is_some()
+    /// The keys of flags that were not given, and whose defaults depend on others, with the values in force.
+    pub(super) fn in_force(&self) -> Vec<(&'static str, String)> {
+        let Some(default) = self.health.map(Checks::new).filter(|default| !default.expect.is_empty()) else {
+            return Vec::new();
+        };
+        let mut keys = Vec::new();
+        if self.health_path.is_none() {
+            keys.push(("health-path", default.path));
+        }
+        if self.health_expect.is_none() {
+            let range = |range: &RangeInclusive<u16>| match (range.start(), range.end()) {
+                (first, last) if first == last => first.to_string(),
+                (first, last) => format!("{first}-{last}"),
+            };
+            keys.push(("health-expect", default.expect.iter().map(range).collect::<Vec<_>>().join(",")));
+        }
+        keys
     }
 
     /// How servers are checked.

@@ -127,6 +127,20 @@ impl HttpArgs {
         self.redirect_to_https.is_some()
     }
 
+    /// The defaults in force of flags that were not given.
+    pub(super) fn in_force(&self) -> Vec<(&'static str, String)> {
+        let head_limit = format!("{}KiB", HEAD_BYTES_MAX / 1024);
+        let forwards = !self.redirects();
+        let all = [
+            ("head-limit", self.head_limit.is_none(), head_limit.as_str()),
+            ("forwarded", forwards && self.forwarded.is_none(), "replace"),
+            ("underscore-headers", forwards && self.underscore_headers.is_none(), "drop"),
+            ("on-identity-change", forwards && self.on_identity_change.is_none(), "log"),
+        ];
+        let absent = all.into_iter().filter(|(_, is_absent, _)| *is_absent && self.is_http());
+        absent.map(|(key, _, value)| (key, value.to_owned())).collect()
+    }
+
     /// The changes to the heads of requests; a client's own field about its certificate is removed.
     fn request_edits(&self) -> Result<Edits, Error> {
         let mut edits = Edits { remove: self.remove_header.clone(), set: self.set_header.clone() };
@@ -175,7 +189,10 @@ impl HttpArgs {
                 None => Ok(Mode::Stream),
             };
         }
-        if let (Some(_), Some((flag, _))) = (self.redirect_to_https, given.iter().find(|(_, given)| *given)) {
+        let of_servers =
+            timeouts.iter().filter(|(flag, _)| ["--body-timeout", "--reply-timeout"].contains(flag));
+        let given = given.iter().chain(of_servers).find(|(_, given)| *given);
+        if let (Some(_), Some((flag, _))) = (self.redirect_to_https, given) {
             return Err(Error::Usage(format!(
                 "{flag} changes what is forwarded, and --redirect-to-https forwards nothing; remove one of them"
             )));

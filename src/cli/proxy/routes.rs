@@ -20,7 +20,7 @@ const NAME_BYTES_MAX: usize = 253;
 /// The routes of a service; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("routes").multiple(true)))]
+#[command(group(ArgGroup::new("routes").multiple(true)), group(ArgGroup::new("hello_routes").multiple(true)))]
 pub(super) struct RouteArgs {
     /// Server to relay to; with several, --balance says how connections are assigned; options behind commas: weight=N,
     /// max-connections=N, backup (when no other can be used), disabled; names are resolved at start and on
@@ -32,11 +32,11 @@ pub(super) struct RouteArgs {
     upstream: Vec<Target>,
     /// Server for clients whose TLS hello asks for this name; TLS is passed through: NAME or *.NAME; repeatable
     /// [default: none] [nginx: ssl_preread, map]
-    #[arg(long, value_name = "NAME=ADDR", group = "routes", help_heading = "TLS", value_parser = named(server))]
+    #[arg(long, value_name = "NAME=ADDR", groups = ["routes", "hello_routes"], help_heading = "TLS", value_parser = named(server))]
     sni_route: Vec<(String, Target)>,
     /// Server for clients whose TLS hello offers this protocol; takes precedence over the name [default: none] [nginx:
     /// ssl_preread, $ssl_preread_alpn_protocols]
-    #[arg(long, value_name = "PROTOCOL=ADDR", group = "routes", help_heading = "TLS", value_parser = protocol(server))]
+    #[arg(long, value_name = "PROTOCOL=ADDR", groups = ["routes", "hello_routes"], help_heading = "TLS", value_parser = protocol(server))]
     alpn_route: Vec<(String, Target)>,
     /// Server for requests for this host: HOST or *.HOST, without port, and for those below this path of it where one
     /// follows; a connection stays with the site of its first request, and another one's request gets 421; repeatable

@@ -118,9 +118,50 @@ impl ServiceArgs {
         self.http.redirects()
     }
 
+    /// The keys of flags that were not given, and whose defaults depend on others, with the values in force.
+    pub(super) fn in_force(&self) -> Vec<(&'static str, String)> {
+        let mut keys = self.http.in_force();
+        if self.http.is_http() {
+            keys.extend(self.timeouts.in_force(!self.redirects()));
+        }
+        if !self.timeouts.peeks() && self.routes.depend_on_hello() && !self.tls.ends_here() {
+            keys.push(self.timeouts.peek_in_force());
+        }
+        keys.extend(self.tls.in_force());
+        if self.unix_mode.is_none() && self.listen.iter().any(Unresolved::is_unix) {
+            keys.push(("unix-mode", format!("{UNIX_MODE:04o}")));
+        }
+        keys
+    }
+
+    /// Refuses what applies to TCP listeners where there are none.
+    fn check_tcp(&self, listeners: &[Address]) -> Result<(), Error> {
+        if listeners.iter().any(|listener| matches!(listener, Address::Ip(_))) {
+            return Ok(());
+        }
+        let given = [
+            ("--tcp-fastopen", self.tcp_fastopen.0.is_some()),
+            ("--defer-accept", self.defer_accept),
+            ("--steer cpu", self.steer == Steer::Cpu),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::Usage(format!(
+                "{flag} applies to TCP listeners only; add --listen HOST:PORT, or remove it"
+            ))),
+        }
+    }
+
     /// Checks for contradictory flags, before anything is looked up. `speaks_tls`: one of its groups does.
     pub(super) fn check(&self, speaks_tls: bool) -> Result<(), Error> {
         self.routes.check(self.http.is_http())?;
+        if self.timeouts.peeks() && self.tls.ends_here() {
+            return Err(Error::Usage(
+                "--peek-timeout applies to TLS that is passed through, and --tls-cert ends it here, where a handshake \
+                 has 10 s; remove one of them"
+                    .to_owned(),
+            ));
+        }
         self.tls.check(self.http.is_http(), self.routes.depend_on_hello(), speaks_tls)
     }
 
@@ -142,6 +183,7 @@ impl ServiceArgs {
         {
             return Err(Error::UnixModeWithoutSocket);
         }
+        self.check_tcp(&listeners)?;
         let (terminated, client_tls) = self.tls.client_tls()?.unzip();
         let mode = self.http.clone().mode(client_tls.is_some(), &self.timeouts.given_for_http())?;
         let listener = |address| Listener {

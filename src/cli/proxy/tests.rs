@@ -537,3 +537,44 @@ fn unfinished_talk_gets_a_share_of_the_memory() {
     assert!(error.starts_with("--peek-memory limits what clients send before they are served"), "{error}");
     assert!(bytes(&host(), &["--peek-memory=1MiB", "--accept-proxy"]).is_ok());
 }
+
+#[test]
+fn a_flag_that_would_do_nothing_is_refused() {
+    let unix = &["--listen=unix:/run/a.sock", "--upstream=192.0.2.1:80"][..];
+    let redirects = &["--listen=127.0.0.1:1", "--mode=http", "--redirect-to-https"][..];
+    let by_protocol = &["--listen=127.0.0.1:1", "--alpn-route=h2=192.0.2.1:80"][..];
+    for (base, flags, expected) in [
+        (
+            &LEAST[..],
+            &["--mode=http", "--host-route=a=b:1", "--peek-timeout=1s"][..],
+            "required arguments were not provided: <--sni-route",
+        ),
+        (
+            &LEAST,
+            &["--sni-route=a=b:1", "--tls-cert=x", "--peek-timeout=1s"],
+            "--peek-timeout applies to TLS that is passed through",
+        ),
+        (unix, &["--defer-accept"], "--defer-accept applies to TCP listeners only"),
+        (unix, &["--tcp-fastopen=5"], "--tcp-fastopen applies to TCP listeners only"),
+        (unix, &["--steer=cpu"], "--steer cpu applies to TCP listeners only"),
+        (redirects, &["--body-timeout=1s"], "--body-timeout changes what is forwarded"),
+        (redirects, &["--connect-timeout=1s"], "--connect-timeout is about servers, and --redirect-to-https"),
+        (redirects, &["--balance=random-two"], "--balance is about servers, and --redirect-to-https"),
+        (
+            redirects,
+            &["--tls-min-version=1.3"],
+            "--tls-min-version applies to TLS that ends here; add --tls-cert",
+        ),
+        (by_protocol, &["--tls-key=x"], "--tls-key applies to TLS that ends here; add --tls-cert"),
+    ] {
+        let arguments = ["iisplice", "proxy"].iter().chain(base).chain(flags);
+        let said = match Cli::try_parse_from(arguments) {
+            Err(error) => crate::cli::one_line(&error),
+            Ok(Cli { command: Command::Proxy(proxy), .. }) => {
+                proxy.settings(&host()).map(|_| ()).expect_err("it would do nothing").to_string()
+            }
+            Ok(_) => panic!("another command"),
+        };
+        assert!(said.contains(expected), "{flags:?}: {said}");
+    }
+}

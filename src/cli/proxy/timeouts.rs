@@ -19,12 +19,13 @@ pub(super) struct TimeoutArgs {
         value_parser = duration(MILLISECOND..=HOUR)
     )]
     accept_proxy_timeout: Duration,
-    /// Longest time for a client to send its TLS hello, if a route depends on it [nginx: preread_timeout]
+    /// Longest time for a client to send its TLS hello, if a route depends on it and TLS is passed through [default: 3s]
+    /// [nginx: preread_timeout]
     #[arg(
-        long, value_name = "DURATION", default_value = "3s", requires = "routes", help_heading = "TLS",
+        long, value_name = "DURATION", requires = "hello_routes", help_heading = "TLS",
         value_parser = duration(MILLISECOND..=HOUR)
     )]
-    peek_timeout: Duration,
+    peek_timeout: Option<Duration>,
     /// Longest time that a connection may be idle in both directions [nginx: proxy_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3h", help_heading = "Time-outs",
@@ -62,6 +63,30 @@ pub(super) struct TimeoutArgs {
 }
 
 impl TimeoutArgs {
+    /// Whether the time-out of hellos was given.
+    pub(super) fn peeks(&self) -> bool {
+        self.peek_timeout.is_some()
+    }
+
+    /// The default of that time-out.
+    pub(super) fn peek_in_force(&self) -> (&'static str, String) {
+        ("peek-timeout", humantime::format_duration(self.timeouts().peek).to_string())
+    }
+
+    /// The defaults in force of flags of HTTP mode that were not given; `has_servers`: requests are forwarded.
+    pub(super) fn in_force(&self, has_servers: bool) -> Vec<(&'static str, String)> {
+        let Timeouts { head, keepalive, body, reply, send, .. } = self.timeouts();
+        let all = [
+            ("head-timeout", self.head_timeout, head, true),
+            ("keepalive-timeout", self.keepalive_timeout, keepalive, true),
+            ("body-timeout", self.body_timeout, body, has_servers),
+            ("reply-timeout", self.reply_timeout, reply, has_servers),
+            ("send-timeout", self.send_timeout, send, true),
+        ];
+        let absent = all.into_iter().filter(|(_, given, _, applies)| given.is_none() && *applies);
+        absent.map(|(key, _, value, _)| (key, humantime::format_duration(value).to_string())).collect()
+    }
+
     /// Each flag of HTTP mode, and whether it was given.
     pub(super) fn given_for_http(&self) -> [(&'static str, bool); 5] {
         [
@@ -77,7 +102,7 @@ impl TimeoutArgs {
         let default = Timeouts::default();
         Timeouts {
             accept_proxy: self.accept_proxy_timeout,
-            peek: self.peek_timeout,
+            peek: self.peek_timeout.unwrap_or(default.peek),
             idle: self.idle_timeout,
             head: self.head_timeout.unwrap_or(default.head),
             keepalive: self.keepalive_timeout.unwrap_or(default.keepalive),

@@ -131,8 +131,34 @@ enum OnOff {
 }
 
 impl TlsArgs {
+    /// Whether clients' TLS ends here.
+    pub(super) fn ends_here(&self) -> bool {
+        !self.tls_cert.is_empty()
+    }
+
+    /// A flag that does nothing without a certificate, and was given. clap waives what a flag requires where something
+    /// else excludes that.
+    fn needs_certificate(&self) -> Option<&'static str> {
+        let given = [
+            ("--tls-key", !self.tls_key.is_empty()),
+            ("--tls-ocsp", !self.tls_ocsp.is_empty()),
+            ("--tls-key-password-file", self.tls_key_password_file.is_some()),
+            ("--tls-client-ca", self.tls_client_ca.is_some()),
+            ("--tls-client-cert", self.tls_client_cert == ClientCertificate::Optional),
+            ("--tls-client-crl", self.tls_client_crl.is_some()),
+            ("--tls-min-version", self.tls_min_version == MinVersion::Tls13),
+            ("--tls-resumption", self.tls_resumption == OnOff::Off),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
     /// Checks for contradictory flags. `has_routes`: by hello; `speaks_tls`: a group with its servers.
     pub(super) fn check(&self, is_http: bool, has_routes: bool, speaks_tls: bool) -> Result<(), Error> {
+        if let Some(flag) = self.needs_certificate().filter(|_| !self.ends_here()) {
+            return Err(Error::Usage(format!(
+                "{flag} applies to TLS that ends here; add --tls-cert, or remove it"
+            )));
+        }
         let passes_through = has_routes && self.tls_cert.is_empty();
         if passes_through && is_http {
             return Err(Error::Usage(
@@ -172,6 +198,12 @@ impl TlsArgs {
             )));
         }
         Ok(())
+    }
+
+    /// The defaults in force of flags that were not given.
+    pub(super) fn in_force(&self) -> Option<(&'static str, String)> {
+        let is_absent = self.tls_missing_close_notify.is_none() && !self.tls_cert.is_empty();
+        is_absent.then(|| ("tls-missing-close-notify", "reset".to_owned()))
     }
 
     pub(super) fn accepts_missing_close_notify(&self) -> bool {

@@ -82,7 +82,7 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     }
     let (process_args, process_matches) = with_overrides(&process, overrides)?;
     let mut settings =
-        Settings { process: text::keys(Kind::Process, &process_matches), ..Settings::default() };
+        Settings { process: text::keys(Kind::Process, &process_matches, &[]), ..Settings::default() };
     let groups =
         groups.iter().map(|table| parse_group(table, &mut settings)).collect::<Result<Vec<_>, _>>()?;
     let services =
@@ -110,7 +110,8 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     let plan = process_args.plan(plans, Named::Keys, host).map_err(|error| process.locate(error))?;
     let is_of_file = process.has("access-log") && !overrides.iter().any(|one| one.key == "access-log");
     places.access_log = is_of_file.then(|| source.place(&process.place("access-log", None)));
-    Ok(Contents { plan: Plan { places, outline: settings.outline(), ..plan }, text: settings.text() })
+    let text = settings.text(&plan);
+    Ok(Contents { plan: Plan { places, outline: settings.outline(), ..plan }, text })
 }
 
 /// The tables of a kind, in the order of the file.
@@ -156,7 +157,7 @@ fn parse_group<'a, 'b>(
     let group = FileGroup::from_arg_matches(&matches)
         .map_err(|error| table.locate(Error::Usage(crate::cli::one_line(&error))))?;
     let servers = text::servers(group.servers.iter());
-    let keys = [vec![servers], text::keys(Kind::Group, &matches)].concat();
+    let keys = [vec![servers], text::keys(Kind::Group, &matches, &group.group.in_force())].concat();
     settings.groups.push((table.name.clone(), keys));
     Ok((table, group))
 }
@@ -171,7 +172,7 @@ fn parse_service<'a, 'b>(
     let routes = text::routes(service.routes(), |_, targets| {
         targets.iter().find_map(|target| target.group()).unwrap_or_default().to_owned()
     });
-    let mut keys = text::keys(Kind::Service, &matches);
+    let mut keys = text::keys(Kind::Service, &matches, &service.in_force());
     // Behind where it listens.
     keys.splice(1..1, routes);
     settings.services.push((table.name.clone(), keys));

@@ -1,3 +1,5 @@
+mod same;
+
 use std::fs;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use super::kind::{Kind, ROUTES, Shape, shape};
 use super::table::allows;
 use crate::cli::proxy::routes::{Route, RouteArgs, Target};
 use crate::cli::proxy::servers::WrittenServer;
-use crate::control::Outline;
+use crate::control::{Outline, Plan};
 
 /// Settings in force, to be written.
 #[derive(Debug, Default)]
@@ -34,9 +34,24 @@ impl Settings {
         Outline([process, of_kind("service", &self.services), of_kind("group", &self.groups)].concat())
     }
 
-    /// The text of the file.
-    pub(in super::super) fn text(&self) -> String {
+    /// The text of the file for this plan. What was computed for this host is in comments, so that another host computes
+    /// it anew.
+    pub(in super::super) fn text(&self, plan: &Plan) -> String {
         let mut text = self.process.join("\n") + "\n";
+        let peek_bytes: usize = plan.workers.iter().map(|worker| worker.peek_bytes_max).sum();
+        let has_peek_memory = plan.services.iter().any(|planned| planned.service.reads_first());
+        let computed = [
+            ("workers", Some(plan.workers.len().to_string())),
+            ("max-connections", Some(plan.sessions_max.to_string())),
+            ("peek-memory", has_peek_memory.then(|| format!("\"{}KiB\"", peek_bytes / 1024))),
+        ];
+        for (key, value) in computed {
+            let is_written = self.process.iter().any(|line| line.split(' ').next() == Some(key));
+            if let Some(value) = value.filter(|_| !is_written) {
+                // Writing to a String does not fail.
+                let _ = writeln!(text, "# {key} = {value} (by this host)");
+            }
+        }
         for (kind, tables) in [("service", &self.services), ("group", &self.groups)] {
             for (name, keys) in tables {
                 // Writing to a String does not fail.
@@ -47,8 +62,13 @@ impl Settings {
     }
 }
 
-/// The keys in force of a table of this kind: those that were given, and defaults that may be given.
-pub(in super::super) fn keys(kind: Kind, matches: &ArgMatches) -> Vec<String> {
+/// The keys in force of a table of this kind: those that were given, and defaults that may be given; `in_force` are
+/// defaults that depend on other keys.
+pub(in super::super) fn keys(
+    kind: Kind,
+    matches: &ArgMatches,
+    in_force: &[(&'static str, String)],
+) -> Vec<String> {
     let command = kind.command();
     let mut given = Vec::new();
     let mut all = Vec::new();
@@ -67,6 +87,10 @@ pub(in super::super) fn keys(kind: Kind, matches: &ArgMatches) -> Vec<String> {
             }
             continue;
         }
+        if let Some((key, text)) = in_force.iter().find(|(key, _)| *key == flag) {
+            all.push((format!("{key} = {}", value(text)), None));
+            continue;
+        }
         let Ok(Some(raw)) = matches.try_get_raw(id) else { continue };
         let values: Vec<String> = raw.map(|value| value.to_string_lossy().into_owned()).collect();
         let arguments: Vec<_> = values.iter().map(|value| format!("--{flag}={value}")).collect();
@@ -82,13 +106,16 @@ pub(in super::super) fn keys(kind: Kind, matches: &ArgMatches) -> Vec<String> {
         }
     }
     let needed = match kind {
-        Kind::Service if matches.contains_id("routes") => Some("--sni-route=a=b"),
+        Kind::Service if matches.contains_id("hello_routes") => Some("--sni-route=a=b"),
+        Kind::Service if matches.contains_id("routes") => Some("--host-route=a=b"),
         Kind::Service if matches.contains_id("upstream") => Some("--upstream=a"),
         Kind::Group => Some("--servers=a:1"),
         // It has none where it redirects every request.
         Kind::Service | Kind::Process => None,
     };
     given.extend(needed.map(str::to_owned));
+    let ends_tls = kind != Kind::Service || matches.contains_id("tls_cert");
+    all.retain(|(line, default)| ends_tls || default.is_none() || !line.starts_with("tls-"));
     let may_be_given = |arguments: &Vec<String>| allows(kind.command(), &[&given[..], arguments].concat());
     let kept = all.into_iter().filter(|(_, default)| default.as_ref().is_none_or(may_be_given));
     kept.map(|(line, _)| line).collect()
