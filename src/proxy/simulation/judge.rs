@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::choices::ip;
 use super::groups::server_at;
 use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
@@ -54,8 +55,19 @@ impl Judge<'_> {
             (Some(record), Some(service)) => {
                 let id = notes.connection.expect("it was accepted");
                 let group = service.routes.default.as_ref().expect("everything goes to one group");
-                let case =
-                    Case { stage, scenario, world, client, service, group, record, id, notes, drain_at };
+                let case = Case {
+                    stage,
+                    scenario,
+                    played,
+                    world,
+                    client,
+                    service,
+                    group,
+                    record,
+                    id,
+                    notes,
+                    drain_at,
+                };
                 case.judge();
             }
             (None, None) => {
@@ -78,6 +90,7 @@ impl Judge<'_> {
 struct Case<'a> {
     stage: &'a Stage,
     scenario: &'a Scenario,
+    played: &'a Played,
     world: &'a World,
     client: &'a Client,
     /// The service that its session began with, and the group of that.
@@ -157,6 +170,7 @@ impl Case<'_> {
             let address = server.server.expect("it is a server's end");
             let led_to = server_at(self.group, address);
             let led_to = led_to.unwrap_or_else(|| panic!("{address} is not of the group: {:?}", self.group));
+            assert!(!led_to.options().disabled, "{address} is disabled");
             let name = self.record.upstream.as_deref();
             assert_eq!(name, Some(&**led_to.name()), "the server in the record");
         }
@@ -278,6 +292,10 @@ impl Case<'_> {
                     || self.stage.faults.descriptor > 0
                     || self.stage.descriptors_max < 100
             }
+            End::NoServer => group
+                .servers
+                .iter()
+                .all(|server| server.options().disabled || self.played.found.was_down(ip(server.address()))),
             End::Full => group.servers.iter().any(|server| server.options().connections_max.is_some()),
             // No peer here uses TLS or HTTP, and every service admits all clients.
             End::Denied
@@ -296,7 +314,6 @@ impl Case<'_> {
             | End::ReplyTimeout
             | End::SendTimeout
             | End::Ok
-            | End::NoServer
             | End::Drained => false,
             End::Drain => self.closed_at() >= self.drain_at + self.stage.drain_timeout,
         };

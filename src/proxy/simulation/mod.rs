@@ -11,6 +11,7 @@ mod farm;
 mod groups;
 mod http;
 mod judge;
+mod lending;
 mod pace;
 mod peer;
 mod scenario;
@@ -24,9 +25,10 @@ use crate::uring::sim::Dice;
 
 use choices::{LATE_DRAIN, changes, drain_timeout, faults, supplies};
 use judge::Judge;
+use lending::findings;
 use scenario::Scenario;
 use seeds::for_each_seed;
-use stage::{DESCRIPTORS_PLENTY, Generation, Stage};
+use stage::{DESCRIPTORS_PLENTY, Generation, Stage, groups};
 
 /// A drain that may end sessions begins within this time.
 const DRAIN_AFTER_MAX: Duration = Duration::from_millis(300);
@@ -53,6 +55,7 @@ fn run(seed: u64) {
         descriptors_max: if is_tight { descriptors_least } else { DESCRIPTORS_PLENTY },
         drain_after: if drains { dice.time(DRAIN_AFTER_MAX) } else { LATE_DRAIN },
         drain_timeout: drain_timeout(dice),
+        findings: findings(&groups(&scenario.services), dice),
         generations: Generation::all(scenario.services.clone(), dice),
     };
     tracing::debug!(?stage, "replay");

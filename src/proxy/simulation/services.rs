@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::choices;
 use super::farm::Farm;
-use super::groups::{changed, group};
+use super::groups::Founder;
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::Service;
 use crate::upstream::GroupSettings;
@@ -20,7 +20,8 @@ type Services = [Option<Arc<Service>>; SERVICES_MAX];
 pub(super) fn generations(changes: usize, farm: &mut Farm, dice: &mut Dice) -> Vec<Vec<Arc<Service>>> {
     let accept_proxy = std::array::from_fn(|_| dice.chance(400));
     let homes = std::array::from_fn(|number| number);
-    let mut maker = Maker { farm, groups: Vec::new(), homes, accept_proxy };
+    let founder = Founder::new(false, 0);
+    let mut maker = Maker { farm, founder, groups: Vec::new(), homes, accept_proxy };
     let count = dice.one_of(&[1, 1, 2, 3]);
     let mut services: Services =
         std::array::from_fn(|number| (number < count).then(|| maker.service(number, None, dice)));
@@ -34,6 +35,7 @@ pub(super) fn generations(changes: usize, farm: &mut Farm, dice: &mut Dice) -> V
 
 struct Maker<'a> {
     farm: &'a mut Farm,
+    founder: Founder,
     /// The groups as they are now.
     groups: Vec<Arc<GroupSettings>>,
     /// Whose listeners each service has, by the numbers of the services at first.
@@ -57,7 +59,7 @@ impl Maker<'_> {
         if !self.groups.is_empty() && dice.chance(200) {
             return Arc::clone(&self.groups[dice.number(0, self.groups.len() - 1)]);
         }
-        let group = Arc::new(group(self.groups.len(), dice));
+        let group = Arc::new(self.founder.group(dice));
         self.farm.add(&group, dice);
         self.groups.push(Arc::clone(&group));
         group
@@ -67,7 +69,7 @@ impl Maker<'_> {
     fn changed(&mut self, before: &Services, dice: &mut Dice) -> Services {
         for group in &mut self.groups {
             if dice.chance(500) {
-                *group = Arc::new(changed(group, dice));
+                *group = Arc::new(self.founder.changed(group, dice));
                 self.farm.add(group, dice);
             }
         }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::choices::{LATE_DRAIN, ip};
+use super::lending::{self, Finding, Found, judge_choices, judge_limits, judge_returns};
 use crate::proxy::access_log::{self, Entry};
 use crate::proxy::context::Context;
 use crate::proxy::counters::Counters;
 use crate::proxy::seats::Seats;
 use crate::proxy::serving::Serving;
 use crate::proxy::settings::Service;
+use crate::upstream::GroupSettings;
 use crate::uring::sim::{
     self, Arrival, Dice, Faults, Outstanding, Servers, SharedWorld, Supplies, Visit, World,
 };
@@ -40,6 +42,8 @@ const BINDING_MAX: Duration = Duration::from_millis(2);
 pub(super) struct Stage {
     /// What it serves: at least at first.
     pub(super) generations: Vec<Generation>,
+    /// What checks find of its servers.
+    pub(super) findings: Vec<Finding>,
     /// How long sessions may continue after a request to stop.
     pub(super) drain_timeout: Duration,
     pub(super) supplies: Supplies,
@@ -75,6 +79,11 @@ impl Generation {
     }
 }
 
+/// The groups of all services.
+pub(super) fn groups(services: &[Vec<Arc<Service>>]) -> Vec<&Arc<GroupSettings>> {
+    services.iter().flatten().flat_map(|service| service.groups()).collect()
+}
+
 fn addresses(services: &[Arc<Service>]) -> impl Iterator<Item = SocketAddr> {
     services.iter().flat_map(|service| &service.listeners).map(|listener| ip(&listener.address))
 }
@@ -96,6 +105,8 @@ pub(super) struct Played {
     pub(super) entries: Vec<Entry>,
     generations: Vec<Generation>,
     doors: Vec<Door>,
+    /// What checks found.
+    pub(super) found: Found,
     drain_at: Instant,
     /// Whether clients may have to wait for a seat or a descriptor.
     is_short: bool,
@@ -153,6 +164,8 @@ impl Stage {
         };
         let drain = (self.drain_after, self.drain_timeout);
         ring.spawn(control.run(self.generations.clone(), drain));
+        let found = Rc::new(RefCell::default());
+        ring.spawn(lending::check(ring.clone(), self.findings.clone(), Rc::clone(&found)));
 
         ring.run().expect("a simulated kernel can always be entered");
         let took = world.borrow().now.duration_since(begin);
@@ -161,17 +174,23 @@ impl Stage {
         assert_eq!(ring.outstanding(), Outstanding::default(), "what is still out when all has ended");
         drop((context, ring));
         assert_eq!(self.holders(), holders, "services that are held when all sessions have ended");
-        self.check_leases();
+        let groups: Vec<_> = self.services().flat_map(|service| service.groups()).collect();
+        judge_returns(&groups, world.borrow().now);
         let free = (0..=self.sessions_max).take_while(|_| seats.take(0)).count();
         assert_eq!(free, self.sessions_max, "free seats");
         assert!(leftovers.none(), "operations or buffers that did not come back");
         assert_eq!(world.borrow().open_descriptors(), 0, "descriptors that are still open");
 
         world.borrow_mut().settle();
+        let found = found.take();
+        judge_limits(&world.borrow(), &groups);
+        if !is_short {
+            judge_choices(&world.borrow(), &found);
+        }
         let doors = doors.take();
         let (entries, generations) = (entries.try_iter().collect(), self.generations.clone());
         let drain_at = begin + self.drain_after;
-        Played { world, begin, entries, generations, doors, drain_at, is_short }
+        Played { world, begin, entries, generations, doors, found, drain_at, is_short }
     }
 
     fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
@@ -180,12 +199,6 @@ impl Stage {
 
     fn holders(&self) -> Vec<usize> {
         self.services().map(Arc::strong_count).collect()
-    }
-
-    fn check_leases(&self) {
-        for server in self.services().flat_map(|service| service.groups()).flat_map(|group| &group.servers) {
-            assert_eq!(server.leases(), 0, "leases of {} that were not returned", server.name());
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::descriptors::{Attempt, File, PipeBytes};
 use super::outside::{Accepted, Answer};
 use super::violation::violation;
-use super::world::{Visit, World};
+use super::world::{Served, Visit, World};
 use crate::uring::kernel::RawPipe;
 
 /// How long a connect may search for a source port when they run short.
@@ -95,6 +95,7 @@ impl World {
             self.now += self.dice.time(PORT_SEARCH_MAX);
         }
         self.progress += 1;
+        self.connects.push((self.now, to.clone()));
         let Answer { after, error } = self.servers.answer(to, &mut self.dice);
         match error {
             Some(error) if after.is_zero() || error == libc::EADDRNOTAVAIL => error,
@@ -128,7 +129,9 @@ impl World {
         let Attempt { error: None, to, reset_on_close, .. } = &self.attempts[attempt] else { return };
         let Accepted { peer, socket_bytes } = self.servers.accept(to, &mut self.dice);
         let reset_on_close = *reset_on_close;
+        let to = to.clone();
         let id = self.connect_peer(peer, socket_bytes);
+        self.served.push(Served { id, to, began: self.now });
         if reset_on_close {
             self.connections[id].near_reset_on_close();
         }

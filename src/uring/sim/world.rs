@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use socket2::SockAddr;
+
 use super::backlogs::Backlogs;
 use super::connection::Connection;
 use super::descriptors::{Attempt, Descriptors, PipeBytes};
@@ -18,6 +20,16 @@ enum Event {
     Turn(usize),
     Arrive(Box<Arrival>),
     DeliverReset(usize),
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// Its index among the connections of the world.
+    pub(crate) id: usize,
+    /// The server.
+    pub(crate) to: SockAddr,
+    pub(crate) began: Instant,
 }
 
 /// A client that found a listener.
@@ -44,6 +56,10 @@ pub(crate) struct World {
     pub(crate) visits: BTreeMap<usize, Visit>,
     /// How often what the worker serves has changed.
     pub(crate) generation: usize,
+    /// All attempts to connect, with their times.
+    pub(crate) connects: Vec<(Instant, SockAddr)>,
+    /// The connections to servers.
+    pub(crate) served: Vec<Served>,
     /// The last time that no provided buffer was free.
     pub(crate) buffers_short_at: Option<Instant>,
     /// The longest time between two entries into the kernel.
@@ -78,6 +94,8 @@ impl World {
             connections: Vec::new(),
             visits: BTreeMap::new(),
             generation: 0,
+            connects: Vec::new(),
+            served: Vec::new(),
             buffers_short_at: None,
             longest_turn: Duration::ZERO,
             progress: 0,

@@ -16,6 +16,7 @@ use crate::proxy::simulation::groups::server_at;
 use crate::proxy::simulation::pace::Leaving;
 use crate::proxy::simulation::peer::{Hears, Registry};
 use crate::proxy::simulation::stage::{Played, Stage};
+use crate::upstream::Server;
 use crate::uring::Address;
 use crate::uring::sim::World;
 
@@ -299,6 +300,8 @@ fn judge_servers(case: &Case<'_>) {
         let is_of_group = |server: &ServerNotes| server_at(group, server.address()).is_some();
         let mut closed_at = None;
         for (server, line) in servers.iter().filter(|(server, _)| is_of_group(server)) {
+            let options = server_at(group, server.address()).map(Server::options);
+            assert!(options.is_some_and(|options| !options.disabled), "{server:?} is disabled");
             let is_alone = closed_at.is_none_or(|at| Some(at) <= line.began.map(|began| began + LATE_CLOSE));
             assert!(is_alone, "two connections to one group at once: {server:?}");
             let id = line.connection.expect("it has spoken");

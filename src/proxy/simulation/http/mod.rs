@@ -26,10 +26,11 @@ use socket2::SockAddr;
 use super::choices::{self, LATE_DRAIN};
 use super::farm;
 use super::judge::Judge;
+use super::lending::findings;
 use super::peer::Registry;
 use super::scenario::Scenario;
 use super::seeds::for_each_seed;
-use super::stage::{DESCRIPTORS_PLENTY, Generation, Stage};
+use super::stage::{DESCRIPTORS_PLENTY, Generation, Stage, groups};
 use crate::uring::sim::{Accepted, Answer, Dice, Faults, Servers};
 use cast::{ExpectedClient, Farm};
 use judge::Trial;
@@ -114,6 +115,7 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
         faults,
         descriptors_max: DESCRIPTORS_PLENTY,
         drain_timeout: choices::drain_timeout(dice),
+        findings: if is_calm { Vec::new() } else { findings(&groups(&services), dice) },
         generations: Generation::all(services, dice),
     };
     let clients: Vec<_> = (0..dice.one_of(&[1, 1, 2, 3, 5]))

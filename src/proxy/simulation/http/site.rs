@@ -12,7 +12,7 @@ use crate::proxy::names::Names;
 use crate::proxy::routes::{ByPath, Routes};
 use crate::proxy::settings::{ClientTls, ForwardedFor, Http, Mode, Service, Timeouts};
 use crate::proxy::simulation::choices::{self, TLS_NAME};
-use crate::proxy::simulation::groups::{changed, group, server_at};
+use crate::proxy::simulation::groups::{Founder, server_at};
 use crate::upstream::{self, GroupSettings};
 use crate::uring::sim::Dice;
 
@@ -153,14 +153,14 @@ pub(super) struct Sites(Vec<Vec<Site>>);
 impl Sites {
     /// One service that sends everything to one group.
     pub(super) fn one(manners: Manners, dice: &mut Dice) -> Self {
-        let mut maker = Maker { manners, groups: Vec::new() };
+        let mut maker = Maker::new(manners);
         let group = maker.group(dice);
         Self(vec![vec![maker.plain(0, group, dice)]])
     }
 
     /// One service or several at a time, some with routes by host, some that only redirect.
     pub(super) fn of(manners: Manners, changes: usize, dice: &mut Dice) -> Self {
-        let mut maker = Maker { manners, groups: Vec::new() };
+        let mut maker = Maker::new(manners);
         let count = dice.one_of(&[1, 1, 2, 3]);
         let mut sites: [Option<Site>; SITES_MAX] =
             std::array::from_fn(|number| (number < count).then(|| maker.any(number, dice)));
@@ -193,16 +193,22 @@ impl Sites {
 /// Makes services.
 struct Maker {
     manners: Manners,
+    founder: Founder,
     /// The groups as they are now.
     groups: Vec<Arc<GroupSettings>>,
 }
 
 impl Maker {
+    fn new(manners: Manners) -> Self {
+        Self { manners, founder: Founder::new(manners.is_calm, GROUP_MIN), groups: Vec::new() }
+    }
+
     /// What the services become.
     fn changed(&mut self, before: &[Option<Site>; SITES_MAX], dice: &mut Dice) -> [Option<Site>; SITES_MAX] {
         for at in 0..self.groups.len() {
             if dice.chance(500) {
-                self.groups[at] = self.finished(changed(&self.groups[at], dice));
+                let changed = self.founder.changed(&self.groups[at], dice);
+                self.groups[at] = self.finished(changed);
             }
         }
         let mut after = std::array::from_fn(|number| match (&before[number], dice.number(0, 9)) {
@@ -289,7 +295,8 @@ impl Maker {
         if !self.groups.is_empty() && dice.chance(300) {
             return Arc::clone(&self.groups[dice.number(0, self.groups.len() - 1)]);
         }
-        let group = self.finished(group(GROUP_MIN + self.groups.len(), dice));
+        let group = self.founder.group(dice);
+        let group = self.finished(group);
         self.groups.push(Arc::clone(&group));
         group
     }

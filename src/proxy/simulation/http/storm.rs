@@ -93,6 +93,7 @@ fn run(seed: u64) {
         faults: Faults { partial: 50, late: dice.one_of(&[0, 400]), error: 0, descriptor: 0, small_pipe: 0 },
         descriptors_max: 3000,
         drain_timeout: drain_timeout(dice),
+        findings: Vec::new(),
         generations: Generation::all(sites.services(), dice),
     };
     tracing::debug!(quitters, ?longest, ?sites, "replay");

@@ -1,0 +1,138 @@
+//! Servers that come and go: what checks find of them and when, and what must hold then, whoever the clients are.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::choices::ip;
+use crate::upstream::{Group, GroupSettings, Server};
+use crate::uring::Ring;
+use crate::uring::sim::{Dice, World};
+
+/// Checks find something within this time.
+const FINDINGS_MAX: Duration = Duration::from_millis(200);
+/// The longest time from choosing a server to connecting to it, where no descriptor is short.
+const CONNECTING_MAX: Duration = Duration::from_millis(30);
+/// Connections are closed when their last operation has completed, which may be this long after their end.
+const LATE_CLOSE: Duration = Duration::from_millis(10);
+/// More than any ejection lasts.
+const EJECTION_MAX: Duration = Duration::from_secs(3600);
+/// So many picks give each of a few servers its turn, with whatever weights.
+const PICKS: usize = 60;
+
+/// What a check finds, after a time.
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    after: Duration,
+    server: Arc<Server>,
+    is_up: bool,
+}
+
+/// What checks find of some of the servers.
+pub(super) fn findings(groups: &[&Arc<GroupSettings>], dice: &mut Dice) -> Vec<Finding> {
+    let servers: Vec<_> = groups.iter().flat_map(|group| &group.servers).collect();
+    let count = if servers.is_empty() { 0 } else { dice.one_of(&[0, 0, 1, 3, 8]) };
+    let mut findings: Vec<_> = (0..count)
+        .map(|_| Finding {
+            after: dice.time(FINDINGS_MAX),
+            server: Arc::clone(servers[dice.number(0, servers.len() - 1)]),
+            is_up: dice.chance(400),
+        })
+        .collect();
+    findings.sort_by_key(|finding| finding.after);
+    findings
+}
+
+/// When each server was found up or down, in that order.
+#[derive(Default)]
+pub(super) struct Found(BTreeMap<SocketAddr, Vec<(Instant, bool)>>);
+
+impl Found {
+    /// Whether a server was ever found down.
+    pub(super) fn was_down(&self, server: SocketAddr) -> bool {
+        self.0.get(&server).is_some_and(|found| found.iter().any(|(_, is_up)| !is_up))
+    }
+
+    /// Whether a server was down all the time for so long until `at`.
+    fn is_down_for(&self, server: SocketAddr, long: Duration, at: Instant) -> bool {
+        let found = self.0.get(&server).map(Vec::as_slice).unwrap_or_default();
+        let before = found.iter().rev().find(|(since, _)| *since + long <= at);
+        let is_new = |since: Instant| since + long > at && since <= at;
+        before.is_some_and(|(_, is_up)| !is_up) && !found.iter().any(|(since, _)| is_new(*since))
+    }
+}
+
+/// Notes the findings, as the checker does.
+pub(super) async fn check(ring: Ring, findings: Vec<Finding>, found: Rc<RefCell<Found>>) {
+    let begin = ring.now();
+    for Finding { after, server, is_up } in findings {
+        ring.sleep_until(begin + after).await;
+        server.note_check(is_up);
+        found.borrow_mut().0.entry(ip(server.address())).or_default().push((ring.now(), is_up));
+    }
+}
+
+/// Checks that no server was connected to that had been down for some time.
+pub(super) fn judge_choices(world: &World, found: &Found) {
+    for (at, to) in &world.connects {
+        let to = to.as_socket().expect("servers have IP addresses");
+        assert!(!found.is_down_for(to, CONNECTING_MAX, *at), "a connect to {to}, which is down");
+    }
+}
+
+/// Checks that no server had more connections at once than it may have.
+pub(super) fn judge_limits(world: &World, groups: &[&Arc<GroupSettings>]) {
+    let servers: BTreeMap<_, _> = groups
+        .iter()
+        .flat_map(|group| &group.servers)
+        .map(|server| (ip(server.address()), server.options().connections_max))
+        .collect();
+    for (server, max) in servers {
+        let Some(max) = max else { continue };
+        let of_server = world.served.iter().filter(|served| served.to.as_socket() == Some(server));
+        let times: Vec<_> = of_server
+            .map(|served| {
+                let close = world.connections[served.id].near_close.expect("all descriptors are closed");
+                (served.began, close.at)
+            })
+            .collect();
+        for (began, _) in &times {
+            let is_open =
+                |(since, until): &&(Instant, Instant)| since <= began && *began + LATE_CLOSE < *until;
+            let open = times.iter().filter(is_open).count();
+            assert!(
+                open <= max.get() as usize,
+                "{open} connections at once to {server}, which may have {max}"
+            );
+        }
+    }
+}
+
+/// Checks that no lease is left, and that servers get their turns again once their ejections are over: a trial that is
+/// never ended would keep a server out for ever.
+pub(super) fn judge_returns(groups: &[&Arc<GroupSettings>], now: Instant) {
+    for group in groups {
+        for server in &group.servers {
+            assert_eq!(server.leases(), 0, "leases of {} that were not returned", server.name());
+        }
+        if group.balance.name() != "round-robin" {
+            continue;
+        }
+        let again = Group::new(Arc::clone(group), 0);
+        let first = |_| again.pick(None, now + EJECTION_MAX).next();
+        let picked: Vec<_> = (0..PICKS).filter_map(first).map(|lease| ip(lease.address())).collect();
+        let has_others = group.servers.iter().any(|server| is_in_use(server) && !server.options().backup);
+        for server in group.servers.iter().filter(|server| is_in_use(server)) {
+            let gets_turns = !has_others || !server.options().backup;
+            let is_picked = picked.contains(&ip(server.address()));
+            assert!(is_picked || !gets_turns, "{} gets no turn any more: {group:?}", server.name());
+        }
+    }
+}
+
+fn is_in_use(server: &Server) -> bool {
+    !server.options().disabled && !server.is_down()
+}
