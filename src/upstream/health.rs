@@ -49,6 +49,9 @@ pub(super) enum Standing {
     Down,
 }
 
+/// See [`Health::share`].
+pub(super) const FULL_SHARE: u64 = 256;
+
 /// What checks have found, in a byte.
 const UNKNOWN: u8 = 0;
 const UP: u8 = 1;
@@ -80,6 +83,8 @@ pub(super) struct Health {
     on_trial: AtomicBool,
     /// What checks have found.
     checked: AtomicU8,
+    /// When it came back, in nanoseconds after `origin`; 0 when it was always there.
+    back_since: AtomicU64,
 }
 
 impl Default for Health {
@@ -92,6 +97,7 @@ impl Default for Health {
             ejections: AtomicU32::new(0),
             on_trial: AtomicBool::new(false),
             checked: AtomicU8::new(UNKNOWN),
+            back_since: AtomicU64::new(0),
         }
     }
 }
@@ -119,7 +125,7 @@ impl Health {
     }
 
     /// Checks found that it is up, or down. True if it was not before; an address counts as up until its first check.
-    pub(super) fn note_check(&self, is_up: bool) -> bool {
+    pub(super) fn note_check(&self, is_up: bool, now: Instant) -> bool {
         let before = self.checked.swap(if is_up { UP } else { DOWN }, Ordering::Relaxed);
         let is_change = is_up == (before == DOWN);
         if is_up && is_change {
@@ -128,6 +134,7 @@ impl Health {
             self.unanswered.store(0, Ordering::Relaxed);
             self.ejections.store(0, Ordering::Relaxed);
             self.ejected_until.store(0, Ordering::Relaxed);
+            self.come_back(now);
         }
         is_change
     }
@@ -184,7 +191,7 @@ impl Health {
 
     /// An attempt to connect succeeded. Returns how many failed before it, or were not answered, if it is the first one
     /// after those or after an ejection.
-    pub(super) fn note_success(&self) -> Option<u64> {
+    pub(super) fn note_success(&self, now: Instant) -> Option<u64> {
         // Usually nothing has failed: then nothing is written, which other workers would have to read again.
         let has_failed = self.failures.load(Ordering::Relaxed) > 0;
         let was_ejected = self.ejected_until.load(Ordering::Relaxed) != 0;
@@ -193,6 +200,9 @@ impl Health {
         }
         let failures = self.failures.swap(0, Ordering::Relaxed);
         let was_ejected = was_ejected && self.ejected_until.swap(0, Ordering::Relaxed) != 0;
+        if was_ejected {
+            self.come_back(now);
+        }
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         if unanswered == 0 {
             self.ejections.store(0, Ordering::Relaxed);
@@ -207,6 +217,23 @@ impl Health {
             self.unanswered.store(0, Ordering::Relaxed);
             self.ejections.store(0, Ordering::Relaxed);
         }
+    }
+
+    fn come_back(&self, now: Instant) {
+        self.back_since.store(self.nanoseconds(now).max(1), Ordering::Relaxed);
+    }
+
+    /// The part of its share that it gets, of [`FULL_SHARE`]: it grows from when it came back, for this time.
+    pub(super) fn share(&self, slow_start: Duration, now: Instant) -> u64 {
+        let back_since = self.back_since.load(Ordering::Relaxed);
+        if back_since == 0 {
+            return FULL_SHARE;
+        }
+        let (since, whole) = (self.nanoseconds(now).saturating_sub(back_since), nanoseconds(slow_start));
+        if since >= whole {
+            return FULL_SHARE;
+        }
+        ((u128::from(since) * u128::from(FULL_SHARE) / u128::from(whole)) as u64).max(1)
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
@@ -236,7 +263,7 @@ mod tests {
         let begin = health.origin;
         let fail = |is_trial, at| health.note_failure(&EJECTION, is_trial, at).ejected_for;
         assert_eq!((fail(false, begin), fail(false, begin)), (None, None));
-        assert_eq!(health.note_success(), Some(2), "a success begins the count anew");
+        assert_eq!(health.note_success(begin), Some(2), "a success begins the count anew");
         assert_eq!((fail(false, begin), fail(false, begin)), (None, None));
         assert_eq!(health.standing(begin), Standing::InUse);
         assert_eq!(fail(false, begin), Some(seconds(10)));
@@ -251,9 +278,9 @@ mod tests {
             assert_eq!(fail(true, now), Some(seconds(next)));
             health.end_trial();
         }
-        assert_eq!(health.note_success(), Some(9));
+        assert_eq!(health.note_success(begin), Some(9));
         assert_eq!(health.standing(now), Standing::InUse);
-        assert_eq!(health.note_success(), None);
+        assert_eq!(health.note_success(begin), None);
         assert_eq!(
             (0..3).filter_map(|_| fail(false, now)).collect::<Vec<_>>(),
             [seconds(10)],
@@ -270,10 +297,10 @@ mod tests {
         assert_eq!(end_one(begin), None);
         health.note_answer();
         assert_eq!(end_all(begin), [seconds(10)]);
-        assert_eq!(health.note_success(), Some(3));
+        assert_eq!(health.note_success(begin), Some(3));
         assert_eq!(health.standing(begin), Standing::InUse);
         assert_eq!(end_one(begin), Some(seconds(20)), "at once, as long as it answers nothing");
-        health.note_success();
+        health.note_success(begin);
         health.note_answer();
         assert_eq!(end_all(begin), [seconds(10)]);
     }
@@ -285,15 +312,33 @@ mod tests {
         for _ in 0..3 {
             health.note_failure(&EJECTION, false, now);
         }
-        assert!(!health.note_check(true), "it counted as up before");
+        assert!(!health.note_check(true, now), "it counted as up before");
         assert_eq!(health.standing(now), Standing::Ejected, "what checks do not find sessions do");
-        assert!(health.note_check(false) && !health.note_check(false));
+        assert!(health.note_check(false, now) && !health.note_check(false, now));
         assert_eq!(health.standing(now + seconds(1000)), Standing::Down);
-        assert!(health.note_check(true));
+        assert!(health.note_check(true, now));
         assert_eq!(health.standing(now), Standing::InUse);
-        assert!(health.note_check(false));
+        assert!(health.note_check(false, now));
         health.forget_checks();
         assert_eq!((health.standing(now), health.is_checked()), (Standing::InUse, false));
+    }
+
+    #[test]
+    fn the_share_grows_from_when_it_came_back() {
+        let health = Health::default();
+        let now = health.origin + seconds(100);
+        let share = |after| health.share(seconds(10), now + seconds(after));
+        assert_eq!(share(0), FULL_SHARE, "it was always there");
+        health.note_check(false, now);
+        health.note_check(true, now);
+        assert_eq!([0, 5, 10, 11].map(share), [1, FULL_SHARE / 2, FULL_SHARE, FULL_SHARE]);
+        let later = now + seconds(100);
+        for _ in 0..3 {
+            health.note_failure(&EJECTION, false, later);
+        }
+        health.note_success(later);
+        assert_eq!([100, 105].map(share), [1, FULL_SHARE / 2], "an ejection is one reason to come back");
+        assert_eq!(health.share(Duration::ZERO, later), FULL_SHARE);
     }
 
     #[test]

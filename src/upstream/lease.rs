@@ -83,8 +83,8 @@ impl Lease {
     }
 
     /// Notes that the server can be connected to; logs once that it is up again.
-    pub fn note_success(&self) {
-        if let Some(failures) = self.server.health().note_success() {
+    pub fn note_success(&self, now: Instant) {
+        if let Some(failures) = self.server.health().note_success(now) {
             let (name, address) = (&**self.server.name(), self.address());
             tracing::info!(upstream = name, %address, failures, "server is up again");
         }

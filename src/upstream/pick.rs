@@ -250,7 +250,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(order_at(&group, due)[0], 2, "both are on trial");
         }
-        trial.note_success();
+        trial.note_success(due);
         other_trial.note_failure(due);
         let in_use = [name(&trial), 2];
         drop((trial, other_trial));

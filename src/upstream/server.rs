@@ -4,11 +4,12 @@ use std::io;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
-use super::health::{Ejection, Health};
+use super::health::{Ejection, FULL_SHARE, Health};
 use crate::protocol::login::Symptom;
 use crate::uring::Address;
 
@@ -22,6 +23,7 @@ pub struct Server {
     sock_addr: SockAddr,
     options: ServerOptions,
     ejection: Ejection,
+    slow_start: Duration,
     state: Arc<State>,
 }
 
@@ -79,6 +81,7 @@ impl Server {
             address,
             options: ServerOptions::default(),
             ejection: Ejection::NEVER,
+            slow_start: Duration::ZERO,
             state: Arc::default(),
         })
     }
@@ -93,6 +96,12 @@ impl Server {
     #[must_use]
     pub fn with_ejection(self, ejection: Ejection) -> Self {
         Self { ejection, ..self }
+    }
+
+    /// The same server, whose share grows for this time after it came back.
+    #[must_use]
+    pub fn with_slow_start(self, slow_start: Duration) -> Self {
+        Self { slow_start, ..self }
     }
 
     /// The same server with the state of `known`, which is the same one in earlier settings.
@@ -193,12 +202,21 @@ impl Server {
 
     /// Notes what checks found, for their only caller. True if it is a change.
     pub fn note_check(&self, is_up: bool) -> bool {
-        self.health().note_check(is_up)
+        self.health().note_check(is_up, Instant::now())
     }
 
     /// Notes that it is not checked any more.
     pub fn forget_checks(&self) {
         self.health().forget_checks();
+    }
+
+    /// Its weight, in parts of [`FULL_SHARE`]; less while it starts slowly.
+    pub(super) fn weight(&self, now: Option<Instant>) -> u64 {
+        let share = match now {
+            Some(now) if !self.slow_start.is_zero() => self.health().share(self.slow_start, now),
+            _ => FULL_SHARE,
+        };
+        u64::from(self.options.weight.get()) * share
     }
 
     pub(super) fn ejection(&self) -> &Ejection {
@@ -212,8 +230,6 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn server() -> Server {
@@ -229,7 +245,7 @@ mod tests {
         old.health().note_failure(&Ejection::NEVER, false, Instant::now());
         let new = server().inherit(&old);
         assert_eq!((new.leases(), new.symptoms(Symptom::Type3Refused)), (1, 1));
-        assert_eq!(new.health().note_success(), Some(1), "it was known to be down");
+        assert_eq!(new.health().note_success(Instant::now()), Some(1), "it was known to be down");
         old.take_back();
         assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");
     }

@@ -148,6 +148,21 @@ fn a_site_whose_application_pool_is_stopped_is_not_used_until_it_runs_again() {
 }
 
 #[test]
+fn a_server_that_came_back_starts_slowly() {
+    let (good, back) = (Site::answering(OK), Site::answering(POOL_STOPPED));
+    let flags = format!("--mode http --health http --slow-start 1h {OFTEN}");
+    let proxy = launch(&[&back, &good], &flags).start();
+    proxy.wait_to_say(UNHEALTHY);
+    back.answer(OK);
+    proxy.wait_to_say(HEALTHY);
+    for _ in 0..40 {
+        ask(&proxy);
+    }
+    assert!(back.served() <= 4, "it got {} of 40 at once", back.served());
+    assert!(good.served() >= 36, "all that do not go there");
+}
+
+#[test]
 fn a_login_that_windows_clients_cannot_make_is_not_healthy() {
     let (basic, good) = (Site::answering(BASIC_LOGIN), Site::answering(OK));
     let flags = format!("--health http-auth {OFTEN} --mode http");

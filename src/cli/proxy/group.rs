@@ -152,7 +152,10 @@ impl GroupArgs {
         }
         // There is nothing to be had in place of an only server.
         let ejection = if servers.len() > 1 { self.health.ejection() } else { Ejection::NEVER };
-        let servers = servers.into_iter().map(|server| Arc::new(server.with_ejection(ejection))).collect();
+        let servers = servers
+            .into_iter()
+            .map(|server| Arc::new(server.with_ejection(ejection).with_slow_start(self.health.slow_start())))
+            .collect();
         Ok(Arc::new(settings.with_servers(name, servers)))
     }
 

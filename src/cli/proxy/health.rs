@@ -88,6 +88,12 @@ pub(super) struct HealthArgs {
         value_parser = duration(MILLISECOND..=DAY)
     )]
     eject_time_max: Duration,
+    /// How long the share of a server that came back grows from nothing to its weight; 0: not at all [nginx: slow_start]
+    #[arg(
+        long, value_name = "DURATION", default_value = "0", help_heading = "Health", display_order = 12,
+        value_parser = duration(Duration::ZERO..=HOUR)
+    )]
+    slow_start: Duration,
 }
 
 /// Ranges of statuses. (A type of its own, because clap treats `Vec` as "may be repeated".)
@@ -99,6 +105,11 @@ impl HealthArgs {
     pub(super) fn ejection(&self) -> Ejection {
         let Self { eject_after: after, eject_time: time, eject_time_max: time_max, .. } = *self;
         Ejection { after, time, time_max }
+    }
+
+    /// How long the share of a server that came back grows.
+    pub(super) fn slow_start(&self) -> Duration {
+        self.slow_start
     }
 
     /// The keys of flags that were not given, and whose defaults depend on others, with the values in force.

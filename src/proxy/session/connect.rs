@@ -115,6 +115,7 @@ async fn connect_in_turn(
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::debug!(%error, "upstream connection failed; closing");
+                    session.with_lease(|lease| lease.note_failure(ring.now()));
                     return Err(End::UpstreamReset);
                 }
                 None => {
@@ -132,7 +133,7 @@ async fn connect_in_turn(
             }
             _ => {
                 unfinished.finish();
-                session.with_lease(Lease::note_success);
+                session.with_lease(|lease| lease.note_success(ring.now()));
                 return Ok(upstream);
             }
         }

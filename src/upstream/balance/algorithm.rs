@@ -98,6 +98,14 @@ impl<'a> Candidates<'a> {
         self.servers.iter().map(|server| &**server).enumerate().filter(may_be_chosen)
     }
 
+    /// The weight of one of them now, in parts of a whole one: it is less than its own for a while after it came back.
+    pub(super) fn weight(self, server: &Server) -> u64 {
+        match self.standing {
+            Wanted::InUse { now, .. } => server.weight(Some(now)),
+            Wanted::Any => server.weight(None),
+        }
+    }
+
     /// Whether none was tried for this connection.
     pub(super) fn is_first_choice(self) -> bool {
         self.tried.is_empty()

@@ -24,7 +24,7 @@ impl Algorithm for LeastConnections {
         let wait = |nth: usize| if nth < turn { nth + self.servers - turn } else { nth - turn };
         let mut least: Option<(usize, Load)> = None;
         for (nth, server) in candidates.iter() {
-            let load = Load::of(server);
+            let load = Load::of(server, candidates.weight(server));
             let is_less = least.is_none_or(|(other, least)| {
                 load.is_less(least) || (!least.is_less(load) && wait(nth) < wait(other))
             });

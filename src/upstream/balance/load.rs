@@ -10,8 +10,9 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn of(server: &Server) -> Self {
-        Self { connections: server.leases() as u64 + 1, weight: server.options().weight.get().into() }
+    /// Of a server with this weight.
+    pub(super) fn of(server: &Server, weight: u64) -> Self {
+        Self { connections: server.leases() as u64 + 1, weight }
     }
 
     pub(super) fn is_less(self, other: Self) -> bool {

@@ -21,9 +21,10 @@ impl Algorithm for RandomTwo {
         for (nth, server) in candidates.iter() {
             // The two smallest of exponential variates with the weights as their rates are two draws by weight without
             // putting back (Efraimidis and Spirakis, 2006).
-            let key = exponential(server.options().weight.get(), second_key);
+            let weight = candidates.weight(server);
+            let key = exponential(weight as f64, second_key);
             let Some(key) = key else { continue };
-            let drawn = Some((nth, Load::of(server)));
+            let drawn = Some((nth, Load::of(server, weight)));
             if key < first_key {
                 (second, second_key) = (first, first_key);
                 (first, first_key) = (drawn, key);
@@ -39,7 +40,7 @@ impl Algorithm for RandomTwo {
 }
 
 /// A random variate with the rate `weight`, if it is less than `most`.
-fn exponential(weight: u16, most: f64) -> Option<f64> {
+fn exponential(weight: f64, most: f64) -> Option<f64> {
     super::rank::rank(fastrand::u64(..), weight, most)
 }
 

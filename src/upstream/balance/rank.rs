@@ -2,10 +2,9 @@
 
 /// The rank that a random number gives a server of this weight, if it is less than `most`: the least of several ranks is
 /// each server's in proportion to its weight, and so is the least of those that are left.
-pub(super) fn rank(random: u64, weight: u16, most: f64) -> Option<f64> {
+pub(super) fn rank(random: u64, weight: f64, most: f64) -> Option<f64> {
     // Within (0, 1).
     let uniform = ((random >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
-    let weight = f64::from(weight);
     // -ln(u) is at least 1 - u: most servers are ruled out without the logarithm.
     if (1.0 - uniform) >= most * weight {
         return None;

@@ -31,7 +31,7 @@ impl Algorithm for RoundRobin {
         let mut gained = 0;
         let mut most: Option<(usize, i64)> = None;
         for (nth, server) in candidates.iter() {
-            let weight = i64::from(server.options().weight.get());
+            let weight = candidates.weight(server) as i64;
             let credit = self.credits[nth].get() + weight;
             gained += weight;
             if is_turn {

@@ -52,7 +52,9 @@ impl Algorithm for SourceHash {
         let mut least = f64::INFINITY;
         let mut first = None;
         for (nth, server) in candidates.iter() {
-            if let Some(rank) = rank(mixed(self.seeds[nth] ^ key), server.options().weight.get(), least) {
+            if let Some(rank) =
+                rank(mixed(self.seeds[nth] ^ key), f64::from(server.options().weight.get()), least)
+            {
                 least = rank;
                 first = Some(nth);
             }
