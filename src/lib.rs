@@ -11,7 +11,7 @@
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging | - |
 //! | [`upstream`] | the servers: groups, leases, connecting | `uring`, `protocol` |
 //! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
-//! | [`control`] | the slow path: limits, signals, supervision, certificates, logs | `proxy` |
+//! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
 //! | [`report`] | summaries as text, JSON, HTML and HDR histogram files | `load` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |

@@ -72,6 +72,10 @@ pub(super) async fn run(context: &Rc<Context>, open: &Open, listener: Listener) 
             });
             readable.await?;
         }
+        // Without this look it would listen until a session ends, where there are as many as there may be.
+        if is_ending() && !listener.has_waiting() {
+            return Ok(());
+        }
         context.room().await;
         match accept_waiting(context, open, &listener).await? {
             Accepted::All | Accepted::Failed if is_ending() => return Ok(()),

@@ -12,7 +12,8 @@
 //!                           '----close, record------> access_log
 //! ```
 //!
-//! A [`worker`] is a thread that runs all of this by itself. Start with `session.rs`, which is that line as code.
+//! A [`worker`] is a thread that runs all of this by itself; what it serves can change between two accepts (`serving`). Start
+//! with `session.rs`, which is that line as code.
 
 pub mod access_log;
 mod admission;

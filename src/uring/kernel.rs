@@ -108,6 +108,9 @@ pub(crate) trait Kernel {
     /// accept4(2); `WouldBlock` when no client waits.
     fn accept(&mut self, listener: RawFd) -> io::Result<(RawFd, SockAddr)>;
 
+    /// Whether a client waits to be accepted (poll(2), without waiting).
+    fn has_waiting(&mut self, listener: RawFd) -> bool;
+
     /// getsockname(2).
     fn local_address(&mut self, fd: RawFd) -> io::Result<SockAddr>;
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -229,6 +230,13 @@ impl Kernel for Linux {
             })
         }?;
         Ok((accepted, address))
+    }
+
+    fn has_waiting(&mut self, listener: RawFd) -> bool {
+        let listener = borrow(listener);
+        let mut looked = [PollFd::new(listener, PollFlags::POLLIN)];
+        // An error is reported by the next accept.
+        poll(&mut looked, PollTimeout::ZERO).is_ok_and(|found| found > 0)
     }
 
     fn local_address(&mut self, fd: RawFd) -> io::Result<SockAddr> {

@@ -334,6 +334,12 @@ impl Listener {
         self.descriptor.poll_holding(libc::POLLIN, held).await.map(|_events| ())
     }
 
+    /// Whether a client waits to be accepted now.
+    pub fn has_waiting(&self) -> bool {
+        let Descriptor { ring, fd, .. } = &*self.descriptor;
+        ring.inner().kernel.borrow_mut().has_waiting(*fd)
+    }
+
     /// Accepts one client if one waits, with its address. Accepted sockets inherit their options from the listening
     /// one.
     ///

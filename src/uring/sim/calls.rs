@@ -57,6 +57,11 @@ impl World {
         self.backlogs.has_waiting(listener)
     }
 
+    /// The same for the descriptor of a listener.
+    pub(super) fn has_waiting_at(&self, fd: RawFd) -> bool {
+        matches!(self.file(fd), Some(File::Listener(listener)) if self.has_waiting(listener))
+    }
+
     pub(super) fn accept(&mut self, fd: RawFd) -> Result<(RawFd, SockAddr), i32> {
         let Some(File::Listener(listener)) = self.file(fd) else {
             violation(&format!("accept on {fd}, which is not a listener"));

@@ -209,6 +209,10 @@ impl Kernel for SimKernel {
         self.world.borrow_mut().accept(listener).map_err(error)
     }
 
+    fn has_waiting(&mut self, listener: RawFd) -> bool {
+        self.world.borrow().has_waiting_at(listener)
+    }
+
     fn local_address(&mut self, fd: RawFd) -> io::Result<SockAddr> {
         Ok(self.world.borrow().local_address(fd))
     }

@@ -204,3 +204,26 @@ fn listening_backlogs(address: &str) -> Vec<u32> {
     let backlog = |line: &str| line.split_whitespace().nth(2)?.parse().ok();
     text.lines().filter_map(backlog).collect()
 }
+
+/// With as many connections as there may be, nobody can be accepted.
+#[test]
+fn a_listener_is_removed_while_the_proxy_is_full() {
+    let server = Server::v4();
+    let (stays, goes, waited_at) = (free(), free(), free());
+    let text = |listen: &[&str]| "max-connections = 1\n".to_owned() + &service("a", listen, &server, "");
+    let file = File::new(&text(&[&stays, &goes, &waited_at]));
+    let proxy = file.start();
+    let session = expect_served(&stays, &server);
+    let waiting = Peer::connect(&waited_at);
+    waiting.send(b"waits");
+    file.reload(&proxy, &text(&[&stays]));
+    wait_until("the listener without clients to be closed", || is_refused(&goes));
+    exchange(&session.0, &session.1);
+    drop(session);
+    let upstream = server.accept();
+    upstream.expect(b"waits");
+    upstream.send(b"served");
+    waiting.expect(b"served");
+    drop((waiting, upstream));
+    wait_until("the other listener to be closed", || is_refused(&waited_at));
+}
