@@ -27,7 +27,7 @@ use super::log::Log;
 use super::refusal::Refusal;
 use super::reply::{Replies, Reply, Then};
 use super::request::{Exchange, Next, Request, Requests};
-use super::upstreams::{SPARE_BYTES_MAX, Upstream, is_line_ends};
+use super::upstreams::{SPARE_BYTES_MAX, is_line_ends};
 use crate::protocol::http1::forward::TrailerRules;
 use crate::protocol::login;
 use crate::proxy::record::End;
@@ -98,7 +98,6 @@ pub(super) struct Exchanges<'a> {
     pub(super) requests: &'a Requests<'a>,
     replies: &'a Replies<'a>,
     log: &'a Log<'a>,
-    upstream: &'a Upstream<'a>,
     /// The request whose reply is not complete.
     current: RefCell<Option<Exchange>>,
     /// Whether the proxy told the client that its current request is the last.
@@ -116,22 +115,10 @@ impl<'a> Exchanges<'a> {
         requests: &'a Requests<'a>,
         replies: &'a Replies<'a>,
         log: &'a Log<'a>,
-        upstream: &'a Upstream<'a>,
     ) -> Self {
         let clock = Clock::new(relay);
         let (current, is_last, is_within_interim, becomes_tunnel) = Default::default();
-        Self {
-            relay,
-            requests,
-            replies,
-            log,
-            upstream,
-            current,
-            is_last,
-            is_within_interim,
-            becomes_tunnel,
-            clock,
-        }
+        Self { relay, requests, replies, log, current, is_last, is_within_interim, becomes_tunnel, clock }
     }
 
     /// Forwards `first`, if there is one, and all requests that follow it. Returns how it ended, and the request whose
@@ -146,7 +133,7 @@ impl<'a> Exchanges<'a> {
                 Finish::Refused(Refusal::UpstreamAlert(error.to_string()))
             }
             // Same as for a close: a client cannot know that its first request was seen.
-            Finish::Broken(Side::Upstream, error) if is_unanswered && self.upstream.is_new.get() => {
+            Finish::Broken(Side::Upstream, error) if is_unanswered && self.replies.upstream.is_new.get() => {
                 Finish::Refused(Refusal::UpstreamReset(error.kind()))
             }
             finish => finish,
@@ -202,15 +189,15 @@ impl<'a> Exchanges<'a> {
     async fn pass_requests(&self, first: Option<Box<Request>>) -> Result<Finish, Broken> {
         let (client, upstream) = (self.relay.client, self.relay.upstream);
         let direction = Direction { relay: self.relay, from: Side::Client, to: Side::Upstream };
-        let mut next = first;
+        let mut request = match first {
+            Some(first) => first,
+            // Boxed, and not in the loop, so that most idle clients do not carry it.
+            None => match Box::pin(self.next_request()).await? {
+                Ok(next) => next,
+                Err(finish) => return Ok(finish),
+            },
+        };
         loop {
-            let request = match next.take() {
-                Some(request) => request,
-                None => match self.next_request().await? {
-                    Ok(request) => request,
-                    Err(finish) => return Ok(finish),
-                },
-            };
             let Request { mut head, mut body, exchange, .. } = *request;
             self.clock.begin_request(exchange.manner);
             self.current.replace(Some(exchange));
@@ -248,6 +235,10 @@ impl<'a> Exchanges<'a> {
             if let Some(finish) = self.reply_through().await? {
                 return Ok(finish);
             }
+            request = match self.next_request().await? {
+                Ok(next) => next,
+                Err(finish) => return Ok(finish),
+            };
         }
     }
 
@@ -265,7 +256,7 @@ impl<'a> Exchanges<'a> {
             self.log.begin();
             if let Err(refusal) = self.admit(&request) {
                 if matches!(refusal, Refusal::NoPath(_)) && self.requests.may_go_on_after(&request) {
-                    Box::pin(self.answer(&refusal, request.exchange)).await?;
+                    Box::pin(self.answer(refusal, request)).await?;
                     continue;
                 }
                 // The body of the request is not read. It still becomes the current one, so that its log line is its own.
@@ -274,11 +265,11 @@ impl<'a> Exchanges<'a> {
                 return Ok(Err(Finish::Refused(refusal)));
             }
             if let Some(Ok(group)) = &request.group
-                && !Rc::ptr_eq(group, &self.upstream.group)
+                && !Rc::ptr_eq(group, &self.replies.upstream.group)
             {
                 return Ok(Err(Finish::Elsewhere(Rc::clone(group), request)));
             }
-            self.upstream.is_new.set(false);
+            self.replies.upstream.is_new.set(false);
             return Ok(Ok(request));
         }
     }
@@ -287,14 +278,14 @@ impl<'a> Exchanges<'a> {
     fn admit(&self, request: &Request) -> Result<(), Refusal> {
         match (&request.group, &request.exchange.asked) {
             (Some(Err(refusal)), _) => Err(refusal.clone()),
-            (_, Some(asked)) => self.replies.watch.admit(asked),
+            (_, Some(asked)) => self.replies.upstream.watch.admit(asked),
             (_, None) => Ok(()),
         }
     }
 
     /// Answers a request in the server's place; the client goes on.
-    async fn answer(&self, refusal: &Refusal, exchange: Exchange) -> Result<(), Broken> {
-        let reply = self.log.refused(refusal, Some(exchange), true);
+    async fn answer(&self, refusal: Refusal, request: Box<Request>) -> Result<(), Broken> {
+        let reply = self.log.refused(&refusal, Some(request.exchange), true);
         let Relay { client, meter, ring, .. } = self.relay;
         client.send_all(reply.as_bytes()).await.map_err(|error| (Side::Client, error))?;
         meter.sent(Side::Client, reply.len(), ring.now());
@@ -303,7 +294,7 @@ impl<'a> Exchanges<'a> {
 
     /// Completes when the worker drains, between two requests that do not belong to one login.
     async fn drained(&self) {
-        if self.replies.watch.is_within_login() {
+        if self.replies.upstream.is_within_login() {
             pending::<()>().await;
         }
         self.requests.context.draining().await;
@@ -386,7 +377,7 @@ impl<'a> Exchanges<'a> {
                 }
             }
             if let Some(exchange) = self.current.take() {
-                self.log.end(exchange, self.replies.watch, End::Ok);
+                self.log.end(exchange, &self.replies.upstream.watch, End::Ok);
             }
             match reply.then {
                 Then::Next => {}
@@ -448,7 +439,7 @@ impl<'a> Exchanges<'a> {
             Some(_) if !self.relay.upstream.unread().is_empty() => {
                 Finish::Refused(Refusal::Reply("it ended within its head".to_owned()))
             }
-            Some(_) if self.upstream.is_new.get() => Finish::Refused(Refusal::NoReply),
+            Some(_) if self.replies.upstream.is_new.get() => Finish::Refused(Refusal::NoReply),
             Some(_) | None => Finish::UpstreamClosed,
         }
     }
@@ -465,7 +456,7 @@ impl<'a> Exchanges<'a> {
 impl Drop for Exchanges<'_> {
     fn drop(&mut self) {
         if let Some(exchange) = self.current.take() {
-            self.log.end(exchange, self.replies.watch, End::Drain);
+            self.log.end(exchange, &self.replies.upstream.watch, End::Drain);
         }
     }
 }

@@ -115,11 +115,10 @@ pub(super) async fn serve(
     let mut next = Some(first);
     let (finish, unfinished) = loop {
         let (finish, unfinished) = {
-            let Upstream { connection, watch, .. } = &upstream;
-            let relay = session.relay(client, connection);
-            let replies = Replies::new(session, http, watch, client.has_tls(), connection.has_tls());
-            let exchanges = Exchanges::new(&relay, &requests, &replies, &log, &upstream);
-            let ended = exchanges.run(next.take()).await;
+            let relay = session.relay(client, &upstream.connection);
+            let replies = Replies::new(session, http, &upstream, client.has_tls());
+            let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
+            let ended = exchanges.run(next).await;
             ends.request_is_whole.set(!exchanges.is_within_request());
             ended
         };
@@ -295,5 +294,26 @@ impl Ends<'_> {
 
     fn ring(&self) -> &Ring {
         &self.session.context().ring
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle client in HTTP mode is this future besides its session's.
+    #[test]
+    fn a_client_with_one_group_takes_little_memory() {
+        fn output_bytes<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = output_bytes(
+            |session: &'static Session,
+             http: &'static Http,
+             client: &'static Connection,
+             group: Option<Rc<Group>>,
+             header: Option<&'static Received>| serve(session, http, client, group, header),
+        );
+        assert!(bytes <= 2240, "the future of a client in HTTP mode has grown to {bytes} bytes");
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::body::Rest;
 use super::refusal::Refusal;
 use super::request::{Exchange, ReplyFacts};
-use super::watch::Watch;
+use super::upstreams::Upstream;
 use crate::protocol::http1::forward::{self, Origins, ReplyChanges, Scheme};
 use crate::protocol::http1::response::{Body, ResponseHead, Scan, resume_next_head};
 use crate::proxy::relay::Side;
@@ -41,7 +41,7 @@ const SHOWN_BYTES_MAX: usize = 100;
 pub(super) struct Replies<'a> {
     pub(super) session: &'a Session,
     pub(super) http: &'a Http,
-    pub(super) watch: &'a Watch<'a>,
+    pub(super) upstream: &'a Upstream<'a>,
     /// How the server is asked.
     scheme: Scheme,
     secure_cookies: bool,
@@ -55,14 +55,13 @@ impl<'a> Replies<'a> {
     pub(super) fn new(
         session: &'a Session,
         http: &'a Http,
-        watch: &'a Watch<'a>,
+        upstream: &'a Upstream<'a>,
         client_has_tls: bool,
-        upstream_has_tls: bool,
     ) -> Self {
-        let (scheme, secure_cookies) =
-            (Scheme::of_tls(upstream_has_tls), http.secure_cookies && client_has_tls);
+        let scheme = Scheme::of_tls(upstream.connection.has_tls());
+        let secure_cookies = http.secure_cookies && client_has_tls;
         let (scan, has_dropped) = Default::default();
-        Self { session, http, watch, scheme, secure_cookies, scan, has_dropped }
+        Self { session, http, upstream, scheme, secure_cookies, scan, has_dropped }
     }
 
     /// Reads a reply from `input`; nothing while its head is incomplete. Returns also how many bytes the head took.
@@ -114,8 +113,8 @@ impl<'a> Replies<'a> {
         };
         let came = self.session.context().ring.now();
         let asked = if is_interim { None } else { exchange.asked.take() };
-        let seen =
-            asked.map(|asked| self.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
+        let seen = asked
+            .map(|asked| self.upstream.watch.answered(asked, head, matches!(then, Then::Close { .. }), came));
         if seen.is_some() && matches!(then, Then::Next) && self.is_time_to_end() {
             then = Then::End;
         }
@@ -165,6 +164,6 @@ impl<'a> Replies<'a> {
     }
 
     fn is_time_to_end(&self) -> bool {
-        self.session.context().is_draining() && !self.watch.is_within_login()
+        self.session.context().is_draining() && !self.upstream.is_within_login()
     }
 }

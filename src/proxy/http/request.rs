@@ -146,8 +146,8 @@ pub(super) struct Requests<'a> {
     timeouts: &'a Timeouts,
     facts: Option<ClientFacts>,
     edits: Cow<'a, Edits>,
-    /// Where requests go, if they decide.
-    way: Option<Way<'a>>,
+    /// Where requests go, if they decide. Boxed, since in most services they do not.
+    way: Option<Box<Way<'a>>>,
     /// Whether a request has told what it knows of the client's address.
     has_told_source: Cell<bool>,
     /// Whether the log has reported that fields with underscores are dropped.
@@ -161,7 +161,7 @@ impl<'a> Requests<'a> {
         client: &'a Connection,
         http: &'a Http,
         facts: Option<ClientFacts>,
-        way: Option<Way<'a>>,
+        way: Option<Box<Way<'a>>>,
     ) -> Self {
         let (has_told_source, has_logged_underscores) = Default::default();
         let (context, timeouts) = (session.context(), session.timeouts());

@@ -53,8 +53,7 @@ pub(super) async fn turn<'a>(
             }
         }
     };
-    let logs_in_elsewhere = others.is_within_login() || before.is_within_login();
-    upstream.watch.learn(before.watch(), logs_in_elsewhere);
+    upstream.begin(&before, others);
     others.add(before);
     Ok((upstream, Some(request)))
 }

@@ -26,6 +26,8 @@ pub(super) struct Upstream<'a> {
     pub(super) watch: Watch<'a>,
     /// Whether at most one request was sent on it.
     pub(super) is_new: Cell<bool>,
+    /// Whether the client logs in on another connection of its own.
+    logs_in_elsewhere: Cell<bool>,
 }
 
 /// An upstream connection that carries nothing now, with the lease of its server.
@@ -34,14 +36,27 @@ pub(super) struct Idle<'a> {
     lease: Option<Lease>,
 }
 
-/// The idle connections of a client.
+/// The idle connections of a client. Boxed, since most clients have none.
+#[allow(clippy::box_collection, reason = "one word in a client that has none")]
 #[derive(Default)]
-pub(super) struct Others<'a>(Vec<Idle<'a>>);
+pub(super) struct Others<'a>(Option<Box<Vec<Idle<'a>>>>);
 
 impl<'a> Upstream<'a> {
     /// A connection that was made just now.
     pub(super) fn new(group: Rc<Group>, connection: Connection, watch: Watch<'a>) -> Self {
-        Self { group, connection, watch, is_new: Cell::new(true) }
+        let (is_new, logs_in_elsewhere) = (Cell::new(true), Cell::new(false));
+        Self { group, connection, watch, is_new, logs_in_elsewhere }
+    }
+
+    /// Begins to carry the client's requests, after the connection `before` it.
+    pub(super) fn begin(&self, before: &Idle<'_>, others: &Others<'_>) {
+        self.watch.learn_user(&before.upstream.watch);
+        self.logs_in_elsewhere.set(before.is_within_login() || others.is_within_login());
+    }
+
+    /// Whether the client has yet to answer a login message, here or on another connection of its own.
+    pub(super) fn is_within_login(&self) -> bool {
+        self.logs_in_elsewhere.get() || self.watch.is_within_login()
     }
 
     /// Puts it aside, with its lease, which the session holds.
@@ -83,13 +98,8 @@ impl<'a> Idle<'a> {
     }
 
     /// Whether the client has yet to answer a login message on it.
-    pub(super) fn is_within_login(&self) -> bool {
-        self.upstream.watch.is_within_own_login()
-    }
-
-    /// What was seen of its logins.
-    pub(super) fn watch(&self) -> &Watch<'a> {
-        &self.upstream.watch
+    fn is_within_login(&self) -> bool {
+        self.upstream.watch.is_within_login()
     }
 
     /// Closes it; `by` has ended it, or the whole session.
@@ -105,13 +115,14 @@ impl<'a> Idle<'a> {
 impl<'a> Others<'a> {
     /// Adds a connection.
     pub(super) fn add(&mut self, idle: Idle<'a>) {
-        self.0.push(idle);
+        self.0.get_or_insert_default().push(idle);
     }
 
     /// Takes out the connection to this group, unless there is none or its server has ended it.
     pub(super) async fn take(&mut self, group: &Rc<Group>, session: &Session) -> Option<Upstream<'a>> {
-        let at = self.0.iter().position(|idle| Rc::ptr_eq(&idle.upstream.group, group))?;
-        let idle = self.0.swap_remove(at);
+        let all = self.0.as_mut()?;
+        let at = all.iter().position(|idle| Rc::ptr_eq(&idle.upstream.group, group))?;
+        let idle = all.swap_remove(at);
         if idle.upstream.is_usable().await {
             idle.upstream.is_new.set(false);
             return Some(idle.resume(session));
@@ -121,13 +132,13 @@ impl<'a> Others<'a> {
     }
 
     /// Whether the client has yet to answer a login message on one of them.
-    pub(super) fn is_within_login(&self) -> bool {
-        self.0.iter().any(Idle::is_within_login)
+    fn is_within_login(&self) -> bool {
+        self.0.iter().flat_map(|all| all.iter()).any(Idle::is_within_login)
     }
 
     /// Closes all of them.
     pub(super) fn end(&mut self, session: &Session, by: Side) {
-        self.0.drain(..).for_each(|idle| idle.close(session, by));
+        self.0.take().into_iter().flat_map(|all| *all).for_each(|idle| idle.close(session, by));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Observes the logins of one upstream connection: for the log, for the counters, to find symptoms of trouble, and to refuse a
 //! second user before the server sees the request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::Instant;
 
 use super::refusal::Refusal;
@@ -24,22 +24,19 @@ pub(super) struct Watch<'a> {
     session: &'a Session,
     http: &'a Http,
     follower: RefCell<Follower>,
-    /// Whether the client logs in on another connection of its own.
-    logs_in_elsewhere: Cell<bool>,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(session: &'a Session, http: &'a Http) -> Self {
-        Self { session, http, follower: RefCell::new(Follower::new()), logs_in_elsewhere: Cell::new(false) }
+        Self { session, http, follower: RefCell::new(Follower::new()) }
     }
 
-    /// Learns from the connection that the client has used before this one, and whether it `logs_in_elsewhere`. A client
-    /// connection has one user, whichever server is logged in to.
-    pub(super) fn learn(&self, before: &Self, logs_in_elsewhere: bool) {
+    /// Learns the user from the connection that the client has used before this one: a client connection has one user,
+    /// whichever server is logged in to.
+    pub(super) fn learn_user(&self, before: &Self) {
         if let Some(user) = before.follower.borrow().identity() {
             self.follower.borrow_mut().learn_identity(user);
         }
-        self.logs_in_elsewhere.set(logs_in_elsewhere);
     }
 
     /// Whether a request may be sent to the server. With `close_on_identity_change`, a request that names a user
@@ -116,11 +113,6 @@ impl<'a> Watch<'a> {
 
     /// Whether the next message of a login is the client's: on another connection the login would start over.
     pub(super) fn is_within_login(&self) -> bool {
-        self.logs_in_elsewhere.get() || self.is_within_own_login()
-    }
-
-    /// The same, for this upstream connection alone.
-    pub(super) fn is_within_own_login(&self) -> bool {
         self.follower.borrow().is_within_login()
     }
 

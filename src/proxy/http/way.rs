@@ -28,14 +28,12 @@ pub(super) struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// The way of a client whose requests choose it; nothing where they do not.
-    pub(super) fn new(session: &'a Session, client: &Connection) -> Option<Self> {
+    pub(super) fn new(session: &'a Session, client: &Connection) -> Option<Box<Self>> {
         let service = session.service();
         let server_name = client.tls().and_then(Tls::server_name);
-        service.routes.depend_on_requests().then(|| Self {
-            service,
-            server_name,
-            first_host: OnceCell::new(),
-        })
+        let first_host = OnceCell::new();
+        let way = || Box::new(Self { service, server_name, first_host });
+        service.routes.depend_on_requests().then(way)
     }
 
     /// The group of a request for `host`. The TLS server name and the host of the first request have to lead a request
