@@ -32,6 +32,8 @@ const MOCK_LISTEN: &str = "127.0.0.1:8080";
 #[derive(Debug)]
 struct Line {
     at: String,
+    /// The text of the last block of TOML above it.
+    file: Option<String>,
     text: String,
     words: Vec<String>,
 }
@@ -47,9 +49,12 @@ fn lines(page: &Page) -> Vec<Line> {
                 continue;
             }
             let at = format!("{}:{}", page.path.display(), block.line + 1 + number);
+            let mut files =
+                page.blocks.iter().filter(|file| file.language == "toml" && file.line < block.line);
+            let file = files.next_back().map(|file| file.text.clone());
             let words = shlex::split(&text).unwrap_or_else(|| panic!("{at}: a quote is not closed"));
             if !words.is_empty() {
-                found.push(Line { at, text: text.clone(), words });
+                found.push(Line { at, file, text: text.clone(), words });
             }
             text.clear();
         }
@@ -58,8 +63,12 @@ fn lines(page: &Page) -> Vec<Line> {
 }
 
 impl Line {
-    /// The arguments of `iisplice`, however the line starts it; `None` for other programs.
+    /// The arguments of `iisplice`, however the line starts it and wherever it prints to; `None` for other programs.
     fn arguments(&self) -> Option<&[String]> {
+        self.all_arguments().map(|all| all.split(|word| word == ">").next().unwrap_or_default())
+    }
+
+    fn all_arguments(&self) -> Option<&[String]> {
         let program = self.words.iter().position(|word| !word.contains('=')).unwrap_or_default();
         match self.words[program].as_str() {
             "iisplice" => Some(&self.words[program + 1..]),
@@ -243,7 +252,14 @@ impl Walk {
         if arguments[0] == "mock" && values(&arguments, "--listen").is_empty() {
             arguments.extend(["--listen".to_owned(), self.addresses.real(MOCK_LISTEN)]);
         }
-        let listens: Vec<String> = values(&arguments, "--listen").into_iter().map(str::to_owned).collect();
+        let mut listens: Vec<String> =
+            values(&arguments, "--listen").into_iter().map(str::to_owned).collect();
+        for file in values(&arguments, "--config") {
+            let text = fs::read_to_string(self.directory.path().join(file)).expect("it was written");
+            let of_listeners = text.lines().filter(|line| line.starts_with("listen"));
+            listens
+                .extend(of_listeners.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned));
+        }
         self.stop_servers(|server| server.listens.iter().any(|address| listens.contains(address)));
         let server = Server::start(line, self.command(line, &arguments), listens);
         self.servers.push(server);
@@ -306,6 +322,19 @@ impl Walk {
         }
     }
 
+    /// The settings file of the page, with addresses and paths of this test.
+    fn write_settings(&mut self, line: &Line, name: &str) {
+        let text = line.file.as_ref().unwrap_or_else(|| panic!("{}: no block of TOML is above it", line.at));
+        // Both are the loopback address here.
+        let text = text.replace(", \"[::]:80\"", "");
+        let directory = self.directory.path().to_owned();
+        let replaced = text.split('"').enumerate().map(|(number, part)| match number % 2 {
+            0 => part.to_owned(),
+            _ => self.addresses.replace(part, &directory),
+        });
+        fs::write(directory.join(name), replaced.collect::<Vec<_>>().join("\"")).expect("it is written");
+    }
+
     fn step(&mut self, line: &Line) {
         let Some(arguments) = line.arguments() else {
             if line.words[0] == "printf" {
@@ -318,7 +347,11 @@ impl Walk {
         let directory = self.directory.path().to_owned();
         let arguments =
             arguments.iter().map(|word| self.addresses.replace(word, &directory)).collect::<Vec<_>>();
+        for file in values(&arguments, "--config") {
+            self.write_settings(line, file);
+        }
         match arguments[0].as_str() {
+            "proxy" if arguments.iter().any(|word| word == "--check") => self.measure(line, arguments),
             "proxy" | "mock" if !arguments.iter().any(|word| word == "--help") => self.serve(line, arguments),
             _ => self.measure(line, arguments),
         }
@@ -350,6 +383,7 @@ macro_rules! pages {
 pages! {
     the_readme_s_commands_work "README.md"
     access_log_s_commands_work "docs/access-log.md"
+    config_s_commands_work "docs/config.md"
     from_haproxy_s_commands_work "docs/from-haproxy.md"
     from_nginx_s_commands_work "docs/from-nginx.md"
     groups_s_commands_work "docs/groups.md"
