@@ -72,7 +72,7 @@ impl Founder {
     fn options(&self, dice: &mut Dice) -> ServerOptions {
         ServerOptions {
             weight: dice.one_of(&[1, 1, 2, 5].map(|weight| NonZeroU16::new(weight).expect("over 0"))),
-            connections_max: NonZeroU32::new(dice.one_of(&[0, 0, 0, 1, 2])).filter(|_| !self.is_calm),
+            connections_max: NonZeroU32::new(dice.one_of(&[0, 0, 0, 1, 1, 2])).filter(|_| !self.is_calm),
             backup: dice.chance(150),
             disabled: !self.is_calm && dice.chance(50),
         }
@@ -87,7 +87,9 @@ fn ejection(dice: &mut Dice) -> Ejection {
 fn with_choices(group: GroupSettings, dice: &mut Dice) -> GroupSettings {
     let connect_timeout = milliseconds(dice, &[5, 100, 3000]);
     let connect_budget = milliseconds(dice, &[5, 150, 6000]);
-    GroupSettings { balance: dice.one_of(&Balance::ALL), connect_timeout, connect_budget, ..group }
+    let queue_timeout = milliseconds(dice, &[0, 0, 20, 2000]);
+    let balance = dice.one_of(&Balance::ALL);
+    GroupSettings { balance, connect_timeout, connect_budget, queue_timeout, ..group }
 }
 
 /// The server of the group at this address.

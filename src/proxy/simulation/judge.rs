@@ -1,17 +1,20 @@
 //! Checks that the records of sessions fit what happened.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::choices::ip;
 use super::groups::server_at;
+use super::lending::{judge_queue, judge_refusal};
 use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
-use super::stage::{Played, Stage};
+use super::stage::{DESCRIPTORS_PLENTY, Played, Stage};
 use crate::proxy::access_log::Entry;
 use crate::proxy::record::{End, Record};
 use crate::proxy::settings::{Service, Splice};
-use crate::upstream::GroupSettings;
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
 
@@ -33,6 +36,24 @@ impl Judge<'_> {
         for client in &self.scenario.clients {
             self.judge_client(client);
         }
+        judge_queue(self.scenario.clients.iter().filter_map(|client| self.only_place(client)).collect());
+    }
+
+    /// For a client whose group has one server with one place: the server, how many clients were accepted before, and
+    /// when it was connected.
+    fn only_place(&self, client: &Client) -> Option<(SocketAddr, usize, Instant)> {
+        let notes = client.notes.borrow();
+        let service = self.played.service_of(notes.connection)?;
+        let [server] = &service.routes.default.as_ref()?.servers[..] else { return None };
+        let is_only = server.options().connections_max == NonZeroU32::new(1);
+        let number = self.scenario.registry.pairs.borrow().servers_of(notes.number).next()?;
+        let servers = self.scenario.servers.borrow();
+        let end = servers.ends.iter().find(|end| end.borrow().number == number)?.borrow().connection?;
+        let world = self.played.world.borrow();
+        let connection = world.served.iter().find(|served| served.id == end)?;
+        let order = world.visits.get(&notes.connection?)?.order;
+        // A header comes when it likes.
+        (is_only && !service.accept_proxy).then(|| (ip(server.address()), order, connection.began))
     }
 
     fn judge_client(&self, client: &Client) {
@@ -296,7 +317,13 @@ impl Case<'_> {
                 .servers
                 .iter()
                 .all(|server| server.options().disabled || self.played.found.was_down(ip(server.address()))),
-            End::Full => group.servers.iter().any(|server| server.options().connections_max.is_some()),
+            End::Full => {
+                group.servers.iter().filter(|server| self.must_be_full(server)).for_each(|server| {
+                    judge_refusal(self.world, server, self.closed_at(), group.connect_timeout);
+                });
+                duration >= group.queue_timeout
+                    && group.servers.iter().any(|server| server.options().connections_max.is_some())
+            }
             // No peer here uses TLS or HTTP, and every service admits all clients.
             End::Denied
             | End::TlsClient
@@ -339,6 +366,16 @@ impl Case<'_> {
 
     fn closed_at(&self) -> Instant {
         self.connection().near_close.expect("all descriptors are closed").at
+    }
+
+    /// Whether a client that is refused because all servers are full waited for this one: nothing else kept it out.
+    fn must_be_full(&self, server: &Server) -> bool {
+        let address = ip(server.address());
+        let has_failed =
+            !self.scenario.servers.borrow().errors(self.group).is_empty() || self.some_server_broke();
+        let has_descriptors =
+            self.stage.faults.descriptor == 0 && self.stage.descriptors_max >= DESCRIPTORS_PLENTY;
+        has_descriptors && !server.options().disabled && !self.played.found.was_down(address) && !has_failed
     }
 
     fn some_server_broke(&self) -> bool {

@@ -111,6 +111,32 @@ pub(super) fn judge_limits(world: &World, groups: &[&Arc<GroupSettings>]) {
     }
 }
 
+/// Checks that a client that was refused because all servers were full found this one full then.
+pub(super) fn judge_refusal(world: &World, server: &Server, at: Instant, connect_timeout: Duration) {
+    let Some(max) = server.options().connections_max else { return };
+    let address = Some(ip(server.address()));
+    let (from, until) = (at.checked_sub(LATE_CLOSE).unwrap_or(at), at + CONNECTING_MAX);
+    let open = world.served.iter().filter(|served| {
+        let close = world.connections[served.id].near_close.expect("all descriptors are closed");
+        served.to.as_socket() == address && served.began <= until && from <= close.at
+    });
+    // It may be lent to a session that connects, or is about to.
+    let lent = world.connects.iter().filter(|(began, to)| {
+        to.as_socket() == address && *began <= until && at <= *began + connect_timeout + CONNECTING_MAX
+    });
+    let places = open.count() + lent.count();
+    assert!(places >= max.get() as usize, "refused, although {} had {places} of {max} places", server.name());
+}
+
+/// Checks that sessions got the only place of the only server of their group in the order in which they were accepted.
+/// `sessions` are the server of each, how many were accepted before it, and when it was connected.
+pub(super) fn judge_queue(mut sessions: Vec<(SocketAddr, usize, Instant)>) {
+    sessions.sort_unstable();
+    for (first, then) in sessions.iter().zip(sessions.iter().skip(1)) {
+        assert!(first.0 != then.0 || first.2 < then.2, "one overtook another in the queue: {sessions:?}");
+    }
+}
+
 /// Checks that no lease is left, and that servers get their turns again once their ejections are over: a trial that is
 /// never ended would keep a server out for ever.
 pub(super) fn judge_returns(groups: &[&Arc<GroupSettings>], now: Instant) {

@@ -267,7 +267,7 @@ impl Played {
     /// The settings that the session of a client's connection began with, if the client was accepted.
     pub(super) fn service_of(&self, connection: Option<usize>) -> Option<&Arc<Service>> {
         let world = self.world.borrow();
-        let Visit { listener, accepted_in } = *world.visits.get(&connection?)?;
+        let Visit { listener, accepted_in, .. } = *world.visits.get(&connection?)?;
         let (door, generation) = (&self.doors[listener], accepted_in?);
         // A listener that closes still has its last service.
         let generation = door.until.map_or(generation, |(until, _)| generation.min(until - 1));

@@ -80,7 +80,9 @@ impl World {
             self.changed(id);
             return Err(libc::ECONNABORTED);
         }
-        self.visits.insert(id, Visit { listener, accepted_in: Some(self.generation) });
+        let (accepted_in, order) = (Some(self.generation), self.accepted);
+        self.visits.insert(id, Visit { listener, accepted_in, order });
+        self.accepted += 1;
         Ok((self.descriptors.open(File::Socket(Some(id))), address))
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Visit {
     pub(crate) listener: usize,
     /// How often what the worker serves had changed when the client was accepted, if it was.
     pub(crate) accepted_in: Option<usize>,
+    /// How many clients were accepted before it, if it was.
+    pub(crate) order: usize,
 }
 
 /// A peer, with its next turn and whether a change at the near end wakes it.
@@ -54,6 +56,8 @@ pub(crate) struct World {
     pub(crate) connections: Vec<Connection>,
     /// The clients that found a listener, by their connections.
     pub(crate) visits: BTreeMap<usize, Visit>,
+    /// How many clients were accepted.
+    pub(super) accepted: usize,
     /// How often what the worker serves has changed.
     pub(crate) generation: usize,
     /// All attempts to connect, with their times.
@@ -93,6 +97,7 @@ impl World {
             now: Instant::now(),
             connections: Vec::new(),
             visits: BTreeMap::new(),
+            accepted: 0,
             generation: 0,
             connects: Vec::new(),
             served: Vec::new(),
@@ -187,7 +192,7 @@ impl World {
         if let Some(listener) = self.backlogs.at(&arrival.to, &mut self.dice) {
             let id = self.connect_peer(arrival.peer, arrival.socket_bytes);
             self.backlogs.push(listener, id, arrival.address);
-            self.visits.insert(id, Visit { listener, accepted_in: None });
+            self.visits.insert(id, Visit { listener, accepted_in: None, order: 0 });
         }
     }
 
