@@ -10,6 +10,7 @@ mod http1;
 mod inputs;
 mod login;
 mod ntlm;
+mod pick;
 mod proxy_protocol;
 mod recorder;
 mod ring;
@@ -34,6 +35,7 @@ fn main() {
     login::benches(&mut criterion);
     access_log::benches(&mut criterion);
     routes::benches(&mut criterion);
+    pick::benches(&mut criterion);
     ring::benches(&mut criterion);
     recorder::benches(&mut criterion);
     criterion.final_summary();
