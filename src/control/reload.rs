@@ -176,7 +176,7 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
     (before, listeners)
 }
 
-/// Has servers go on with the states of those that the same groups had before.
+/// Has servers go on with the states of those that the same groups had before, and services with what they know of clients.
 fn inherit(services: &mut [Service], before: &[Arc<Service>]) {
     let known: BTreeMap<_, _> =
         before.iter().flat_map(|service| service.groups()).map(|group| (&*group.name, group)).collect();
@@ -194,6 +194,9 @@ fn inherit(services: &mut [Service], before: &[Arc<Service>]) {
     };
     for service in services {
         service.routes = service.routes.map(&mut heir);
+        if let Some(known) = before.iter().find(|known| known.name == service.name) {
+            service.inherit(known);
+        }
     }
 }
 

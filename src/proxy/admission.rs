@@ -1,8 +1,9 @@
-//! Which clients a service admits, by their addresses.
+//! Which clients a service admits, by their addresses and by what they have already.
 //!
 //! This decides once for each connection, before anything is done for it: no TLS handshake, no server. It must never
 //! look at what a client sends behind its PROXY header.
 
+use super::clients::ClientLimits;
 use super::networks::{Network, cover};
 use crate::uring::Address;
 
@@ -13,12 +14,14 @@ pub struct Admission {
     pub allow: Vec<Network>,
     /// Clients that may not, whatever `allow` says.
     pub deny: Vec<Network>,
+    /// How much each client may have, if there is a limit. Clients on Unix sockets may have any.
+    pub limits: Option<ClientLimits>,
 }
 
 impl Admission {
     /// Whether a client at this address may connect.
     pub(super) fn admits(&self, client: &Address) -> bool {
-        let Self { allow, deny } = self;
+        let Self { allow, deny, limits: _ } = self;
         !cover(deny, client) && (allow.is_empty() || cover(allow, client))
     }
 }
@@ -36,7 +39,7 @@ mod tests {
     }
 
     fn admitted(allow: &str, deny: &str) -> Vec<&'static str> {
-        let admission = Admission { allow: networks(allow), deny: networks(deny) };
+        let admission = Admission { allow: networks(allow), deny: networks(deny), limits: None };
         let address = |text: &str| match text.strip_prefix("unix:") {
             Some(path) => Address::Unix(path.into()),
             None => Address::Ip(text.parse().expect("an address")),

@@ -19,6 +19,7 @@ pub mod access_log;
 mod admission;
 pub mod bind;
 mod client_header;
+mod clients;
 mod connection;
 mod context;
 pub mod counters;

@@ -175,6 +175,10 @@ words! {
         ProxyHeader = "proxy-header",
         /// The service does not admit the client's address.
         Denied = "denied",
+        /// The client has as many connections as it may have.
+        ClientConnections = "client-connections",
+        /// The client's connections come faster than they may.
+        ClientRate = "client-rate",
         /// HTTP mode: the client's request was refused.
         BadRequest = "bad-request",
         /// HTTP mode: the server sent no HTTP reply, or none at all.

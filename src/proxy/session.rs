@@ -15,6 +15,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use super::client_header::{self, Received};
+use super::clients::Excess;
 use super::connection::Connection;
 use super::context::Seat;
 use super::http;
@@ -43,6 +44,7 @@ pub(super) fn run(
         let end = serve(&session, &client).await;
         session.judge_server(end);
         session.set_end(end_within_memory(&client, end));
+        session.give_back();
         drop(client);
         drop(session);
         drop(seat);
@@ -125,15 +127,25 @@ async fn read_header(session: &Session, client: &Connection) -> Result<Option<Bo
     }
 }
 
-/// Admits the client, or says how the session ends.
+/// Admits the client and counts it, or says how the session ends.
 fn admit(session: &Session, admission: &Admission) -> Result<(), End> {
     let client = session.origin_address();
-    if admission.admits(&client) {
-        return Ok(());
-    }
     let service = &*session.service().settings.name;
-    tracing::warn!(service, %client, "client is not allowed to connect; closing");
-    Err(End::Denied)
+    if !admission.admits(&client) {
+        tracing::warn!(service, %client, "client is not allowed to connect; closing");
+        return Err(End::Denied);
+    }
+    let (Some(limits), Some(source)) = (&admission.limits, session.source()) else { return Ok(()) };
+    let taken = limits.take(source, session.context().ring.now()).map_err(|excess| {
+        let (cause, end) = match excess {
+            Excess::Connections => ("connections", End::ClientConnections),
+            Excess::Rate => ("rate", End::ClientRate),
+        };
+        tracing::warn!(service, %client, cause, "client has reached a limit for one client; closing");
+        end
+    })?;
+    session.set_taken(Some(taken));
+    Ok(())
 }
 
 /// Chooses the group, by the client's first bytes where the routes depend on them.

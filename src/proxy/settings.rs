@@ -13,6 +13,7 @@ use crate::upstream::GroupSettings;
 use crate::uring::{Address, SocketOptions};
 
 pub use super::admission::Admission;
+pub use super::clients::{ClientLimits, Rate};
 pub use super::networks::Network;
 pub use timeouts::Timeouts;
 
@@ -197,6 +198,15 @@ impl Service {
             seen.push(Arc::as_ptr(group));
             is_new
         })
+    }
+
+    /// Goes on with what the service of this name in earlier settings knows of its clients.
+    pub fn inherit(&mut self, known: &Self) {
+        let own = self.admission.as_mut().and_then(|admission| admission.limits.as_mut());
+        let known = known.admission.as_ref().and_then(|admission| admission.limits.as_ref());
+        if let (Some(own), Some(known)) = (own, known) {
+            own.inherit(known);
+        }
     }
 
     /// Whether who is admitted depends on PROXY headers of whoever connects.

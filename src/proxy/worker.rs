@@ -1,6 +1,6 @@
 //! A worker: one thread, one ring, its own listening sockets, and every session that it accepts.
 //!
-//! Workers share only the settings, which are read-only, the seats, and the numbers of servers.
+//! Workers share only the settings, which are read-only, the seats, and the numbers of servers and clients.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! Who may connect, and how much of it: by the client's address, or by the source in its PROXY header.
 
 use std::sync::Arc;
+use std::thread;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Identity, Launch, Peer, Proxy, Server, TlsPeer, exchange};
+use crate::support::{Identity, Launch, Peer, Proxy, Server, TlsPeer, exchange, wait_for};
 
 fn header(source: &str) -> Vec<u8> {
     let (family, own) = if source.contains(':') { ("TCP6", "2001:db8::1") } else { ("TCP4", "192.0.2.1") };
@@ -148,5 +149,173 @@ fn an_address_that_everybody_may_write_into_a_header_is_warned_of() {
     for flags in [flags, "--accept-proxy", "--deny 192.0.2.0/24"] {
         let proxy = Launch::to(server.address()).flags(flags).start();
         assert!(proxy.said(warning).is_empty(), "{flags}");
+    }
+}
+
+#[test]
+fn one_client_has_so_many_connections_at_once_over_all_workers() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--workers 2 --no-pin --connections-per-client 3").start();
+    let mut held: Vec<_> = (0..3)
+        .map(|_| {
+            let client = connect_from("127.0.0.1", &proxy);
+            let upstream = expect_served(&client, &server);
+            (client, upstream)
+        })
+        .collect();
+    // Whichever worker they come to.
+    for _ in 0..20 {
+        connect_from("127.0.0.1", &proxy).expect_close();
+    }
+    server.expect_no_connection();
+    let line = proxy.wait_to_say("client has reached a limit for one client; closing");
+    assert!(line.contains("WARN") && line.contains("client=127.0.0.1:"), "{line}");
+    assert!(line.contains(" cause=\"connections\""), "{line}");
+    // Others have their own.
+    let other = connect_from("127.0.0.2", &proxy);
+    let upstream = expect_served(&other, &server);
+    let mut ended = 20;
+    for _ in 0..6 {
+        drop(held.remove(0));
+        // Its count ends before its line is written.
+        ended += 1;
+        proxy.records(ended);
+        let client = connect_from("127.0.0.1", &proxy);
+        held.push((expect_served(&client, &server), client));
+        connect_from("127.0.0.1", &proxy).expect_close();
+        ended += 1;
+        proxy.records(ended);
+    }
+    for (one, other) in &held {
+        exchange(one, other);
+    }
+    exchange(&other, &upstream);
+    let records = proxy.records(ended);
+    assert_eq!(records.iter().filter(|record| record.get("end") == "client-connections").count(), 26);
+    drop((held, other, upstream));
+    let totals = stop(proxy);
+    assert!(totals.contains(" client-connections=26"), "{totals}");
+}
+
+#[test]
+fn connections_of_one_client_come_so_fast_over_all_workers() {
+    let server = Server::v4();
+    let flags = "--workers 2 --no-pin --connection-rate-per-client 1/m,burst=3";
+    let proxy = Launch::to(server.address()).flags(flags).start();
+    for source in ["127.0.0.1", "127.0.0.2"] {
+        // They need not last.
+        for _ in 0..3 {
+            expect_served(&connect_from(source, &proxy), &server);
+        }
+        for _ in 0..10 {
+            connect_from(source, &proxy).expect_close();
+        }
+    }
+    server.expect_no_connection();
+    let line = proxy.wait_to_say("client has reached a limit for one client; closing");
+    assert!(line.contains(" cause=\"rate\""), "{line}");
+    let records = proxy.records(26);
+    assert_eq!(records.iter().filter(|record| record.get("end") == "client-rate").count(), 20);
+    let totals = stop(proxy);
+    assert!(totals.contains(" client-rate=20"), "{totals}");
+}
+
+#[test]
+fn what_comes_slowly_enough_is_served() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--connection-rate-per-client 10/s,burst=1").start();
+    thread::scope(|scope| {
+        scope.spawn(|| (0..5).for_each(|_| server.accept().send(b"x")));
+        for _ in 0..5 {
+            wait_for("a connection that is served", || {
+                let received = connect_from("127.0.0.1", &proxy).receive(&mut [0]);
+                received.ok().filter(|count| *count == 1)
+            });
+        }
+    });
+}
+
+#[test]
+fn sources_in_proxy_headers_have_their_own_limits_and_an_ipv6_network_is_one() {
+    let server = Server::v4();
+    let flags = "--accept-proxy --accept-proxy-from 127.0.0.9 --connections-per-client 1";
+    let proxy = Launch::to(server.address()).flags(flags).start();
+    let through = |source: &str| {
+        let client = connect_from("127.0.0.9", &proxy);
+        client.send(&header(source));
+        client
+    };
+    let mut held = Vec::new();
+    for (source, is_served) in [
+        ("192.0.2.1", true),
+        ("192.0.2.2", true),
+        ("192.0.2.1", false),
+        ("::ffff:192.0.2.2", false),
+        ("2001:db8:0:1::1", true),
+        ("2001:db8:0:1:2::3", false),
+        ("2001:db8:0:2::1", true),
+        ("127.0.0.1", true),
+    ] {
+        let client = through(source);
+        if is_served {
+            held.push((expect_served(&client, &server), client));
+        } else {
+            client.expect_close();
+        }
+    }
+    // The balancer itself, and clients that are none of its own: 127.0.0.1 has one connection through it.
+    let client = connect_from("127.0.0.9", &proxy);
+    client.send(b"PROXY UNKNOWN\r\n");
+    held.push((expect_served(&client, &server), client));
+    connect_from("127.0.0.1", &proxy).expect_close();
+    let client = connect_from("127.0.0.2", &proxy);
+    held.push((expect_served(&client, &server), client));
+    server.expect_no_connection();
+}
+
+#[test]
+fn limits_apply_before_tls_and_requests_and_what_failed_counts_no_longer() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let identity = Identity::make(directory.path(), "site", &["site.test"]);
+    let server = Server::v4();
+    let tls = format!("--tls-cert {} --tls-key {}", identity.certificate.display(), identity.key.display());
+    for flags in [tls.as_str(), "--mode http", &format!("--mode http {tls}")] {
+        let proxy = Launch::to(server.address()).flags(flags).flags("--connections-per-client 1").start();
+        let first = connect_from("127.0.0.1", &proxy);
+        // It has not said anything, and counts.
+        let second = connect_from("127.0.0.1", &proxy);
+        second.expect_end();
+        drop((first, second));
+        // A handshake or a request that is none ends, and leaves room.
+        for _ in 0..3 {
+            let client = wait_for("room for another connection", || {
+                let client = connect_from("127.0.0.1", &proxy);
+                client.send(b"nonsense\r\n\r\n");
+                let mut received = [0; 64];
+                client.receive(&mut received).ok().filter(|count| *count > 0)
+            });
+            assert!(client > 0);
+        }
+        server.expect_no_connection();
+        let totals = stop(proxy);
+        assert!(totals.contains(" client-connections="), "{flags}: {totals}");
+    }
+}
+
+#[test]
+fn clients_of_unix_sockets_have_no_limits() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let server = Server::v4();
+    let listen = format!("--listen unix:{}", directory.path().join("proxy").display());
+    let flags = "--connections-per-client 1 --connection-rate-per-client 1/m";
+    let proxy = Launch::to(server.address()).flags(&listen).flags(flags).start();
+    let held: Vec<_> = (0..3)
+        .map(|_| {
+            let client = Peer::connect(proxy.address());
+            (expect_served(&client, &server), client)
+        })
+        .collect();
+    for (one, other) in &held {
+        exchange(one, other);
     }
 }

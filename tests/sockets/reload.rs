@@ -17,6 +17,7 @@ use crate::support::{
     Identity, Launch, Peer, Proxy, Server, TlsPeer, exchange, refusing, wait_for, wait_until,
 };
 
+mod clients;
 mod endurance;
 mod listeners;
 mod logs;

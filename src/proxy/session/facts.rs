@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::protocol::login::Symptom;
+use crate::proxy::clients::Taken;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::record::{End, Record};
@@ -30,15 +31,24 @@ pub(in crate::proxy) struct Session {
     client_address: Address,
     meter: Meter,
     /// Boxed: most sessions have none.
-    proxied: Cell<Option<Box<Address>>>,
-    /// The client that a trusted proxy named in its first request; boxed for the same reason.
-    forwarded: Cell<Option<Box<IpAddr>>>,
+    rare: Cell<Option<Box<Rare>>>,
     /// The server that accepted the connection.
     lease: Cell<Option<Lease>>,
     /// From accepting the client to the server's accept, in nanoseconds: to keep idle sessions small.
     connect_time: Cell<Option<NonZeroU64>>,
     /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
     end: Cell<End>,
+}
+
+/// What few sessions have.
+#[derive(Default)]
+struct Rare {
+    /// The source that the client's PROXY header names.
+    proxied: Option<Address>,
+    /// The client that a trusted proxy named in its first request.
+    forwarded: Option<IpAddr>,
+    /// What the client has of its service's limits.
+    taken: Option<Taken>,
 }
 
 impl Session {
@@ -51,8 +61,7 @@ impl Session {
             listening,
             client_address,
             meter: Meter::new(accepted),
-            proxied: Cell::new(None),
-            forwarded: Cell::new(None),
+            rare: Cell::new(None),
             lease: Cell::new(None),
             connect_time: Cell::new(None),
             end: Cell::new(End::Drain),
@@ -126,19 +135,15 @@ impl Session {
 
     /// The client that the session is for: the source in the PROXY header, otherwise the address that connected.
     pub(in crate::proxy) fn origin_address(&self) -> Address {
-        let proxied = self.proxied.take();
-        self.proxied.set(proxied.clone());
-        proxied.map_or_else(|| self.client_address.clone(), |proxied| *proxied)
+        self.with_rare(|rare| rare.proxied.clone()).flatten().unwrap_or_else(|| self.client_address.clone())
     }
 
     /// The IP address of the client that the session is for, if it has one: what a trusted proxy named, otherwise the
     /// source in the PROXY header, otherwise the address that connected. An IPv4 address mapped into IPv6 (a listener
     /// on `[::]`) counts as the IPv4 address.
     pub(super) fn source(&self) -> Option<IpAddr> {
-        let forwarded = self.forwarded.take();
-        self.forwarded.set(forwarded.clone());
-        if let Some(address) = forwarded {
-            return Some(*address);
+        if let Some(address) = self.with_rare(|rare| rare.forwarded).flatten() {
+            return Some(address);
         }
         match self.origin_address() {
             Address::Ip(address) => Some(address.ip().to_canonical()),
@@ -148,12 +153,38 @@ impl Session {
 
     /// Sets the client that a trusted proxy named.
     pub(in crate::proxy) fn set_forwarded(&self, client: Option<IpAddr>) {
-        self.forwarded.set(client.map(Box::new));
+        self.set_rare(|rare| &mut rare.forwarded, client);
     }
 
     /// Sets the source that the client's PROXY header names.
     pub(super) fn set_proxied(&self, source: Option<Address>) {
-        self.proxied.set(source.map(Box::new));
+        self.set_rare(|rare| &mut rare.proxied, source);
+    }
+
+    /// Sets what the client takes of its service's limits, from now on until [`give_back`](Self::give_back).
+    pub(super) fn set_taken(&self, taken: Option<Taken>) {
+        self.set_rare(|rare| &mut rare.taken, taken);
+    }
+
+    /// Gives back what the client has taken of its service's limits. Before its connection is closed: who sees that may
+    /// connect again at once.
+    pub(super) fn give_back(&self) {
+        self.set_taken(None);
+    }
+
+    fn with_rare<T>(&self, with: impl FnOnce(&Rare) -> T) -> Option<T> {
+        let rare = self.rare.take();
+        let result = rare.as_deref().map(with);
+        self.rare.set(rare);
+        result
+    }
+
+    fn set_rare<T>(&self, of: impl FnOnce(&mut Rare) -> &mut Option<T>, value: Option<T>) {
+        let mut rare = self.rare.take();
+        if rare.is_some() || value.is_some() {
+            *of(rare.get_or_insert_default()) = value;
+        }
+        self.rare.set(rare);
     }
 
     /// Sets the server that accepts the connection, from now on.
@@ -241,7 +272,7 @@ impl Drop for Session {
             started: SystemTime::now() - duration,
             listener: Arc::clone(&self.listening.name),
             client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
-            proxied: self.proxied.take().map(|proxied| *proxied),
+            proxied: self.rare.take().and_then(|rare| rare.proxied),
             upstream: self.server_name(),
             connect_time: self.connect_time(),
             first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),

@@ -326,6 +326,8 @@ impl Case<'_> {
             }
             // No peer here uses TLS or HTTP, and every service admits all clients.
             End::Denied
+            | End::ClientConnections
+            | End::ClientRate
             | End::TlsClient
             | End::TlsUpstream
             | End::HelloTimeout
