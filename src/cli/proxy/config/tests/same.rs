@@ -44,13 +44,14 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 69] = [
+const PIECES: [&str; 72] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
     "--upstream=192.0.2.1:80",
     "--upstream=192.0.2.1:80,weight=3 --upstream=192.0.2.2:81,backup",
     "--upstream=unix:/run/s.sock",
+    "--upstream=192.0.2.1:80,max-connections=5 --queue-timeout=7s",
     "--sni-route=a.test=192.0.2.3:443 --sni-route=*.b.test=192.0.2.4:443,weight=2",
     "--sni-route=a.test=192.0.2.3:443 --peek-timeout=7s",
     "--alpn-route=acme-tls/1=192.0.2.5:443",
@@ -84,6 +85,7 @@ const PIECES: [&str; 69] = [
     "--accept-proxy",
     "--accept-proxy --accept-proxy-from=10.0.0.0/8 --accept-proxy-timeout=9s",
     "--idle-timeout=7s",
+    "--allow=10.0.0.0/8 --deny=10.1.0.0/16 --deny=unix:",
     "--steer=cpu",
     "--splice=never",
     "--splice=always",
@@ -100,6 +102,7 @@ const PIECES: [&str; 69] = [
     "--connect-budget=9s",
     "--eject-after=0 --eject-time=7s --eject-time-max=8s",
     "--health=tcp --health-interval=7s --health-timeout=8s",
+    "--slow-start=7s",
     "--health=http --health-rise=4 --health-fall=5",
     "--health=http-auth --health-path=/x?y --health-host=a.test --health-expect=200-299,401",
     "--upstream-tls --upstream-name=a.test --upstream-ca=DIR/cert.pem",
