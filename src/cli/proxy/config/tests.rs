@@ -535,6 +535,14 @@ fn what_is_printed_is_a_file_that_means_the_same() {
         ],
         &[
             "--upstream=192.0.2.1:80",
+            "--allow=10.0.0.0/8",
+            "--allow=unix:",
+            "--deny=10.9.0.1",
+            "--connections-per-client=20",
+            "--connection-rate-per-client=10/s,burst=20",
+        ],
+        &[
+            "--upstream=192.0.2.1:80",
             "--upstream-tls",
             "--upstream-insecure",
             "--send-proxy=v2",
@@ -550,7 +558,12 @@ fn what_is_printed_is_a_file_that_means_the_same() {
                 (
                     service.listeners.clone(),
                     service.timeouts.idle,
-                    format!("{:?} {:?}", service.mode, service.accept_proxy_from),
+                    format!(
+                        "{:?} {:?} {:?}",
+                        service.mode,
+                        service.accept_proxy_from,
+                        service.admission.as_ref().map(|admission| (&admission.allow, &admission.deny))
+                    ),
                 )
             });
             (
