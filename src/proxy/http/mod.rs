@@ -52,7 +52,7 @@ use log::Log;
 use refusal::Refusal;
 use reply::Replies;
 use request::{Exchange, Next, Requests};
-use turn::turn;
+use turn::{run_watched, turn};
 use upstreams::{Others, Upstream};
 use watch::Watch;
 use way::Way;
@@ -114,13 +114,16 @@ pub(super) async fn serve(
     let mut others = Others::default();
     let mut next = Some(first);
     let (finish, unfinished) = loop {
-        let (finish, unfinished) = {
+        let (finish, unfinished) = if others.is_empty() {
             let relay = session.relay(client, &upstream.connection);
             let replies = Replies::new(session, http, &upstream, client.has_tls());
             let exchanges = Exchanges::new(&relay, &requests, &replies, &log);
             let ended = exchanges.run(next).await;
             ends.request_is_whole.set(!exchanges.is_within_request());
             ended
+        } else {
+            // Boxed with all that it needs: most clients have one group.
+            Box::pin(run_watched(&ends, &requests, &upstream, &mut others, next)).await
         };
         let Finish::Elsewhere(group, request) = finish else { break (finish, unfinished) };
         // Boxed: most clients have one group.

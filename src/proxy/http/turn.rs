@@ -3,8 +3,10 @@
 use std::rc::Rc;
 
 use super::Ends;
+use super::exchange::{Exchanges, Finish};
 use super::refusal::Refusal;
-use super::request::{Request, Requests};
+use super::reply::Replies;
+use super::request::{Exchange, Request, Requests};
 use super::upstreams::{Others, Upstream};
 use super::watch::Watch;
 use crate::protocol::login::Side;
@@ -12,6 +14,23 @@ use crate::proxy::client_header::Received;
 use crate::proxy::record::End;
 use crate::proxy::session::connect::connect;
 use crate::upstream::Group;
+
+/// Forwards requests over `upstream` and watches the `others` meanwhile.
+pub(super) async fn run_watched(
+    ends: &Ends<'_>,
+    requests: &Requests<'_>,
+    upstream: &Upstream<'_>,
+    others: &mut Others<'_>,
+    next: Option<Box<Request>>,
+) -> (Finish, Option<Exchange>) {
+    let (session, client) = (ends.session, ends.client);
+    let relay = session.relay(client, &upstream.connection);
+    let replies = Replies::new(session, requests.http, upstream, client.has_tls());
+    let exchanges = Exchanges::new(&relay, requests, &replies, ends.log);
+    let ended = others.watched(session, exchanges.run(next)).await;
+    ends.request_is_whole.set(!exchanges.is_within_request());
+    ended
+}
 
 /// Finds or makes the connection for a `request` to `group`, and puts the one that the client has used aside. Where no
 /// server can be reached and the client may go on, the request is answered here, and the connection stays the one before.

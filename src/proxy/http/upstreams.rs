@@ -6,8 +6,13 @@
 //! the client to log in again. The client's connection stays, because a login at another group lives on.
 
 use std::cell::Cell;
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_lite::future::or;
 
 use super::watch::Watch;
 use crate::protocol::login::Side;
@@ -18,6 +23,10 @@ use crate::uring::Expect;
 
 /// The most bytes of meaningless line ends behind a reply.
 pub(super) const SPARE_BYTES_MAX: usize = 16;
+
+/// How long idle connections are not watched after a request has begun: a client that turns to and fro is spared the
+/// operations.
+const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// An upstream connection, and what is known of it.
 pub(super) struct Upstream<'a> {
@@ -134,6 +143,39 @@ impl<'a> Others<'a> {
     /// Whether the client has yet to answer a login message on one of them.
     fn is_within_login(&self) -> bool {
         self.0.iter().flat_map(|all| all.iter()).any(Idle::is_within_login)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|all| all.is_empty())
+    }
+
+    /// Completes `work`, and meanwhile closes each connection whose server ends it, so that none holds a lease and a
+    /// descriptor for nothing.
+    pub(super) async fn watched<T>(&mut self, session: &Session, work: impl Future<Output = T>) -> T {
+        or(work, async {
+            self.watch(session).await;
+            pending().await
+        })
+        .await
+    }
+
+    async fn watch(&mut self, session: &Session) {
+        session.context().ring.sleep(UNWATCHED).await;
+        while !self.is_empty() {
+            let nth = {
+                let idle = self.0.iter().flat_map(|all| all.iter());
+                let ended = idle.map(|idle| Box::pin(idle.upstream.connection.socket().peer_closed()));
+                let mut ended: Vec<_> = ended.collect();
+                poll_fn(move |cx| {
+                    let nth = ended.iter_mut().position(|ended| ended.as_mut().poll(cx).is_ready());
+                    nth.map_or(Poll::Pending, Poll::Ready)
+                })
+                .await
+            };
+            if let Some(all) = &mut self.0 {
+                all.swap_remove(nth).close(session, Side::Upstream);
+            }
+        }
     }
 
     /// Closes all of them.

@@ -265,6 +265,26 @@ fn an_idle_connection_that_its_server_closed_is_replaced() {
     expect_end(&proxy, "upstream-close");
 }
 
+/// Without a request: it would hold a descriptor and its server's lease as long as the client stays.
+#[test]
+fn an_idle_connection_is_closed_when_its_server_ends_it() {
+    let servers = [Server::v4(), Server::v4(), Server::v4()];
+    let [web, api, img] = &servers;
+    let proxy = start(web, api, &format!("--path-route /img={}", img.address()));
+    let client = Peer::connect(proxy.address());
+    let at_web = meet(&client, web, &get("/"));
+    let at_img = meet(&client, img, &get("/img"));
+    let at_api = meet(&client, api, &get("/api"));
+    for idle in [at_img, at_web] {
+        idle.finish();
+        idle.expect_end();
+    }
+    exchange(&client, &at_api, &get("/api"), OK);
+    let again = meet(&client, web, &get("/"));
+    exchange(&client, &again, &get("/a"), OK);
+    exchange(&client, &at_api, &get("/api"), OK);
+}
+
 #[test]
 fn a_group_that_cannot_be_reached_costs_no_connection_to_another() {
     let (web, (_port, nowhere)) = (Server::v4(), refusing());
