@@ -34,7 +34,7 @@ use stage::{DESCRIPTORS_PLENTY, Generation, Stage, groups};
 const DRAIN_AFTER_MAX: Duration = Duration::from_millis(300);
 
 /// Runs per invocation of the test command.
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 25_000;
 
 #[test]
 fn sessions_hold_their_promises_whatever_the_kernel_and_the_peers_do() {

@@ -38,7 +38,7 @@ use manners::{Manners, Sides};
 use site::Sites;
 
 /// Runs per invocation of the test command.
-const SEEDS: u64 = 7_500;
+const SEEDS: u64 = 10_000;
 /// Fewer, because handshakes take time.
 const TLS_SEEDS: u64 = 1000;
 
