@@ -8,6 +8,7 @@
 //!                 |--> workers (proxy::worker), one thread each --Ended--.
 //!                 |--> signals --Request--------------------------------> supervise --> orders to workers, exit
 //!                 |--> reload --another Plan----------------------------'
+//!                 |--> health: checks of servers
 //!                 `--> log_writer <--Record-- workers
 //! ```
 //!

@@ -6,7 +6,8 @@
 //! ```text
 //!   Group --pick--> leases in the order to try --connect--> a socket of one session
 //!     |-- balance: one of the algorithms
-//!     '-- Server: addresses, failures, symptoms; shared by all workers
+//!     |-- Server: its address, health, symptoms; shared by all workers
+//!     '-- check: what a checker outside asks servers
 //! ```
 //!
 //! Start with `group.rs`.

@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 72] = [
+const PIECES: [&str; 73] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -86,6 +86,7 @@ const PIECES: [&str; 72] = [
     "--accept-proxy --accept-proxy-from=10.0.0.0/8 --accept-proxy-timeout=9s",
     "--idle-timeout=7s",
     "--allow=10.0.0.0/8 --deny=10.1.0.0/16 --deny=unix:",
+    "--connections-per-client=7 --connection-rate-per-client=9/s",
     "--steer=cpu",
     "--splice=never",
     "--splice=always",
