@@ -16,6 +16,7 @@
 
 mod body;
 mod clock;
+mod ends;
 mod exchange;
 mod forwarded;
 mod log;
@@ -29,29 +30,24 @@ mod watch;
 mod way;
 
 use std::cell::Cell;
-use std::future::pending;
 use std::rc::Rc;
-
-use futures_lite::future::or;
 
 use super::client_header::Received;
 use super::connection::Connection;
 use super::record::End;
-use super::relay::Outcome;
-use super::relay::Side;
 use super::session::close::close;
 use super::session::connect::connect;
 use super::session::facts::Session;
 use super::settings::Http;
-use super::settings::timeouts::{FIRST_REQUEST_GRACE, LINGER, LINGER_IDLE, LINGER_IDLE_AFTER_WHOLE};
+use super::settings::timeouts::FIRST_REQUEST_GRACE;
 use crate::upstream::Group;
-use crate::uring::{Expect, Ring};
+use ends::Ends;
 use exchange::{Exchanges, Finish};
 use forwarded::ClientFacts;
 use log::Log;
 use refusal::Refusal;
 use reply::Replies;
-use request::{Exchange, Next, Requests};
+use request::{Next, Requests};
 use turn::{run_watched, turn};
 use upstreams::{Others, Upstream};
 use watch::Watch;
@@ -148,156 +144,6 @@ pub(super) async fn serve(
     };
     watch.ended(by);
     end
-}
-
-/// Ends a session; holds what that needs.
-struct Ends<'a> {
-    session: &'a Session,
-    client: &'a Connection,
-    log: &'a Log<'a>,
-    /// Whether nothing more is to come of the last request that was read.
-    request_is_whole: Cell<bool>,
-}
-
-impl Ends<'_> {
-    /// Whether a client that ends its stream while the proxy connects to a server may wait for its reply.
-    fn may_stay(&self, http: &Http) -> bool {
-        http.ignore_client_close || !self.client.unread().is_empty()
-    }
-
-    /// Ends a session whose client has left while the proxy was connecting for its request.
-    fn left_unconnected(&self, exchange: Exchange, watch: &Watch<'_>) -> End {
-        self.log.end(exchange, watch, End::ClientLeft);
-        self.client.reset_on_close();
-        End::ClientLeft
-    }
-
-    /// Answers a request in the server's place; the client goes on.
-    async fn answer(&self, refusal: &Refusal, exchange: Exchange) -> Result<(), End> {
-        let reply = self.log.refused(refusal, Some(exchange), true);
-        self.send(&reply, false).await
-    }
-
-    /// Closes both connections in the way that `finish` demands; the client's last, since the client may still have to
-    /// read its reply.
-    async fn end(
-        &self,
-        finish: Finish,
-        unfinished: Option<Exchange>,
-        upstream: Connection,
-        watch: &Watch<'_>,
-    ) -> End {
-        let end = finish.end();
-        if let Finish::Refused(refusal) = finish {
-            upstream.reset_on_close();
-            drop(upstream);
-            self.session.end_lease();
-            return self.refuse(&refusal, unfinished).await;
-        }
-        if let Some(exchange) = unfinished {
-            if let Finish::Broken(side, error) = &finish {
-                tracing::debug!(?side, %error, "connection failed; closing");
-            }
-            self.log_cut(&exchange, end);
-            self.log.end(exchange, watch, end);
-            if end != End::UpstreamClose {
-                // Both sides have only a part of this exchange.
-                upstream.reset_on_close();
-                self.client.reset_on_close();
-                return end;
-            }
-        }
-        match finish {
-            Finish::ClientClosed => close(self.client, &upstream, Outcome::Closed { first: Side::Client }),
-            Finish::Broken(side, error) => close(self.client, &upstream, Outcome::Broken { side, error }),
-            Finish::CutShort(_) | Finish::ClientLeft | Finish::TimedOut(End::SendTimeout) => {
-                upstream.reset_on_close();
-                self.client.reset_on_close();
-                end
-            }
-            _ => {
-                upstream.end();
-                drop(upstream);
-                self.session.end_lease();
-                self.linger_close().await;
-                end
-            }
-        }
-    }
-
-    /// Logs that a reply was cut short, unless the client left by itself.
-    fn log_cut(&self, exchange: &Exchange, end: End) {
-        if exchange.reply.is_none() || matches!(end, End::ClientLeft | End::ClientReset) {
-            return;
-        }
-        tracing::info!(
-            client = %self.session.client_address(),
-            request = self.log.request_id(),
-            end = end.as_str(),
-            "reply cut short; resetting the client connection"
-        );
-    }
-
-    /// Answers a request in the server's place and ends the connection. `exchange` is what is known of the request, if
-    /// it has begun.
-    async fn refuse(&self, refusal: &Refusal, exchange: Option<Exchange>) -> End {
-        if exchange.is_none() {
-            // The rest of an unparsable request may be of any length.
-            self.request_is_whole.set(false);
-            self.log.begin();
-        }
-        let reply = self.log.refused(refusal, exchange, false);
-        if self.send(&reply, true).await.is_ok() {
-            self.linger_close().await;
-        }
-        refusal.end()
-    }
-
-    /// Sends a reply of the proxy. If it is the last one, the rest of the request is read meanwhile: its client may read
-    /// nothing before it has sent everything.
-    async fn send(&self, reply: &str, is_last: bool) -> Result<(), End> {
-        let sent = or(self.client.send_all(reply.as_bytes()), async {
-            if is_last {
-                let _ = self.client.discard().await;
-            }
-            pending().await
-        });
-        let sent = self.ring().timeout(self.session.timeouts().send, sent).await;
-        if !matches!(sent, Some(Ok(()))) {
-            // The client must not take half a page for a whole one.
-            self.client.reset_on_close();
-            return Err(if sent.is_none() { End::SendTimeout } else { End::ClientReset });
-        }
-        self.session.meter().sent(Side::Client, reply.len(), self.ring().now());
-        Ok(())
-    }
-
-    /// Ends our stream to the client, then reads and drops what it still sends.
-    async fn linger_close(&self) {
-        let (ring, client) = (self.ring(), self.client);
-        match ring.timeout(self.session.timeouts().send, client.end_stream()).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) => return,
-            None => return client.reset_on_close(),
-        }
-        let idle_timeout = if self.request_is_whole.get() { LINGER_IDLE_AFTER_WHOLE } else { LINGER_IDLE };
-        let lingered = async {
-            loop {
-                let unread = client.unread().len();
-                client.take(unread);
-                let received = ring.timeout(idle_timeout, client.receive(Expect::Now)).await;
-                if !matches!(received, Some(Ok(Some(_more)))) {
-                    return;
-                }
-            }
-        };
-        // After this time the connection closes even if the client still sends.
-        let _ = ring.timeout(LINGER, lingered).await;
-    }
-
-    fn ring(&self) -> &Ring {
-        &self.session.context().ring
-    }
 }
 
 #[cfg(test)]

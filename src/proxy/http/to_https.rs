@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::Ends;
+use super::ends::Ends;
 use super::request::{Next, Redirect, Request, Requests};
 use crate::protocol::http1::response::AnswerTo;
 use crate::proxy::record::End;

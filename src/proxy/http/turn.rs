@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::Ends;
+use super::ends::Ends;
 use super::exchange::{Exchanges, Finish};
 use super::refusal::Refusal;
 use super::reply::Replies;
