@@ -8,7 +8,6 @@ use clap::{ArgGroup, Args, Command};
 
 use super::servers::WrittenServer;
 use crate::cli::Error;
-use crate::cli::address::{AddressError, Unresolved};
 use crate::protocol::http1::path::Path;
 use crate::proxy::names::Names;
 use crate::proxy::routes::{ByPath, Routes};
@@ -253,15 +252,6 @@ fn group(name: &str) -> Result<Target, String> {
 
 fn server(text: &str) -> Result<Target, String> {
     WrittenServer::parse(text).map(Target::Server)
-}
-
-/// Parses an address to connect to.
-pub(super) fn connectable(text: &str) -> Result<Unresolved, String> {
-    let address: Unresolved = text.parse().map_err(|error: AddressError| error.to_string())?;
-    if address.has_port_zero() {
-        return Err("port 0 cannot be connected to; give the server's port".to_owned());
-    }
-    Ok(address)
 }
 
 /// Parses `NAME=TARGET`.

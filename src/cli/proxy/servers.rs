@@ -3,8 +3,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::routes::connectable;
-use crate::cli::address::Unresolved;
+use crate::cli::address::{AddressError, Unresolved};
 use crate::cli::nearest::nearest;
 use crate::upstream::ServerOptions;
 
@@ -119,6 +118,15 @@ fn parted(text: &str) -> (&str, Vec<&str>) {
         options.insert(0, part);
     }
     (address, options)
+}
+
+/// Parses an address to connect to.
+fn connectable(text: &str) -> Result<Unresolved, String> {
+    let address: Unresolved = text.parse().map_err(|error: AddressError| error.to_string())?;
+    if address.has_port_zero() {
+        return Err("port 0 cannot be connected to; give the server's port".to_owned());
+    }
+    Ok(address)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, Command};
 use toml::de::DeTable;
 
 use super::health;
@@ -272,9 +272,4 @@ fn unknown(kind: Kind, key: &str, tables: &[&str]) -> String {
             kind.described()
         ),
     }
-}
-
-/// Whether these arguments may be given.
-pub(super) fn allows(command: Command, arguments: &[String]) -> bool {
-    command.try_get_matches_from(arguments).is_ok()
 }

@@ -6,7 +6,6 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::kind::{Kind, ROUTES, Shape, shape};
-use super::table::allows;
 use crate::cli::proxy::routes::{Route, RouteArgs, Target};
 use crate::cli::proxy::servers::WrittenServer;
 use crate::control::{Outline, Plan};
@@ -116,7 +115,9 @@ pub(in super::super) fn keys(
     given.extend(needed.map(str::to_owned));
     let ends_tls = kind != Kind::Service || matches.contains_id("tls_cert");
     all.retain(|(line, default)| ends_tls || default.is_none() || !line.starts_with("tls-"));
-    let may_be_given = |arguments: &Vec<String>| allows(kind.command(), &[&given[..], arguments].concat());
+    let may_be_given = |arguments: &Vec<String>| {
+        kind.command().try_get_matches_from([&given[..], arguments].concat()).is_ok()
+    };
     let kept = all.into_iter().filter(|(_, default)| default.as_ref().is_none_or(may_be_given));
     kept.map(|(line, _)| line).collect()
 }
