@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use super::side::{Side, TO_SERVERS};
 use super::{Error, files, key, validity};
 use crate::protocol::credentials::{self, Wanted};
 
@@ -22,25 +23,6 @@ pub struct CertificateFiles {
     /// Pass phrases of encrypted keys, one a line.
     pub passphrases: Option<PathBuf>,
 }
-
-/// Where a certificate of the proxy's own is shown, and the flags for its files.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Side {
-    pub(super) cert: &'static str,
-    pub(super) key: &'static str,
-    pub(super) passphrases: &'static str,
-    /// The peers that it is shown to.
-    pub(super) readers: &'static str,
-}
-
-pub(super) const TO_CLIENTS: Side =
-    Side { cert: "--tls-cert", key: "--tls-key", passphrases: "--tls-key-password-file", readers: "clients" };
-const TO_SERVERS: Side = Side {
-    cert: "--upstream-cert",
-    key: "--upstream-key",
-    passphrases: "--upstream-key-password-file",
-    readers: "servers",
-};
 
 /// Reads the certificate that servers are shown if they ask for one, and puts it into `config`. Returns what an operator
 /// should know before servers notice, one line each.

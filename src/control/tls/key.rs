@@ -6,7 +6,7 @@ use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::pem::Pem;
 
-use super::identity::Side;
+use super::side::Side;
 use super::{Error, files};
 use crate::protocol::credentials::without_mark;
 use crate::protocol::shell::quoted_path;

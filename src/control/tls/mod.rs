@@ -8,6 +8,7 @@ mod files;
 mod finding;
 mod identity;
 mod key;
+mod side;
 mod staple;
 mod termination;
 mod trust;

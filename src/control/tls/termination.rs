@@ -11,7 +11,8 @@ use rustls::version::TLS13;
 use rustls::{DEFAULT_VERSIONS, SupportedProtocolVersion};
 
 use super::client_trust::ClientTrust;
-use super::identity::{self, CertificateFiles, TO_CLIENTS};
+use super::identity::{self, CertificateFiles};
+use super::side::TO_CLIENTS;
 use super::staple::staple;
 use super::{ALPN, Error, validity};
 use crate::proxy::tls::certificates::Certificates;

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::identity::Side;
+use super::side::Side;
 
 /// A certificate that expires sooner than this is reported.
 const NOTICE_DAYS: i64 = 14;
@@ -96,7 +96,7 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identity::TO_CLIENTS;
+    use super::super::side::TO_CLIENTS;
     use super::*;
 
     fn certificate(year: i32) -> CertificateDer<'static> {
