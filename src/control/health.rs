@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::proxy::settings::Service;
-use crate::upstream::check::{Checks, check};
+use crate::upstream::check::{Checks, Target, check};
 use crate::upstream::{GroupSettings, Server};
 
 /// Most checks at once; each has a descriptor.
@@ -110,7 +110,8 @@ impl Watched {
             next = Instant::now() + jittered(checks.interval);
             let (name, address, check_type) = (&**server.name(), server.address(), checks.check.name());
             let group_name = &*group.name;
-            match check(&server, &group, &checks).await {
+            let tls = group.tls.as_ref().map(|tls| &tls.config);
+            match check(Target { server: &server, send_proxy: group.send_proxy, tls }, &checks).await {
                 Ok(()) => {
                     if row.succeeds(server.is_down(), &checks) && server.note_check(true) {
                         let successes = checks.rise;

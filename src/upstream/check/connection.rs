@@ -8,10 +8,8 @@ use rustls::ClientConnection;
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Unhealthy;
+use super::{Target, Unhealthy};
 use crate::protocol::proxy_protocol;
-use crate::upstream::group::GroupSettings;
-use crate::upstream::server::Server;
 use crate::uring::Address;
 
 /// Bytes of one receive.
@@ -30,16 +28,17 @@ enum Wire {
 
 impl Connection {
     /// Connects as sessions of the group do, up to where the first byte of a client would follow.
-    pub(super) async fn open(server: &Server, group: &GroupSettings) -> Result<Self, Unhealthy> {
+    pub(super) async fn open(target: Target<'_>) -> Result<Self, Unhealthy> {
+        let Target { server, send_proxy, tls } = target;
         let wire = Wire::connect(server.address()).await.map_err(Unhealthy::Connect)?;
         let mut connection = Self { wire, tls: None };
-        if let Some(version) = group.send_proxy {
+        if let Some(version) = send_proxy {
             // Made for no client: LOCAL, or UNKNOWN.
             let header = proxy_protocol::write(version, None);
             connection.wire.send(&header).await.map_err(Unhealthy::Broken)?;
         }
-        if let (Some(tls), Some(name)) = (&group.tls, server.tls_name()) {
-            let tls = ClientConnection::new(Arc::clone(&tls.config), name.clone()).map_err(Unhealthy::Tls)?;
+        if let (Some(tls), Some(name)) = (tls, server.tls_name()) {
+            let tls = ClientConnection::new(Arc::clone(tls), name.clone()).map_err(Unhealthy::Tls)?;
             connection.handshake(tls).await?;
         }
         Ok(connection)

@@ -24,7 +24,7 @@ pub(super) struct Reply {
 
 /// Sends one request and reads the head of its reply.
 pub(super) async fn ask(probe: &Probe<'_>) -> Result<Reply, Unhealthy> {
-    let mut connection = Connection::open(probe.server, probe.group).await?;
+    let mut connection = Connection::open(probe.target).await?;
     let host = probe.checks.host.clone().unwrap_or_else(|| host_of(probe));
     let path = &probe.checks.path;
     let request = format!(
@@ -47,8 +47,8 @@ pub(super) async fn ask(probe: &Probe<'_>) -> Result<Reply, Unhealthy> {
 
 /// The server's name, without the port that its protocol has anyway.
 fn host_of(probe: &Probe<'_>) -> String {
-    let name = &**probe.server.name();
-    let port = if probe.group.tls.is_some() { ":443" } else { ":80" };
+    let name = &**probe.target.server.name();
+    let port = if probe.target.tls.is_some() { ":443" } else { ":80" };
     if name.starts_with("unix:") {
         "localhost".to_owned()
     } else {

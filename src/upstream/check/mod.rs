@@ -14,10 +14,13 @@ use std::future::Future;
 use std::io;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::group::GroupSettings;
+use rustls::ClientConfig;
+
 use super::server::Server;
+use crate::protocol::proxy_protocol;
 
 /// A type of check, by its name in the settings.
 #[derive(Clone, Copy)]
@@ -114,16 +117,26 @@ impl Checks {
 ///
 /// # Errors
 /// Why it is not healthy, or could not be checked.
-pub async fn check(server: &Server, group: &GroupSettings, checks: &Checks) -> Result<(), Unhealthy> {
-    let probe = Probe { server, group, checks };
+pub async fn check(target: Target<'_>, checks: &Checks) -> Result<(), Unhealthy> {
+    let probe = Probe { target, checks };
     let checked = tokio::time::timeout(checks.timeout, (checks.check.run)(&probe)).await;
     checked.unwrap_or(Err(Unhealthy::TimedOut(checks.timeout)))
 }
 
+/// A server, and how sessions of its group begin with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The server.
+    pub server: &'a Server,
+    /// The PROXY header that it is sent, if any.
+    pub send_proxy: Option<proxy_protocol::Version>,
+    /// The TLS that it speaks, if any.
+    pub tls: Option<&'a Arc<ClientConfig>>,
+}
+
 /// What a check is about.
 struct Probe<'a> {
-    server: &'a Server,
-    group: &'a GroupSettings,
+    target: Target<'a>,
     checks: &'a Checks,
 }
 

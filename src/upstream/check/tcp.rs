@@ -6,5 +6,5 @@ use super::connection::Connection;
 use super::{Probe, Unhealthy};
 
 pub(super) async fn run(probe: &Probe<'_>) -> Result<(), Unhealthy> {
-    Connection::open(probe.server, probe.group).await.map(drop)
+    Connection::open(probe.target).await.map(drop)
 }
