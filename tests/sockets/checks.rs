@@ -244,6 +244,7 @@ fn when_no_server_is_left_clients_are_refused_at_once() {
     assert!(line.contains("refused=3"), "{line}");
     assert!(ask(&proxy).starts_with("HTTP/1.1 200"));
     assert_eq!(proxy.said("group has no server left").len(), 1, "said once");
+    assert_eq!(proxy.said("request refused"), [""; 0], "not for each request");
 }
 
 #[test]

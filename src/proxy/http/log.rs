@@ -92,7 +92,10 @@ impl<'a> Log<'a> {
         let request_id = self.request_id();
         let (status, _reason) = refusal.status();
         let client = self.session.client_address();
-        tracing::warn!(%client, request = request_id, status, "request refused: {refusal}");
+        // That no server is left is said once, by the group, and then counted.
+        if *refusal != Refusal::NoServer {
+            tracing::warn!(%client, request = request_id, status, "request refused: {refusal}");
+        }
         let answer_to = exchange.as_ref().map(|exchange| exchange.answer_to);
         let reply = refusal.reply(&request_id, answer_to.filter(|_| stays));
         self.answered(exchange, status, refusal.end(), &reply);
