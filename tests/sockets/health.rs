@@ -1,5 +1,8 @@
 //! Servers that fail: how long clients wait for them, when they are left out, and how they come back.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::support::{Launch, Peer, Proxy, Server, Unanswering, exchange, pair, refusing, wait_until};
 
 /// What the log says of a connect that failed.
@@ -89,6 +92,23 @@ fn a_server_that_does_not_answer_is_left_out() {
     }
     proxy.wait_to_say(EJECTED);
     assert_eq!(about(&proxy.said(FAILED), silent.address()), 3);
+}
+
+#[test]
+fn clients_that_do_not_wait_for_the_time_out_do_not_hide_a_server_that_never_answers() {
+    let silent = Unanswering::new();
+    let good = Server::v4();
+    let flags = format!("--upstream {} --connect-timeout 1h --eject-after 2 --eject-time 1h", good.address());
+    let proxy = Launch::to(silent.address()).flags(&flags).start();
+    let impatient: Vec<_> = (0..6).map(|_| Peer::connect(proxy.address())).collect();
+    thread::sleep(Duration::from_secs(3));
+    impatient.into_iter().for_each(Peer::reset);
+    let line = proxy.wait_to_say(EJECTED);
+    assert!(line.contains(silent.address()), "{line}");
+    while good.try_accept().is_some() {}
+    for _ in 0..4 {
+        pair(&proxy, &good);
+    }
 }
 
 #[test]
