@@ -209,7 +209,7 @@ impl Service {
         }
     }
 
-    /// Whether who is admitted depends on PROXY headers of whoever connects.
+    /// Whether admission depends on PROXY headers that any client may send.
     pub fn admits_by_anybodys_word(&self) -> bool {
         let has_ip = self.listeners.iter().any(|listener| matches!(listener.address, Address::Ip(_)));
         self.admission.is_some() && self.accept_proxy && self.accept_proxy_from.is_empty() && has_ip

@@ -106,7 +106,7 @@ fn behind_a_trusted_balancer_the_source_it_names_counts() {
     for source in ["192.0.2.7", "2001:db8:7::7", "::ffff:192.0.2.7"] {
         through("127.0.0.9", source).expect_close();
     }
-    // Whoever is no balancer cannot say that he is somebody else, in either direction.
+    // A client that is no balancer cannot name another address as its own, in either direction.
     through("127.0.0.3", "198.51.100.7").expect_close();
     let client = through("127.0.0.4", "192.0.2.7");
     server.accept().expect(&header("192.0.2.7"));

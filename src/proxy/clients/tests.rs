@@ -190,7 +190,7 @@ fn no_client_ever_has_more_among_threads() {
     });
     assert!(refused.into_inner() > 0, "the limit was reached");
     let (all, idle) = known(&limits);
-    assert_eq!(all, idle, "nobody has a connection any more");
+    assert_eq!(all, idle, "no client has a connection left");
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! Servers that come and go: what checks find of them and when, and what must hold then, whoever the clients are.
+//! Servers that come and go: what checks find of them and when, and what must hold then for all clients.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

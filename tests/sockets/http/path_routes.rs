@@ -209,7 +209,7 @@ fn a_path_without_a_route_is_not_found_and_costs_no_login() {
     let line = |nth: usize| (records[nth].get("status"), records[nth].get("end"), records[nth].get("target"));
     assert_eq!(line(1), ("404", "no-route", "/favicon.ico"));
     assert_eq!(line(2), ("200", "ok", "/api/x"));
-    // With a body that nobody reads, or where the client wants to close, the connection ends.
+    // With a body that the proxy does not read, or where the client wants to close, the connection ends.
     client.send(b"POST /x HTTP/1.1\r\nHost: web\r\nContent-Length: 3\r\n\r\nabc");
     client.expect(b"HTTP/1.1 404 ");
     client.finish();

@@ -205,7 +205,7 @@ fn listening_backlogs(address: &str) -> Vec<u32> {
     text.lines().filter_map(backlog).collect()
 }
 
-/// With as many connections as there may be, nobody can be accepted.
+/// A proxy with as many connections as it may have accepts no client.
 #[test]
 fn a_listener_is_removed_while_the_proxy_is_full() {
     let server = Server::v4();
