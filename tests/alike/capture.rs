@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -41,17 +42,16 @@ impl Bench {
     pub(crate) fn start() -> Self {
         let directory = TempDir::new().expect("a directory for temporary files");
         let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free_address();
         let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
         command.args(["proxy", "--mode", "http", "--workers", "1", "--no-pin"]);
-        command.arg("--listen").arg(address.to_string());
+        command.args(["--listen", "127.0.0.1:0"]);
         command.arg("--upstream").arg(server.local_addr().expect("bound").to_string());
         command.arg("--access-log").arg(directory.path().join("access.log"));
-        let said = fs::File::create(directory.path().join("log")).expect("a directory of ours");
-        let proxy = command.stdin(Stdio::null()).stderr(said).spawn().expect("the binary was built");
-        let mut bench = Self { proxy, address, server, directory };
-        await_listener(&mut bench.proxy, address, "the proxy");
-        bench
+        let log = directory.path().join("log");
+        let said = fs::File::create(&log).expect("a directory of ours");
+        let mut proxy = command.stdin(Stdio::null()).stderr(said).spawn().expect("the binary was built");
+        let address = await_address(&mut proxy, &log);
+        Self { proxy, address, server, directory }
     }
 
     /// Sends a request through the proxy.
@@ -173,6 +173,23 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 /// An address of this host where a program can listen.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// Where the proxy listens, by its log. The kernel chose the port: one that is chosen before the start may be another
+/// program's by then.
+fn await_address(proxy: &mut Child, log: &Path) -> SocketAddr {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = fs::read_to_string(log).unwrap_or_default();
+        let listener = said.split_once("serving listeners=").and_then(|(_, behind)| behind.split_once(' '));
+        if let Some((address, _)) = listener {
+            return address.parse().expect("an address");
+        }
+        let ended = proxy.try_wait().expect("our child");
+        assert!(ended.is_none(), "the proxy ended at once: {ended:?}\n{said}");
+        assert!(Instant::now() < deadline, "the proxy does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 pub(crate) fn await_listener(child: &mut Child, address: SocketAddr, name: &str) {
