@@ -13,7 +13,8 @@
 //! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
 //! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
-//! | [`report`] | summaries as text, JSON, HTML and HDR histogram files | `load` |
+//! | [`doctor`] | probes of a site, and what they found | `protocol` |
+//! | [`report`] | summaries and findings as text, JSON, HTML and HDR histogram files | `load`, `doctor` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |
 //! | [`demo`] | mock, proxy and load in one process | `control`, `proxy`, `mock`, `load` |
 //! | [`cli`] | turns arguments into validated settings; one file per command | all |
@@ -25,6 +26,7 @@
 pub mod cli;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod load;
 pub mod mock;
 pub mod protocol;

@@ -35,6 +35,9 @@ fn main() -> ExitCode {
             let live = Live::new(log_level < LevelFilter::INFO);
             cli::load::execute(*arguments, &live).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
+        Command::Doctor(arguments) => {
+            cli::doctor::execute(*arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
         Command::Report(arguments) => {
             cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }

@@ -134,7 +134,7 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
-const COMMANDS: [&str; 5] = ["demo", "proxy", "mock", "load", "report"];
+const COMMANDS: [&str; 6] = ["demo", "proxy", "mock", "load", "doctor", "report"];
 
 #[test]
 fn every_command_has_help_with_examples_and_a_version() {

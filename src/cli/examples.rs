@@ -69,6 +69,15 @@ Exit codes: 0 success; 1 an error on this host, every request failed, or
 the wrong kind; 3 a reply named a user other than its connection's; 4 the
 objective was missed; 130 stopped by Ctrl-C";
 
+/// Of `iisplice doctor`.
+pub(super) const DOCTOR: &str = "\
+Examples:
+  iisplice doctor https://intranet.corp.example/
+  iisplice doctor https://intranet.corp.example/ --json
+
+Exit codes: 0 all is fine; 1 there are warnings, or an error on this host; 2 an
+error in the command line, or something is broken";
+
 /// Of `iisplice report`.
 pub(super) const REPORT: &str = "\
 Examples:
@@ -106,7 +115,9 @@ mod tests {
 
     #[test]
     fn every_example_is_a_command_line_that_is_accepted() {
-        for (text, least) in [(IISPLICE, 3), (DEMO, 2), (PROXY, 6), (MOCK, 3), (LOAD, 4), (REPORT, 3)] {
+        for (text, least) in
+            [(IISPLICE, 3), (DEMO, 2), (PROXY, 6), (MOCK, 3), (LOAD, 4), (DOCTOR, 2), (REPORT, 3)]
+        {
             let joined = text.replace("\\\n", "");
             let examples = joined.lines().map(str::trim).filter(|line| line.starts_with("iisplice "));
             let mut count = 0;

@@ -3,9 +3,9 @@
 mod cause;
 mod execute;
 mod replay;
-mod target;
+pub(super) mod target;
 mod tls;
-mod users;
+pub(super) mod users;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod demo;
+pub mod doctor;
 mod error;
 mod examples;
 pub mod load;
@@ -57,6 +58,9 @@ pub enum Command {
     /// Send requests with real logins, and measure rates and latencies
     #[command(after_help = examples::LOAD)]
     Load(Box<load::LoadArgs>),
+    /// Probe a site with Windows Authentication, and say what is wrong and what to do about it
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(Box<doctor::DoctorArgs>),
     /// Show, merge or compare results of `iisplice load`
     #[command(after_help = examples::REPORT)]
     Report(report::ReportArgs),

@@ -10,12 +10,14 @@
 //!         -> html (chart)      for people; one file, nothing loaded from elsewhere
 //! two of them -> compare       what became slower, and what of it is noise
 //! logins -> recording          for another run to send again
+//! Findings -> findings         what the doctor saw, for people and programs
 //! ```
 //!
 //! Start with [`text`].
 
 mod chart;
 pub mod compare;
+pub mod findings;
 pub mod hgrm;
 pub mod hlog;
 pub mod html;

@@ -11,6 +11,13 @@ pub(super) fn prose(text: &str) -> String {
     textwrap::fill(text, options)
 }
 
+/// Breaks prose, with each line behind this many blanks.
+pub(super) fn hanging(text: &str, blanks: usize) -> String {
+    let blanks = " ".repeat(blanks);
+    let options = Options::new(WIDTH).initial_indent(&blanks).subsequent_indent(&blanks);
+    textwrap::fill(text, options.word_splitter(WordSplitter::NoHyphenation).break_words(false))
+}
+
 /// Breaks the lines of a text that are wider than a terminal.
 pub(super) fn lines(text: &str) -> String {
     let fit = |line: &str| if line.chars().count() > WIDTH { prose(line) } else { line.to_owned() };

@@ -384,6 +384,7 @@ pages! {
     the_readme_s_commands_work "README.md"
     access_log_s_commands_work "docs/access-log.md"
     config_s_commands_work "docs/config.md"
+    doctor_s_commands_work "docs/doctor.md"
     from_haproxy_s_commands_work "docs/from-haproxy.md"
     from_nginx_s_commands_work "docs/from-nginx.md"
     groups_s_commands_work "docs/groups.md"

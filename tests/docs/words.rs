@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use iisplice::doctor::site::Id;
 use iisplice::protocol::login::{Mechanism, Step, Symptom};
 use iisplice::proxy::record::End;
 
@@ -15,8 +16,13 @@ struct Field {
     explained: (&'static str, &'static str),
 }
 
-fn fields() -> [Field; 4] {
+fn fields() -> [Field; 5] {
     [
+        Field {
+            name: "finding",
+            words: Id::ALL.map(|id| (id.as_str(), id.meaning())).into(),
+            explained: ("docs/doctor.md", "meaning"),
+        },
         Field {
             name: "end",
             words: End::ALL.map(|end| (end.as_str(), end.meaning())).into(),

@@ -13,7 +13,7 @@ use crate::load::plan::{Target, Tls};
 
 /// An `http` or `https` URL with a host.
 #[derive(Debug, Clone)]
-pub(super) struct Url(url::Url);
+pub(in crate::cli) struct Url(pub(in crate::cli) url::Url);
 
 impl FromStr for Url {
     type Err = String;

@@ -7,7 +7,7 @@ use crate::cli::text_file;
 use crate::protocol::ntlm::Credentials;
 
 /// Parses `CORP\alice`, `alice@corp.example.com` or `alice`, with or without `:password`.
-pub(super) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Error> {
+pub(in crate::cli) fn user(text: &str, password: Option<&str>) -> Result<Credentials, Error> {
     let (name, own_password) = match text.split_once(':') {
         Some((name, password)) => (name, Some(password)),
         None => (text, None),
@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path, password: Option<&str>) -> Result<Vec<Credential
 }
 
 /// Reads the first line of a password file.
-pub(super) fn first_line(path: &Path) -> Result<String, Error> {
+pub(in crate::cli) fn first_line(path: &Path) -> Result<String, Error> {
     match text_file::read(path) {
         Ok(content) => Ok(content.lines().next().unwrap_or_default().to_owned()),
         Err(error) => unreadable("--password-file", path, error),

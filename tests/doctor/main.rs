@@ -1,0 +1,4 @@
+//! `iisplice doctor` as an operator runs it: against the mock with each fault, and against servers that are scripted.
+
+mod reach;
+mod run;
