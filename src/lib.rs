@@ -13,7 +13,7 @@
 //! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
 //! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
-//! | [`doctor`] | probes of a site, and what they found | `protocol` |
+//! | [`doctor`] | probes of a site, access logs, and what they found | `protocol` |
 //! | [`report`] | summaries and findings as text, JSON, HTML and HDR histogram files | `load`, `doctor` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |
 //! | [`demo`] | mock, proxy and load in one process | `control`, `proxy`, `mock`, `load` |

@@ -5,12 +5,14 @@
 //!
 //! ```text
 //! site: a URL -> probes, one after the other -> Findings
+//! log: an access log -> clients that are not let in -> Findings
 //! ```
 //!
 //! A [`Finding`] has an id that stays the same, for programs; its texts may change. Start with `finding.rs`, then
 //! [`site`].
 
 mod finding;
+pub mod log;
 pub mod site;
 
 pub use finding::{Finding, Findings, Severity};

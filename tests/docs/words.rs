@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use iisplice::doctor::log;
 use iisplice::doctor::site::Id;
 use iisplice::protocol::login::{Mechanism, Step, Symptom};
 use iisplice::proxy::record::End;
@@ -16,11 +17,16 @@ struct Field {
     explained: (&'static str, &'static str),
 }
 
-fn fields() -> [Field; 5] {
+fn fields() -> [Field; 6] {
     [
         Field {
             name: "finding",
             words: Id::ALL.map(|id| (id.as_str(), id.meaning())).into(),
+            explained: ("docs/doctor.md", "meaning"),
+        },
+        Field {
+            name: "log finding",
+            words: log::Id::ALL.map(|id| (id.as_str(), id.meaning())).into(),
             explained: ("docs/doctor.md", "meaning"),
         },
         Field {
