@@ -19,12 +19,15 @@
 //! | [`demo`] | mock, proxy and load in one process | `control`, `proxy`, `mock`, `load` |
 //! | [`cli`] | turns arguments into validated settings; one file per command | all |
 //!
+//! [`counter`] has the numbers that workers write and control reads; every room may use it.
+//!
 //! Reading order: README, this page, `proxy/session.rs` (the path of a connection as code), `proxy/connection.rs` and
 //! `proxy/relay/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and sound),
 //! [`control::serve`] (how it starts and stops).
 
 pub mod cli;
 pub mod control;
+pub mod counter;
 pub mod demo;
 pub mod doctor;
 pub mod load;

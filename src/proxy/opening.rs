@@ -26,9 +26,13 @@ pub(super) async fn secure(
     let Some(tls) = &service.settings.client_tls else { return Ok(()) };
     match handshake::accept(ring, client, Arc::clone(&tls.config), service.settings.timeouts.client_tls).await
     {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            service.cells.handshakes(handshake::kind(client)).increase();
+            Ok(())
+        }
         Err(handshake::Error::Left) => Err(End::ClientLeft),
         Err(error) => {
+            service.cells.handshakes(error.outcome()).increase();
             let cause = error.cause();
             tracing::warn!(client = %address, cause, %error, "client TLS handshake failed; closing");
             Err(End::TlsClient)

@@ -1,11 +1,13 @@
 //! A worker's view of a service, and of its listeners.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::counters::{Cells, Counters, Next};
 use super::routes::Routes;
-use super::settings;
-use crate::upstream::{Group, GroupSettings};
+use super::settings::{self, Mode};
+use crate::upstream::{Group, GroupSettings, Server};
 use crate::uring::Address;
 
 /// A service as one worker sees it. A session holds the one that it began with, for its whole life.
@@ -16,6 +18,17 @@ pub(super) struct Service {
     pub(super) routes: Routes<Rc<Group>>,
     /// Whether the requests of one client can go to several groups.
     pub(super) routes_by_path: bool,
+    /// Where its sessions count before they have a group.
+    pub(super) cells: Arc<Cells>,
+    groups: Vec<GroupCells>,
+}
+
+/// Where sessions of a service count that have chosen a group.
+#[derive(Debug)]
+struct GroupCells {
+    /// Before a server has accepted.
+    own: Arc<Cells>,
+    servers: HashMap<Arc<str>, Arc<Cells>>,
 }
 
 /// A listener of a service, as sessions see it.
@@ -26,8 +39,13 @@ pub(super) struct Listening {
     pub(super) name: Arc<str>,
 }
 
-/// The services of the worker with this number. A group that several of them name takes turns over all of them.
-pub(super) fn services(settings: &[Arc<settings::Service>], worker: usize) -> Vec<Rc<Service>> {
+/// The services of the worker with this number, which counts in `counters`. A group that several of them name takes turns over all of them.
+pub(super) fn services(
+    settings: &[Arc<settings::Service>],
+    worker: usize,
+    counters: &Counters,
+) -> Vec<Rc<Service>> {
+    let mut cells = counters.next_cells();
     let mut groups: Vec<(Arc<GroupSettings>, Rc<Group>)> = Vec::new();
     let mut group = |settings: &Arc<GroupSettings>| {
         if let Some((_, group)) = groups.iter().find(|(known, _)| Arc::ptr_eq(known, settings)) {
@@ -42,12 +60,41 @@ pub(super) fn services(settings: &[Arc<settings::Service>], worker: usize) -> Ve
         .map(|settings| {
             let (routes, routes_by_path) =
                 (settings.routes.map(&mut group), settings.routes.depend_on_path());
-            Rc::new(Service { settings: Arc::clone(settings), routes, routes_by_path })
+            let own = cells.of(&settings.name, None, None);
+            let groups: Vec<_> =
+                settings.groups().map(|group| GroupCells::new(settings, group, &mut cells)).collect();
+            if matches!(settings.mode, Mode::Http(_)) {
+                own.note_requests();
+                groups.iter().flat_map(GroupCells::all).for_each(|cells| cells.note_requests());
+            }
+            Rc::new(Service { settings: Arc::clone(settings), routes, routes_by_path, cells: own, groups })
         })
         .collect()
 }
 
+impl GroupCells {
+    fn new(service: &settings::Service, group: &GroupSettings, next: &mut Next<'_>) -> Self {
+        let name = &service.name;
+        let own = next.of(name, Some(&group.name), None);
+        let server = |server: &Arc<Server>| {
+            (Arc::clone(server.name()), next.of(name, Some(&group.name), Some(server.name())))
+        };
+        Self { own, servers: group.servers.iter().map(server).collect() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Cells>> {
+        self.servers.values().chain([&self.own])
+    }
+}
+
 impl Service {
+    /// Where sessions count that have chosen the group with this name, and its server if one has accepted.
+    pub(super) fn cells_of(&self, group: Option<&str>, server: Option<&str>) -> &Arc<Cells> {
+        let found = self.groups.iter().find(|cells| cells.own.key().group.as_deref() == group);
+        let Some(group) = found else { return &self.cells };
+        server.and_then(|server| group.servers.get(server)).unwrap_or(&group.own)
+    }
+
     /// Its listeners, in the order of the settings, with the addresses that they are bound to.
     pub(super) fn listening(self: &Rc<Self>) -> impl Iterator<Item = (&Address, Rc<Listening>)> {
         self.settings.listeners.iter().map(|listener| {

@@ -37,7 +37,7 @@ impl Serving {
     pub(super) fn change(&self, settings: &[Arc<settings::Service>], mut new: Vec<(Address, Listener)>) {
         let mut before = self.open.take();
         let mut after = Vec::new();
-        for service in services(settings, self.context.number()) {
+        for service in services(settings, self.context.number(), &self.context.counters) {
             for (address, listening) in service.listening() {
                 let open = if let Some((_, listener)) = take(&mut new, address) {
                     self.accept(listening, listener)

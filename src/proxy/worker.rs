@@ -50,6 +50,7 @@ pub fn run(plan: Plan) -> Result<(), Error> {
         spin: worker.spin,
     };
     let ring = Ring::open(&options, pipes)?;
+    counters.set_ring(ring.counters());
     let inbox = orders.listen(&ring).map_err(Error::Ring)?;
     let context = Rc::new(Context::new(ring.clone(), first.peek_bytes_max, (seats, number), None, counters));
     ring.spawn(Rc::clone(&context).watch_seats());

@@ -68,8 +68,12 @@ impl Loans {
         Self { region, lent: Cell::new(0), waiting: RefCell::default(), next_waiting: Cell::new(0) }
     }
 
+    /// Number of buffers, lent or not.
+    pub(super) fn count(&self) -> u16 {
+        self.region.count
+    }
+
     /// Number of lent buffers.
-    #[cfg(test)]
     pub(super) fn lent(&self) -> u16 {
         self.lent.get()
     }

@@ -89,6 +89,9 @@ pub(crate) trait Kernel {
     /// Appends the completions that have arrived.
     fn completions(&mut self, into: &mut Vec<Completion>);
 
+    /// Whether more completions have arrived than their queue holds.
+    fn is_overflowing(&mut self) -> bool;
+
     /// Hands the provided buffer `index` to the kernel.
     fn provide(&mut self, index: u16);
 

@@ -184,6 +184,10 @@ impl Kernel for Linux {
         }
     }
 
+    fn is_overflowing(&mut self) -> bool {
+        self.ring.submission().cq_overflow()
+    }
+
     fn provide(&mut self, index: u16) {
         self.provided.take_back(index);
     }

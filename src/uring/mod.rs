@@ -19,6 +19,7 @@
 mod address;
 mod bell;
 mod buffers;
+mod counters;
 mod deadline;
 mod kernel;
 mod linux;
@@ -49,6 +50,7 @@ use std::time::Duration;
 pub use address::Address;
 pub use bell::{Bell, Hearing};
 pub use buffers::Buffer;
+pub use counters::RingCounters;
 pub use deadline::{Sleep, Timeout};
 pub use kernel::SocketOptions;
 pub use memory::{LARGE_BYTES, return_large_allocations};

@@ -84,9 +84,14 @@ impl Pipes {
         Self { free: RefCell::default(), lent: Cell::new(0), missing: Cell::new(count), pipe_bytes }
     }
 
-    #[cfg(test)]
+    /// Number of lent pipes.
     pub(super) fn lent(&self) -> usize {
         self.lent.get()
+    }
+
+    /// Number of pipes, lent or not.
+    pub(super) fn count(&self) -> usize {
+        self.free.borrow().len() + self.lent.get() + self.missing.get()
     }
 
     /// Closes the free pipes when the ring is dropped.

@@ -14,9 +14,11 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffers::{Loans, Region};
+use super::counters::RingCounters;
 use super::deadline::{Deadlines, Sleep, Timeout};
 use super::kernel::{Completion, Kernel, Operation, Wait};
 use super::ops::{IGNORED, Ops};
@@ -48,6 +50,7 @@ pub(super) struct Inner {
     pub(super) pipes: Pipes,
     pub(super) deadlines: Deadlines,
     pub(super) shortages: Shortages,
+    counters: Arc<RingCounters>,
     suspects: Suspects,
     tasks: Tasks,
     bulk: Share,
@@ -67,13 +70,18 @@ impl Ring {
     /// Creates a ring over `kernel`, which knows `region` already.
     pub(super) fn new(kernel: Box<dyn Kernel>, region: Rc<Region>, pipes: Pipes) -> Self {
         let now = Cell::new(kernel.now());
+        let loans = Loans::new(region);
+        let counters = RingCounters::new(now.get());
+        counters.buffers.set(u64::from(loans.count()));
+        counters.pipes.set(pipes.count() as u64);
         Self(Rc::new(Inner {
             kernel: RefCell::new(kernel),
             ops: RefCell::default(),
-            loans: Loans::new(region),
+            loans,
             pipes,
             deadlines: Deadlines::default(),
             shortages: Shortages::default(),
+            counters: Arc::new(counters),
             suspects: Suspects::default(),
             tasks: Tasks::new(),
             bulk: Share::default(),
@@ -132,8 +140,14 @@ impl Ring {
         self.0.set_ups_wait.get()
     }
 
+    /// What this ring counts of itself.
+    pub fn counters(&self) -> &Arc<RingCounters> {
+        &self.0.counters
+    }
+
     /// Counts a shortage, and logs it at most once a second.
     pub fn note_shortage(&self, shortage: Shortage) {
+        self.0.counters.note_shortage(shortage);
         self.0.shortages.note(shortage, self.now());
     }
 
@@ -162,12 +176,29 @@ impl Ring {
             // After the tasks, which return buffers: no task may sleep while a buffer is free.
             inner.loans.serve_waiting();
             let wait = self.wait();
+            self.count_loans();
             inner.kernel.borrow_mut().enter(wait)?;
+            self.count_overflow();
             inner.kernel.borrow_mut().completions(&mut completions);
             inner.now.set(inner.kernel.borrow().now());
+            inner.counters.turn_begins(self.now(), completions.len());
             self.dispatch(&mut completions);
             self.check_suspects();
             inner.deadlines.expire(self.now());
+        }
+    }
+
+    /// Notes what is on loan at the end of a turn.
+    fn count_loans(&self) {
+        let Inner { counters, loans, pipes, .. } = &*self.0;
+        counters.buffers_lent.set(u64::from(loans.lent()));
+        counters.pipes_lent.set(pipes.lent() as u64);
+        counters.waits();
+    }
+
+    fn count_overflow(&self) {
+        if self.0.kernel.borrow_mut().is_overflowing() {
+            self.0.counters.overflows.increase();
         }
     }
 

@@ -3,20 +3,23 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// A resource that a worker can run out of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shortage {
-    /// `EMFILE`, `ENFILE`, or no memory for a socket: accepting or connecting pauses.
-    Descriptors,
-    /// All receive buffers are on loan: receiving pauses.
-    Buffers,
-    /// All pipes are on loan: bulk is copied instead.
-    Pipes,
+use crate::words::words;
+
+words! {
+    /// A resource that a worker can run out of.
+    pub enum Shortage {
+        /// File descriptors, or memory for a socket: accepting or connecting pauses.
+        Descriptors = "descriptors",
+        /// Receive buffers, all of which are on loan: receiving pauses.
+        Buffers = "buffers",
+        /// Pipes, all of which are on loan: bulk is copied instead.
+        Pipes = "pipes",
+    }
 }
 
 /// One [`Notice`] per kind.
 #[derive(Default)]
-pub(super) struct Shortages([Notice; 3]);
+pub(super) struct Shortages([Notice; Shortage::ALL.len()]);
 
 #[derive(Default)]
 struct Notice {

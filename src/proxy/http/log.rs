@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 use super::request::Exchange;
 use super::watch::{Seen, Watch};
 use crate::protocol::login::Step;
+use crate::proxy::counters::Status;
 use crate::proxy::record::{End, RequestRecord};
 use crate::proxy::session::facts::Session;
 
@@ -49,9 +50,22 @@ impl<'a> Log<'a> {
         format!("{:016x}-{}", self.session.id(), self.count.get())
     }
 
+    fn count(&self, status: u16) {
+        self.session.context().counters.requests().increase();
+        self.session.count(|cells| {
+            cells.requests.increase();
+            cells.replies(Status::of(status)).increase();
+        });
+    }
+
     /// Logs the end of the current request, with as much of its reply as was sent to the client.
     pub(super) fn end(&self, exchange: Exchange, watch: &Watch<'_>, end: End) {
-        self.session.context().counters.requests().increase();
+        let status = match (end, &exchange.reply) {
+            (End::ClientLeft | End::ClientReset, _) => CLIENT_LEFT,
+            (_, Some(reply)) => reply.status,
+            (_, None) => 0,
+        };
+        self.count(status);
         let Some(log) = self.session.context().log() else { return };
         let Exchange { began, words, reply, asked, .. } = exchange;
         let (before, after) = (self.before.get(), self.bytes());
@@ -69,11 +83,7 @@ impl<'a> Log<'a> {
             upstream: self.session.server_name(),
             id: (self.session.id(), self.count.get()),
             request: words.map(|words| *words),
-            status: match (end, &reply) {
-                (End::ClientLeft | End::ClientReset, _) => CLIENT_LEFT,
-                (_, Some(reply)) => reply.status,
-                (_, None) => 0,
-            },
+            status,
             end,
             request_bytes: after.upstream - before.upstream,
             reply_bytes: after.client - before.client,
@@ -105,7 +115,7 @@ impl<'a> Log<'a> {
     /// Logs that the proxy answered the current request with `status` and `reply`. `exchange` is what is known of the
     /// request.
     pub(super) fn answered(&self, exchange: Option<Exchange>, status: u16, end: End, reply: &str) {
-        self.session.context().counters.requests().increase();
+        self.count(status);
         let Some(log) = self.session.context().log() else { return };
         let now = self.session.context().ring.now();
         let (began, words) = exchange.map_or((now, None), |exchange| (exchange.began, exchange.words));

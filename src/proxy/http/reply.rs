@@ -144,6 +144,10 @@ impl<'a> Replies<'a> {
             };
             forward::write_reply(head, &changes, &mut out);
         }
+        if seen.is_some() {
+            let took = came.saturating_duration_since(exchange.began);
+            self.session.count(|cells| cells.reply_head_time.record(took));
+        }
         exchange.reply =
             seen.map(|seen| ReplyFacts { status: head.status, head_bytes: out.len() as u64, came, seen });
         let body = Rest::of_reply(head.body);

@@ -17,8 +17,8 @@ use futures_lite::future::or;
 use super::watch::Watch;
 use crate::protocol::login::Side;
 use crate::proxy::connection::Connection;
-use crate::proxy::session::facts::Session;
-use crate::upstream::{Group, Lease};
+use crate::proxy::session::facts::{Held, Session};
+use crate::upstream::Group;
 use crate::uring::Expect;
 
 /// The most bytes of meaningless line ends behind a reply.
@@ -42,7 +42,7 @@ pub(super) struct Upstream<'a> {
 /// An upstream connection that carries nothing now, with the lease of its server.
 pub(super) struct Idle<'a> {
     upstream: Upstream<'a>,
-    lease: Option<Lease>,
+    held: Held,
 }
 
 /// The idle connections of a client. Boxed, since most clients have none.
@@ -70,7 +70,7 @@ impl<'a> Upstream<'a> {
 
     /// Puts it aside, with its lease, which the session holds.
     pub(super) fn idle(self, session: &Session) -> Idle<'a> {
-        Idle { upstream: self, lease: session.take_lease() }
+        Idle { upstream: self, held: session.take_lease() }
     }
 
     /// Whether it can carry another request: its server has neither closed it nor sent anything but line ends, which
@@ -102,7 +102,7 @@ impl<'a> Upstream<'a> {
 impl<'a> Idle<'a> {
     /// Takes it up again: the session holds its lease from now on.
     pub(super) fn resume(self, session: &Session) -> Upstream<'a> {
-        session.resume_lease(self.lease);
+        session.resume_lease(self.held);
         self.upstream
     }
 

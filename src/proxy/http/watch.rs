@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::refusal::Refusal;
 use crate::protocol::http1::response::ResponseHead;
 use crate::protocol::login::{Asked, Exchange, Follower, Mechanism, Reply, Side, Step};
+use crate::proxy::counters::Logins;
 use crate::proxy::session::facts::Session;
 use crate::proxy::settings::Http;
 
@@ -24,11 +25,12 @@ pub(super) struct Watch<'a> {
     session: &'a Session,
     http: &'a Http,
     follower: RefCell<Follower>,
+    logins: Logins,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(session: &'a Session, http: &'a Http) -> Self {
-        Self { session, http, follower: RefCell::new(Follower::new()) }
+        Self { session, http, follower: RefCell::new(Follower::new()), logins: Logins::default() }
     }
 
     /// Learns the user from the connection that the client has used before this one: a client connection has one user,
@@ -71,7 +73,7 @@ impl<'a> Watch<'a> {
         let is_unnamed = asked.is_unnamed();
         let mut follower = self.follower.borrow_mut();
         let exchange = follower.answered(asked, reply, now);
-        self.count(&exchange, is_unnamed);
+        self.count(&exchange, is_unnamed, head.status);
         if let Some(change) = exchange.identity_change {
             tracing::warn!(
                 client = %self.session.client_address(),
@@ -85,10 +87,12 @@ impl<'a> Watch<'a> {
         Seen { step: exchange.step, mechanism: exchange.mechanism, user }
     }
 
-    fn count(&self, exchange: &Exchange, is_unnamed: bool) {
+    fn count(&self, exchange: &Exchange, is_unnamed: bool, status: u16) {
         let counters = &self.session.context().counters;
+        self.session.count(|cells| self.logins.note(cells, exchange.step, exchange.mechanism, status));
         if let Some((leg, took)) = exchange.leg {
             counters.leg(leg).record(took);
+            self.session.count(|cells| cells.leg(leg).record(took));
         }
         match (exchange.step, exchange.mechanism) {
             (Step::Type3Ok | Step::KerberosOk, Some(mechanism)) => counters.logins(mechanism).increase(),

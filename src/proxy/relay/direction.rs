@@ -307,8 +307,7 @@ impl Direction<'_> {
             Moved::Bytes(bytes) => {
                 self.relay.meter.sent(self.to, bytes, self.relay.ring.now());
                 self.to().socket().set_held(pipe.queued_bytes() > 0);
-                let spliced = &self.relay.meter.spliced_bytes;
-                spliced.set(spliced.get() + bytes as u64);
+                self.relay.meter.spliced(bytes);
             }
             Moved::Blocked => {}
             Moved::End => return Err((self.to, io::ErrorKind::WriteZero.into())),

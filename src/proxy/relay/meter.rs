@@ -1,12 +1,14 @@
 //! What a session has moved so far, and when.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::side::Side;
+use crate::counter::Bytes;
+use crate::proxy::counters::Cells;
 
 /// Byte counts and times of a session.
-#[derive(Debug)]
 pub(in crate::proxy) struct Meter {
     /// When the client was accepted.
     pub(in crate::proxy) accepted: Instant,
@@ -19,10 +21,12 @@ pub(in crate::proxy) struct Meter {
     pub(in crate::proxy) upstream_bytes: Cell<u64>,
     pub(in crate::proxy) client_bytes: Cell<u64>,
     pub(in crate::proxy) spliced_bytes: Cell<u64>,
+    /// Where the session counts now; never none between two calls.
+    cells: Cell<Option<Arc<Cells>>>,
 }
 
 impl Meter {
-    pub(in crate::proxy) fn new(accepted: Instant) -> Self {
+    pub(in crate::proxy) fn new(accepted: Instant, cells: Arc<Cells>) -> Self {
         Self {
             accepted,
             upstream_activity: Cell::new(0),
@@ -31,7 +35,22 @@ impl Meter {
             upstream_bytes: Cell::new(0),
             client_bytes: Cell::new(0),
             spliced_bytes: Cell::new(0),
+            cells: Cell::new(Some(cells)),
         }
+    }
+
+    /// The cells in which the session counts from now on. Returns those before.
+    pub(in crate::proxy) fn set_cells(&self, cells: Arc<Cells>) -> Option<Arc<Cells>> {
+        self.cells.replace(Some(cells))
+    }
+
+    /// Calls `with` with the cells in which the session counts now.
+    pub(in crate::proxy) fn with_cells<T>(&self, with: impl FnOnce(&Arc<Cells>) -> T) -> Option<T> {
+        // A RefCell would add a word to every idle session.
+        let cells = self.cells.take();
+        let result = cells.as_ref().map(with);
+        self.cells.set(cells);
+        result
     }
 
     /// When a byte last moved towards this side.
@@ -76,12 +95,20 @@ impl Meter {
         self.moves(to, now);
         let total = self.total(to);
         total.set(total.get() + bytes as u64);
+        self.with_cells(|cells| shown(cells, to).add(bytes as u64));
+    }
+
+    /// Counts bytes that went through a pipe, besides [`sent`](Self::sent).
+    pub(super) fn spliced(&self, bytes: usize) {
+        self.spliced_bytes.set(self.spliced_bytes.get() + bytes as u64);
+        self.with_cells(|cells| cells.spliced_bytes.add(bytes as u64));
     }
 
     /// Subtracts bytes that were counted as sent and were not.
     pub(in crate::proxy) fn not_sent(&self, to: Side, bytes: usize) {
         let total = self.total(to);
         total.set(total.get() - bytes as u64);
+        self.with_cells(|cells| shown(cells, to).take_back(bytes as u64));
     }
 
     fn total(&self, to: Side) -> &Cell<u64> {
@@ -89,5 +116,13 @@ impl Meter {
             Side::Client => &self.client_bytes,
             Side::Upstream => &self.upstream_bytes,
         }
+    }
+}
+
+/// What readers see of the bytes to this side.
+fn shown(cells: &Cells, to: Side) -> &Bytes {
+    match to {
+        Side::Client => &cells.client_bytes,
+        Side::Upstream => &cells.upstream_bytes,
     }
 }

@@ -65,6 +65,8 @@ impl Relay<'_> {
     /// Counts bytes from this side.
     pub(in crate::proxy) fn received(&self, from: Side, now: Instant) {
         if self.meter.received(from, now) {
+            let took = now.duration_since(self.meter.accepted);
+            self.meter.with_cells(|cells| cells.first_byte_time.record(took));
             let lease = self.lease.take();
             if let Some(lease) = &lease {
                 lease.note_answer();

@@ -13,6 +13,7 @@ use super::facts::Session;
 use crate::protocol::proxy_protocol::{self, Version};
 use crate::proxy::client_header::{self, Received};
 use crate::proxy::connection::Connection;
+use crate::proxy::counters::Unconnected;
 use crate::proxy::record::End;
 use crate::proxy::tls::{Tls, handshake};
 use crate::upstream::{self, Failure, Group, Lease, Pick};
@@ -35,7 +36,7 @@ pub(in crate::proxy) async fn connect(
 ) -> Result<Connection, End> {
     or(connect_in_turn(session, client, &group, header, has_sent), async {
         client_left(session, client, has_sent).await;
-        session.set_lease(None);
+        forget(session, &group);
         Err(End::ClientLeft)
     })
     .await
@@ -58,6 +59,7 @@ async fn connect_in_turn(
         let left = budget_ends.get().saturating_duration_since(ring.now());
         left.min(group.settings().connect_timeout)
     };
+    session.count_for(&group.settings().name);
     let mut end = End::NoServer;
     let mut pick = group.pick(session.source(), ring.now());
     let mut patience = group.settings().queue_timeout;
@@ -71,11 +73,12 @@ async fn connect_in_turn(
                 return Err(end);
             }
             None => {
-                session.set_lease(None);
+                forget(session, group);
                 let began = ring.now();
                 let waited = Box::pin(wait(session, group, &mut pick, patience)).await;
                 let took = ring.now().saturating_duration_since(began);
                 patience = patience.saturating_sub(took);
+                session.count(|cells| cells.queue_time.record(took));
                 // The budget is for servers that take their time.
                 budget_ends.set(budget_ends.get() + took);
                 match waited {
@@ -86,7 +89,7 @@ async fn connect_in_turn(
                 }
             }
         };
-        session.set_lease(None);
+        forget(session, group);
         ring.set_up_turn().await;
         // In a storm many clients have left by now; checking each is cheaper than a useless connect.
         if ring.set_ups_wait() && has_left(client, has_sent) {
@@ -99,14 +102,18 @@ async fn connect_in_turn(
             tracing::warn!(%client, ?budget, "no server was ready within the connect budget; not trying the others");
             return Err(if end == End::NoServer { End::ConnectTimeout } else { end });
         }
+        let cells = session.cells_of(lease.server().name());
+        let began = ring.now();
         let upstream =
             match upstream::connect(ring, &lease, &options, timeout, &context.descriptor_waits).await {
                 Ok(socket) => Connection::to_server(socket),
                 Err(failure) => {
+                    cells.unconnected(cause_of(failure)).increase();
                     end = end_of(failure);
                     continue;
                 }
             };
+        cells.connect_time.record(ring.now().saturating_duration_since(began));
         session.set_lease(Some(lease));
         let unfinished = Unfinished::new(&upstream);
         if let Some(version) = group.settings().send_proxy {
@@ -115,12 +122,14 @@ async fn connect_in_turn(
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::debug!(%error, "upstream connection failed; closing");
+                    cells.unconnected(Unconnected::Reset).increase();
                     session.with_lease(|lease| lease.note_failure(ring.now()));
                     return Err(End::UpstreamReset);
                 }
                 None => {
                     session.with_lease(|lease| lease.note_failure(ring.now()));
-                    session.set_lease(None);
+                    cells.unconnected(Unconnected::TimedOut).increase();
+                    forget(session, group);
                     end = End::ConnectTimeout;
                     continue;
                 }
@@ -129,10 +138,12 @@ async fn connect_in_turn(
         match group.tls() {
             Some(config) if !Box::pin(secure(session, config, time_left(), &upstream)).await => {
                 session.with_lease(|lease| lease.note_failure(ring.now()));
+                cells.unconnected(Unconnected::Tls).increase();
                 end = End::TlsUpstream;
             }
             _ => {
                 unfinished.finish();
+                cells.connected.increase();
                 session.with_lease(|lease| lease.note_success(ring.now()));
                 return Ok(upstream);
             }
@@ -141,6 +152,12 @@ async fn connect_in_turn(
         drop(upstream);
         session.end_lease();
     }
+}
+
+/// Ends the lease of the server that was tried before, whose connection is gone.
+fn forget(session: &Session, group: &Group) {
+    session.set_lease(None);
+    session.count_for(&group.settings().name);
 }
 
 /// Waits in the group's queue for a place at a server. None when the client is refused; the cause is logged here.
@@ -157,6 +174,14 @@ async fn wait(session: &Session, group: &Group, pick: &mut Pick<'_>, timeout: Du
         tracing::warn!(%client, group, "the client got no place at a server within its time, or too many wait; refusing it");
     }
     lease
+}
+
+fn cause_of(failure: Failure) -> Unconnected {
+    match failure {
+        Failure::Refused => Unconnected::Refused,
+        Failure::TimedOut => Unconnected::TimedOut,
+        Failure::LocalLimit => Unconnected::LocalLimit,
+    }
 }
 
 fn end_of(failure: Failure) -> End {
@@ -199,6 +224,8 @@ async fn secure(
     let Some(Some(name)) = name else { unreachable!("with TLS every server has a name to prove") };
     let secured =
         handshake::connect(&session.context().ring, upstream, Arc::clone(config), name, timeout).await;
+    let handshake = secured.as_ref().map_or_else(handshake::Error::outcome, |()| handshake::kind(upstream));
+    session.count(|cells| cells.handshakes(handshake).increase());
     if let Err(error) = &secured {
         session.with_lease(|lease| {
             let (name, address, cause) = (&**lease.server().name(), lease.address(), error.cause());

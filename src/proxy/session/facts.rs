@@ -11,6 +11,7 @@ use crate::protocol::login::Symptom;
 use crate::proxy::clients::Taken;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
+use crate::proxy::counters::Cells;
 use crate::proxy::record::{End, Record};
 use crate::proxy::relay::Meter;
 use crate::proxy::relay::{Relay, Reset};
@@ -51,16 +52,27 @@ struct Rare {
     taken: Option<Taken>,
 }
 
+/// A lease that was taken out of a session, with the cells of its server.
+pub(in crate::proxy) struct Held {
+    lease: Option<Lease>,
+    cells: Option<Arc<Cells>>,
+}
+
 impl Session {
     /// A session that begins now.
     pub(super) fn new(context: Rc<Context>, listening: Rc<Listening>, client_address: Address) -> Self {
         let accepted = context.ring.now();
+        let cells = Arc::clone(&listening.service.cells);
+        context.counters.accepted().increase();
+        context.counters.active().increase();
+        cells.accepted.increase();
+        cells.active.increase();
         Self {
             id: context.next_id(),
             context,
             listening,
             client_address,
-            meter: Meter::new(accepted),
+            meter: Meter::new(accepted, cells),
             rare: Cell::new(None),
             lease: Cell::new(None),
             connect_time: Cell::new(None),
@@ -111,6 +123,30 @@ impl Session {
 
     pub(in crate::proxy) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// Calls `with` with the cells in which the session counts now.
+    pub(in crate::proxy) fn count(&self, with: impl FnOnce(&Arc<Cells>)) {
+        self.meter.with_cells(with);
+    }
+
+    /// Counts in `cells` from now on.
+    fn count_in(&self, cells: &Arc<Cells>) {
+        cells.active.increase();
+        if let Some(before) = self.meter.set_cells(Arc::clone(cells)) {
+            before.active.decrease();
+        }
+    }
+
+    /// Counts for this group from now on, and for none of its servers.
+    pub(super) fn count_for(&self, group: &str) {
+        self.count_in(self.service().cells_of(Some(group), None));
+    }
+
+    /// Where sessions count that go to this server of the session's group.
+    pub(super) fn cells_of(&self, server: &str) -> &Arc<Cells> {
+        let group = self.meter.with_cells(|cells| cells.key().group.clone()).flatten();
+        self.service().cells_of(group.as_deref(), Some(server))
     }
 
     /// The name of the server that accepted the connection.
@@ -192,6 +228,9 @@ impl Session {
         let nanoseconds = || self.context.ring.now().duration_since(self.meter.accepted).as_nanos() as u64;
         let time = lease.as_ref().map(|_taken| NonZeroU64::new(nanoseconds()).unwrap_or(NonZeroU64::MIN));
         self.connect_time.set(time);
+        if let Some(lease) = &lease {
+            self.count_in(self.cells_of(lease.server().name()));
+        }
         self.lease.set(lease);
     }
 
@@ -200,12 +239,17 @@ impl Session {
     }
 
     /// Takes the lease out, as long as the session uses another server.
-    pub(in crate::proxy) fn take_lease(&self) -> Option<Lease> {
-        self.lease.take()
+    pub(in crate::proxy) fn take_lease(&self) -> Held {
+        let cells = self.meter.with_cells(Arc::clone);
+        Held { lease: self.lease.take(), cells }
     }
 
     /// Sets the lease that [`take_lease`](Self::take_lease) took out.
-    pub(in crate::proxy) fn resume_lease(&self, lease: Option<Lease>) {
+    pub(in crate::proxy) fn resume_lease(&self, held: Held) {
+        let Held { lease, cells } = held;
+        if let Some(cells) = cells {
+            self.count_in(&cells);
+        }
         self.lease.set(lease);
     }
 
@@ -255,6 +299,11 @@ impl Drop for Session {
         counters.sessions(self.end.get()).increase();
         counters.upstream_bytes().add(self.meter.upstream_bytes.get());
         counters.client_bytes().add(self.meter.client_bytes.get());
+        counters.active().decrease();
+        self.count(|cells| {
+            cells.ended(self.end.get()).increase();
+            cells.active.decrease();
+        });
         if matches!(self.service().settings.mode, Mode::Http(_)) {
             // The access log has a line for each request already.
             tracing::debug!(

@@ -7,6 +7,7 @@
 //! mode has peers and a judge of its own (`http`). A failed run prints its seed and how to replay it (`seeds.rs`).
 
 mod choices;
+mod counts;
 mod farm;
 mod groups;
 mod http;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::choices::{LATE_DRAIN, ip};
+use super::counts::judge_counts;
 use super::lending::{self, Finding, Found, judge_choices, judge_limits, judge_returns};
 use crate::proxy::access_log::{self, Entry};
 use crate::proxy::context::Context;
@@ -147,13 +148,14 @@ impl Stage {
         }
         let (ring, leftovers) = sim::ring(&world, self.supplies);
         let (log, entries) = access_log::channel(LOG_LINES_MAX);
+        let counters = Arc::new(Counters::default());
         let seats = Arc::new(Seats::new(self.sessions_max, 1).expect("a descriptor for a bell"));
         let context = Rc::new(Context::new(
             ring.clone(),
             PEEK_BYTES_MAX,
             (Arc::clone(&seats), 0),
             Some(log),
-            Arc::new(Counters::default()),
+            Arc::clone(&counters),
         ));
         let doors = Rc::new(RefCell::default());
         let control = Control {
@@ -188,7 +190,9 @@ impl Stage {
             judge_choices(&world.borrow(), &found);
         }
         let doors = doors.take();
-        let (entries, generations) = (entries.try_iter().collect(), self.generations.clone());
+        let entries: Vec<_> = entries.try_iter().collect();
+        judge_counts(&counters, &entries);
+        let generations = self.generations.clone();
         let drain_at = begin + self.drain_after;
         Played { world, begin, entries, generations, doors, found, drain_at, is_short }
     }

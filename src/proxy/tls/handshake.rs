@@ -9,6 +9,7 @@ use rustls::{CertificateError, ClientConfig, InvalidMessage, OtherError, ServerC
 
 use super::Tls;
 use crate::proxy::connection::Connection;
+use crate::proxy::counters::Handshake;
 use crate::proxy::settings::timeouts::ALERT_LINGER;
 use crate::uring::{Expect, Ring};
 
@@ -37,22 +38,32 @@ pub(in crate::proxy) enum Error {
 impl Error {
     /// A one-word name of the cause.
     pub(in crate::proxy) fn cause(&self) -> &'static str {
+        self.outcome().as_str()
+    }
+
+    /// How the handshake is counted.
+    pub(in crate::proxy) fn outcome(&self) -> Handshake {
         let error = match self {
-            Self::Left | Self::Ended => return "ended",
-            Self::TimedOut(_) => return "timed-out",
-            Self::NotTls => return "not-tls",
-            Self::Failed(_) => return "failed",
+            Self::Left | Self::Ended => return Handshake::Ended,
+            Self::TimedOut(_) => return Handshake::TimedOut,
+            Self::NotTls => return Handshake::NotTls,
+            Self::Failed(_) => return Handshake::Failed,
             Self::Refused(error) | Self::Explained(error, _) => error,
         };
         match error.get_ref().and_then(|error| error.downcast_ref()) {
-            Some(rustls::Error::AlertReceived(_)) => "alert",
+            Some(rustls::Error::AlertReceived(_)) => Handshake::Alert,
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-                "certificate"
+                Handshake::Certificate
             }
-            Some(rustls::Error::PeerIncompatible(_)) => "nothing-in-common",
-            _ => "malformed",
+            Some(rustls::Error::PeerIncompatible(_)) => Handshake::NothingInCommon,
+            _ => Handshake::Malformed,
         }
     }
+}
+
+/// How a handshake that is complete is counted.
+pub(in crate::proxy) fn kind(peer: &Connection) -> Handshake {
+    if peer.tls().is_some_and(Tls::is_resumed) { Handshake::Resumed } else { Handshake::Full }
 }
 
 /// Performs the handshake with a client. What it sends after the handshake stays unread.

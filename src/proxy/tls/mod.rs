@@ -8,7 +8,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+};
 
 use crate::protocol::proxy_protocol::ClientTls;
 use crate::uring::Socket;
@@ -39,6 +41,11 @@ impl Tls {
     /// Whether the handshake is still in progress.
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.borrow().is_handshaking()
+    }
+
+    /// Whether the handshake goes on with an earlier session.
+    pub(super) fn is_resumed(&self) -> bool {
+        matches!(self.connection.borrow().handshake_kind(), Some(HandshakeKind::Resumed))
     }
 
     /// In the server role: the name that the client requested, in lower case.

@@ -185,6 +185,10 @@ impl Kernel for SimKernel {
         self.operations.borrow_mut().take_completed(into);
     }
 
+    fn is_overflowing(&mut self) -> bool {
+        false
+    }
+
     fn provide(&mut self, index: u16) {
         self.operations.borrow_mut().provide(index);
     }

@@ -2,12 +2,31 @@
 //! and symptoms of trouble.
 //!
 //! One thread writes each counter, so counting is a load and a store; readers sum over workers.
+//!
+//! ```text
+//!   Counters, one a worker --totals: what the last line of a run says
+//!                          |- ring: turns, completions, shortages
+//!                          '- cells: by service, group and server --> `control::metrics`
+//! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod cells;
+mod logins;
+mod table;
+
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::record::End;
+use crate::counter::Gauge;
 use crate::protocol::login::{Leg, Mechanism};
+use crate::uring::RingCounters;
+
+pub use crate::counter::Counter;
+pub use cells::{Cells, Handshake, Key, Status, Unconnected};
+pub(super) use logins::Logins;
+pub use logins::{Login, Outcome};
+pub(super) use table::Next;
+use table::Table;
 
 /// The counters of one worker.
 #[derive(Debug, Default)]
@@ -22,9 +41,49 @@ pub struct Counters {
     unnamed_requests: Counter,
     identity_changes: Counter,
     legs: [Histogram; Leg::ALL.len()],
+    accepted: Counter,
+    active: Gauge,
+    ring: OnceLock<Arc<RingCounters>>,
+    cells: Table,
 }
 
 impl Counters {
+    /// Connections that the worker has accepted.
+    pub fn accepted(&self) -> &Counter {
+        &self.accepted
+    }
+
+    /// Sessions of the worker.
+    pub fn active(&self) -> &Gauge {
+        &self.active
+    }
+
+    /// What its ring counts, once it has one.
+    pub fn ring(&self) -> Option<&RingCounters> {
+        self.ring.get().map(|ring| &**ring)
+    }
+
+    /// Sets what its ring counts.
+    pub(super) fn set_ring(&self, ring: &Arc<RingCounters>) {
+        self.ring.get_or_init(|| Arc::clone(ring));
+    }
+
+    /// What it counts for each service, group and server that it serves now.
+    pub fn cells(&self) -> Vec<Arc<Cells>> {
+        self.cells.served()
+    }
+
+    /// What it counts for all that it serves and has served.
+    #[cfg(test)]
+    pub(super) fn all_cells(&self) -> Vec<Arc<Cells>> {
+        self.cells.all()
+    }
+
+    /// The cells of what it serves next; they are shown when this is dropped.
+    pub(super) fn next_cells(&self) -> Next<'_> {
+        self.cells.next()
+    }
+
     /// Sessions with this end.
     pub fn sessions(&self, end: End) -> &Counter {
         &self.sessions[end as usize]
@@ -68,27 +127,6 @@ impl Counters {
     /// Durations of this leg.
     pub fn leg(&self, leg: Leg) -> &Histogram {
         &self.legs[leg as usize]
-    }
-}
-
-/// A number that one thread increases.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one; for the owning thread only.
-    pub(crate) fn increase(&self) {
-        self.add(1);
-    }
-
-    /// Adds `number`; for the owning thread only.
-    pub(crate) fn add(&self, number: u64) {
-        self.0.store(self.get() + number, Ordering::Relaxed);
-    }
-
-    /// The current value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
