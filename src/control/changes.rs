@@ -2,14 +2,25 @@
 
 use std::time::Duration;
 
+use super::admin::AdminSettings;
 use crate::proxy::settings::WorkerSettings;
 
 /// Most changes that the line of a reload names.
 const NAMED_MAX: usize = 24;
 
 /// Settings that are read at start only, by the keys of a settings file.
-const AT_START: [&str; 8] =
-    ["workers", "no-pin", "ring-entries", "spin", "buffers", "buffer-size", "pipes", "pipe-size"];
+const AT_START: [&str; 10] = [
+    "workers",
+    "no-pin",
+    "ring-entries",
+    "spin",
+    "buffers",
+    "buffer-size",
+    "pipes",
+    "pipe-size",
+    "admin",
+    "admin-token-file",
+];
 
 /// Settings as a settings file has them: its tables by title, each with its keys as `KEY = VALUE`. The first is the top
 /// level, which has no title.
@@ -90,6 +101,22 @@ pub(super) fn needing_restart(running: &[WorkerSettings], read: &[WorkerSettings
     compare("pipes", one.pipes.to_string(), other.pipes.to_string());
     compare("pipe-size", bytes(one.pipe_bytes), bytes(other.pipe_bytes));
     differing
+}
+
+/// The same for the admin endpoint.
+pub(super) fn needing_restart_of_admin(
+    running: Option<&AdminSettings>,
+    read: Option<&AdminSettings>,
+) -> Vec<String> {
+    let words = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+    let token_file =
+        |settings: &AdminSettings| settings.token_file.as_ref().map(|path| path.display().to_string());
+    let values = |settings: Option<&AdminSettings>| {
+        [words(settings.map(ToString::to_string)), words(settings.and_then(token_file))]
+    };
+    let both = std::iter::zip(["admin", "admin-token-file"], std::iter::zip(values(running), values(read)));
+    let differing = both.filter(|(_, (running, read))| running != read);
+    differing.map(|(name, (running, read))| format!("{name} (runs with {running}, set to {read})")).collect()
 }
 
 fn duration(duration: Duration) -> String {

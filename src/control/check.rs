@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 
+use super::admin::Admin;
 use super::certificates::{self, Served};
 use super::{Error, LogTarget, Plan, own_listener, setting, start_up};
 use crate::proxy::bind;
@@ -29,6 +30,9 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     let listeners = services.iter().flat_map(|service| &service.listeners);
     let listeners: Vec<_> = listeners.map(|listener| (&listener.address, None)).collect();
     own_listener::refuse(&services, &listeners)?;
+    if let Some(admin) = &plan.admin {
+        Admin::check(admin)?;
+    }
     if let Some(log) = plan.access_log {
         check_log(&log.target).map_err(|source| Error::AccessLog { target: log.target, source })?;
     }

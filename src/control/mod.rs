@@ -9,6 +9,7 @@
 //!                 |--> signals --Request--------------------------------> supervise --> orders to workers, exit
 //!                 |--> reload --another Plan----------------------------'
 //!                 |--> health: checks of servers
+//!                 |--> admin: answers operators and programs
 //!                 `--> log_writer <--Record-- workers
 //! ```
 //!
@@ -28,6 +29,7 @@ use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::Address;
 
+mod admin;
 mod certificates;
 mod changes;
 mod check;
@@ -52,6 +54,7 @@ mod timeouts;
 pub mod tls;
 mod totals;
 
+pub use admin::{ADMIN_DESCRIPTORS_MAX, AdminSettings, TokenFault};
 pub use changes::Outline;
 pub use check::check;
 pub(crate) use listeners::Listeners;
@@ -71,6 +74,8 @@ pub struct Plan {
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is enabled.
     pub access_log: Option<AccessLog>,
+    /// The admin endpoint, if there is one.
+    pub admin: Option<AdminSettings>,
     /// How messages name settings.
     pub named: Named,
     /// The descriptor limit that the plan was made for.
@@ -144,6 +149,14 @@ pub enum Error {
         log = setting::setting("access-log")
     )]
     UnreadAccessLog(LogTarget),
+    /// The admin endpoint has no token where one is asked for.
+    #[error("{flag} {} {fault}", path.display(), flag = setting::setting("admin-token-file"))]
+    AdminToken {
+        /// As given.
+        path: PathBuf,
+        /// Why not.
+        fault: TokenFault,
+    },
     /// A server that is this proxy.
     #[error(
         "server {server} is this proxy's own listener {listener}, so connections would loop; give the server's own \
@@ -170,8 +183,9 @@ impl Error {
     /// 2 if the command line is at fault, 1 if this host or the program is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::OwnListener { .. } => ExitCode::from(2),
-            Self::AccessLog { source, .. } => exit_code_of_file(source),
+            Self::AccessLog { source, .. }
+            | Self::AdminToken { fault: TokenFault::Unreadable(source), .. } => exit_code_of_file(source),
+            Self::OwnListener { .. } | Self::AdminToken { .. } => ExitCode::from(2),
             Self::UnreadAccessLog(_) | Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => {
                 ExitCode::FAILURE
             }

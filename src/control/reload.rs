@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 
+use super::admin::{Admin, NextToken};
 use super::certificates::{self, Served};
 use super::listeners::{Difference, Prepared};
 use super::logins::Watch;
@@ -83,7 +84,9 @@ impl Drop for Finished {
 pub(super) fn take_over(running: &mut Running, read: Result<Plan, String>) {
     let taken = read.and_then(|plan| {
         let places = plan.places.clone();
-        let needing_restart = changes::needing_restart(&running.workers, &plan.workers);
+        let mut needing_restart = changes::needing_restart(&running.workers, &plan.workers);
+        let admin = running.admin.as_ref().map(Admin::settings);
+        needing_restart.extend(changes::needing_restart_of_admin(admin, plan.admin.as_ref()));
         replace(running, plan).map_err(|error| places.describe(&error)).map(|said| (said, needing_restart))
     });
     match taken {
@@ -138,6 +141,7 @@ struct Next {
     sessions_max: usize,
     workers: Vec<WorkerSettings>,
     outline: Outline,
+    admin_token: Option<NextToken>,
 }
 
 /// Everything that can fail. Changes nothing but the options of listeners that stay, which comes last.
@@ -154,13 +158,14 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     }
     running.prepare_checks(&services).map_err(Error::Resource)?;
     let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
+    let admin_token = running.admin.as_ref().map(Admin::read_token).transpose()?.flatten();
     running.listeners.tune(&listeners, &cpus)?;
-    Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline })
+    Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token })
 }
 
 /// Serves what was prepared. Returns what was served before, and which listeners came and went.
 fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
-    let Next { services, terminated, listeners, log, sessions_max, workers, outline } = next;
+    let Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token } = next;
     let (sockets, listeners) = running.listeners.commit(listeners, running.workers.len());
     let old_log = log.and_then(|log| running.log.replace(log));
     running.set_limits(sessions_max, &workers);
@@ -173,6 +178,10 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
     running.log.retire(old_log);
     running.watch_logins();
     running.check_servers();
+    running.show();
+    if let Some(admin) = &running.admin {
+        admin.set_token(admin_token);
+    }
     (before, listeners)
 }
 

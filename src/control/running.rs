@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
+use super::admin::{Admin, Board, View};
 use super::certificates::Served;
 use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
@@ -37,6 +38,9 @@ pub(super) struct Running {
     pub(super) has_requests: bool,
     /// Checks servers, since any group has had checks.
     pub(super) checker: Option<Checker>,
+    pub(super) admin: Option<Admin>,
+    /// What the admin endpoint shows.
+    pub(super) board: Arc<Board>,
 }
 
 impl Running {
@@ -86,6 +90,11 @@ impl Running {
         }
         drop(done);
         wait_for(&all_done);
+    }
+
+    /// Has the admin endpoint show what is served now.
+    pub(super) fn show(&self) {
+        self.board.show(View { services: self.services() });
     }
 
     /// Starts the checker, if these services need it and there is none yet.

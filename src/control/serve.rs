@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::admin::Admin;
 use super::certificates::{self, Served};
 use super::listeners::Listeners;
 use super::logins::Watch;
@@ -33,6 +34,7 @@ pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
     let mut ended_before = String::new();
     let end = supervisor.wait(|command| match command {
         Command::Drain => {
+            running.board.stop();
             asked = Some(Instant::now());
             running.drain();
         }
@@ -51,9 +53,9 @@ pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
             }
         }
     });
-    let Running { listeners, log, counters, seats, has_requests, .. } = running;
+    let Running { listeners, log, counters, seats, has_requests, admin, .. } = running;
     // Removes the files of Unix sockets.
-    drop(listeners);
+    drop((listeners, admin));
     let log_lines_dropped = match &end {
         Ok(End::Drained) => log.finish(),
         _ => 0,
@@ -84,6 +86,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         sessions_max,
         workers,
         access_log,
+        admin,
         descriptors_max,
         descriptors_reserved,
         outline,
@@ -97,6 +100,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     let mut listeners = Listeners::default();
     let prepared = listeners.prepare(&mut services, &cpus)?;
     own_listener::refuse(&services, &listeners.with_files(&prepared))?;
+    let admin = admin.map(Admin::open).transpose()?;
     let (sockets, _all_new) = listeners.commit(prepared, workers.len());
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let served: Vec<_> = std::iter::zip(&services, terminated)
@@ -143,11 +147,17 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         seats,
         has_requests: false,
         checker: None,
+        admin,
+        board: Arc::default(),
     };
     running.watch_logins();
     let services = running.services();
     running.prepare_checks(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.check_servers();
+    running.show();
+    if let Some(admin) = &mut running.admin {
+        admin.start(Arc::clone(&running.board)).map_err(Error::Resource)?;
+    }
     Ok((running, supervisor))
 }
 

@@ -33,4 +33,4 @@ pub use lease::Lease;
 pub use outage::Outage;
 pub use pick::Pick;
 pub use queue::Queue;
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, ServerState};

@@ -52,6 +52,11 @@ pub(super) struct Ticket<'a> {
 }
 
 impl Queue {
+    /// How many sessions wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Whether any session waits.
     pub(super) fn is_in_use(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0

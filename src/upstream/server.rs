@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
-use super::health::{Ejection, FULL_SHARE, Health};
+use super::health::{Ejection, FULL_SHARE, Health, Standing};
 use crate::protocol::login::Symptom;
 use crate::uring::Address;
+use crate::words::words;
 
 /// A server as the settings name it. All workers share it, and it never changes: what they learn of the server stands in
 /// its state, which the server of later settings can take over.
@@ -43,6 +44,24 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self { weight: NonZeroU16::MIN, connections_max: None, backup: false, disabled: false }
+    }
+}
+
+words! {
+    /// Whether an address of a server gets connections. The meanings are a table in docs/admin.md.
+    pub enum ServerState {
+        /// It gets connections.
+        Up = "up",
+        /// It came back a short time ago, and gets a growing share.
+        SlowStart = "slow-start",
+        /// Its ejection is over: the next connection tries it.
+        Trial = "trial",
+        /// Connections to it failed in a row; it is used only where no other is left.
+        Ejected = "ejected",
+        /// Its checks fail.
+        Down = "down",
+        /// The settings disable it.
+        Disabled = "disabled",
     }
 }
 
@@ -193,6 +212,22 @@ impl Server {
     /// Whether its checks fail.
     pub fn is_down(&self) -> bool {
         self.health().is_down()
+    }
+
+    /// Whether it gets connections now.
+    pub fn state(&self, now: Instant) -> ServerState {
+        match self.health().standing(now) {
+            _ if self.options.disabled => ServerState::Disabled,
+            Standing::Down => ServerState::Down,
+            Standing::Ejected => ServerState::Ejected,
+            Standing::Due => ServerState::Trial,
+            Standing::InUse if self.starts_slowly(now) => ServerState::SlowStart,
+            Standing::InUse => ServerState::Up,
+        }
+    }
+
+    fn starts_slowly(&self, now: Instant) -> bool {
+        !self.slow_start.is_zero() && self.health().share(self.slow_start, now) < FULL_SHARE
     }
 
     /// Whether checks have found anything of it yet.

@@ -383,6 +383,7 @@ macro_rules! pages {
 pages! {
     the_readme_s_commands_work "README.md"
     access_log_s_commands_work "docs/access-log.md"
+    admin_s_commands_work "docs/admin.md"
     config_s_commands_work "docs/config.md"
     doctor_s_commands_work "docs/doctor.md"
     from_haproxy_s_commands_work "docs/from-haproxy.md"

@@ -4,6 +4,7 @@
 //! the peers. What a test waits for it waits for patiently, and says what it was when it does not come.
 
 mod access_log;
+mod admin;
 mod checks;
 mod clients;
 mod cut;

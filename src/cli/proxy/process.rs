@@ -2,18 +2,24 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::bounds::{LONGEST, SECOND};
 use crate::cli::Error;
+use crate::cli::address::Unresolved;
 use crate::cli::quantity::{duration, number, power_of_two, size};
 use crate::control::limits::Host;
 use crate::control::setting::Named;
-use crate::control::{AccessLog, LogTarget, Outline, Places, Plan, ServicePlan, descriptors_a_session};
+use crate::control::{
+    ADMIN_DESCRIPTORS_MAX, AccessLog, AdminSettings, LogTarget, Outline, Places, Plan, ServicePlan,
+    descriptors_a_session,
+};
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
+use crate::uring::Address;
 
 /// The largest default for connections, on hosts with an unlimited number of descriptors.
 const SESSIONS_MAX: u32 = 1_000_000;
@@ -94,6 +100,15 @@ pub(super) struct ProcessArgs {
     #[arg(long, value_name = "SIZE", help_heading = "Relay", value_parser = size(1024 * 1024..=2048 * 1024 * 1024))]
     peek_memory: Option<u32>,
 
+    /// Answer operators and monitoring over HTTP at a loopback address, or at unix:PATH; another address needs
+    /// --admin-token-file [default: off] [nginx: stub_status]
+    #[arg(long, value_name = "ADDR", help_heading = "Admin", value_parser = Unresolved::from_str)]
+    admin: Option<Unresolved>,
+    /// File with a token that admin clients must send as Authorization: Bearer; read again on SIGHUP [default: none]
+    /// [nginx: -]
+    #[arg(long, value_name = "FILE", requires = "admin", help_heading = "Admin")]
+    admin_token_file: Option<PathBuf>,
+
     /// Log a line per closed connection, or per request with --mode http: to a file, to standard output (-), or off
     /// [nginx: access_log]
     #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
@@ -145,11 +160,13 @@ impl ProcessArgs {
         for worker in &mut workers {
             worker.peek_bytes_max = peek_bytes_max;
         }
+        let admin = self.admin(listeners().map(|listener| &listener.address))?;
         Ok(Plan {
             services,
             sessions_max,
             workers,
             access_log: self.access_log(),
+            admin,
             named,
             descriptors_max: host.descriptors_max,
             descriptors_reserved,
@@ -169,7 +186,8 @@ impl ProcessArgs {
     ) -> Result<(usize, Vec<WorkerSettings>, u64), Error> {
         let number = self.workers.map_or(host.cpus.len(), |number| number as usize);
         let pipes = if splices { self.pipes as u16 } else { 0 };
-        let reserved = descriptors_reserved(number, listeners, pipes);
+        let of_admin = if self.admin.is_some() { ADMIN_DESCRIPTORS_MAX } else { 0 };
+        let reserved = descriptors_reserved(number, listeners, pipes) + of_admin;
         let sessions_max = match self.max_connections {
             Some(sessions_max) => sessions_max as usize,
             None => sessions_that_fit(host.descriptors_max, reserved, number, descriptors_a_session)?,
@@ -188,6 +206,34 @@ impl ProcessArgs {
             })
             .collect();
         Ok((sessions_max, workers, reserved))
+    }
+
+    /// The admin endpoint, which is none of these listeners.
+    fn admin<'a>(
+        &self,
+        mut listeners: impl Iterator<Item = &'a Address>,
+    ) -> Result<Option<AdminSettings>, Error> {
+        let Some(written) = &self.admin else { return Ok(None) };
+        let mut addresses = written.resolve("admin")?;
+        // A name of this host usually has an address of either family.
+        let nth =
+            addresses.iter().position(|one| matches!(one, Address::Ip(one) if one.is_ipv4())).unwrap_or(0);
+        let address = addresses.swap_remove(nth);
+        if !written.has_port_zero() && listeners.any(|listener| *listener == address) {
+            return Err(Error::Usage(format!(
+                "--admin {written} is a listener of a service; give the admin endpoint an address of its own"
+            )));
+        }
+        if let Address::Ip(ip) = &address
+            && !ip.ip().to_canonical().is_loopback()
+            && self.admin_token_file.is_none()
+        {
+            return Err(Error::Usage(format!(
+                "--admin {written} can be reached from other hosts; add --admin-token-file, or give a loopback address \
+                 or unix:PATH"
+            )));
+        }
+        Ok(Some(AdminSettings { address, token_file: self.admin_token_file.clone() }))
     }
 
     fn access_log(&self) -> Option<AccessLog> {

@@ -108,6 +108,9 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
         plans.push(plan);
     }
     let plan = process_args.plan(plans, Named::Keys, host).map_err(|error| process.locate(error))?;
+    if let Some(admin) = plan.admin.as_ref().filter(|_| process.has("admin")) {
+        places.listeners.push((admin.address.clone(), source.place(&process.place("admin", None))));
+    }
     let is_of_file = process.has("access-log") && !overrides.iter().any(|one| one.key == "access-log");
     places.access_log = is_of_file.then(|| source.place(&process.place("access-log", None)));
     let text = settings.text(&plan);

@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 73] = [
+const PIECES: [&str; 75] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -115,6 +115,8 @@ const PIECES: [&str; 73] = [
     "--max-connections=77",
     "--ring-entries=512 --spin=5us",
     "--drain-timeout=7s",
+    "--admin=127.0.0.3:0",
+    "--admin=unix:/run/z.sock --admin-token-file=DIR/words",
     "--buffer-size=8KiB --buffers=77",
     "--pipe-size=64KiB --pipes=7",
     "--mode=http --peek-memory=64MiB",

@@ -1,0 +1,41 @@
+//! What the proxy serves now, for those who look on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::proxy::settings::Service;
+
+/// What is served: settings with the state that goes with them. A reload makes another one.
+#[derive(Debug, Default)]
+pub(in crate::control) struct View {
+    pub(in crate::control) services: Vec<Arc<Service>>,
+}
+
+/// Where the supervisor leaves the current view. The lock is held for a copy of a pointer, and no worker takes it.
+#[derive(Debug, Default)]
+pub(in crate::control) struct Board {
+    view: Mutex<Arc<View>>,
+    is_stopping: AtomicBool,
+}
+
+impl Board {
+    /// Shows this from now on.
+    pub(in crate::control) fn show(&self, view: View) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// What is shown.
+    pub(in crate::control) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that the proxy was told to stop. False if it had been told before.
+    pub(in crate::control) fn stop(&self) -> bool {
+        !self.is_stopping.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether the proxy was told to stop.
+    pub(in crate::control) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+}
