@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             cli::load::execute(*arguments, &live).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
         Command::Doctor(arguments) => {
-            cli::doctor::execute(*arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+            cli::doctor::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
         Command::Report(arguments) => {
             cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))

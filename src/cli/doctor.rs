@@ -8,17 +8,20 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::load::Error;
 use super::load::target::Url;
+use super::load::{Error, users};
 use super::quantity::duration;
+use crate::control::tls;
 use crate::doctor::site::{self, Settings};
 use crate::doctor::{Findings, log};
+use crate::protocol::ntlm::Credentials;
 use crate::report::findings;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The flags of `iisplice doctor`.
+#[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Site to probe, as its users reach it
@@ -29,6 +32,35 @@ pub struct DoctorArgs {
     /// input
     #[arg(long, value_name = "FILE", help_heading = "Other than a site")]
     log: Option<PathBuf>,
+    /// Log in as this user: CORP\alice, CORP\alice:secret or alice@corp.example.com; at most one login fails, because
+    /// accounts lock out
+    #[arg(long, value_name = "USER", help_heading = "Logins")]
+    user: Option<String>,
+    /// Password of the user; safer in the environment or a file, because `ps` shows the command line
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "IISPLICE_PASSWORD",
+        hide_env_values = true,
+        help_heading = "Logins"
+    )]
+    password: Option<String>,
+    /// File whose first line is the password
+    #[arg(long, value_name = "FILE", conflicts_with = "password", help_heading = "Logins")]
+    password_file: Option<PathBuf>,
+    /// Log in without a channel binding first: tells a wrong password from one that is bound to the wrong certificate
+    #[arg(long, requires = "user", help_heading = "Logins")]
+    bind_later: bool,
+    /// Reply header that names the user, instead of the "user" of a JSON body
+    #[arg(long, value_name = "NAME", help_heading = "Logins")]
+    identity_header: Option<String>,
+
+    /// Trust the certificates in this PEM file instead of this host's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "TLS")]
+    ca: Option<PathBuf>,
+    /// Do not judge who signed the certificate
+    #[arg(long, help_heading = "TLS")]
+    insecure: bool,
 
     /// Longest wait for a name, a connect, a TLS handshake or a reply
     #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = "Limits", value_parser = duration(MILLISECOND..=MINUTE))]
@@ -39,20 +71,57 @@ pub struct DoctorArgs {
     json: bool,
 }
 
+impl DoctorArgs {
+    fn credentials(&self) -> Result<Option<Credentials>, Error> {
+        let Some(user) = &self.user else { return Ok(None) };
+        let password = match &self.password_file {
+            Some(path) => Some(users::first_line(path)?),
+            None => self.password.clone(),
+        };
+        users::user(user, password.as_deref()).map(Some)
+    }
+
+    fn trust(&self) -> Result<site::Trust, Error> {
+        let verifier = |is_insecure| {
+            let trust = tls::Trust {
+                ca: self.ca.as_deref(),
+                is_insecure,
+                ca_flag: "--ca",
+                insecure_flag: "--insecure",
+            };
+            tls::verifier(trust).map_err(|error| Error::Host(error.into()))
+        };
+        Ok(site::Trust {
+            any: verifier(true)?,
+            trusted: if self.insecure { None } else { Some(verifier(false)?) },
+        })
+    }
+
+    fn site(&self, url: &Url) -> Result<Settings, Error> {
+        Ok(Settings {
+            url: url.0.clone(),
+            user: self.credentials()?,
+            binds_later: self.bind_later,
+            identity_header: self.identity_header.clone(),
+            trust: if url.is_https() { Some(self.trust()?) } else { None },
+            timeout: self.timeout,
+        })
+    }
+}
+
 /// Runs `iisplice doctor`.
 ///
 /// # Errors
 /// See [`Error`]; what is wrong with a site is an exit code.
-pub fn execute(arguments: DoctorArgs) -> Result<ExitCode, Error> {
-    let DoctorArgs { url, log, timeout, json } = arguments;
+pub fn execute(arguments: &DoctorArgs) -> Result<ExitCode, Error> {
     let mut found = Findings::default();
-    if let Some(Url(url)) = url {
-        found.extend(site::run(&Settings { url, timeout }));
+    if let Some(url) = &arguments.url {
+        found.extend(site::run(&arguments.site(url)?));
     }
-    if let Some(path) = log {
-        found.extend(read_log(&path)?);
+    if let Some(path) = &arguments.log {
+        found.extend(read_log(path)?);
     }
-    findings::show(&found, json)?;
+    findings::show(&found, arguments.json)?;
     Ok(ExitCode::from(found.exit_code()))
 }
 

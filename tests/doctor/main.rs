@@ -1,5 +1,12 @@
 //! `iisplice doctor` as an operator runs it: against the mock with each fault, and against servers that are scripted.
 
+mod identity;
 mod log;
+mod logins;
+mod providers;
 mod reach;
 mod run;
+mod script;
+mod site;
+mod time;
+mod tls;

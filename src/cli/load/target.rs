@@ -36,7 +36,7 @@ fn unresolved<T>(url: &url::Url, reason: String) -> Result<T, Error> {
 }
 
 impl Url {
-    pub(super) fn is_https(&self) -> bool {
+    pub(in crate::cli) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 

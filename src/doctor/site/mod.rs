@@ -1,63 +1,144 @@
 //! A site as its users reach it: every probe of a URL.
 //!
 //! ```text
-//! Settings -> run -> Visit (a URL, its addresses, what was sent to it)
-//!                     |-> reach      names, addresses, TCP
+//! Settings -> run -> Visit (a URL: its way, what was sent, what earlier probes saw)
+//!                     |-> reach        name, addresses, TCP
+//!                     |-> tls          handshake, versions, certificate, ALPN
+//!                     |-> http         the first reply: does it ask for a login?
+//!                     |-> way          what proxies show of themselves
+//!                     |-> providers    what it offers, and in which order
+//!                     |-> identity     are new connections anonymous?
+//!                     |-> logins       real ones
+//!                     |-> persistence  does a login last, on its own connection?
+//!                     |-> clock, names
+//!                     |-> protection   must a login be bound to the connection?
 //! Findings <----------'
 //! ```
 //!
-//! Every connection, request and login goes through the visit, which counts them for "sent". Each wait has a time-out.
+//! A probe is a function that takes the visit and adds findings. Every connection and request goes through the visit,
+//! which counts them, and every proof of a password through the [`budget`], which makes at most one that fails.
+//! `wire.rs` waits, within time-outs; `login.rs` is the three messages.
 
+mod budget;
+mod clock;
+mod http;
 mod id;
+mod identity;
+mod login;
+mod logins;
+mod names;
+mod persistence;
+mod protection;
+mod providers;
 mod reach;
-mod sent;
+mod reply;
+mod tls;
+mod visit;
+mod way;
+mod wire;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
 pub use id::Id;
-use sent::Sent;
 
 use super::Findings;
+use crate::protocol::ntlm::Credentials;
+use budget::Budget;
+use visit::Visit;
+
+/// All probes of a site together begin no later than this after the first.
+const TIME_MAX: Duration = Duration::from_secs(45);
 
 /// What to probe, and how.
 #[derive(Debug)]
 pub struct Settings {
     /// The site, `http` or `https`, with a host.
     pub url: Url,
-    /// Longest wait for a name, a connect or a reply.
+    /// Who logs in.
+    pub user: Option<Credentials>,
+    /// Logins are bound to the TLS connection only once one without a binding was accepted.
+    pub binds_later: bool,
+    /// The header of replies that names the user, instead of a JSON body.
+    pub identity_header: Option<String>,
+    /// For `https`.
+    pub trust: Option<Trust>,
+    /// Longest wait for a name, a connect, a handshake or a reply.
     pub timeout: Duration,
+}
+
+/// What verifies the site's certificate.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Accepts any certificate.
+    pub any: Arc<dyn ServerCertVerifier>,
+    /// Accepts what clients trust; nothing if that is not to be judged.
+    pub trusted: Option<Arc<dyn ServerCertVerifier>>,
 }
 
 /// Probes the site.
 pub fn run(settings: &Settings) -> Findings {
-    let mut visit =
-        Visit { settings, url: &settings.url, sent: Sent::default(), findings: Findings::default() };
-    reach::probe(&mut visit);
-    let Visit { sent, mut findings, .. } = visit;
-    findings.sent = sent.lines(&settings.url);
+    let budget = Budget::new(settings.user.clone());
+    let mut visit = Visit::new(settings, &settings.url, &budget, Instant::now() + TIME_MAX);
+    probe(&mut visit);
+    let mut sent = vec![visit.sent()];
+    let mut findings = visit.findings;
+    sent.extend(logins_sent(&budget));
+    findings.sent = sent;
     findings
 }
 
-/// The probes of one URL, on their way.
-struct Visit<'s> {
-    settings: &'s Settings,
-    url: &'s Url,
-    sent: Sent,
-    findings: Findings,
+/// A probe of a site that answers.
+type Probe = fn(&mut Visit<'_>);
+
+/// In their order: each finds what the next needs.
+const PROBES: [(&str, Probe); 11] = [
+    ("the first reply", http::probe),
+    ("the way", way::probe),
+    ("providers", providers::probe),
+    ("new connections", identity::fresh),
+    ("logins", logins::probe),
+    ("persistence", persistence::probe),
+    ("connections after a login", identity::after_login),
+    ("clocks", clock::probe),
+    ("names", names::probe),
+    ("two logins at once", persistence::two_at_once),
+    ("Extended Protection", protection::probe),
+];
+
+fn probe(visit: &mut Visit<'_>) {
+    let addresses = reach::probe(visit);
+    let ways = addresses.into_iter().filter_map(|address| tls::probe(visit, address)).collect::<Vec<_>>();
+    visit.way = ways.into_iter().next();
+    if visit.way.is_none() {
+        return;
+    }
+    for (name, probe) in PROBES {
+        if Instant::now() > visit.until {
+            let saw = format!("the site is slow: {name} and what follows it was not probed");
+            let why = "users wait as long";
+            visit.warn(Id::Time, saw, why, "find out why the site answers slowly, or raise --timeout");
+            return;
+        }
+        probe(visit);
+        if visit.seen.anonymous.is_none() {
+            return;
+        }
+    }
 }
 
-impl Visit<'_> {
-    /// As a certificate or a resolver has it: an IPv6 address has brackets in a URL only.
-    fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
-    }
-
-    fn port(&self) -> u16 {
-        // Both schemes have a usual one.
-        self.url.port_or_known_default().unwrap_or_default()
-    }
+fn logins_sent(budget: &Budget) -> Option<String> {
+    let user = budget.user()?;
+    let failed = if budget.is_left() { "none of them failed" } else { "one of them failed" };
+    Some(match budget.proofs() {
+        0 => format!("no login as {user}"),
+        1 if budget.is_left() => format!("1 login as {user}, which did not fail"),
+        1 => format!("1 login as {user}, which failed"),
+        proofs => format!("{proofs} logins as {user}, {failed}"),
+    })
 }
 
 /// A duration for people.

@@ -1,13 +1,14 @@
 //! Whether the name has addresses, and each of them accepts connections.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use super::{Id, Visit};
-use crate::doctor::Finding;
+use super::visit::Visit;
+use super::wire::Broke;
+use super::{Id, seconds};
 
 /// Returns the addresses that accept connections.
 pub(super) fn probe(visit: &mut Visit<'_>) -> Vec<SocketAddr> {
@@ -15,21 +16,18 @@ pub(super) fn probe(visit: &mut Visit<'_>) -> Vec<SocketAddr> {
     let addresses = match resolve(visit) {
         Ok(addresses) => addresses,
         Err(reason) => {
-            visit.findings.add(Finding::broken(
-                Id::Name.as_str(),
+            visit.broken(
+                Id::Name,
                 format!("{name} cannot be resolved: {reason}"),
                 "clients cannot find the site",
                 format!("check the name and this host's name service: getent ahosts {name}"),
-            ));
+            );
             return Vec::new();
         }
     };
     let listed: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
     let addresses_are = if listed.len() == 1 { "address" } else { "addresses" };
-    visit.findings.add(Finding::fine(
-        Id::Name.as_str(),
-        format!("{name} has {} {addresses_are}: {}", listed.len(), listed.join(", ")),
-    ));
+    visit.fine(Id::Name, format!("{name} has {} {addresses_are}: {}", listed.len(), listed.join(", ")));
     addresses.into_iter().filter(|&address| accepts(visit, address)).collect()
 }
 
@@ -45,38 +43,40 @@ fn resolve(visit: &Visit<'_>) -> Result<Vec<SocketAddr>, String> {
     thread::Builder::new().spawn(look_up).map_err(|error| error.to_string())?;
     let mut addresses = match addresses.recv_timeout(visit.settings.timeout) {
         Ok(resolved) => resolved.map_err(|error| error.to_string())?,
-        Err(_) => return Err(format!("no answer within {}", super::seconds(visit.settings.timeout))),
+        Err(_) => return Err(format!("no answer within {}", seconds(visit.settings.timeout))),
     };
     addresses.dedup();
     if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
 }
 
 fn accepts(visit: &mut Visit<'_>, address: SocketAddr) -> bool {
-    visit.sent.connections += 1;
     let began = Instant::now();
-    let finding = match TcpStream::connect_timeout(&address, visit.settings.timeout) {
-        Ok(_) => {
-            let after = super::seconds(began.elapsed());
-            Finding::fine(Id::Address.as_str(), format!("{address} accepts connections, after {after}"))
+    let connected = visit.connect(address).map(drop);
+    let after = seconds(began.elapsed());
+    match &connected {
+        Ok(()) => visit.fine(Id::Address, format!("{address} accepts connections, after {after}")),
+        Err(broke) => {
+            let reason = match broke {
+                Broke::Connect(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            visit.broken(
+                Id::Address,
+                format!("{address} accepts no connection: {reason}"),
+                "a client that gets this address cannot reach the site",
+                advice(broke, address),
+            );
         }
-        Err(error) => Finding::broken(
-            Id::Address.as_str(),
-            format!("{address} accepts no connection: {error}"),
-            "a client that gets this address cannot reach the site",
-            advice(&error, address),
-        ),
-    };
-    let accepts = finding.severity == crate::doctor::Severity::Fine;
-    visit.findings.add(finding);
-    accepts
+    }
+    connected.is_ok()
 }
 
-fn advice(error: &io::Error, address: SocketAddr) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
+fn advice(broke: &Broke, address: SocketAddr) -> String {
+    match broke {
+        Broke::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             format!("start what should listen there, or take {} out of the name", address.ip())
         }
-        io::ErrorKind::TimedOut => {
+        Broke::Connect(error) if error.kind() == io::ErrorKind::TimedOut => {
             format!("check the firewalls on the way, or take {} out of the name", address.ip())
         }
         _ => format!("check the route: ip route get {}", address.ip()),

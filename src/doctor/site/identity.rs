@@ -1,0 +1,66 @@
+//! Who somebody is who has not logged in: nobody, on every connection.
+
+use super::Id;
+use super::persistence::logged_in;
+use super::reply::Reply;
+use super::visit::Visit;
+use super::wire::Broke;
+
+/// Connections that are tried each time: a pool may hand out several before the one that is logged in.
+const TRIES: usize = 4;
+
+const FIX: &str = "take that proxy out of service now; then give each client a connection of its own to the server (nginx: \
+                   keepalive shares connections between users; iisplice proxy does not)";
+const WHY: &str = "a stranger acts as a user who has logged in: this is a breach, not a nuisance";
+
+/// Before any login of ours.
+pub(super) fn fresh(visit: &mut Visit<'_>) {
+    let Some(first) = visit.seen.anonymous.clone() else { return };
+    let mut replies = vec![Ok(first.clone())];
+    replies.extend((1..TRIES).map(|_| visit.ask_anonymously()));
+    if let Some(saw) = leaked(visit, &first, &replies) {
+        visit.seen.has_leaked = true;
+        visit.broken(Id::FreshConnection, format!("LEAK: {saw}"), WHY, FIX);
+    } else if first.status == 401 {
+        visit.fine(Id::FreshConnection, format!("{TRIES} new connections are anonymous"));
+    }
+}
+
+/// Right after a login, while its connection is open and when it has closed.
+pub(super) fn after_login(visit: &mut Visit<'_>) {
+    let Some(first) = visit.seen.anonymous.clone() else { return };
+    if visit.seen.works.is_none() {
+        return;
+    }
+    // Anonymous requests may share a connection with the login: a new one, right before them.
+    let held = logged_in(visit);
+    let mut replies: Vec<_> = (0..TRIES).map(|_| visit.ask_anonymously()).collect();
+    drop(held);
+    visit.seen.held = None;
+    replies.extend((0..TRIES).map(|_| visit.ask_anonymously()));
+    match leaked(visit, &first, &replies) {
+        Some(saw) => {
+            visit.seen.has_leaked = true;
+            visit.broken(Id::Leak, format!("LEAK: after a login, {saw}"), WHY, FIX);
+        }
+        None => visit.fine(
+            Id::Leak,
+            format!("{TRIES} connections opened during a login, and {TRIES} after it, are anonymous"),
+        ),
+    }
+}
+
+/// What gives a leak away: a reply that names somebody, or one without 401 where the page asks for a login.
+fn leaked(visit: &Visit<'_>, first: &Reply, replies: &[Result<Reply, Broke>]) -> Option<String> {
+    let header = visit.settings.identity_header.as_deref();
+    let named = replies.iter().flatten().find_map(|reply| reply.user(header));
+    if let Some(name) = named {
+        return Some(format!("a request WITHOUT A LOGIN on a new connection is answered as {name}"));
+    }
+    let statuses: Vec<u16> = replies.iter().flatten().map(|reply| reply.status).collect();
+    let asks = first.status == 401 || statuses.contains(&401);
+    let served = statuses.iter().filter(|status| (200..400).contains(*status)).count();
+    (asks && served > 0).then(|| {
+        format!("{served} of {} requests WITHOUT A LOGIN on new connections are served", replies.len())
+    })
+}
