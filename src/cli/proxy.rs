@@ -10,6 +10,7 @@ mod process;
 mod routes;
 mod servers;
 mod service;
+mod sources;
 mod timeouts;
 mod tls;
 

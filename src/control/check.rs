@@ -9,7 +9,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::admin::Admin;
 use super::certificates::{self, Served};
-use super::{Error, LogTarget, Plan, own_listener, setting, start_up};
+use super::{Error, LogTarget, Plan, own_listener, setting, sources, start_up};
 use crate::proxy::bind;
 use crate::uring;
 
@@ -30,6 +30,7 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     let listeners = services.iter().flat_map(|service| &service.listeners);
     let listeners: Vec<_> = listeners.map(|listener| (&listener.address, None)).collect();
     own_listener::refuse(&services, &listeners)?;
+    sources::check(&services)?;
     if let Some(admin) = &plan.admin {
         Admin::check(admin)?;
     }

@@ -111,7 +111,8 @@ impl Watched {
             let (name, address, check_type) = (&**server.name(), server.address(), checks.check.name());
             let group_name = &*group.name;
             let tls = group.tls.as_ref().map(|tls| &tls.config);
-            match check(Target { server: &server, send_proxy: group.send_proxy, tls }, &checks).await {
+            let GroupSettings { sources, send_proxy, .. } = &*group;
+            match check(Target { server: &server, sources, send_proxy: *send_proxy, tls }, &checks).await {
                 Ok(()) => {
                     if row.succeeds(server.is_down(), &checks) && server.note_check(true) {
                         let successes = checks.rise;

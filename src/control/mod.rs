@@ -19,6 +19,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ mod running;
 mod serve;
 pub mod setting;
 pub mod signals;
+mod sources;
 pub mod start_up;
 pub mod supervise;
 mod timeouts;
@@ -168,6 +170,14 @@ pub enum Error {
         /// As bound.
         listener: Address,
     },
+    /// An address that connections to servers cannot come from.
+    #[error("cannot connect to servers from {address}: {source}{hint}", hint = sources::hint(source))]
+    SourceAddress {
+        /// As written.
+        address: IpAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// What this host does not allow: an address, `io_uring`.
     #[error("{}", setting::advised(.0))]
     Proxy(#[from] proxy::Error),
@@ -186,9 +196,11 @@ impl Error {
             Self::AccessLog { source, .. }
             | Self::AdminToken { fault: TokenFault::Unreadable(source), .. } => exit_code_of_file(source),
             Self::OwnListener { .. } | Self::AdminToken { .. } => ExitCode::from(2),
-            Self::UnreadAccessLog(_) | Self::Proxy(_) | Self::Resource(_) | Self::Worker(_) => {
-                ExitCode::FAILURE
-            }
+            Self::UnreadAccessLog(_)
+            | Self::SourceAddress { .. }
+            | Self::Proxy(_)
+            | Self::Resource(_)
+            | Self::Worker(_) => ExitCode::FAILURE,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Where a settings file names what turns out to be wrong on this host.
 
+use std::net::IpAddr;
+
 use super::Error;
 use crate::proxy;
 use crate::uring::Address;
@@ -9,6 +11,8 @@ use crate::uring::Address;
 pub struct Places {
     /// Of each listener's address.
     pub listeners: Vec<(Address, String)>,
+    /// Of each address that connections to servers come from.
+    pub sources: Vec<(IpAddr, String)>,
     /// Of the access log's target.
     pub access_log: Option<String>,
 }
@@ -23,6 +27,11 @@ impl Places {
         };
         if let Some((_, place)) = self.listeners.iter().find(|(address, _)| about == Some(address)) {
             return format!("{place}: listen: {error}");
+        }
+        if let Error::SourceAddress { address, .. } = error
+            && let Some((_, place)) = self.sources.iter().find(|(one, _)| one == address)
+        {
+            return format!("{place}: source-address: {error}");
         }
         match (error, &self.access_log) {
             (Error::AccessLog { .. } | Error::UnreadAccessLog(_), Some(place)) => format!("{place}: {error}"),

@@ -20,7 +20,7 @@ use super::logins::Watch;
 use super::running::{Log, Running, is_http};
 use super::supervise::Event;
 use super::tls::Terminated;
-use super::{Error, Outline, Plan, changes, own_listener, start_up};
+use super::{Error, Outline, Plan, changes, own_listener, sources, start_up};
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::upstream::GroupSettings;
 use crate::uring::Address;
@@ -153,6 +153,7 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     let cpus = running.cpus();
     let listeners = running.listeners.prepare(&mut services, &cpus)?;
     own_listener::refuse(&services, &running.listeners.with_files(&listeners))?;
+    sources::check(&services)?;
     if running.logins.is_none() && services.iter().any(is_http) {
         running.logins = Some(Watch::start().map_err(Error::Resource)?);
     }

@@ -14,7 +14,7 @@ use super::signals::Signals;
 use super::start_up::{self, StartUp};
 use super::supervise::{Command, End, Supervisor};
 use super::totals::Totals;
-use super::{Error, Plan, log_limit, logins, own_listener};
+use super::{Error, Plan, log_limit, logins, own_listener, sources};
 use crate::proxy::settings::WorkerSettings;
 use crate::uring::{self, PipeSet};
 
@@ -100,6 +100,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     let mut listeners = Listeners::default();
     let prepared = listeners.prepare(&mut services, &cpus)?;
     own_listener::refuse(&services, &listeners.with_files(&prepared))?;
+    sources::check(&services)?;
     let admin = admin.map(Admin::open).transpose()?;
     let (sockets, _all_new) = listeners.commit(prepared, workers.len());
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();

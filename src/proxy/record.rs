@@ -169,6 +169,8 @@ words! {
         Full = "full",
         /// The checks of every server fail: none was tried.
         NoServer = "no-server",
+        /// No server can be connected to from the client's address, which servers are to see.
+        NoSource = "no-source",
         /// No server answered within the connect time-out, or none was ready within the connect budget.
         ConnectTimeout = "connect-timeout",
         /// No PROXY header, a malformed one, or one that came too late.
@@ -196,7 +198,7 @@ words! {
         NoRoute = "no-route",
         /// Reset: its unfinished head, hello or handshake was the oldest when all of them exceeded their memory.
         PeekMemory = "peek-memory",
-        /// No descriptor or no port for the server's side.
+        /// No descriptor, no port or no source address for the server's side.
         LocalLimit = "local-limit",
         /// HTTP mode: the server ended its stream within a reply, or sent something else than a chunk.
         UpstreamCut = "upstream-cut",

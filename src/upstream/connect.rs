@@ -5,7 +5,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
-use crate::uring::{Ring, Shortage, Socket, SocketOptions, is_out_of_descriptors};
+use super::sources::Origin;
+use crate::uring::{LocalEnd, NewSocket, Ring, Shortage, Socket, SocketOptions, is_out_of_descriptors};
 
 /// How long connecting pauses without a descriptor.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -15,6 +16,10 @@ const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 /// sent again within it.
 const LONG_ENOUGH: Duration = Duration::from_millis(1500);
 
+/// Names of causes with log lines of their own.
+const NO_PORT: &str = "no-port";
+const TIMED_OUT: &str = "timed-out";
+
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -22,7 +27,7 @@ pub enum Failure {
     Refused,
     /// The server did not answer within the connect time-out.
     TimedOut,
-    /// This host has no descriptor or no port left.
+    /// This host has no descriptor or no port left, or cannot use the source address.
     LocalLimit,
 }
 
@@ -37,51 +42,108 @@ impl DescriptorWaits {
     }
 }
 
-/// Connects within `timeout`, including pauses for a descriptor.
+/// Why an attempt to connect failed.
+enum Error {
+    Connect(io::Error),
+    /// What this host, and not the server, finds wrong with the source address.
+    Source(io::Error),
+}
+
+/// Connects within `timeout`, including pauses for a descriptor, from the first source address that has a free port.
 ///
 /// # Errors
 /// See [`Failure`]; the cause is logged here.
 pub async fn connect(
     ring: &Ring,
     lease: &Lease,
+    origin: Origin<'_>,
     options: &SocketOptions,
     timeout: Duration,
     waits: &DescriptorWaits,
 ) -> Result<Socket, Failure> {
-    let address = lease.address();
     let deadline = ring.now() + timeout;
-    attempt(ring, lease, options, deadline, waits).await.map_err(|error| {
-        let (failure, cause) = (failure(&error), cause(&error));
-        let name = &**lease.server().name();
-        tracing::warn!(upstream = name, %address, cause, %error, "cannot connect to server; trying the next, if any");
-        if failure != Failure::LocalLimit {
-            lease.note_failure(ring.now());
+    let mut attempts = origin.attempts(lease.address());
+    let mut failure = Failure::LocalLimit;
+    while let Some(from) = attempts.next(ring.now()) {
+        let error = match attempt(ring, lease, from, options, deadline, waits).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => error,
+        };
+        log(lease, origin, from, &error);
+        failure = error.failure();
+        if !error.is_of_source() {
+            break;
         }
-        failure
-    })
+        attempts.note_spent(ring.now());
+    }
+    if failure != Failure::LocalLimit {
+        lease.note_failure(ring.now());
+    }
+    Err(failure)
 }
 
 async fn attempt(
     ring: &Ring,
     lease: &Lease,
+    from: Option<LocalEnd>,
     options: &SocketOptions,
     deadline: Instant,
     waits: &DescriptorWaits,
-) -> io::Result<Socket> {
-    let address = lease.address();
+) -> Result<Socket, Error> {
     loop {
         let left = deadline.saturating_duration_since(ring.now());
         // Pauses for a descriptor are no fault of the server.
         let awaited = Awaited { ring, lease, since: ring.now() };
-        let connected = ring.timeout(left, Socket::connect(ring, address, lease.sock_addr(), options)).await;
+        let connected = ring.timeout(left, open(ring, lease, from, options)).await;
         std::mem::forget(awaited);
-        match connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
-            Err(error) if is_out_of_descriptors(&error) && ring.now() + DESCRIPTOR_PAUSE < deadline => {
+        match connected.unwrap_or_else(|| Err(Error::Connect(io::ErrorKind::TimedOut.into()))) {
+            Err(error) if error.is_out_of_descriptors() && ring.now() + DESCRIPTOR_PAUSE < deadline => {
                 let _waiting = Waiting::new(waits);
                 ring.note_shortage(Shortage::Descriptors);
                 ring.sleep(DESCRIPTOR_PAUSE).await;
             }
             connected => return connected,
+        }
+    }
+}
+
+async fn open(
+    ring: &Ring,
+    lease: &Lease,
+    from: Option<LocalEnd>,
+    options: &SocketOptions,
+) -> Result<Socket, Error> {
+    let socket = NewSocket::open(ring, lease.address(), options).map_err(Error::Connect)?;
+    if let Some(from) = from {
+        socket.bind(from).map_err(Error::Source)?;
+    }
+    socket.connect(lease.sock_addr()).await.map_err(|error| match error.raw_os_error() {
+        // There is no way from that address to the server, as from 127.0.0.1 to another host.
+        Some(libc::EINVAL) if from.is_some() => Error::Source(error),
+        _ => Error::Connect(error),
+    })
+}
+
+/// One call site for each kind of cause: what clients cause is limited by it.
+fn log(lease: &Lease, origin: Origin<'_>, from: Option<LocalEnd>, error: &Error) {
+    let (name, address, cause) = (&**lease.server().name(), lease.address(), error.cause());
+    let source = from.map(|from| tracing::field::display(from.address));
+    match error {
+        Error::Source(error) => {
+            tracing::warn!(upstream = name, %address, source, cause, %error, "cannot connect from the source address; trying another, or the next server, if any");
+        }
+        Error::Connect(_) if cause == NO_PORT => tracing::warn!(
+            upstream = name, %address, source, cause,
+            "no source port left towards the server; trying another address, or the next server, if any; set more \
+             addresses (source-address) or ports (net.ipv4.ip_local_port_range)"
+        ),
+        Error::Connect(error) if cause == TIMED_OUT && origin.is_client() => tracing::warn!(
+            upstream = name, %address, source, cause, %error,
+            "server does not answer connections from the client's address; trying the next, if any; where its checks \
+             succeed, route its replies to the proxy (ip rule, ip route)"
+        ),
+        Error::Connect(error) => {
+            tracing::warn!(upstream = name, %address, source, cause, %error, "cannot connect to server; trying the next, if any");
         }
     }
 }
@@ -102,29 +164,45 @@ impl Drop for Awaited<'_> {
     }
 }
 
-fn failure(error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::TimedOut => Failure::TimedOut,
-        io::ErrorKind::AddrNotAvailable => Failure::LocalLimit,
-        _ if is_out_of_descriptors(error) => Failure::LocalLimit,
-        _ => Failure::Refused,
-    }
-}
-
-/// A one-word name of the cause.
-fn cause(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "refused",
-        io::ErrorKind::TimedOut => "timed-out",
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "reset",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
-            "unreachable"
+impl Error {
+    fn failure(&self) -> Failure {
+        let Self::Connect(error) = self else { return Failure::LocalLimit };
+        match error.kind() {
+            io::ErrorKind::TimedOut => Failure::TimedOut,
+            io::ErrorKind::AddrNotAvailable => Failure::LocalLimit,
+            _ if is_out_of_descriptors(error) => Failure::LocalLimit,
+            _ => Failure::Refused,
         }
-        io::ErrorKind::NotFound => "missing",
-        io::ErrorKind::PermissionDenied => "not-permitted",
-        io::ErrorKind::AddrNotAvailable => "no-port",
-        _ if is_out_of_descriptors(error) => "no-descriptor",
-        _ => "failed",
+    }
+
+    /// Whether another source address may do better.
+    fn is_of_source(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.kind() == io::ErrorKind::AddrNotAvailable,
+            Self::Source(_) => true,
+        }
+    }
+
+    fn is_out_of_descriptors(&self) -> bool {
+        matches!(self, Self::Connect(error) if is_out_of_descriptors(error))
+    }
+
+    /// A one-word name of the cause.
+    fn cause(&self) -> &'static str {
+        let Self::Connect(error) = self else { return "source-address" };
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => "refused",
+            io::ErrorKind::TimedOut => TIMED_OUT,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "reset",
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => "unreachable",
+            io::ErrorKind::NotFound => "missing",
+            io::ErrorKind::PermissionDenied => "not-permitted",
+            io::ErrorKind::AddrNotAvailable => NO_PORT,
+            _ if is_out_of_descriptors(error) => "no-descriptor",
+            _ => "failed",
+        }
     }
 }
 

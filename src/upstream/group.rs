@@ -14,6 +14,7 @@ use super::outage::Outage;
 use super::pick::Pick;
 use super::queue::Queue;
 use super::server::Server;
+use super::sources::{Origin, Sources, Turns};
 use crate::protocol::proxy_protocol;
 
 /// Number of servers whose TLS sessions a worker remembers.
@@ -34,6 +35,8 @@ pub struct GroupSettings {
     pub tls: Option<Tls>,
     /// The PROXY header that servers are sent, if any.
     pub send_proxy: Option<proxy_protocol::Version>,
+    /// Where connections to its servers come from.
+    pub sources: Sources,
     /// How long one server may take to accept a connection, and then to complete its TLS handshake.
     pub connect_timeout: Duration,
     /// How long all servers together may take until one is ready for a client.
@@ -58,6 +61,7 @@ impl GroupSettings {
             hash_prefix_v6: 128,
             tls: None,
             send_proxy: None,
+            sources: Sources::default(),
             connect_timeout: Duration::from_secs(3),
             connect_budget: Duration::from_secs(6),
             checks: None,
@@ -129,6 +133,7 @@ pub struct Group {
     settings: Arc<GroupSettings>,
     tls: Option<Arc<ClientConfig>>,
     algorithm: Box<dyn Algorithm>,
+    source_turns: Turns,
 }
 
 impl Group {
@@ -137,7 +142,8 @@ impl Group {
         let tls = settings.tls.as_ref().map(|tls| with_own_sessions(&tls.config));
         let GroupSettings { servers, balance, hash_prefix_v6, .. } = &*settings;
         let algorithm = balance.begin(&Beginning { servers, worker, hash_prefix_v6: *hash_prefix_v6 });
-        Self { settings, tls, algorithm }
+        let source_turns = Turns::new(&settings.sources, worker);
+        Self { settings, tls, algorithm, source_turns }
     }
 
     /// The settings that it was made from.
@@ -150,11 +156,28 @@ impl Group {
         self.tls.as_ref()
     }
 
+    /// Where connections for a client at `source` come from.
+    pub fn origin(&self, source: Option<IpAddr>) -> Origin<'_> {
+        Origin::new(&self.settings.sources, &self.source_turns, source)
+    }
+
+    /// Whether a client at `source` may go to any of the servers that get connections, if there is one.
+    pub fn suits(&self, source: Option<IpAddr>) -> bool {
+        let origin = self.origin(source);
+        let mut enabled = self.settings.servers.iter().filter(|server| !server.options().disabled).peekable();
+        enabled.peek().is_none() || enabled.any(|server| origin.suits(server.address()))
+    }
+
     /// Leases in the order to try them for a client at `source`: the server that the algorithm chooses, then the others;
     /// backup servers after them, and servers that are ejected last.
     pub fn pick(&self, source: Option<IpAddr>, now: Instant) -> Pick<'_> {
-        let GroupSettings { servers, queue, queue_timeout, .. } = &*self.settings;
-        Pick::new((servers, &*self.algorithm), (queue, !queue_timeout.is_zero()), source, now)
+        let GroupSettings { servers, queue, queue_timeout, sources, .. } = &*self.settings;
+        let pick = Pick::new((servers, &*self.algorithm), (queue, !queue_timeout.is_zero()), source, now);
+        if *sources != Sources::Client {
+            return pick;
+        }
+        let origin = self.origin(source);
+        pick.without(|server| !origin.suits(server.address()))
     }
 }
 

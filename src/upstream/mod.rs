@@ -22,6 +22,7 @@ mod outage;
 mod pick;
 mod queue;
 mod server;
+mod sources;
 #[cfg(test)]
 mod testing;
 
@@ -34,3 +35,4 @@ pub use outage::Outage;
 pub use pick::Pick;
 pub use queue::Queue;
 pub use server::{Server, ServerOptions, ServerState};
+pub use sources::{ADDRESSES_MAX as SOURCE_ADDRESSES_MAX, Origin, Sources};

@@ -48,6 +48,17 @@ impl<'a> Pick<'a> {
         Self { servers, algorithm, queue, waits, source, now, tried, may_try_due: true, number }
     }
 
+    /// Leaves out servers that are no choice for this client.
+    #[must_use]
+    pub(super) fn without(mut self, is_unfit: impl Fn(&Server) -> bool) -> Self {
+        for (nth, server) in self.servers.iter().enumerate() {
+            if is_unfit(server) {
+                self.tried.leave_out(nth);
+            }
+        }
+        self
+    }
+
     /// Whether a server that was not tried yet would do, but has as many connections as it may have, or gives its next
     /// place to a session that waits.
     pub fn is_held_up(&self) -> bool {

@@ -4,6 +4,7 @@
 //! belongs to the operation until then. A call returns immediately: it never waits and never blocks.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,16 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
 }
 
+/// The address that a socket connects from. The kernel chooses the port when it connects, so that each address has all
+/// ports for each server (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalEnd {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether it may be the address of another host (ip(7), `IP_TRANSPARENT`).
+    pub is_foreign: bool,
+}
+
 /// A pipe as the kernel created it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawPipe {
@@ -100,6 +111,9 @@ pub(crate) trait Kernel {
 
     /// socket(2), then sets the options.
     fn socket(&mut self, domain: Domain, options: &SocketOptions) -> io::Result<RawFd>;
+
+    /// Sets where a new socket will connect from: bind(2), with the options that belong to it.
+    fn bind(&mut self, fd: RawFd, from: LocalEnd) -> io::Result<()>;
 
     /// connect(2): `EINPROGRESS` when poll(2) will report the result, `EAGAIN` when nothing will (a Unix socket whose
     /// backlog is full).

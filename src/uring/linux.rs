@@ -18,11 +18,11 @@ use nix::sys::socket::{MsgFlags, Shutdown};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::buffers::Region;
-use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
+use super::kernel::{Completion, Kernel, LocalEnd, Operation, RawPipe, SocketOptions, Wait};
 use super::ops::IGNORED;
 use super::probe::{Call, Failed};
 use super::provided::ProvidedRing;
-use super::sockopt::set_keepalive;
+use super::sockopt::{bind_local_end, set_keepalive};
 
 /// The only group of provided buffers.
 pub(super) const GROUP: u16 = 0;
@@ -208,6 +208,10 @@ impl Kernel for Linux {
             }
         }
         Ok(socket.into_raw_fd())
+    }
+
+    fn bind(&mut self, fd: RawFd, from: LocalEnd) -> io::Result<()> {
+        bind_local_end(&borrow(fd), from)
     }
 
     fn connect(&mut self, fd: RawFd, address: &SockAddr) -> io::Result<()> {

@@ -52,7 +52,7 @@ pub use bell::{Bell, Hearing};
 pub use buffers::Buffer;
 pub use counters::RingCounters;
 pub use deadline::{Sleep, Timeout};
-pub use kernel::SocketOptions;
+pub use kernel::{LocalEnd, SocketOptions};
 pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;
 pub use pager::Pager;
@@ -64,8 +64,10 @@ pub use receive::{Expect, Received, Receiving};
 pub use ring::Ring;
 pub use send::{Sent, Unsent};
 pub use shortage::Shortage;
-pub use socket::{Listener, Socket, is_out_of_descriptors};
-pub use sockopt::{detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive};
+pub use socket::{Listener, NewSocket, Socket, is_out_of_descriptors};
+pub use sockopt::{
+    bind_local_end, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
+};
 pub use task::Parts;
 
 /// Options of a worker's ring.

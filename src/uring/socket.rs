@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr};
 
 use super::address::Address;
-use super::kernel::{Operation, SocketOptions};
+use super::kernel::{LocalEnd, Operation, SocketOptions};
 use super::ops::{Held, InFlight, Key, Memory};
 use super::ring::Ring;
 
@@ -136,27 +136,38 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// A connected stream socket. It can be shut down and dropped, but not handed on: there is no way to get it out of the
-/// session that owns it.
-pub struct Socket(pub(super) Rc<Descriptor>);
+/// A stream socket that is not connected yet.
+pub struct NewSocket(Rc<Descriptor>);
 
-impl Socket {
-    /// Connects a new socket. Dropping the future resets a connection that is not in use yet: an orderly close would
-    /// keep a source port (`TIME_WAIT`).
+impl NewSocket {
+    /// A socket to connect to `address`.
     ///
     /// # Errors
-    /// Those of socket(2) and connect(2).
-    pub async fn connect(
-        ring: &Ring,
-        address: &Address,
-        sock_addr: &SockAddr,
-        options: &SocketOptions,
-    ) -> io::Result<Self> {
+    /// Those of socket(2).
+    pub fn open(ring: &Ring, address: &Address, options: &SocketOptions) -> io::Result<Self> {
         let fd = ring.inner().kernel.borrow_mut().socket(address.domain(), options)?;
-        let descriptor = Descriptor::connected(ring, fd, address);
+        Ok(Self(Descriptor::connected(ring, fd, address)))
+    }
+
+    /// Sets where it connects from.
+    ///
+    /// # Errors
+    /// Those of [`bind_local_end`](super::bind_local_end).
+    pub fn bind(&self, from: LocalEnd) -> io::Result<()> {
+        self.0.ring.inner().kernel.borrow_mut().bind(self.0.fd, from)
+    }
+
+    /// Connects it. Dropping the future resets a connection that is not in use yet: an orderly close would keep a source
+    /// port (`TIME_WAIT`).
+    ///
+    /// # Errors
+    /// Those of connect(2).
+    pub async fn connect(self, to: &SockAddr) -> io::Result<Socket> {
+        let Self(descriptor) = self;
+        let Descriptor { ring, fd, .. } = &*descriptor;
         let mut unfinished = Unfinished(Some(&descriptor));
         let connected = loop {
-            let connected = ring.inner().kernel.borrow_mut().connect(fd, sock_addr);
+            let connected = ring.inner().kernel.borrow_mut().connect(*fd, to);
             match connected {
                 Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
                     break descriptor.end_of_connecting().await;
@@ -167,9 +178,15 @@ impl Socket {
         };
         unfinished.0 = None;
         drop(unfinished);
-        connected.map(|()| Self(descriptor))
+        connected.map(|()| Socket(descriptor))
     }
+}
 
+/// A connected stream socket. It can be shut down and dropped, but not handed on: there is no way to get it out of the
+/// session that owns it.
+pub struct Socket(pub(super) Rc<Descriptor>);
+
+impl Socket {
     /// Sends what there is room for now, by a system call; 0 when there is none. For bytes that are not in a
     /// [`Buffer`](super::Buffer), whose memory no operation could keep.
     ///
@@ -458,7 +475,8 @@ mod tests {
         with_peer(move |ring, _socket, _peer| async move {
             let options = SocketOptions { keepalive: Some(Duration::from_secs(60)), user_timeout: None };
             let to = address.to_sock_addr().expect("an IP address");
-            let socket = Socket::connect(&ring, &address, &to, &options).await.expect("it listens");
+            let socket = NewSocket::open(&ring, &address, &options).expect("a descriptor");
+            let socket = socket.connect(&to).await.expect("it listens");
             // SAFETY: the socket outlives it.
             let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket.fd()) };
             let socket = socket2::SockRef::from(&fd);

@@ -2,10 +2,13 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+
+use super::kernel::LocalEnd;
 
 /// Probes to a peer that answers none before it counts as dead; more where whole seconds require it.
 const PROBES: u64 = 6;
@@ -55,6 +58,24 @@ pub fn set_fastopen_queue(socket: &impl AsFd, queue: c_int) -> io::Result<()> {
 /// Those of setsockopt(2).
 pub fn detach_reuseport_program(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, 0)
+}
+
+/// Binds a socket that will connect from there. The port is chosen by connect(2), which only needs one that no other
+/// connection to the same server has.
+///
+/// # Errors
+/// Those of setsockopt(2) and bind(2): the host does not have the address, or another host's may not be used.
+pub fn bind_local_end(socket: &impl AsFd, from: LocalEnd) -> io::Result<()> {
+    let LocalEnd { address, is_foreign } = from;
+    let socket = SockRef::from(socket);
+    // It holds for both families.
+    set_option(&*socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    match address {
+        IpAddr::V4(_) if is_foreign => socket.set_ip_transparent_v4(true)?,
+        IpAddr::V6(_) if is_foreign => socket.set_ip_transparent_v6(true)?,
+        _ => {}
+    }
+    socket.bind(&SocketAddr::new(address, 0).into())
 }
 
 fn set_tcp_option(socket: &impl AsFd, option: c_int, value: c_int) -> io::Result<()> {

@@ -25,6 +25,7 @@ mod relay;
 mod reload;
 mod services;
 mod shortage;
+mod sources;
 mod start_up;
 mod storms;
 mod support;

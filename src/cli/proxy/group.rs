@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::bounds::{HOUR, MILLISECOND};
 use super::health::HealthArgs;
 use super::servers::WrittenServer;
+use super::sources::SourceArgs;
 use super::tls::UpstreamTlsArgs;
 use crate::cli::Error;
 use crate::cli::quantity::{duration, number};
@@ -62,6 +63,8 @@ pub(super) struct GroupArgs {
     )]
     queue_timeout: Duration,
     #[command(flatten)]
+    sources: SourceArgs,
+    #[command(flatten)]
     health: HealthArgs,
     #[command(flatten)]
     tls: UpstreamTlsArgs,
@@ -114,6 +117,7 @@ impl GroupArgs {
                 SendProxy::V1 => Some(Version::V1),
                 SendProxy::V2 => Some(Version::V2),
             },
+            sources: self.sources.sources()?,
             connect_timeout: self.connect_timeout,
             connect_budget: self.connect_budget.unwrap_or(2 * self.connect_timeout),
             checks: self.health.checks()?,
@@ -150,6 +154,7 @@ impl GroupArgs {
                 "--{flag} {first}: every server of its group is disabled; enable one, or remove the group and its routes"
             )));
         }
+        self.sources.check(&servers)?;
         // There is nothing to be had in place of an only server.
         let ejection = if servers.len() > 1 { self.health.ejection() } else { Ejection::NEVER };
         let servers = servers

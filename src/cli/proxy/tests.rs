@@ -1,4 +1,5 @@
 mod routes;
+mod sources;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::record::End;
-use crate::counter::Gauge;
+use crate::counter::{Gauge, Tally};
 use crate::protocol::login::{Leg, Mechanism};
 use crate::uring::RingCounters;
 
@@ -32,7 +32,7 @@ use table::Table;
 #[derive(Debug, Default)]
 pub struct Counters {
     /// By [`End`].
-    sessions: [Counter; End::ALL.len()],
+    sessions: Tally<{ End::ALL.len() }>,
     upstream_bytes: Counter,
     client_bytes: Counter,
     requests: Counter,
@@ -86,7 +86,7 @@ impl Counters {
 
     /// Sessions with this end.
     pub fn sessions(&self, end: End) -> &Counter {
-        &self.sessions[end as usize]
+        self.sessions.of(end as usize)
     }
 
     /// Bytes from clients to upstreams, in sessions that have ended.

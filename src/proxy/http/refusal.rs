@@ -34,11 +34,13 @@ pub(super) enum Refusal {
     Full,
     #[error("no server is left: the checks of all fail")]
     NoServer,
+    #[error("no server can be connected to from the client's address")]
+    NoSource,
     #[error("server TLS handshake failed")]
     UpstreamTls,
     #[error("no server accepted a connection in time")]
     ConnectTimeout,
-    #[error("this host has no descriptor or port left for a connection to the server")]
+    #[error("this host has no descriptor, port or source address for a connection to the server")]
     LocalLimit,
     #[error("invalid reply from the server: {0}")]
     Reply(String),
@@ -75,6 +77,7 @@ impl Refusal {
             End::TlsUpstream => Self::UpstreamTls,
             End::Full => Self::Full,
             End::NoServer => Self::NoServer,
+            End::NoSource => Self::NoSource,
             _ => Self::Unreachable,
         }
     }
@@ -96,6 +99,7 @@ impl Refusal {
             Self::NoPath(_) => (404, "Not Found"),
             Self::HeadTimeout(_) | Self::BodyTimeout(_) => (408, "Request Timeout"),
             Self::Unreachable
+            | Self::NoSource
             | Self::UpstreamTls
             | Self::Reply(_)
             | Self::NoReply
@@ -117,6 +121,7 @@ impl Refusal {
             Self::Unreachable => End::Refused,
             Self::Full => End::Full,
             Self::NoServer => End::NoServer,
+            Self::NoSource => End::NoSource,
             Self::UpstreamReset(_) => End::UpstreamReset,
             Self::UpstreamTls | Self::UpstreamAlert(_) => End::TlsUpstream,
             Self::ConnectTimeout => End::ConnectTimeout,

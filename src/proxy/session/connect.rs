@@ -61,16 +61,15 @@ async fn connect_in_turn(
     };
     session.count_for(&group.settings().name);
     let mut end = End::NoServer;
-    let mut pick = group.pick(session.source(), ring.now());
+    let source = session.source();
+    let origin = group.origin(source);
+    let mut pick = group.pick(source, ring.now());
     let mut patience = group.settings().queue_timeout;
     loop {
         let lease = match pick.next() {
             Some(lease) => lease,
             None if !pick.is_held_up() => {
-                if end == End::NoServer {
-                    group.settings().note_refused();
-                }
-                return Err(end);
+                return Err(if end == End::NoServer { without_server(session, group) } else { end });
             }
             None => {
                 forget(session, group);
@@ -105,7 +104,8 @@ async fn connect_in_turn(
         let cells = session.cells_of(lease.server().name());
         let began = ring.now();
         let upstream =
-            match upstream::connect(ring, &lease, &options, timeout, &context.descriptor_waits).await {
+            match upstream::connect(ring, &lease, origin, &options, timeout, &context.descriptor_waits).await
+            {
                 Ok(socket) => Connection::to_server(socket),
                 Err(failure) => {
                     cells.unconnected(cause_of(failure)).increase();
@@ -182,6 +182,26 @@ fn cause_of(failure: Failure) -> Unconnected {
         Failure::TimedOut => Unconnected::TimedOut,
         Failure::LocalLimit => Unconnected::LocalLimit,
     }
+}
+
+/// The end where there was no server to try. The cause is logged here, or by the group.
+fn without_server(session: &Session, group: &Group) -> End {
+    let source = session.source();
+    if group.suits(source) {
+        group.settings().note_refused();
+        return End::NoServer;
+    }
+    // Servers are to know clients by their addresses: it must not be the proxy's.
+    let (client, group) = (session.client_address(), &*group.settings().name);
+    match source {
+        Some(source) => {
+            tracing::warn!(%client, group, %source, "no server of the group has the family of the client's address, which servers are to see; refusing the client");
+        }
+        None => {
+            tracing::warn!(%client, group, "the client has no IP address, which servers are to see; refusing it");
+        }
+    }
+    End::NoSource
 }
 
 fn end_of(failure: Failure) -> End {

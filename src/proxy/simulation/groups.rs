@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::choices::{TLS_NAME, milliseconds};
 use crate::protocol::proxy_protocol::Version;
-use crate::upstream::{Balance, Ejection, GroupSettings, Server, ServerOptions};
+use crate::upstream::{Balance, Ejection, GroupSettings, Server, ServerOptions, Sources};
 use crate::uring::Address;
 use crate::uring::sim::Dice;
 
@@ -34,7 +34,7 @@ impl Founder {
         let servers = (0..names).flat_map(|_| self.servers(number, dice)).collect();
         let send_proxy = dice.one_of(&[None, None, Some(Version::V1), Some(Version::V2)]);
         let group = GroupSettings { send_proxy, ..GroupSettings::new(format!("group{number}"), servers) };
-        with_choices(group, dice)
+        self.with_choices(group, dice)
     }
 
     /// What a group becomes when the settings change: some of its servers, with what is known of them, perhaps another
@@ -52,7 +52,7 @@ impl Founder {
         if servers.is_empty() || dice.chance(400) {
             servers.extend(self.servers(number, dice));
         }
-        with_choices(GroupSettings { servers, ..group.clone() }, dice).inherit(group)
+        self.with_choices(GroupSettings { servers, ..group.clone() }, dice).inherit(group)
     }
 
     /// A server for each of the addresses of a name.
@@ -77,19 +77,27 @@ impl Founder {
             disabled: !self.is_calm && dice.chance(50),
         }
     }
+
+    fn with_choices(&self, group: GroupSettings, dice: &mut Dice) -> GroupSettings {
+        let connect_timeout = milliseconds(dice, &[5, 100, 3000]);
+        let connect_budget = milliseconds(dice, &[5, 150, 6000]);
+        let queue_timeout = milliseconds(dice, &[0, 0, 20, 2000]);
+        let balance = dice.one_of(&Balance::ALL);
+        let own = |last: &[u8]| Sources::Own(last.iter().map(|last| [10, 255, 0, *last].into()).collect());
+        let sources = match dice.number(0, 5) {
+            0 => own(&[1]),
+            1 => own(&[1, 2, 3]),
+            // Some clients have IPv6 addresses, and no server has.
+            2 if !self.is_calm => Sources::Client,
+            _ => Sources::Kernel,
+        };
+        GroupSettings { balance, sources, connect_timeout, connect_budget, queue_timeout, ..group }
+    }
 }
 
 fn ejection(dice: &mut Dice) -> Ejection {
     let time = milliseconds(dice, &[1, 20, 200]);
     Ejection { after: dice.one_of(&[0, 1, 1, 2, 3]), time, time_max: time * 4 }
-}
-
-fn with_choices(group: GroupSettings, dice: &mut Dice) -> GroupSettings {
-    let connect_timeout = milliseconds(dice, &[5, 100, 3000]);
-    let connect_budget = milliseconds(dice, &[5, 150, 6000]);
-    let queue_timeout = milliseconds(dice, &[0, 0, 20, 2000]);
-    let balance = dice.one_of(&Balance::ALL);
-    GroupSettings { balance, connect_timeout, connect_budget, queue_timeout, ..group }
 }
 
 /// The server of the group at this address.

@@ -1,6 +1,6 @@
 //! Checks that the records of sessions fit what happened.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::stage::{DESCRIPTORS_PLENTY, Played, Stage};
 use crate::proxy::access_log::Entry;
 use crate::proxy::record::{End, Record};
 use crate::proxy::settings::{Service, Splice};
-use crate::upstream::{GroupSettings, Server};
+use crate::upstream::{GroupSettings, Server, Sources};
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
 
@@ -194,7 +194,25 @@ impl Case<'_> {
             assert!(!led_to.options().disabled, "{address} is disabled");
             let name = self.record.upstream.as_deref();
             assert_eq!(name, Some(&**led_to.name()), "the server in the record");
+            self.source_fits(server);
         }
+    }
+
+    /// Checks that the connection to the server came from where the group wants it.
+    fn source_fits(&self, server: &Notes) {
+        let connection = self.world.served.iter().find(|one| Some(one.id) == server.connection);
+        let from = connection.expect("the server is connected").from;
+        let fits = match &self.group.sources {
+            Sources::Kernel => from.is_none(),
+            Sources::Own(addresses) => from.is_some_and(|from| addresses.contains(&from)),
+            Sources::Client => from == Some(self.client_ip()),
+        };
+        assert!(fits, "a connection from {from:?}, of a group with {:?}", self.group.sources);
+    }
+
+    /// The address that servers may see.
+    fn client_ip(&self) -> IpAddr {
+        self.client.proxied.unwrap_or(self.client.address).ip()
     }
 
     /// Checks that counts match what the kernel took. When a session ends early, an operation in flight may add to
@@ -317,6 +335,8 @@ impl Case<'_> {
                 .servers
                 .iter()
                 .all(|server| server.options().disabled || self.played.found.was_down(ip(server.address()))),
+            // All servers have IPv4 addresses.
+            End::NoSource => group.sources == Sources::Client && self.client_ip().is_ipv6(),
             End::Full => {
                 group.servers.iter().filter(|server| self.must_be_full(server)).for_each(|server| {
                     judge_refusal(self.world, server, self.closed_at(), group.connect_timeout);
@@ -359,6 +379,7 @@ impl Case<'_> {
             End::ClientLeft
                 | End::Refused
                 | End::Full
+                | End::NoSource
                 | End::ConnectTimeout
                 | End::ProxyHeader
                 | End::LocalLimit

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,7 +148,8 @@ pub(super) fn judge_returns(groups: &[&Arc<GroupSettings>], now: Instant) {
             continue;
         }
         let again = Group::new(Arc::clone(group), 0);
-        let first = |_| again.pick(None, now + EJECTION_MAX).next();
+        let source = Some(Ipv4Addr::new(192, 0, 2, 9).into());
+        let first = |_| again.pick(source, now + EJECTION_MAX).next();
         let picked: Vec<_> = (0..PICKS).filter_map(first).map(|lease| ip(lease.address())).collect();
         let has_others = group.servers.iter().any(|server| is_in_use(server) && !server.options().backup);
         for server in group.servers.iter().filter(|server| is_in_use(server)) {

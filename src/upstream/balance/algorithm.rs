@@ -114,23 +114,33 @@ impl<'a> Candidates<'a> {
 
 /// Which servers of a group were tried for a connection.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct Tried(Vec<u64>);
+pub(in crate::upstream) struct Tried {
+    bits: Vec<u64>,
+    is_any: bool,
+}
 
 impl Tried {
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        !self.is_any
     }
 
+    /// Whether it was tried, or cannot be.
     pub(in crate::upstream) fn has(&self, nth: usize) -> bool {
-        self.0.get(nth / 64).is_some_and(|bits| bits & 1 << (nth % 64) != 0)
+        self.bits.get(nth / 64).is_some_and(|bits| bits & 1 << (nth % 64) != 0)
     }
 
     pub(in crate::upstream) fn add(&mut self, nth: usize) {
-        let Self(all) = self;
-        if all.len() <= nth / 64 {
-            all.resize(nth / 64 + 1, 0);
+        self.leave_out(nth);
+        self.is_any = true;
+    }
+
+    /// Adds one that cannot be tried.
+    pub(in crate::upstream) fn leave_out(&mut self, nth: usize) {
+        let Self { bits, .. } = self;
+        if bits.len() <= nth / 64 {
+            bits.resize(nth / 64 + 1, 0);
         }
-        all[nth / 64] |= 1 << (nth % 64);
+        bits[nth / 64] |= 1 << (nth % 64);
     }
 }
 
@@ -141,13 +151,15 @@ mod tests {
     #[test]
     fn servers_are_tried_once() {
         let mut tried = Tried::default();
-        assert!(tried.is_empty());
+        tried.leave_out(65);
+        assert!(tried.has(65) && tried.is_empty());
         for nth in [0, 63, 64, 200] {
             assert!(!tried.has(nth));
             tried.add(nth);
             assert!(tried.has(nth));
         }
-        assert_eq!((0..300).filter(|nth| tried.has(*nth)).count(), 4);
+        assert!(!tried.is_empty());
+        assert_eq!((0..300).filter(|nth| tried.has(*nth)).count(), 5);
     }
 
     #[test]

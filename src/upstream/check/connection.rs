@@ -1,16 +1,18 @@
 //! A connection of a check: TCP or a Unix socket, with the PROXY header and the TLS of the group.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConnection;
 use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::{Target, Unhealthy};
 use crate::protocol::proxy_protocol;
-use crate::uring::Address;
+use crate::upstream::sources::Sources;
+use crate::uring::{Address, bind_local_end};
 
 /// Bytes of one receive.
 const RECEIVE_BYTES: usize = 8 * 1024;
@@ -29,8 +31,8 @@ enum Wire {
 impl Connection {
     /// Connects as sessions of the group do, up to where the first byte of a client would follow.
     pub(super) async fn open(target: Target<'_>) -> Result<Self, Unhealthy> {
-        let Target { server, send_proxy, tls } = target;
-        let wire = Wire::connect(server.address()).await.map_err(Unhealthy::Connect)?;
+        let Target { server, sources, send_proxy, tls } = target;
+        let wire = Wire::connect(server.address(), sources).await.map_err(Unhealthy::Connect)?;
         let mut connection = Self { wire, tls: None };
         if let Some(version) = send_proxy {
             // Made for no client: LOCAL, or UNKNOWN.
@@ -118,11 +120,36 @@ impl Connection {
     }
 }
 
+/// Connects from one of the addresses that sessions connect from; from what the kernel chooses where those are the
+/// addresses of clients.
+async fn connect_from(sources: &Sources, to: SocketAddr) -> io::Result<TcpStream> {
+    let own = sources.own(to.ip());
+    let mut last = None;
+    // Any of them, since checks of many servers do not keep step.
+    let begin = fastrand::usize(..own.len().max(1));
+    for from in own[begin..].iter().chain(&own[..begin]) {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let connected = match bind_local_end(&socket, *from) {
+            Ok(()) => socket.connect(to).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            // No port is left there, or the host has the address no longer.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => last = Some(error),
+            connected => return connected,
+        }
+    }
+    match last {
+        Some(error) => Err(error),
+        None => TcpStream::connect(to).await,
+    }
+}
+
 impl Wire {
-    async fn connect(address: &Address) -> io::Result<Self> {
+    async fn connect(address: &Address, sources: &Sources) -> io::Result<Self> {
         match address {
             Address::Ip(address) => {
-                let stream = TcpStream::connect(address).await?;
+                let stream = connect_from(sources, *address).await?;
                 SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
                 Ok(Self::Tcp(stream))
             }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use super::server::Server;
+use super::sources::Sources;
 use crate::protocol::proxy_protocol;
 
 /// A type of check, by its name in the settings.
@@ -128,6 +129,8 @@ pub async fn check(target: Target<'_>, checks: &Checks) -> Result<(), Unhealthy>
 pub struct Target<'a> {
     /// The server.
     pub server: &'a Server,
+    /// Where connections to it come from.
+    pub sources: &'a Sources,
     /// The PROXY header that it is sent, if any.
     pub send_proxy: Option<proxy_protocol::Version>,
     /// The TLS that it speaks, if any.

@@ -13,7 +13,7 @@ use super::descriptors::{Attempt, File, PipeBytes};
 use super::outside::{Accepted, Answer};
 use super::violation::violation;
 use super::world::{Served, Visit, World};
-use crate::uring::kernel::RawPipe;
+use crate::uring::kernel::{LocalEnd, RawPipe};
 
 /// How long a connect may search for a source port when they run short.
 pub(super) const PORT_SEARCH_MAX: Duration = Duration::from_millis(2);
@@ -91,6 +91,16 @@ impl World {
         Ok(self.descriptors.open(File::Socket(None)))
     }
 
+    /// Sets where a new socket will connect from.
+    pub(super) fn bind(&mut self, fd: RawFd, from: LocalEnd) -> Result<(), i32> {
+        if !matches!(self.file(fd), Some(File::Socket(None))) || self.bound.insert(fd, from.address).is_some()
+        {
+            violation(&format!("bind on {fd}, which is not a new socket"));
+            return Err(libc::EINVAL);
+        }
+        Ok(())
+    }
+
     /// Begins to connect a socket, which takes time when source ports are searched. Returns the error that ends it, or
     /// `EINPROGRESS`.
     pub(super) fn connect(&mut self, fd: RawFd, to: &SockAddr) -> i32 {
@@ -102,13 +112,14 @@ impl World {
             self.now += self.dice.time(PORT_SEARCH_MAX);
         }
         self.progress += 1;
+        let from = self.bound.remove(&fd);
         self.connects.push((self.now, to.clone()));
         let Answer { after, error } = self.servers.answer(to, &mut self.dice);
         match error {
             Some(error) if after.is_zero() || error == libc::EADDRNOTAVAIL => error,
             _ => {
                 let ends_at = self.now + after;
-                self.attempts.push(Attempt { ends_at, error, to: to.clone(), reset_on_close: false });
+                self.attempts.push(Attempt { ends_at, error, to: to.clone(), from, reset_on_close: false });
                 self.descriptors.set(fd, File::Connecting(self.attempts.len() - 1));
                 libc::EINPROGRESS
             }
@@ -133,12 +144,12 @@ impl World {
 
     /// Ends a socket's attempt to connect; after a success the socket has a connection.
     pub(super) fn end_attempt(&mut self, fd: RawFd, attempt: usize) {
-        let Attempt { error: None, to, reset_on_close, .. } = &self.attempts[attempt] else { return };
+        let Attempt { error: None, to, from, reset_on_close, .. } = &self.attempts[attempt] else { return };
         let Accepted { peer, socket_bytes } = self.servers.accept(to, &mut self.dice);
-        let reset_on_close = *reset_on_close;
+        let (from, reset_on_close) = (*from, *reset_on_close);
         let to = to.clone();
         let id = self.connect_peer(peer, socket_bytes);
-        self.served.push(Served { id, to, began: self.now });
+        self.served.push(Served { id, to, began: self.now, from });
         if reset_on_close {
             self.connections[id].near_reset_on_close();
         }
@@ -281,6 +292,7 @@ impl World {
 
     pub(super) fn close(&mut self, fd: RawFd) {
         let Some(file) = self.descriptors.close(fd) else { return };
+        self.bound.remove(&fd);
         match file {
             File::Socket(Some(id)) => self.close_near(id),
             File::Listener(listener) => {

@@ -1,6 +1,7 @@
 //! The descriptors of a simulated kernel: numbers as Linux assigns them, the lowest free one.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
@@ -28,6 +29,7 @@ pub(super) struct Attempt {
     pub(super) ends_at: Instant,
     pub(super) error: Option<i32>,
     pub(super) to: SockAddr,
+    pub(super) from: Option<IpAddr>,
     pub(super) reset_on_close: bool,
 }
 

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr};
 
 use super::buffers::Region;
-use super::kernel::{Completion, Kernel, Operation, RawPipe, SocketOptions, Wait};
+use super::kernel::{Completion, Kernel, LocalEnd, Operation, RawPipe, SocketOptions, Wait};
 use super::pipe::Pipes;
 use super::ring::{Ring, SET_UP_TIME_A_TURN};
 use super::socket::Listener;
@@ -199,6 +199,10 @@ impl Kernel for SimKernel {
 
     fn socket(&mut self, _domain: Domain, _options: &SocketOptions) -> io::Result<RawFd> {
         self.world.borrow_mut().socket().map_err(error)
+    }
+
+    fn bind(&mut self, fd: RawFd, from: LocalEnd) -> io::Result<()> {
+        self.world.borrow_mut().bind(fd, from).map_err(error)
     }
 
     fn connect(&mut self, fd: RawFd, address: &SockAddr) -> io::Result<()> {

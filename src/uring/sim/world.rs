@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,8 @@ pub(crate) struct Served {
     /// The server.
     pub(crate) to: SockAddr,
     pub(crate) began: Instant,
+    /// The address that it comes from, unless the kernel chose it.
+    pub(crate) from: Option<IpAddr>,
 }
 
 /// A client that found a listener.
@@ -62,6 +66,8 @@ pub(crate) struct World {
     pub(crate) generation: usize,
     /// All attempts to connect, with their times.
     pub(crate) connects: Vec<(Instant, SockAddr)>,
+    /// Where sockets that are not connected yet will connect from.
+    pub(super) bound: BTreeMap<RawFd, IpAddr>,
     /// The connections to servers.
     pub(crate) served: Vec<Served>,
     /// The last time that no provided buffer was free.
@@ -100,6 +106,7 @@ impl World {
             accepted: 0,
             generation: 0,
             connects: Vec::new(),
+            bound: BTreeMap::new(),
             served: Vec::new(),
             buffers_short_at: None,
             longest_turn: Duration::ZERO,

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{PATIENCE, uninterrupted};
@@ -33,6 +35,8 @@ impl Peer {
     pub(crate) fn connect_from(source: IpAddr, address: &str) -> Self {
         let socket = socket(address);
         let source = SocketAddr::new(source, 0);
+        // A port that is bound is not free at any other address either.
+        setsockopt(&socket, IpBindAddressNoPort, &true).expect("a TCP socket");
         socket.bind(&source.into()).unwrap_or_else(|error| panic!("cannot bind {source}: {error}"));
         socket
             .connect_timeout(&sock_addr(address), PATIENCE)

@@ -20,6 +20,7 @@ mod values;
 mod words;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use crate::cli::Error;
 use crate::control::limits::Host;
 use crate::control::setting::Named;
 use crate::control::{Places, Plan, ServicePlan};
-use crate::upstream::GroupSettings;
+use crate::upstream::{GroupSettings, Sources};
 
 /// The keys of the top level that are tables.
 const TABLES: [&str; 2] = ["service", "group"];
@@ -90,15 +91,16 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     check_names(&services, &groups)?;
 
     let mut built = BTreeMap::new();
+    let mut places = Places::default();
     for (table, group) in &groups {
         let name = &*table.name;
         let of_all = group.group.settings();
         let filled = of_all
             .and_then(|of_all| group.group.with_servers(&of_all, name, "servers", group.servers.iter()));
         built.insert(name, filled.map_err(|error| table.locate(error))?);
+        places.sources.extend(source_places(&source, table, &built[name]));
     }
     let mut plans: Vec<ServicePlan> = Vec::new();
-    let mut places = Places::default();
     for (table, service) in services {
         let plan = plan_service(table, &service, &built, &plans).map_err(|error| table.locate(error))?;
         for listener in &plan.service.listeners {
@@ -115,6 +117,13 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     places.access_log = is_of_file.then(|| source.place(&process.place("access-log", None)));
     let text = settings.text(&plan);
     Ok(Contents { plan: Plan { places, outline: settings.outline(), ..plan }, text })
+}
+
+/// Where the table of a group names each address that connections to its servers come from.
+fn source_places(source: &Source, table: &Table<'_>, group: &GroupSettings) -> Vec<(IpAddr, String)> {
+    let Sources::Own(addresses) = &group.sources else { return Vec::new() };
+    let places = table.places("source-address").map(|(_, at)| source.place(at));
+    std::iter::zip(addresses.iter().copied(), places).collect()
 }
 
 /// The tables of a kind, in the order of the file.

@@ -1,0 +1,66 @@
+//! Network namespaces of a test's own, for what changes a host's network.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+
+/// Set in a process that may make namespaces although its user may not.
+const AS_ROOT: &str = "IISPLICE_TEST_AS_ROOT_OF_A_NAMESPACE";
+
+/// Runs `test`, of this full name, on a thread with a network of its own, whose loopback device is up. What the thread
+/// starts shares that network. Where this host allows no namespace, it says so, and the test is skipped.
+pub(crate) fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
+    // A namespace belongs to the thread that makes it (unshare(2)).
+    let on_thread = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        run("ip link set lo up");
+        test();
+        Ok::<_, Errno>(())
+    });
+    match on_thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) if std::env::var_os(AS_ROOT).is_none() => in_user_namespace(name),
+        Ok(Err(error)) => println!("SKIPPED: {name}: this host allows no network namespace: {error}"),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Runs the test again in a process that is root in a user namespace: a process with several threads cannot make one.
+fn in_user_namespace(name: &str) {
+    let binary = std::env::current_exe().expect("a running test has a binary");
+    let again = Command::new("unshare")
+        .args(["--user", "--map-root-user"])
+        .arg(binary)
+        .args(["--exact", name, "--nocapture"])
+        .env(AS_ROOT, "1")
+        .output();
+    match again {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            println!("{}{said}", String::from_utf8_lossy(&output.stdout));
+            let is_allowed = !said.starts_with("unshare: ");
+            assert!(output.status.success() || !is_allowed, "it failed in a user namespace");
+            if !is_allowed {
+                println!("SKIPPED: {name}: this host allows no user namespace");
+            }
+        }
+        Err(error) => println!("SKIPPED: {name}: unshare cannot be run: {error}"),
+    }
+}
+
+/// Runs a command, which must succeed; its words are separated by spaces.
+pub(crate) fn run(command: &str) {
+    let words: Vec<_> = command.split_whitespace().collect();
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Sets a parameter of this thread's network: `ipv4/ip_local_port_range`.
+pub(crate) fn set_parameter(name: &str, value: &str) {
+    let path = format!("/proc/sys/net/{name}");
+    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
