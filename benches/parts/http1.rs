@@ -74,6 +74,7 @@ fn requests(criterion: &mut Criterion, what: &str, head: &str, headers: usize) {
             forwarded: Some(forwarded),
             offer: None,
             underscores: true,
+            own_cookies: &[],
             edits: &edits,
         };
         let mut out = Vec::with_capacity(request.length_bytes + 512);
@@ -125,6 +126,7 @@ fn replies(criterion: &mut Criterion, what: &str, head: &str, status: u16) {
         unchunked: false,
         origins: None,
         secure_cookies: false,
+        own_cookie: None,
         edits: &edits,
     };
     let write = |reply: &ResponseHead<'_, '_>| {

@@ -31,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
                 forwarded: None,
                 offer: offer.as_ref(),
                 underscores: false,
+                own_cookies: &[],
                 edits: &edits,
             };
             write_request(&request, &changes, &mut head);
@@ -52,6 +53,7 @@ fuzz_target!(|bytes: &[u8]| {
                 unchunked: false,
                 origins: None,
                 secure_cookies: false,
+                own_cookie: None,
                 edits: &edits,
             };
             write_reply(reply, &changes, &mut head);

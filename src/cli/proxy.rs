@@ -1,6 +1,7 @@
 //! `iisplice proxy`: the flags of a process, of one service and of its groups.
 
 mod admission;
+mod affinity;
 mod bounds;
 mod config;
 mod group;
@@ -112,7 +113,7 @@ impl ProxyArgs {
 impl Flags {
     fn settings(&self, process: &ProcessArgs, keys: &[String], host: &Host) -> Result<Effective, Error> {
         let Self { service, group, group_flag, service_keys, group_keys } = self;
-        service.check(group.speaks_tls())?;
+        service.check(group.speaks_tls(), group.has_affinity())?;
         if let Some(flag) = group_flag.as_ref().filter(|_| service.redirects()) {
             return Err(Error::Usage(format!(
                 "--{flag} is about servers, and --redirect-to-https has none; remove one of them"
@@ -131,8 +132,9 @@ impl Flags {
             let servers = || targets.iter().filter_map(|target| target.server());
             let filled = group.with_servers(&settings, name, route.flag(), servers())?;
             made.insert(name, Arc::clone(&filled));
+            let keys = [vec![text::servers(servers())], group_keys.clone()].concat();
+            groups.push((name.clone(), affinity::with_cookie(keys, &filled)));
             written.push((route, filled));
-            groups.push((name.clone(), [vec![text::servers(servers())], group_keys.clone()].concat()));
         }
         let routes = routes(written);
         let mut next = names.iter();

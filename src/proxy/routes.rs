@@ -147,6 +147,22 @@ impl<G> Routes<G> {
         counts.max().unwrap_or(1)
     }
 
+    /// Two groups that clash and that requests for one host can go to.
+    pub fn clash_of_a_host(&self, clash: impl Fn(&G, &G) -> bool) -> Option<(&G, &G)> {
+        if !self.depend_on_path() {
+            return None;
+        }
+        let patterns = self.by_host.patterns().chain(self.by_name.patterns()).map(Some);
+        patterns.chain([None]).find_map(|host| {
+            let groups = self.groups_of(host.as_deref(), &|_, _| false);
+            let pairs = groups
+                .iter()
+                .enumerate()
+                .flat_map(|(nth, one)| groups[nth + 1..].iter().map(move |other| (*one, *other)));
+            pairs.into_iter().find(|(one, other)| clash(one, other))
+        })
+    }
+
     /// The groups that requests for this host can go to, each once. A pattern stands for the hosts that only it matches.
     fn groups_of(&self, host: Option<&str>, is_same: &impl Fn(&G, &G) -> bool) -> Vec<&G> {
         let mut found: Vec<&G> = Vec::new();

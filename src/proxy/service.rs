@@ -21,6 +21,8 @@ pub(super) struct Service {
     /// Where its sessions count before they have a group.
     pub(super) cells: Arc<Cells>,
     groups: Vec<GroupCells>,
+    /// The names of cookies that are the proxy's own, each once.
+    pub(super) own_cookies: Box<[Arc<str>]>,
 }
 
 /// Where sessions of a service count that have chosen a group.
@@ -67,7 +69,9 @@ pub(super) fn services(
                 own.note_requests();
                 groups.iter().flat_map(GroupCells::all).for_each(|cells| cells.note_requests());
             }
-            Rc::new(Service { settings: Arc::clone(settings), routes, routes_by_path, cells: own, groups })
+            let own_cookies = own_cookies(settings);
+            let settings = Arc::clone(settings);
+            Rc::new(Service { settings, routes, routes_by_path, cells: own, groups, own_cookies })
         })
         .collect()
 }
@@ -85,6 +89,18 @@ impl GroupCells {
     fn all(&self) -> impl Iterator<Item = &Arc<Cells>> {
         self.servers.values().chain([&self.own])
     }
+}
+
+/// The names of the cookies by which its groups know their clients.
+fn own_cookies(settings: &settings::Service) -> Box<[Arc<str>]> {
+    let mut names: Vec<_> = settings
+        .groups()
+        .filter_map(|group| group.affinity.as_ref())
+        .map(|own| Arc::clone(own.cookie()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into()
 }
 
 impl Service {

@@ -8,6 +8,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 
+use super::affinity::{Affinity, Named, Token};
 use super::balance::{Algorithm, Balance, Beginning};
 use super::check::Checks;
 use super::outage::Outage;
@@ -31,6 +32,8 @@ pub struct GroupSettings {
     pub balance: Balance,
     /// The bits of an IPv6 address that tell clients apart, where their addresses decide.
     pub hash_prefix_v6: u8,
+    /// The cookie that brings a client back to its server, if there is one. For HTTP only.
+    pub affinity: Option<Affinity>,
     /// TLS with these servers: each has a name to prove then.
     pub tls: Option<Tls>,
     /// The PROXY header that servers are sent, if any.
@@ -59,6 +62,7 @@ impl GroupSettings {
             servers,
             balance: Balance::default(),
             hash_prefix_v6: 128,
+            affinity: None,
             tls: None,
             send_proxy: None,
             sources: Sources::default(),
@@ -74,7 +78,9 @@ impl GroupSettings {
     /// Another group with the same settings, but nothing of this one's state.
     #[must_use]
     pub fn with_servers(&self, name: impl Into<Arc<str>>, servers: Vec<Arc<Server>>) -> Self {
-        Self { name: name.into(), servers, outage: Arc::default(), queue: Arc::default(), ..self.clone() }
+        let name = name.into();
+        let affinity = self.affinity.as_ref().map(|affinity| affinity.of_group(&name));
+        Self { name, servers, affinity, outage: Arc::default(), queue: Arc::default(), ..self.clone() }
     }
 
     /// Whether it has servers, but connections can only go to backup servers.
@@ -178,6 +184,26 @@ impl Group {
         }
         let origin = self.origin(source);
         pick.without(|server| !origin.suits(server.address()))
+    }
+
+    /// The same leases, but first those of the servers that a client's cookies name, as far as these may be used.
+    pub fn pick_named(&self, named: &Named, source: Option<IpAddr>, now: Instant) -> Pick<'_> {
+        let named = named.tokens().flat_map(|token| self.named_by(token)).collect();
+        self.pick(source, now).preferring(named)
+    }
+
+    /// The places of the servers that a cookie names: one, unless the same server is in the group twice.
+    fn named_by(&self, token: Token) -> impl Iterator<Item = usize> {
+        let affinity = self.settings.affinity.as_ref();
+        let is_named =
+            move |server: &Server| affinity.is_some_and(|affinity| affinity.token(server) == token);
+        let servers = self.settings.servers.iter().enumerate();
+        servers.filter(move |(_, server)| is_named(server)).map(|(nth, _)| nth)
+    }
+
+    /// Whether a cookie names one of the servers.
+    pub fn has_named(&self, token: Token) -> bool {
+        self.named_by(token).next().is_some()
     }
 }
 

@@ -6,12 +6,14 @@
 //! ```text
 //!   Group --pick--> leases in the order to try --connect--> a socket of one session
 //!     |-- balance: one of the algorithms
+//!     |-- affinity: what a cookie says of a server
 //!     |-- Server: its address, health, symptoms; shared by all workers
 //!     '-- check: what a checker outside asks servers
 //! ```
 //!
 //! Start with `group.rs`.
 
+mod affinity;
 mod balance;
 pub mod check;
 mod connect;
@@ -26,6 +28,7 @@ mod sources;
 #[cfg(test)]
 mod testing;
 
+pub use affinity::{Affinity, Named, Token};
 pub use balance::Balance;
 pub use connect::{DescriptorWaits, Failure, connect};
 pub use group::{Group, GroupSettings, Tls};

@@ -3,6 +3,9 @@
 //! ```text
 //!   servers in use, one at most that is due for a trial -> backup servers likewise -> those that are ejected
 //! ```
+//!
+//! A server that the client's cookie names comes before them, a backup server as well, as far as it is in use; where only
+//! ejected servers are left, before the others of these.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ pub struct Pick<'a> {
     waits: bool,
     /// The client's address, if it has an IP address.
     source: Option<IpAddr>,
+    /// The places of the servers that come first.
+    preferred: Box<[usize]>,
     now: Instant,
     tried: Tried,
     /// Whether a server that is due may be tried: one for each connection, so that no client waits for several that
@@ -37,6 +42,14 @@ pub struct Pick<'a> {
     number: Option<u64>,
 }
 
+/// A place in the group, and why it was chosen.
+enum Choice {
+    /// The client's cookie names it.
+    Preferred(usize),
+    /// The algorithm does.
+    InTurn(usize),
+}
+
 impl<'a> Pick<'a> {
     pub(super) fn new(
         (servers, algorithm): (&'a [Arc<Server>], &'a dyn Algorithm),
@@ -44,8 +57,14 @@ impl<'a> Pick<'a> {
         source: Option<IpAddr>,
         now: Instant,
     ) -> Self {
-        let (tried, number) = Default::default();
-        Self { servers, algorithm, queue, waits, source, now, tried, may_try_due: true, number }
+        let (preferred, tried, number) = Default::default();
+        Self { servers, algorithm, queue, waits, source, preferred, now, tried, may_try_due: true, number }
+    }
+
+    /// The same leases, but first those of the servers at these places, as far as these may be used.
+    #[must_use]
+    pub(super) fn preferring(self, preferred: Box<[usize]>) -> Self {
+        Self { preferred, ..self }
     }
 
     /// Leaves out servers that are no choice for this client.
@@ -109,18 +128,24 @@ impl<'a> Pick<'a> {
 
     /// The next server: a backup server only when there is no other, and one that is ejected only when there is no
     /// backup server either, and none that is worth waiting for.
-    fn choose(&self) -> Option<usize> {
+    fn choose(&self) -> Option<Choice> {
         let yields = self.yields();
-        let among = |backup, wanted| {
-            let candidates = Candidates::new(self.servers, &self.tried, backup, wanted);
-            self.algorithm.choose(&candidates.yielding(yields), self.source)
+        let candidates =
+            |backup, wanted| Candidates::new(self.servers, &self.tried, backup, wanted).yielding(yields);
+        let preferred = |wanted| {
+            let candidates = candidates(false, wanted);
+            let nth = self.preferred.iter().copied().find(|nth| candidates.would_have(*nth));
+            nth.map(Choice::Preferred)
         };
-        let in_use = Wanted::InUse { now: self.now, or_due: self.may_try_due };
-        let chosen = among(false, in_use).or_else(|| among(true, in_use));
+        let among = |backup, wanted| {
+            self.algorithm.choose(&candidates(backup, wanted), self.source).map(Choice::InTurn)
+        };
+        let any = |wanted| preferred(wanted).or_else(|| among(false, wanted)).or_else(|| among(true, wanted));
+        let chosen = any(Wanted::InUse { now: self.now, or_due: self.may_try_due });
         if chosen.is_some() || self.should_wait() {
             return chosen;
         }
-        among(false, Wanted::Any).or_else(|| among(true, Wanted::Any))
+        any(Wanted::Any)
     }
 
     /// Whether there is time to wait for a place at a server in use.
@@ -135,10 +160,17 @@ impl Iterator for Pick<'_> {
 
     fn next(&mut self) -> Option<Lease> {
         loop {
-            let nth = self.choose()?;
+            let (nth, is_in_turn) = match self.choose()? {
+                Choice::Preferred(nth) => (nth, false),
+                Choice::InTurn(nth) => (nth, true),
+            };
             // Another worker may have taken its last place: then it is no candidate any more.
             if let Some(lease) = Lease::of(&self.servers[nth]) {
-                self.tried.add(nth);
+                if is_in_turn {
+                    self.tried.add(nth);
+                } else {
+                    self.tried.leave_out(nth);
+                }
                 self.may_try_due &= !lease.begin_trial(self.now);
                 return Some(lease);
             }
@@ -151,9 +183,10 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use crate::upstream::group::Group;
+    use crate::upstream::group::{Group, GroupSettings};
     use crate::upstream::testing::{group, order, servers, with_options};
     use crate::upstream::{Ejection, Lease, Server, ServerOptions};
+    use crate::uring::{Bell, Pager};
 
     #[test]
     fn backup_servers_come_last_and_disabled_ones_never() {
@@ -271,5 +304,82 @@ mod tests {
         drop(lease_of(&group, other, due_again));
         let firsts: Vec<_> = (0..3).map(|_| order_at(&group, due_again)[0]).collect();
         assert!(firsts.contains(&other), "a trial that was given up is made by the next session: {firsts:?}");
+    }
+
+    /// The order in which servers are tried for a client whose cookies name these.
+    fn order_for(group: &Group, named: &[usize], now: Instant) -> Vec<usize> {
+        let pick = group.pick(None, now).preferring(named.into());
+        pick.map(|lease| lease.server().name().parse().expect("its place")).collect()
+    }
+
+    #[test]
+    fn a_named_server_comes_first_and_takes_no_turn_of_others() {
+        let backup = ServerOptions { backup: true, ..ServerOptions::default() };
+        for balance in crate::upstream::Balance::ALL {
+            let options =
+                [ServerOptions::default(), ServerOptions::default(), ServerOptions::default(), backup];
+            let group = group(balance.name(), &with_options(&options), 0);
+            let now = Instant::now();
+            for named in 0..4 {
+                let order = order_for(&group, &[named], now);
+                assert_eq!((order[0], order.len()), (named, 4), "{balance:?}: {order:?}");
+            }
+        }
+        let group = group("round-robin", &servers(&[1, 1, 1]), 0);
+        let now = Instant::now();
+        let firsts: Vec<_> = (0..3).map(|_| order_for(&group, &[2], now)[..2].to_vec()).collect();
+        assert_eq!(firsts, [[2, 0], [2, 1], [2, 0]], "what follows it takes turns");
+        let once = || group.pick(None, now).preferring([2].into()).next().map(drop);
+        (0..5).for_each(|_| once().expect("a server"));
+        assert_eq!(order(&group, None)[0], 1, "as if it had not been asked for");
+    }
+
+    #[test]
+    fn a_named_server_that_cannot_be_used_is_replaced() {
+        let full =
+            ServerOptions { connections_max: std::num::NonZeroU32::new(1), ..ServerOptions::default() };
+        let disabled = ServerOptions { disabled: true, ..ServerOptions::default() };
+        let group = group_of(&[ServerOptions::default(), full, disabled, ServerOptions::default()]);
+        let servers = &group.settings().servers;
+        let now = Instant::now();
+        assert!(servers[1].lend());
+        for named in [1, 2] {
+            let order = order_for(&group, &[named], now);
+            assert!(!order.contains(&named) && order.len() == 2, "{order:?}");
+        }
+        assert_eq!(order_for(&group, &[1, 3], now)[0], 3, "the second one that is named");
+        servers[1].take_back();
+        assert_eq!(order_for(&group, &[1], now)[0], 1);
+
+        (0..2).for_each(|_| lease_of(&group, 3, now).note_failure(now));
+        assert_ne!(order_for(&group, &[3], now)[0], 3, "it is ejected");
+        let due = now + EJECTION.time;
+        let trial = group.pick(None, due).preferring([3].into()).next().expect("a server");
+        assert_eq!(&**trial.server().name(), "3", "its own client tries it");
+        assert_ne!(order_for(&group, &[3], due)[0], 3, "one client at a time");
+        trial.note_success(due);
+        drop(trial);
+        servers[3].note_check(false);
+        assert!(!order_for(&group, &[3], due).contains(&3), "it is down");
+
+        servers[3].note_check(true);
+        for nth in [0, 1, 3] {
+            (0..2).for_each(|_| lease_of(&group, nth, now).note_failure(now));
+        }
+        assert_eq!(order_for(&group, &[3], now)[0], 3, "all are ejected");
+    }
+
+    #[test]
+    fn a_named_server_gives_its_place_to_those_who_wait() {
+        let one = ServerOptions { connections_max: std::num::NonZeroU32::new(1), ..ServerOptions::default() };
+        let group = group_of(&[one, ServerOptions::default()]);
+        let GroupSettings { servers, queue, .. } = group.settings();
+        let other = with_options(&[one]).remove(0);
+        assert!(other.lend());
+        let pager = Pager::new(Bell::new().expect("a descriptor"));
+        let _ticket = queue.join(None, vec![(7, other)], &pager).expect("room in the queue");
+        let now = Instant::now();
+        assert!(!servers[0].is_full());
+        assert_eq!(order_for(&group, &[0], now), [1]);
     }
 }

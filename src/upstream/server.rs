@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
+use super::affinity::Token;
 use super::health::{Ejection, FULL_SHARE, Health, Standing};
 use crate::protocol::login::Symptom;
 use crate::uring::Address;
@@ -25,6 +26,8 @@ pub struct Server {
     options: ServerOptions,
     ejection: Ejection,
     slow_start: Duration,
+    /// What stands for it in the cookies of its group.
+    token: OnceLock<Token>,
     state: Arc<State>,
 }
 
@@ -101,6 +104,7 @@ impl Server {
             options: ServerOptions::default(),
             ejection: Ejection::NEVER,
             slow_start: Duration::ZERO,
+            token: OnceLock::new(),
             state: Arc::default(),
         })
     }
@@ -162,6 +166,11 @@ impl Server {
     /// Counts a symptom that a session saw with this server.
     pub fn count_symptom(&self, symptom: Symptom) {
         self.state.symptoms[symptom as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What stands for it in the cookies of its group, computed once.
+    pub(super) fn token(&self, compute: impl FnOnce() -> Token) -> Token {
+        *self.token.get_or_init(compute)
     }
 
     pub(super) fn sock_addr(&self) -> &SockAddr {

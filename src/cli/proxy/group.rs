@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use super::affinity::AffinityArgs;
 use super::bounds::{HOUR, MILLISECOND};
 use super::health::HealthArgs;
 use super::servers::WrittenServer;
@@ -65,6 +66,8 @@ pub(super) struct GroupArgs {
     #[command(flatten)]
     sources: SourceArgs,
     #[command(flatten)]
+    affinity: AffinityArgs,
+    #[command(flatten)]
     health: HealthArgs,
     #[command(flatten)]
     tls: UpstreamTlsArgs,
@@ -89,6 +92,11 @@ impl GroupArgs {
         self.tls.is_on()
     }
 
+    /// Whether a cookie brings clients back to their servers.
+    pub(super) fn has_affinity(&self) -> bool {
+        self.affinity.is_on()
+    }
+
     /// The keys of flags that were not given, and whose defaults depend on others, with the values in force.
     pub(super) fn in_force(&self) -> Vec<(&'static str, String)> {
         let mut keys = self.health.in_force();
@@ -110,6 +118,7 @@ impl GroupArgs {
         Ok(GroupSettings {
             balance: self.balance,
             hash_prefix_v6: self.hash_prefix_v6()?,
+            affinity: self.affinity.affinity()?,
             queue_timeout: self.queue_timeout,
             tls: self.tls.tls()?,
             send_proxy: match self.send_proxy {

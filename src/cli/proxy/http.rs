@@ -252,7 +252,7 @@ const PROOFS: [&str; 2] = ["authorization", "proxy-authorization"];
 const CHALLENGES: [&str; 5] =
     ["www-authenticate", "proxy-authenticate", "proxy-support", "persistent-auth", "authentication-info"];
 
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_of_token)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::admission::AdmissionArgs;
+use super::affinity;
 use super::bounds::{DAY, KEEPALIVE_MAX, MILLISECOND, SECOND};
 use super::http::HttpArgs;
 use super::routes::RouteArgs;
@@ -152,9 +153,13 @@ impl ServiceArgs {
         }
     }
 
-    /// Checks for contradictory flags, before anything is looked up. `speaks_tls`: one of its groups does.
-    pub(super) fn check(&self, speaks_tls: bool) -> Result<(), Error> {
+    /// Checks for contradictory flags, before anything is looked up. `speaks_tls`, `has_affinity`: one of its groups does,
+    /// or has.
+    pub(super) fn check(&self, speaks_tls: bool, has_affinity: bool) -> Result<(), Error> {
         self.routes.check(self.http.is_http())?;
+        if has_affinity && !self.http.is_http() {
+            return Err(Error::NeedsHttp("--affinity"));
+        }
         if self.timeouts.peeks() && self.tls.ends_here() {
             return Err(Error::Usage(
                 "--peek-timeout applies to TLS that is passed through, and --tls-cert ends it here, where a handshake \
@@ -176,6 +181,7 @@ impl ServiceArgs {
         routes: Routes<Arc<GroupSettings>>,
         others: &[ServicePlan],
     ) -> Result<ServicePlan, Error> {
+        affinity::check_names(&routes)?;
         let taken =
             others.iter().flat_map(|other| &other.service.listeners).map(|listener| &listener.address);
         let listeners = listeners(&self.listen, taken.cloned().collect())?;

@@ -1,3 +1,4 @@
+mod affinity;
 mod routes;
 mod sources;
 

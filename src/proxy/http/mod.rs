@@ -11,9 +11,10 @@
 //!
 //! `request.rs`, `reply.rs` and `exchange.rs` forward messages; `body.rs` finds their end, `clock.rs` holds the
 //! time-outs; `refusal.rs` and `to_https.rs` answer in a server's place; `way.rs` chooses a group by host and path,
-//! `turn.rs` goes there, and `upstreams.rs` keeps the connections to others; `watch.rs` observes logins, on which only
-//! `close_on_identity_change` depends.
+//! `turn.rs` goes there, and `upstreams.rs` keeps the connections to others; `affinity.rs` reads
+//! and sets the proxy's own cookies; `watch.rs` observes logins, on which only `close_on_identity_change` depends.
 
+mod affinity;
 mod body;
 mod clock;
 mod ends;
@@ -102,6 +103,7 @@ pub(super) async fn serve(
     };
     let Some(group) = group else { return End::NoRoute };
     let watch = Watch::new(session, http);
+    session.set_named(first.exchange.named(&group));
     let mut upstream = match connect(session, client, Rc::clone(&group), header, ends.may_stay(http)).await {
         Ok(connection) => Upstream::new(group, connection, watch),
         Err(End::ClientLeft) => return ends.left_unconnected(first.exchange, &watch),

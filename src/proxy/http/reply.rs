@@ -6,11 +6,13 @@ use super::body::Rest;
 use super::refusal::Refusal;
 use super::request::{Exchange, ReplyFacts};
 use super::upstreams::Upstream;
-use crate::protocol::http1::forward::{self, Origins, ReplyChanges, Scheme};
+use crate::protocol::http1::cookie::SetCookie;
+use crate::protocol::http1::forward::{self, Origins, OwnCookie, ReplyChanges, Scheme};
 use crate::protocol::http1::response::{Body, ResponseHead, Scan, resume_next_head};
 use crate::proxy::relay::Side;
 use crate::proxy::session::facts::Session;
 use crate::proxy::settings::Http;
+use crate::upstream::Token;
 
 /// A reply for the client.
 pub(super) struct Reply {
@@ -132,6 +134,7 @@ impl<'a> Replies<'a> {
                 client_scheme: hosts.client_scheme,
                 client_host: &hosts.client,
             });
+            let untold = self.untold(exchange).filter(|_| !is_interim);
             let changes = ReplyChanges {
                 // The reply announces the close, since the close ends the body.
                 to_http11: exchange.is_http11 || unchunked,
@@ -140,6 +143,7 @@ impl<'a> Replies<'a> {
                 unchunked: !exchange.is_http11,
                 origins: origins.as_ref(),
                 secure_cookies: self.secure_cookies,
+                own_cookie: self.own_cookie(exchange, untold.as_ref()),
                 edits: &self.http.reply_edits,
             };
             forward::write_reply(head, &changes, &mut out);
@@ -153,6 +157,20 @@ impl<'a> Replies<'a> {
         let body = Rest::of_reply(head.body);
         let body = if unchunked { body.without_chunks() } else { body };
         Ok(Reply { head: out, body, is_interim, then })
+    }
+
+    /// What the client has to learn of its server for its next connections.
+    fn untold(&self, exchange: &Exchange) -> Option<Token> {
+        exchange.cookies.as_ref()?.untold(self.session, self.upstream)
+    }
+
+    fn own_cookie<'s>(&'s self, exchange: &Exchange, untold: Option<&'s Token>) -> Option<OwnCookie<'s>> {
+        let affinity = self.upstream.group.settings().affinity.as_ref()?;
+        let is_secure = exchange.cookies.as_ref().is_some_and(|cookies| cookies.is_secure);
+        let name = &**affinity.cookie();
+        let same_site = affinity.same_site();
+        let set = untold.map(|token| SetCookie { name, value: token.as_str(), same_site, is_secure });
+        Some(OwnCookie { name, set })
     }
 
     /// Logs a dropped line, once per session: an application that sends one does so every time.

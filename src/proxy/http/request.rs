@@ -8,10 +8,12 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_lite::future::or;
 
+use super::affinity::Cookies;
 use super::body::Rest;
 use super::forwarded::{ClientFacts, request_edits};
 use super::refusal::Refusal;
@@ -29,7 +31,7 @@ use crate::proxy::networks;
 use crate::proxy::record::RequestWords;
 use crate::proxy::session::facts::Session;
 use crate::proxy::settings::{Http, Timeouts};
-use crate::upstream::Group;
+use crate::upstream::{Group, Named};
 use crate::uring::Expect;
 
 /// Methods of RPC over HTTP (Outlook) and of the Remote Desktop Gateway, whose messages last as long as the stream they
@@ -61,6 +63,8 @@ pub(super) struct Exchange {
     pub(super) manner: Manner,
     /// For references to the server in its reply, if they are rewritten.
     pub(super) hosts: Option<Box<Hosts>>,
+    /// The cookies by which groups know their clients, if any does.
+    pub(super) cookies: Option<Box<Cookies>>,
     /// Where the client is redirected to, if all requests are.
     pub(super) redirect: Option<Box<Redirect>>,
     /// When the head was complete.
@@ -77,6 +81,11 @@ impl Exchange {
     /// Whether a 101 reply with these `Upgrade` values switches to an offered protocol.
     pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
+    }
+
+    /// The servers of the group that the client wants, if it wants any.
+    pub(super) fn named(&self, group: &Group) -> Option<Named> {
+        self.cookies.as_ref().map(|cookies| cookies.of(group).collect())
     }
 }
 
@@ -146,6 +155,8 @@ pub(super) struct Requests<'a> {
     timeouts: &'a Timeouts,
     facts: Option<ClientFacts>,
     edits: Cow<'a, Edits>,
+    /// The names of cookies that are the proxy's own.
+    own_cookies: &'a [Arc<str>],
     /// Where requests go, if they decide. Boxed, since in most services they do not.
     way: Option<Box<Way<'a>>>,
     /// Whether a request has told what it knows of the client's address.
@@ -166,6 +177,7 @@ impl<'a> Requests<'a> {
         let (has_told_source, has_logged_underscores) = Default::default();
         let (context, timeouts) = (session.context(), session.timeouts());
         let (edits, place_keys) = (request_edits(http, client), RandomState::new());
+        let own_cookies = &*session.service().own_cookies;
         Self {
             context,
             client,
@@ -173,6 +185,7 @@ impl<'a> Requests<'a> {
             timeouts,
             facts,
             edits,
+            own_cookies,
             way,
             has_told_source,
             has_logged_underscores,
@@ -278,6 +291,7 @@ impl<'a> Requests<'a> {
             forwarded: self.facts.as_ref().map(ClientFacts::forwarded),
             offer: offer.as_ref(),
             underscores: self.http.underscores,
+            own_cookies: self.own_cookies,
             edits: &self.edits,
         };
         let redirect = self.http.redirect_to_https.map(|port| redirect(&request, &changes.target, port));
@@ -286,6 +300,7 @@ impl<'a> Requests<'a> {
         forward::write_request(&request, &changes, &mut head);
         self.log_underscores(&request);
         let hosts = self.http.rewrite_redirects.then(|| Box::new(self.hosts(&request, &changes)));
+        let cookies = (!self.own_cookies.is_empty()).then(|| Box::new(self.cookies(&request, &changes)));
         let host = forward::asked_host(&request, &changes.target);
         let group = self.way.as_ref().map(|way| way.lead(host, &changes.target));
         let source = self.source(&request);
@@ -296,6 +311,7 @@ impl<'a> Requests<'a> {
             offer: offer.map(Box::new),
             manner: Manner::of(&request),
             hosts,
+            cookies,
             redirect,
             began: now,
             asked: Some(self.asked(&request, now)),
@@ -310,6 +326,12 @@ impl<'a> Requests<'a> {
         let scheme = Scheme::of_tls(self.client.has_tls());
         let (client_scheme, client) = changes.client_origin(request, scheme);
         Hosts { client_scheme, client: client.into(), sent: changes.sent_host(request).into() }
+    }
+
+    fn cookies(&self, request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>) -> Cookies {
+        let scheme = Scheme::of_tls(self.client.has_tls());
+        let (client_scheme, _host) = changes.client_origin(request, scheme);
+        Cookies::read(request, self.own_cookies, client_scheme == Scheme::Https)
     }
 
     /// The client that the connection is for, as a trusted proxy names it with its first request.

@@ -53,6 +53,7 @@ pub(super) async fn turn<'a>(
         ends.request_is_whole.set(request.body.is_none());
         let watch = Watch::new(session, requests.http);
         let may_stay = ends.may_stay(requests.http);
+        session.set_named(request.exchange.named(&group));
         match connect(session, ends.client, Rc::clone(&group), header, may_stay).await {
             Ok(connection) => Upstream::new(group, connection, watch),
             Err(End::ClientLeft) => {

@@ -61,9 +61,8 @@ async fn connect_in_turn(
     };
     session.count_for(&group.settings().name);
     let mut end = End::NoServer;
-    let source = session.source();
-    let origin = group.origin(source);
-    let mut pick = group.pick(source, ring.now());
+    let origin = group.origin(session.source());
+    let mut pick = session.pick(group);
     let mut patience = group.settings().queue_timeout;
     loop {
         let lease = match pick.next() {

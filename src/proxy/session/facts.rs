@@ -17,7 +17,7 @@ use crate::proxy::relay::Meter;
 use crate::proxy::relay::{Relay, Reset};
 use crate::proxy::service::{Listening, Service};
 use crate::proxy::settings::{self, Mode, Timeouts};
-use crate::upstream::Lease;
+use crate::upstream::{Group, Lease, Named, Pick};
 use crate::uring::Address;
 
 /// A server that breaks a connection within this time did not wait for its client.
@@ -50,6 +50,8 @@ struct Rare {
     forwarded: Option<IpAddr>,
     /// What the client has of its service's limits.
     taken: Option<Taken>,
+    /// The servers that the client wants, for the next connection.
+    named: Option<Named>,
 }
 
 /// A lease that was taken out of a session, with the cells of its server.
@@ -192,6 +194,18 @@ impl Session {
         self.set_rare(|rare| &mut rare.forwarded, client);
     }
 
+    /// Sets the servers that the client wants.
+    pub(in crate::proxy) fn set_named(&self, named: Option<Named>) {
+        self.set_rare(|rare| &mut rare.named, named);
+    }
+
+    /// Servers of the group for this client, in the order to try them.
+    pub(super) fn pick<'g>(&self, group: &'g Group) -> Pick<'g> {
+        let (source, now) = (self.source(), self.context.ring.now());
+        let wanted = |rare: &Rare| rare.named.as_ref().map(|named| group.pick_named(named, source, now));
+        self.with_rare(wanted).flatten().unwrap_or_else(|| group.pick(source, now))
+    }
+
     /// Sets the source that the client's PROXY header names.
     pub(super) fn set_proxied(&self, source: Option<Address>) {
         self.set_rare(|rare| &mut rare.proxied, source);
@@ -259,7 +273,7 @@ impl Session {
     }
 
     /// Calls `with` with the lease of the server that accepted the connection, if there is one.
-    pub(super) fn with_lease<T>(&self, with: impl FnOnce(&Lease) -> T) -> Option<T> {
+    pub(in crate::proxy) fn with_lease<T>(&self, with: impl FnOnce(&Lease) -> T) -> Option<T> {
         // A RefCell would add a word to every idle session.
         let lease = self.lease.take();
         let result = lease.as_ref().map(with);

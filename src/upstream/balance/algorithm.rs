@@ -85,17 +85,26 @@ impl<'a> Candidates<'a> {
 
     /// Each with its place in the group. Workers lend and take back servers all the time: another look may find others.
     pub(super) fn iter(self) -> impl Iterator<Item = (usize, &'a Server)> {
-        let may_be_chosen = move |(nth, server): &(usize, &Server)| {
-            let options = server.options();
-            let is_for_others = self.yields && options.connections_max.is_some();
-            options.backup == self.backup
-                && !options.disabled
-                && !self.tried.has(*nth)
-                && !is_for_others
-                && !server.is_full()
-                && self.standing.has(server)
-        };
+        let may_be_chosen = move |(nth, server): &(usize, &Server)| self.has(*nth, server);
         self.servers.iter().map(|server| &**server).enumerate().filter(may_be_chosen)
+    }
+
+    /// Whether this server, which has this place in the group, is one of them.
+    fn has(self, nth: usize, server: &Server) -> bool {
+        let options = server.options();
+        let is_for_others = self.yields && options.connections_max.is_some();
+        options.backup == self.backup
+            && !options.disabled
+            && !self.tried.has(nth)
+            && !is_for_others
+            && !server.is_full()
+            && self.standing.has(server)
+    }
+
+    /// Whether the server at this place is one of them, be it a backup server or not.
+    pub(in crate::upstream) fn would_have(self, nth: usize) -> bool {
+        let server = &self.servers[nth];
+        Self { backup: server.options().backup, ..self }.has(nth, server)
     }
 
     /// The weight of one of them now, in parts of a whole one: it is less than its own for a while after it came back.
@@ -106,7 +115,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Whether none was tried for this connection.
+    /// Whether the algorithm has not named any for this connection.
     pub(super) fn is_first_choice(self) -> bool {
         self.tried.is_empty()
     }
@@ -116,6 +125,7 @@ impl<'a> Candidates<'a> {
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct Tried {
     bits: Vec<u64>,
+    /// Whether the algorithm has named any of them.
     is_any: bool,
 }
 
@@ -129,12 +139,13 @@ impl Tried {
         self.bits.get(nth / 64).is_some_and(|bits| bits & 1 << (nth % 64) != 0)
     }
 
+    /// Adds one that the algorithm has named.
     pub(in crate::upstream) fn add(&mut self, nth: usize) {
         self.leave_out(nth);
         self.is_any = true;
     }
 
-    /// Adds one that cannot be tried.
+    /// Adds one that cannot be tried, or was tried for another reason.
     pub(in crate::upstream) fn leave_out(&mut self, nth: usize) {
         let Self { bits, .. } = self;
         if bits.len() <= nth / 64 {

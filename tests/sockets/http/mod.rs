@@ -1,5 +1,6 @@
 //! `--mode http`: requests and replies, as scripted peers see them.
 
+mod affinity;
 mod bodies;
 mod cases;
 mod chunks;

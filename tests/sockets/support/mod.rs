@@ -7,6 +7,7 @@ mod peer;
 mod proxy;
 mod random;
 mod server;
+mod sites;
 mod tls;
 
 use std::io;
@@ -21,6 +22,7 @@ pub(crate) use peer::Peer;
 pub(crate) use proxy::{Launch, Proxy};
 pub(crate) use random::Random;
 pub(crate) use server::{Farm, Server, Unanswering, refusing};
+pub(crate) use sites::Site;
 pub(crate) use tls::{Authority, Identity, TlsPeer, WireEnd};
 
 /// How long anything may take that is sure to happen: machines that run tests are slow and busy.

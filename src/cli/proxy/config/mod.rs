@@ -33,6 +33,7 @@ use self::kind::{FileGroup, Kind};
 use self::source::{Source, shown};
 use self::table::Table;
 use self::text::Settings;
+use super::affinity;
 use super::process::ProcessArgs;
 use super::routes::routes;
 use super::service::ServiceArgs;
@@ -92,13 +93,15 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
 
     let mut built = BTreeMap::new();
     let mut places = Places::default();
-    for (table, group) in &groups {
+    for ((table, group), (_, keys)) in std::iter::zip(&groups, &mut settings.groups) {
         let name = &*table.name;
         let of_all = group.group.settings();
         let filled = of_all
             .and_then(|of_all| group.group.with_servers(&of_all, name, "servers", group.servers.iter()));
-        built.insert(name, filled.map_err(|error| table.locate(error))?);
-        places.sources.extend(source_places(&source, table, &built[name]));
+        let filled = filled.map_err(|error| table.locate(error))?;
+        places.sources.extend(source_places(&source, table, &filled));
+        *keys = affinity::with_cookie(std::mem::take(keys), &filled);
+        built.insert(name, filled);
     }
     let mut plans: Vec<ServicePlan> = Vec::new();
     for (table, service) in services {
@@ -239,7 +242,8 @@ fn plan_service(
         written.extend(group.map(|group| (route, Arc::clone(group))));
     }
     let speaks_tls = written.iter().any(|(_, group)| group.tls.is_some());
-    service.check(speaks_tls)?;
+    let has_affinity = written.iter().any(|(_, group)| group.affinity.is_some());
+    service.check(speaks_tls, has_affinity)?;
     let routes = routes(written);
     service.service(&table.name, routes, others)
 }

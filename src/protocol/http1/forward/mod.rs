@@ -6,10 +6,11 @@
 //!
 //! `target.rs` says where a request goes; `upgrade.rs` which protocol it may change the connection to; `request.rs` and
 //! `reply.rs` write heads; `origin.rs` changes references to the server; `to_https.rs` redirects; `source.rs` finds the client behind
-//! proxies; `fields.rs` holds the rules for fields that both use.
+//! proxies; `own_cookie.rs` holds the proxy's own cookie, and `fields.rs` the rules for fields that both use.
 
 mod fields;
 mod origin;
+mod own_cookie;
 mod reply;
 mod request;
 mod source;
@@ -20,6 +21,7 @@ mod upgrade;
 
 pub use fields::Edits;
 pub use origin::{Origins, Scheme};
+pub use own_cookie::OwnCookie;
 pub use reply::{ReplyChanges, write_reply};
 pub use request::{Believed, Forwarded, RequestChanges, asked_host, write_request};
 pub use source::forwarded_client;

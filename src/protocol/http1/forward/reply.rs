@@ -2,6 +2,7 @@
 
 use super::fields::{Edits, is_hop_by_hop, line, write_connection};
 use super::origin::Origins;
+use super::own_cookie::OwnCookie;
 use crate::protocol::http1::connection::ConnectionOptions;
 use crate::protocol::http1::response::ResponseHead;
 
@@ -35,6 +36,8 @@ pub struct ReplyChanges<'a> {
     pub origins: Option<&'a Origins<'a>>,
     /// Whether every cookie is for TLS only.
     pub secure_cookies: bool,
+    /// The cookie by which the proxy knows the client again, if it does.
+    pub own_cookie: Option<OwnCookie<'a>>,
     /// The operator's changes.
     pub edits: &'a Edits,
 }
@@ -58,7 +61,9 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
             if let Some(length_bytes) = length_bytes.take() {
                 line(out, name, length_bytes.to_string().as_bytes());
             }
-        } else if !is_dropped_framing(reply, changes, name) {
+        } else if !is_dropped_framing(reply, changes, name)
+            && !changes.own_cookie.is_some_and(|own| own.is_set_by(name, header.value))
+        {
             write_field(changes, name, header.value, out);
         }
     }
@@ -68,6 +73,9 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
     }
     changes.edits.write(out);
     if !reply.is_interim() {
+        if let Some(own) = &changes.own_cookie {
+            own.write(reply, changes.edits, out);
+        }
         // 426 names the protocol it requires in the same way as 101.
         let upgrade = reply.values("upgrade").next().filter(|_| matches!(reply.status, 101 | 426));
         let keep_alive = changes.keep_alive || reply.status == 101;
@@ -80,6 +88,14 @@ fn write_field(changes: &ReplyChanges<'_>, name: &str, value: &[u8], out: &mut V
     let is = |known: &str| known.eq_ignore_ascii_case(name);
     if changes.secure_cookies && is("set-cookie") && !has_attribute(value, b"secure") {
         return line(out, name, &[value, b"; Secure"].concat());
+    }
+    let unshared =
+        changes.own_cookie.filter(|_| is("cache-control")).and_then(|own| own.cache_control(value));
+    if let Some(unshared) = unshared {
+        if !unshared.is_empty() {
+            line(out, name, &unshared);
+        }
+        return;
     }
     let rewritten = changes.origins.and_then(|origins| {
         if is("location") || is("content-location") {
@@ -110,6 +126,7 @@ fn is_dropped_framing(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::http1::cookie::{SameSite, SetCookie};
     use crate::protocol::http1::forward::Scheme;
     use crate::protocol::http1::response::{AnswerTo, read_next_head};
 
@@ -132,6 +149,7 @@ mod tests {
                 unchunked: false,
                 origins: None,
                 secure_cookies: false,
+                own_cookie: None,
                 edits: &NO_EDITS,
             };
             change(&mut changes);
@@ -191,6 +209,41 @@ mod tests {
         let expected =
             "HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/; Secure\r\nX: a=b\r\nset-cookie: c=d; Secure\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn the_proxys_own_cookie_is_for_one_client_and_no_servers() {
+        let set = SetCookie { name: "own", value: "1f", same_site: SameSite::Lax, is_secure: true };
+        let with = |head: &str, set| {
+            let out =
+                changed(head.as_bytes(), |changes| changes.own_cookie = Some(OwnCookie { name: "own", set }));
+            String::from_utf8(out).expect("text")
+        };
+        let line = "Set-Cookie: own=1f; Path=/; HttpOnly; SameSite=Lax; Secure\r\n";
+        for (came, sent) in [
+            ("", "Cache-Control: private\r\n"),
+            ("Cache-Control: max-age=5\r\n", "Cache-Control: max-age=5\r\n+Cache-Control: private\r\n"),
+            ("cache-control: Private, max-age=5\r\n", "cache-control: Private, max-age=5\r\n+"),
+            ("Cache-Control: no-store\r\n", "Cache-Control: no-store\r\n+"),
+            (
+                "Cache-Control: PUBLIC,max-age=5,s-maxage = 9, x\r\n",
+                "Cache-Control: max-age=5, x\r\n+Cache-Control: private\r\n",
+            ),
+            ("Cache-Control: public\r\n", "Cache-Control: private\r\n"),
+            (
+                "Cache-Control: public, private=\"a, b\"\r\n",
+                "Cache-Control: public, private=\"a, b\"\r\n+Cache-Control: private\r\n",
+            ),
+        ] {
+            let out = with(&format!("HTTP/1.1 200 OK\r\nA: b\r\n{came}\r\n"), Some(set));
+            let (before, after) = sent.split_once('+').unwrap_or(("", sent));
+            assert_eq!(out, format!("HTTP/1.1 200 OK\r\nA: b\r\n{before}{line}{after}\r\n"));
+        }
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: public\r\nSet-Cookie: a=own=1\r\nset-cookie: own = 2; Path=/\r\n\r\n";
+        let expected = "HTTP/1.1 200 OK\r\nCache-Control: public\r\nSet-Cookie: a=own=1\r\n\r\n";
+        assert_eq!(with(head, None), expected);
+        let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        assert_eq!(with(interim, Some(set)), interim);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The head of a request as the server receives it.
 
+use std::sync::Arc;
+
 use super::fields::{Edits, begins_with, is_hop_by_hop, is_same_name, line, write_connection};
 use super::origin::Scheme;
 use super::target::Target;
 use super::upgrade::Offer;
 use crate::protocol::http1::connection::list_items;
+use crate::protocol::http1::cookie;
 use crate::protocol::http1::request::{RequestHead, is_host};
 
 /// What the server is told about the client.
@@ -45,6 +48,8 @@ pub struct RequestChanges<'a> {
     pub offer: Option<&'a Offer>,
     /// Whether fields with an underscore in their name are forwarded.
     pub underscores: bool,
+    /// The names of cookies that are the proxy's own, and for no server.
+    pub own_cookies: &'a [Arc<str>],
     /// The operator's changes.
     pub edits: &'a Edits,
 }
@@ -94,7 +99,15 @@ pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>
             || changes.edits.drops(name)
             || is_hop_by_hop(name, &request.connection)
             || (name.eq_ignore_ascii_case("expect") && list_items([header.value]).next().is_none());
-        if !dropped {
+        if dropped {
+            continue;
+        }
+        if !changes.own_cookies.is_empty() && name.eq_ignore_ascii_case("cookie") {
+            let is_own = |cookie: &[u8]| changes.own_cookies.iter().any(|own| own.as_bytes() == cookie);
+            if let Some(others) = cookie::without(header.value, is_own) {
+                line(out, name, &others);
+            }
+        } else {
             line(out, name, header.value);
         }
     }
@@ -195,6 +208,7 @@ mod tests {
             forwarded: None,
             offer: offer.as_ref(),
             underscores: false,
+            own_cookies: &[],
             edits,
         };
         change(&mut changes);
@@ -325,6 +339,29 @@ mod tests {
     }
 
     #[test]
+    fn the_proxys_own_cookies_are_for_no_server() {
+        let head =
+            "GET / HTTP/1.1\r\nHost: web\r\nCookie: a=1; own=2; b=3\r\nX: own=2\r\ncookie: other=1\r\n\r\n";
+        assert_eq!(forwarded(head, |_| ()), head);
+        let own = ["own".into(), "other".into()];
+        let expected = "GET / HTTP/1.1\r\nHost: web\r\nCookie: a=1; b=3\r\nX: own=2\r\n\r\n";
+        let mut slots = header_slots();
+        let request = read_head(head.as_bytes(), 65536, &mut slots).expect("sound").expect("whole");
+        let changes = RequestChanges {
+            target: target(request.method, request.target).expect("a target"),
+            host: None,
+            forwarded: None,
+            offer: None,
+            underscores: false,
+            own_cookies: &own,
+            edits: &Edits::default(),
+        };
+        let mut out = Vec::new();
+        write_request(&request, &changes, &mut out);
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    #[test]
     fn an_offer_of_h2c_goes_on_with_its_settings() {
         let head = "GET / HTTP/1.1\r\nHost: web\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, foo\r\n\
                     HTTP2-Settings: AAMA\r\n\r\n";
@@ -380,7 +417,7 @@ mod tests {
                 let edits = Edits { remove: vec!["X".into()], set: vec![("Y".into(), "z".into())] };
                 let forwarded = Some(Forwarded { believed: Believed::Everything, ..CLIENT });
                 let host = host.as_deref();
-                let changes = RequestChanges { target, host, forwarded, offer: None, underscores: true, edits: &edits };
+                let changes = RequestChanges { target, host, forwarded, offer: None, underscores: true, own_cookies: &[], edits: &edits };
                 let mut out = Vec::new();
                 write_request(&request, &changes, &mut out);
                 let whole = out.len();

@@ -322,3 +322,25 @@ fn mistakes_of_a_group_have_their_place() {
         complaint(&format!("{SERVICE}upstream = \"g\"\n{GROUP}[group.h]\nservers = \"192.0.2.1:80\"\n"));
     assert!(said.starts_with("6:8: [group.h]: no service uses this group; name it as upstream"), "{said}");
 }
+
+#[test]
+fn affinity_that_a_service_cannot_have_names_the_service() {
+    let group = |name: &str, keys: &str| {
+        format!("[group.{name}]\nservers = \"192.0.2.1:80\"\naffinity = \"cookie\"\n{keys}\n")
+    };
+    let said = complaint(&format!("{SERVICE}upstream = \"g\"\n{}", group("g", "")));
+    assert_eq!(
+        said,
+        "1:10: [service.s]: affinity applies to HTTP mode only; add mode = \"http\", or remove it"
+    );
+    let routes = "mode = \"http\"\nupstream = \"g\"\nroutes = [{ path = \"/x\", upstream = \"h\" }]\n";
+    let same = "affinity-cookie = \"APP\"";
+    let said = complaint(&format!("{SERVICE}{routes}{}{}", group("g", same), group("h", same)));
+    let expected = "1:10: [service.s]: affinity-cookie APP: the groups h and g have requests of one host";
+    assert!(said.starts_with(expected), "{said}");
+    let said = complaint(&format!(
+        "{SERVICE}mode = \"http\"\nupstream = \"g\"\n{}",
+        group("g", "affinity-key = \"/x\"")
+    ));
+    assert!(said.starts_with("8:16: affinity-key: /x: cannot be read: "), "{said}");
+}

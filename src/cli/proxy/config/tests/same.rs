@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 76] = [
+const PIECES: [&str; 79] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -100,6 +100,9 @@ const PIECES: [&str; 76] = [
     "--balance=random-two",
     "--balance=source-hash",
     "--balance=source-hash --hash-prefix-v6=64",
+    "--mode=http --affinity=cookie",
+    "--mode=http --affinity=cookie --affinity-cookie=APP --affinity-same-site=strict",
+    "--mode=http --affinity=cookie --affinity-same-site=none --affinity-key=DIR/key.pem",
     "--connect-timeout=7s",
     "--connect-budget=9s",
     "--eject-after=0 --eject-time=7s --eject-time-max=8s",
