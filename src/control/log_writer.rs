@@ -79,6 +79,11 @@ impl LogWriter {
         self.sender.clone()
     }
 
+    /// How many lines it has lost.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        Arc::clone(self.sender.dropped_lines())
+    }
+
     /// Reopens the file, so that a file that was moved away is no longer written to.
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Release);

@@ -42,6 +42,7 @@ pub mod log_writer;
 pub mod logging;
 mod logins;
 mod memory;
+mod metrics;
 mod own_listener;
 mod places;
 mod reload;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::SystemTime;
 
 use super::admin::{Admin, Board, View};
 use super::certificates::Served;
@@ -10,8 +11,10 @@ use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
 use super::log_writer::{LogWriter, NoLog};
 use super::logins::Watch;
+use super::metrics::{DroppedLines, Sources};
 use super::supervise::Supervisor;
 use super::timeouts::{LOG_END, WORKERS_CHANGE};
+use super::tls::Expiry;
 use super::totals::Totals;
 use super::{AccessLog, Error, Outline, setting};
 use crate::proxy::counters::Counters;
@@ -34,6 +37,8 @@ pub(super) struct Running {
     pub(super) orders: Vec<Orders>,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) seats: Arc<Seats>,
+    /// When the process started.
+    pub(super) started: SystemTime,
     /// Whether any service has ever read requests.
     pub(super) has_requests: bool,
     /// Checks servers, since any group has had checks.
@@ -94,7 +99,24 @@ impl Running {
 
     /// Has the admin endpoint show what is served now.
     pub(super) fn show(&self) {
-        self.board.show(View { services: self.services() });
+        let (services, metrics) = (self.services(), Some(self.metrics()));
+        self.board.show(View { services, metrics });
+    }
+
+    fn metrics(&self) -> Sources {
+        let certificates = self.served.iter().flat_map(|one| {
+            let leaves = one.terminated.iter().flat_map(|terminated| &terminated.leaves);
+            leaves.filter_map(|leaf| Some((Arc::clone(&one.service.name), Expiry::of(leaf)?)))
+        });
+        Sources {
+            counters: self.counters.clone(),
+            seats: Arc::clone(&self.seats),
+            sessions_max: self.sessions_max,
+            log: self.log.dropped_lines(),
+            services: self.services(),
+            certificates: certificates.collect(),
+            started: self.started,
+        }
     }
 
     /// Starts the checker, if these services need it and there is none yet.
@@ -173,6 +195,12 @@ impl Log {
         let last = self.writer.take();
         self.retire(last);
         self.lines_dropped
+    }
+
+    /// How many lines it has lost, and loses from now on.
+    fn dropped_lines(&self) -> DroppedLines {
+        let current = self.writer.as_ref().map(LogWriter::dropped_lines);
+        DroppedLines { earlier: self.lines_dropped, current }
     }
 
     /// Opens the log's file again.

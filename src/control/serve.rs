@@ -1,7 +1,7 @@
 //! The way from a plan to a serving proxy, and to its end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::admin::Admin;
 use super::certificates::{self, Served};
@@ -80,6 +80,7 @@ pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
 
 /// Starts to serve.
 fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
+    let started = SystemTime::now();
     let features = uring::probe().map_err(crate::proxy::Error::from)?;
     let Plan {
         services,
@@ -146,6 +147,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         orders,
         counters,
         seats,
+        started,
         has_requests: false,
         checker: None,
         admin,

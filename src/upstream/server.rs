@@ -239,6 +239,16 @@ impl Server {
         !self.slow_start.is_zero() && self.health().share(self.slow_start, now) < FULL_SHARE
     }
 
+    /// How often checks found it up after it was down, or down.
+    pub fn state_changes(&self) -> u64 {
+        self.health().changes()
+    }
+
+    /// How often it was ejected.
+    pub fn ejections(&self) -> u64 {
+        self.health().all_ejections()
+    }
+
     /// Whether checks have found anything of it yet.
     pub fn is_checked(&self) -> bool {
         self.health().is_checked()

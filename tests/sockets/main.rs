@@ -19,6 +19,7 @@ mod limits;
 mod listeners;
 mod log_lines;
 mod many;
+mod metrics;
 mod peek_memory;
 mod proxy_header;
 mod relay;

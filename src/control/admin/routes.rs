@@ -11,11 +11,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
-use super::answer::{Answer, Refusal, json};
+use super::answer::{Answer, Refusal, json, with_body};
 use super::guard::Guard;
 use super::ready::Readiness;
 use super::rows::{GroupRow, ServerRow, ServiceRow};
 use super::view::Board;
+use crate::control::metrics;
 
 /// Most bytes of a request's body. No request needs any.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -37,6 +38,7 @@ enum Route {
     Services,
     Groups,
     Servers,
+    Metrics,
 }
 
 impl Route {
@@ -47,6 +49,7 @@ impl Route {
             "/v1/services" => Self::Services,
             "/v1/groups" => Self::Groups,
             "/v1/servers" => Self::Servers,
+            "/metrics" => Self::Metrics,
             _ => return None,
         })
     }
@@ -96,6 +99,10 @@ impl Site {
             }
             Route::Services => json(StatusCode::OK, &Services { services: ServiceRow::all(&view) }),
             Route::Groups => json(StatusCode::OK, &Groups { groups: GroupRow::all(&view) }),
+            Route::Metrics => {
+                let text = view.metrics.as_ref().map(metrics::text).unwrap_or_default();
+                with_body(StatusCode::OK, metrics::CONTENT_TYPE, text)
+            }
             Route::Servers => json(StatusCode::OK, &Servers { servers: ServerRow::all(&view) }),
         })
     }

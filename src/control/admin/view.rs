@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::control::metrics::Sources;
 use crate::proxy::settings::Service;
 
 /// What is served: settings with the state that goes with them. A reload makes another one.
 #[derive(Debug, Default)]
 pub(in crate::control) struct View {
     pub(in crate::control) services: Vec<Arc<Service>>,
+    /// What `/metrics` is made of.
+    pub(in crate::control) metrics: Option<Sources>,
 }
 
 /// Where the supervisor leaves the current view. The lock is held for a copy of a pointer, and no worker takes it.

@@ -24,6 +24,7 @@ pub use comparison::Comparison;
 pub use identity::{CertificateFiles, show_to_servers};
 pub use termination::{Terminated, Termination};
 pub use trust::{Trust, client_config, config_by, verifier};
+pub use validity::Expiry;
 
 use super::{advice_on_file, exit_code_of_file};
 use crate::protocol::shell::quoted_path;

@@ -8,6 +8,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::side::Side;
+use crate::proxy::tls::certificates::names;
 
 /// A certificate that expires sooner than this is reported.
 const NOTICE_DAYS: i64 = 14;
@@ -51,6 +52,25 @@ pub(super) fn warnings(chain: &[CertificateDer<'_>], path: &Path, side: Side, no
         warnings.push(format!("{flag} {}: {which} {when} (subject {subject}); {then}", path.display()));
     }
     warnings
+}
+
+/// When a certificate ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The first host name that it is valid for, or its subject if it has none.
+    pub name: String,
+    /// In seconds since 1970.
+    pub not_after: i64,
+}
+
+impl Expiry {
+    /// That of a certificate that can be parsed.
+    pub fn of(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let subject = || printable(&certificate.subject().to_string());
+        let name = names(der).into_iter().next().unwrap_or_else(subject);
+        Some(Self { name, not_after: certificate.validity().not_after.timestamp() })
+    }
 }
 
 /// What an operator should know about the dates of revocation lists, one line each; `now` in seconds since 1970.
@@ -106,6 +126,13 @@ mod tests {
         parameters.not_after = rcgen::date_time_ymd(year, 3, 1);
         let key = rcgen::KeyPair::generate().expect("randomness");
         parameters.self_signed(&key).expect("a certificate").der().clone()
+    }
+
+    #[test]
+    fn a_certificate_ends_at_its_last_second_and_is_called_by_its_first_name() {
+        let not_after = rcgen::date_time_ymd(2030, 3, 1).unix_timestamp();
+        assert_eq!(Expiry::of(&certificate(2030)), Some(Expiry { name: "a.test".to_owned(), not_after }));
+        assert_eq!(Expiry::of(&CertificateDer::from(vec![0x30, 0])), None);
     }
 
     #[test]

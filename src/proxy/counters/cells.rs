@@ -140,6 +140,11 @@ pub struct Cells {
     handshakes: Tally<{ Handshake::ALL.len() }>,
 }
 
+impl Handshake {
+    /// Those that did not fail.
+    pub const COMPLETED: [Self; 2] = [Self::Full, Self::Resumed];
+}
+
 impl Cells {
     pub(super) fn new(key: Key) -> Self {
         Self {

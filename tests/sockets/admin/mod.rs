@@ -19,17 +19,17 @@ trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 /// The admin endpoint of a proxy.
-struct Admin {
+pub(crate) struct Admin {
     address: String,
 }
 
 /// What it answered.
 #[derive(Debug)]
-struct Reply {
-    status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     /// By name in lower case.
     fields: BTreeMap<String, String>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
@@ -44,14 +44,14 @@ impl Reply {
         self.json()["error"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
-    fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"))
     }
 }
 
 impl Admin {
     /// That of a proxy that was started with `--admin`.
-    fn of(proxy: &Proxy) -> Self {
+    pub(crate) fn of(proxy: &Proxy) -> Self {
         let line = proxy.wait_to_say("admin endpoint is open");
         let (_, address) = line.split_once("address=").expect("it says where");
         Self { address: address.split(' ').next().unwrap_or_default().to_owned() }
@@ -85,7 +85,7 @@ impl Admin {
         )
     }
 
-    fn get(&self, target: &str) -> Reply {
+    pub(crate) fn get(&self, target: &str) -> Reply {
         self.request("GET", target, &[])
     }
 
@@ -114,7 +114,7 @@ fn read_reply(stream: &mut dyn Stream) -> Reply {
 }
 
 /// A proxy with an admin endpoint on loopback.
-fn start(launch: Launch) -> (Proxy, Admin) {
+pub(crate) fn start(launch: Launch) -> (Proxy, Admin) {
     let proxy = launch.flags("--admin 127.0.0.1:0").start();
     let admin = Admin::of(&proxy);
     (proxy, admin)

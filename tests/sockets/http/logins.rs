@@ -7,7 +7,7 @@ use super::{GET, OK, acquainted, expect_end, proxy};
 use crate::support::{Peer, Proxy, Server};
 
 /// An NTLM message of this type with nothing in it but, in a Type 3, the names (MS-NLMP section 2.2.1).
-pub(super) fn ntlm(message_type: u32, domain: &str, user: &str) -> String {
+pub(crate) fn ntlm(message_type: u32, domain: &str, user: &str) -> String {
     let mut fixed = b"NTLMSSP\0".to_vec();
     fixed.extend(message_type.to_le_bytes());
     let mut payload = Vec::new();
@@ -28,16 +28,16 @@ pub(super) fn ntlm(message_type: u32, domain: &str, user: &str) -> String {
     STANDARD.encode([fixed, payload].concat())
 }
 
-pub(super) fn request(token: &str) -> Vec<u8> {
+pub(crate) fn request(token: &str) -> Vec<u8> {
     format!("GET /a?b=1 HTTP/1.1\r\nHost: web\r\nAuthorization: NTLM {token}\r\n\r\n").into_bytes()
 }
 
-pub(super) fn challenge() -> Vec<u8> {
+pub(crate) fn challenge() -> Vec<u8> {
     let head = format!("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM {}\r\n", ntlm(2, "", ""));
     format!("{head}Proxy-Support: Session-Based-Authentication\r\nContent-Length: 0\r\n\r\n").into_bytes()
 }
 
-pub(super) fn anonymous() -> Vec<u8> {
+pub(crate) fn anonymous() -> Vec<u8> {
     b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nProxy-Support: Session-Based-Authentication\r\n\
       Content-Length: 0\r\n\r\n"
         .to_vec()

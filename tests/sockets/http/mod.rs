@@ -12,7 +12,7 @@ mod host;
 mod host_routes;
 mod identity;
 mod leaving;
-mod logins;
+pub(crate) mod logins;
 mod path_logins;
 mod path_routes;
 mod pieces;

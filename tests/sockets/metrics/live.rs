@@ -1,0 +1,156 @@
+//! What is true while connections live, and what is said of those that failed.
+
+use iisplice::proxy::record::End;
+
+use super::Metrics;
+use crate::admin::start;
+use crate::support::{
+    Launch, Peer, Server, exchange, pair, receive_pattern, refusing, send_pattern, wait_until,
+};
+
+#[test]
+fn gauges_and_bytes_are_true_while_a_connection_lives() {
+    let server = Server::v4();
+    let (proxy, admin) = start(Launch::to(server.address()));
+    let (client, upstream) = pair(&proxy, &server);
+    let bytes = |metrics: &Metrics| {
+        ["iisplice_to_upstream_bytes_total", "iisplice_to_client_bytes_total"]
+            .map(|name| metrics.sum(name, &[]))
+    };
+    let before = bytes(&Metrics::of(&admin));
+    for _ in 0..3 {
+        client.send(b"hello");
+        upstream.expect(b"hello");
+        upstream.send(b"good morning");
+        client.expect(b"good morning");
+    }
+    let metrics = Metrics::of(&admin);
+    assert_eq!(bytes(&metrics), [before[0] + 15, before[1] + 36]);
+    let labels = [("service", "default"), ("group", "default"), ("server", server.address())];
+    assert_eq!(metrics.sum("iisplice_connections_active", &labels), 1);
+    assert_eq!(metrics.sum("iisplice_connections_active", &[]), 1, "it is counted once");
+    assert_eq!(metrics.sum("iisplice_worker_connections_active", &[]), 1);
+    assert_eq!(metrics.sum("iisplice_server_connections", &labels[1..]), 1);
+    assert_eq!(metrics.sum("iisplice_server_state", &[("state", "up")]), 1);
+    assert_eq!(metrics.sum("iisplice_connections_ended_total", &[]), 0);
+    exchange(&client, &upstream);
+    drop((client, upstream));
+    wait_until("the connection to end", || {
+        Metrics::of(&admin).sum("iisplice_connections_ended_total", &[]) == 1
+    });
+    let metrics = Metrics::of(&admin);
+    for name in
+        ["iisplice_connections_active", "iisplice_worker_connections_active", "iisplice_server_connections"]
+    {
+        assert_eq!(metrics.sum(name, &[]), 0, "{name}");
+    }
+}
+
+#[test]
+fn bulk_that_goes_through_a_pipe_is_counted_as_such_and_all_is_given_back() {
+    const BYTES: u64 = 20_000_000;
+    let server = Server::v4();
+    let (proxy, admin) = start(Launch::to(server.address()));
+    let (client, upstream) = pair(&proxy, &server);
+    let before = Metrics::of(&admin).sum("iisplice_to_client_bytes_total", &[]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| send_pattern(&upstream, BYTES, None));
+        receive_pattern(&client, BYTES, None);
+    });
+    let metrics = Metrics::of(&admin);
+    assert_eq!(metrics.sum("iisplice_to_client_bytes_total", &[]), before + BYTES);
+    let spliced = metrics.sum("iisplice_spliced_bytes_total", &[]);
+    drop((client, upstream));
+    let record = proxy.record();
+    let share = record.number("spliced");
+    let total = (record.bytes("to_upstream_bytes") + record.bytes("to_client_bytes")) as f64;
+    assert!((spliced as f64 / total - share).abs() < 0.001, "{spliced} of {total} is not {share}");
+    wait_until("everything to be given back", || {
+        let metrics = Metrics::of(&admin);
+        ["buffers", "pipes"].iter().all(|what| metrics.sum(&format!("iisplice_worker_{what}_lent"), &[]) == 0)
+    });
+    assert!(metrics.sum("iisplice_worker_turn_completions_count", &[]) > 0);
+}
+
+#[test]
+fn every_word_of_an_end_is_there_from_the_start() {
+    let server = Server::v4();
+    let (_proxy, admin) = start(Launch::to(server.address()));
+    let metrics = Metrics::of(&admin);
+    for end in End::ALL {
+        let labels = [("service", "default"), ("end", end.as_str())];
+        assert_eq!(metrics.count("iisplice_connections_ended_total", &labels), 1, "{}", end.as_str());
+    }
+}
+
+#[test]
+fn clients_that_get_no_server_are_counted_by_the_cause() {
+    let (_port, refused) = refusing();
+    let launch = Launch::to(&refused).flags("--deny 127.0.0.3 --health tcp --health-interval 50ms");
+    let (proxy, admin) = start(launch);
+    wait_until("the check to fail", || {
+        Metrics::of(&admin).sum("iisplice_server_state", &[("state", "down")]) == 1
+    });
+    Peer::connect(proxy.address()).expect_end();
+    Peer::connect_from("127.0.0.3".parse().expect("an address"), proxy.address()).expect_end();
+    wait_until("both to end", || {
+        let refused = Metrics::of(&admin).by("iisplice_connections_refused_total", "cause");
+        refused == [("denied".to_owned(), 1), ("no-server".to_owned(), 1)].into()
+    });
+    let metrics = Metrics::of(&admin);
+    let of_group = [("group", "default"), ("end", "no-server")];
+    assert_eq!(metrics.sum("iisplice_connections_ended_total", &of_group), 1);
+    assert_eq!(metrics.sum("iisplice_server_state_changes_total", &[]), 1);
+}
+
+#[test]
+fn servers_that_do_not_accept_are_counted_and_the_next_one_takes_the_client() {
+    let (_port, refused) = refusing();
+    let server = Server::v4();
+    let flags = format!("--upstream {refused} --upstream {} --eject-after 1", server.address());
+    let (proxy, admin) = start(Launch::default().flags(&flags));
+    let pairs: Vec<_> = (0..2).map(|_| pair(&proxy, &server)).collect();
+    let metrics = Metrics::of(&admin);
+    let failures = [("server", &*refused), ("cause", "refused")];
+    assert_eq!(metrics.sum("iisplice_upstream_connect_failures_total", &failures), 1);
+    assert_eq!(metrics.sum("iisplice_server_ejections_total", &[("server", &refused)]), 1);
+    assert_eq!(metrics.sum("iisplice_server_state", &[("server", &refused), ("state", "ejected")]), 1);
+    assert_eq!(metrics.sum("iisplice_upstream_connections_total", &[("server", server.address())]), 2);
+    assert_eq!(metrics.sum("iisplice_connections_active", &[("server", server.address())]), 2);
+    drop(pairs);
+}
+
+#[test]
+fn clients_in_the_queue_are_counted_while_they_wait_and_how_long_they_did() {
+    let server = Server::v4();
+    let flags = format!("--upstream {},max-connections=1 --queue-timeout 1h", server.address());
+    let (proxy, admin) = start(Launch::default().flags(&flags));
+    let first = pair(&proxy, &server);
+    let waiting = Peer::connect(proxy.address());
+    wait_until("one to wait", || Metrics::of(&admin).sum("iisplice_queue_length", &[]) == 1);
+    let group = |metrics: &Metrics| {
+        let all = metrics.sum("iisplice_connections_active", &[("group", "default")]);
+        all - metrics.sum("iisplice_connections_active", &[("server", server.address())])
+    };
+    assert_eq!(group(&Metrics::of(&admin)), 1, "it has a group and no server");
+    drop(first);
+    let upstream = server.accept();
+    exchange(&waiting, &upstream);
+    let metrics = Metrics::of(&admin);
+    assert_eq!((metrics.sum("iisplice_queue_length", &[]), group(&metrics)), (0, 0));
+    assert_eq!(metrics.sum("iisplice_queue_wait_seconds_count", &[]), 1);
+}
+
+#[test]
+fn the_process_says_what_every_exporter_does() {
+    let server = Server::v4();
+    let (proxy, admin) = start(Launch::to(server.address()));
+    let metrics = Metrics::of(&admin);
+    let open = metrics.sum("process_open_fds", &[]) as usize;
+    // The connection that asked is one of them.
+    assert!(open.abs_diff(proxy.descriptors()) <= 2, "{open}, not {}", proxy.descriptors());
+    assert!(metrics.sum("process_resident_memory_bytes", &[]) > 1 << 20);
+    assert!(metrics.sum("process_start_time_seconds", &[]) > 1_700_000_000);
+    assert_eq!(metrics.sum("iisplice_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1);
+    assert!(metrics.sum("iisplice_connections_max", &[]) > 0);
+}
