@@ -104,7 +104,9 @@ pub(super) async fn serve(
     let Some(group) = group else { return End::NoRoute };
     let watch = Watch::new(session, http);
     session.set_named(first.exchange.named(&group));
-    let mut upstream = match connect(session, client, Rc::clone(&group), header, ends.may_stay(http)).await {
+    // Boxed for its duration: the exchanges, which last longer, need less.
+    let connecting = Box::pin(connect(session, client, Rc::clone(&group), header, ends.may_stay(http)));
+    let mut upstream = match connecting.await {
         Ok(connection) => Upstream::new(group, connection, watch),
         Err(End::ClientLeft) => return ends.left_unconnected(first.exchange, &watch),
         Err(end) => return ends.refuse(&Refusal::of_unconnected(end), Some(first.exchange)).await,
