@@ -19,9 +19,11 @@ use crate::report::findings;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The flags of `iisplice doctor`.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Site to probe, as its users reach it
@@ -32,6 +34,10 @@ pub struct DoctorArgs {
     /// input
     #[arg(long, value_name = "FILE", help_heading = "Other than a site")]
     log: Option<PathBuf>,
+    /// Probe this URL as well, the same site past the proxy, and say what the proxy in between changes
+    #[arg(long, value_name = "DIRECT_URL", requires = "url")]
+    compare: Option<Url>,
+
     /// Log in as this user: CORP\alice, CORP\alice:secret or alice@corp.example.com; at most one login fails, because
     /// accounts lock out
     #[arg(long, value_name = "USER", help_heading = "Logins")]
@@ -62,6 +68,18 @@ pub struct DoctorArgs {
     #[arg(long, help_heading = "TLS")]
     insecure: bool,
 
+    /// Leave a connection idle for this long, and see whether it is closed [default: not at all]
+    #[arg(long, value_name = "DURATION", help_heading = "Limits", value_parser = duration(MILLISECOND..=HOUR))]
+    idle_probe: Option<Duration>,
+    /// Page that takes some seconds, to see whether replies arrive as they are made
+    #[arg(long, value_name = "PATH", help_heading = "Limits", value_parser = path)]
+    slow_path: Option<String>,
+    /// Page that upgrades to WebSocket
+    #[arg(long, value_name = "PATH", help_heading = "Limits", value_parser = path)]
+    websocket_path: Option<String>,
+    /// Also send 1 MB to the URL with a login, as a POST, which the application sees
+    #[arg(long, requires = "user", help_heading = "Limits")]
+    post: bool,
     /// Longest wait for a name, a connect, a TLS handshake or a reply
     #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = "Limits", value_parser = duration(MILLISECOND..=MINUTE))]
     timeout: Duration,
@@ -69,6 +87,12 @@ pub struct DoctorArgs {
     /// Print the findings as JSON
     #[arg(long, help_heading = "Results")]
     json: bool,
+}
+
+/// A path, with its query.
+fn path(text: &str) -> Result<String, &'static str> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(text.to_owned()) } else { Err("give a path such as /app/events, with blanks as %20") }
 }
 
 impl DoctorArgs {
@@ -100,10 +124,19 @@ impl DoctorArgs {
     fn site(&self, url: &Url) -> Result<Settings, Error> {
         Ok(Settings {
             url: url.0.clone(),
+            compare: self.compare.as_ref().map(|url| url.0.clone()),
+            posts: self.post,
+            idle_probe: self.idle_probe.unwrap_or_default(),
+            slow_path: self.slow_path.clone(),
+            websocket_path: self.websocket_path.clone(),
             user: self.credentials()?,
             binds_later: self.bind_later,
             identity_header: self.identity_header.clone(),
-            trust: if url.is_https() { Some(self.trust()?) } else { None },
+            trust: if url.is_https() || self.compare.as_ref().is_some_and(Url::is_https) {
+                Some(self.trust()?)
+            } else {
+                None
+            },
             timeout: self.timeout,
         })
     }

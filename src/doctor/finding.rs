@@ -87,6 +87,48 @@ pub struct Findings {
     /// What was sent for that, a line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sent: Vec<String>,
+    /// What a proxy in between changes, if there was something to compare with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Change>>,
+    /// Commands that show what cannot be seen from here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+}
+
+/// A finding that differs with and without the proxy in between.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What it is about.
+    pub id: &'static str,
+    /// At the URL that was given; nothing if it was not found there.
+    pub here: Option<Side>,
+    /// Past the proxy.
+    pub direct: Option<Side>,
+}
+
+/// A finding on one side of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// How serious it is.
+    pub severity: Severity,
+    /// What was seen.
+    pub saw: String,
+}
+
+impl Side {
+    /// That of a finding.
+    pub fn of(finding: &Finding) -> Self {
+        Self { severity: finding.severity, saw: finding.saw.clone() }
+    }
+}
+
+/// A command for somebody else to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Command {
+    /// What it shows.
+    pub shows: String,
+    /// As it is typed.
+    pub command: String,
 }
 
 impl Findings {
@@ -99,6 +141,10 @@ impl Findings {
     pub fn extend(&mut self, other: Self) {
         self.findings.extend(other.findings);
         self.sent.extend(other.sent);
+        self.commands.extend(other.commands);
+        if let Some(changes) = other.changes {
+            self.changes.get_or_insert_default().extend(changes);
+        }
     }
 
     /// The most serious of them.

@@ -15,4 +15,4 @@ mod finding;
 pub mod log;
 pub mod site;
 
-pub use finding::{Finding, Findings, Severity};
+pub use finding::{Change, Command, Finding, Findings, Severity, Side};

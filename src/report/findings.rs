@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use console::Style;
 
 use super::{ReportError, wrap, write_file};
-use crate::doctor::{Findings, Severity};
+use crate::doctor::{Change, Command, Findings, Severity};
 
 /// Blanks before a line that belongs to the one above it; as wide as the longest severity and a blank.
 const INDENT: usize = 8;
@@ -45,6 +45,16 @@ pub fn text(findings: &Findings, is_coloured: bool) -> String {
             }
         }
     }
+    if let Some(changes) = &findings.changes {
+        compared(&mut out, changes);
+    }
+    if !findings.commands.is_empty() {
+        out.push_str("\nwhat cannot be seen from here; run on the server or a domain controller:\n");
+        for Command { shows, command } in &findings.commands {
+            // A command is never broken: it is there to be copied.
+            let _ = writeln!(out, "{}\n    {command}", wrap::hanging(&format!("{shows}:"), 2));
+        }
+    }
     if !findings.sent.is_empty() {
         out.push_str("\nsent:\n");
         for line in &findings.sent {
@@ -58,6 +68,24 @@ pub fn text(findings: &Findings, is_coloured: bool) -> String {
     out
 }
 
+fn compared(out: &mut String, changes: &[Change]) {
+    if changes.is_empty() {
+        out.push_str("\nthe proxy in between changes nothing\n");
+        return;
+    }
+    out.push_str("\nthe proxy in between changes:\n");
+    for Change { id, here, direct } in changes {
+        let _ = writeln!(out, "  {id}");
+        for (name, side) in [("here", here), ("past the proxy", direct)] {
+            let side = side.as_ref().map_or_else(
+                || "not looked at".to_owned(),
+                |side| format!("{}: {}", side.severity.as_str(), side.saw),
+            );
+            let _ = writeln!(out, "{}", wrap::hanging(&format!("{name}: {side}"), 4));
+        }
+    }
+}
+
 fn style(severity: Severity) -> Style {
     match severity {
         Severity::Fine => Style::new().green(),
@@ -69,7 +97,7 @@ fn style(severity: Severity) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Finding;
+    use crate::doctor::{Finding, Side};
 
     fn findings() -> Findings {
         let mut findings = Findings::default();
@@ -96,6 +124,30 @@ sent:
 1 broken, 0 warnings, 1 fine
 ";
         assert_eq!(text(&findings(), false), expected);
+    }
+
+    #[test]
+    fn changes_and_commands_follow_the_findings() {
+        let side = |severity, saw: &str| Some(Side { severity, saw: saw.to_owned() });
+        let mut findings = Findings::default();
+        findings.commands.push(Command { shows: "two of them".into(), command: "setspn -X".into() });
+        findings.changes =
+            Some(vec![Change { id: "via", here: side(Severity::Warning, "Via: 1.1 cache"), direct: None }]);
+        let expected = "
+the proxy in between changes:
+  via
+    here: warning: Via: 1.1 cache
+    past the proxy: not looked at
+
+what cannot be seen from here; run on the server or a domain controller:
+  two of them:
+    setspn -X
+
+0 broken, 0 warnings, 0 fine
+";
+        assert_eq!(text(&findings, false), expected);
+        findings.changes = Some(Vec::new());
+        assert!(text(&findings, false).contains("the proxy in between changes nothing"));
     }
 
     #[test]

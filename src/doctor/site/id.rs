@@ -59,6 +59,8 @@ words! {
         ServerConnection = "server-connection",
         /// Whether logins must be bound to the TLS connection (Extended Protection): off, allow or require.
         ExtendedProtection = "extended-protection",
+        /// The certificate here is the one of the server behind the proxy (when compared).
+        SameCertificate = "same-certificate",
         /// The clock behind the Date header agrees with this host's.
         ClockDate = "clock-date",
         /// The clock behind NTLM challenges agrees with this host's.
@@ -67,6 +69,22 @@ words! {
         ServerNames = "server-names",
         /// Clients can get a Kerberos ticket for the name in the URL.
         KerberosName = "kerberos-name",
+        /// A header as large as a Kerberos ticket passes.
+        RequestHead = "request-head",
+        /// A POST of 1 MB without a login gets its 401.
+        Body = "body-401",
+        /// Expect: 100-continue is passed on.
+        Continue = "expect-continue",
+        /// A POST of 1 MB passes with the last message of a login.
+        Post = "post",
+        /// An idle connection stays open, with its login.
+        Idle = "idle",
+        /// A slow reply arrives as it is made.
+        Buffering = "buffering",
+        /// A connection that is logged in upgrades to WebSocket.
+        WebSocket = "websocket",
+        /// The site takes no PROXY header from this host.
+        ProxyHeader = "proxy-header",
         /// The probes ended in time.
         Time = "time",
     }

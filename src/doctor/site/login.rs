@@ -70,6 +70,22 @@ pub(super) enum Outcome {
     NotTried,
 }
 
+impl Outcome {
+    /// For a sentence.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Accepted(reply) => format!("accepted with {}", reply.status),
+            Self::Refused => "refused with 401".to_owned(),
+            Self::Failed(status) => format!("answered with {status}"),
+            Self::NoChallenge(status) => format!("answered with {status} and no challenge"),
+            Self::ClosedWithChallenge => "the challenge ends the connection".to_owned(),
+            Self::ClosedAtProof(broke) | Self::Broke(broke) => broke.to_string(),
+            Self::BadChallenge(reason) => reason.clone(),
+            Self::NotTried => "not tried".to_owned(),
+        }
+    }
+}
+
 /// What the server says about itself in its challenge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerFacts {

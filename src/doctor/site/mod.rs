@@ -11,6 +11,7 @@
 //!                     |-> logins       real ones
 //!                     |-> persistence  does a login last, on its own connection?
 //!                     |-> clock, names
+//!                     |-> limits       headers, bodies, idle connections, WebSocket ...
 //!                     |-> protection   must a login be bound to the connection?
 //! Findings <----------'
 //! ```
@@ -21,9 +22,11 @@
 
 mod budget;
 mod clock;
+mod compare;
 mod http;
 mod id;
 mod identity;
+mod limits;
 mod login;
 mod logins;
 mod names;
@@ -33,6 +36,7 @@ mod providers;
 mod reach;
 mod reply;
 mod tls;
+mod unseen;
 mod visit;
 mod way;
 mod wire;
@@ -48,6 +52,7 @@ pub use id::Id;
 use super::Findings;
 use crate::protocol::ntlm::Credentials;
 use budget::Budget;
+use login::Scheme;
 use visit::Visit;
 
 /// All probes of a site together begin no later than this after the first.
@@ -58,12 +63,22 @@ const TIME_MAX: Duration = Duration::from_secs(45);
 pub struct Settings {
     /// The site, `http` or `https`, with a host.
     pub url: Url,
+    /// The same site past the proxy, to compare with.
+    pub compare: Option<Url>,
     /// Who logs in.
     pub user: Option<Credentials>,
     /// Logins are bound to the TLS connection only once one without a binding was accepted.
     pub binds_later: bool,
     /// The header of replies that names the user, instead of a JSON body.
     pub identity_header: Option<String>,
+    /// Whether a body may be sent with a login, which the application behind it sees.
+    pub posts: bool,
+    /// How long a connection is left idle, to see whether it is closed; zero: not at all.
+    pub idle_probe: Duration,
+    /// A page that takes some seconds.
+    pub slow_path: Option<String>,
+    /// A page that upgrades to WebSocket.
+    pub websocket_path: Option<String>,
     /// For `https`.
     pub trust: Option<Trust>,
     /// Longest wait for a name, a connect, a handshake or a reply.
@@ -82,12 +97,43 @@ pub struct Trust {
 /// Probes the site.
 pub fn run(settings: &Settings) -> Findings {
     let budget = Budget::new(settings.user.clone());
-    let mut visit = Visit::new(settings, &settings.url, &budget, Instant::now() + TIME_MAX);
-    probe(&mut visit);
-    let mut sent = vec![visit.sent()];
-    let mut findings = visit.findings;
-    sent.extend(logins_sent(&budget));
-    findings.sent = sent;
+    let mut here = Visit::new(settings, &settings.url, &budget, Instant::now() + TIME_MAX);
+    let Some(compare) = &settings.compare else {
+        probe(&mut here);
+        protection::probe(&mut here);
+        return report(here, &budget);
+    };
+    let mut direct = Visit::new(settings, compare, &budget, Instant::now() + TIME_MAX);
+    probe(&mut direct);
+    // A login that works there and not here is the proxy's doing.
+    here.works_directly = direct.seen.works;
+    here.until = Instant::now() + TIME_MAX;
+    probe(&mut here);
+    // It may spend the budget: last, and where the proxy changes nothing.
+    if budget.is_left() {
+        protection::probe(&mut direct);
+    }
+    if budget.is_left() {
+        protection::probe(&mut here);
+    }
+    compare::certificates(&mut here, &direct);
+    let changes = compare::changes(&here.findings, &direct.findings);
+    let sent_there = direct.sent();
+    let mut findings = report(here, &budget);
+    findings.changes = Some(changes);
+    findings.sent.insert(1, sent_there);
+    findings
+}
+
+fn report(mut visit: Visit<'_>, budget: &Budget) -> Findings {
+    let sent = visit.sent();
+    let mut findings = std::mem::take(&mut visit.findings);
+    findings.sent.push(sent);
+    findings.sent.extend(logins_sent(budget));
+    if visit.seen.offers(Scheme::Negotiate) || visit.seen.offers(Scheme::Ntlm) {
+        let facts = visit.seen.server.as_ref().map(|(facts, _)| facts);
+        findings.commands = unseen::commands(visit.host(), visit.port(), facts);
+    }
     findings
 }
 
@@ -95,7 +141,7 @@ pub fn run(settings: &Settings) -> Findings {
 type Probe = fn(&mut Visit<'_>);
 
 /// In their order: each finds what the next needs.
-const PROBES: [(&str, Probe); 11] = [
+const PROBES: [(&str, Probe); 16] = [
     ("the first reply", http::probe),
     ("the way", way::probe),
     ("providers", providers::probe),
@@ -105,8 +151,13 @@ const PROBES: [(&str, Probe); 11] = [
     ("connections after a login", identity::after_login),
     ("clocks", clock::probe),
     ("names", names::probe),
+    ("large headers", limits::head::probe),
+    ("bodies", limits::body::probe),
+    ("slow replies", limits::buffering::probe),
+    ("WebSocket", limits::websocket::probe),
+    ("PROXY headers", limits::proxy_header::probe),
     ("two logins at once", persistence::two_at_once),
-    ("Extended Protection", protection::probe),
+    ("idle connections", limits::idle::probe),
 ];
 
 fn probe(visit: &mut Visit<'_>) {

@@ -12,7 +12,7 @@ use super::{Id, seconds};
 
 /// Returns the addresses that accept connections.
 pub(super) fn probe(visit: &mut Visit<'_>) -> Vec<SocketAddr> {
-    let name = visit.host().to_owned();
+    let name = visit.address_name().to_owned();
     let addresses = match resolve(visit) {
         Ok(addresses) => addresses,
         Err(reason) => {
@@ -34,7 +34,7 @@ pub(super) fn probe(visit: &mut Visit<'_>) -> Vec<SocketAddr> {
 /// The resolver has no time-out of its own that fits: it works on a thread that is left behind if it takes too long.
 fn resolve(visit: &Visit<'_>) -> Result<Vec<SocketAddr>, String> {
     let (found, addresses) = mpsc::channel();
-    let (host, port) = (visit.host().to_owned(), visit.port());
+    let (host, port) = (visit.address_name().to_owned(), visit.port());
     let look_up = move || {
         let resolved = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
         // Nobody waits any more after the time-out.

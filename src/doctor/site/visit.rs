@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use url::{Position, Url};
+use url::{Host, Position, Url};
 
 use super::budget::Budget;
 use super::login::{Binding, Scheme, ServerFacts};
@@ -22,6 +22,8 @@ const USER_AGENT: &str = concat!("iisplice-doctor/", env!("CARGO_PKG_VERSION"));
 pub(super) struct Visit<'s> {
     pub(super) settings: &'s Settings,
     pub(super) url: &'s Url,
+    /// Whose name it asks for: an address past the proxy serves the site under the site's name.
+    named: &'s Url,
     pub(super) budget: &'s Budget,
     pub(super) findings: Findings,
     /// How the user can log in past the proxy, where that was tried.
@@ -70,9 +72,12 @@ impl Seen {
 
 impl<'s> Visit<'s> {
     pub(super) fn new(settings: &'s Settings, url: &'s Url, budget: &'s Budget, until: Instant) -> Self {
+        let is_address = |url: &Url| !matches!(url.host(), Some(Host::Domain(_)));
+        let named = if is_address(url) && !is_address(&settings.url) { &settings.url } else { url };
         Self {
             settings,
             url,
+            named,
             budget,
             findings: Findings::default(),
             works_directly: None,
@@ -90,6 +95,11 @@ impl<'s> Visit<'s> {
 
     /// As a certificate or a resolver has it: an IPv6 address has brackets in a URL only.
     pub(super) fn host(&self) -> &str {
+        self.named.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// What is resolved: the host of the URL.
+    pub(super) fn address_name(&self) -> &str {
         self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
     }
 
@@ -148,7 +158,7 @@ impl<'s> Visit<'s> {
     }
 
     pub(super) fn head(&self, method: &str, path: &str, lines: &[String]) -> Vec<u8> {
-        let authority = &self.url[Position::BeforeHost..Position::AfterPort];
+        let authority = &self.named[Position::BeforeHost..Position::AfterPort];
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\n"
         );
@@ -159,7 +169,8 @@ impl<'s> Visit<'s> {
         head.into_bytes()
     }
 
-    fn path(&self) -> &str {
+    /// What is asked for.
+    pub(super) fn path(&self) -> &str {
         &self.url[Position::BeforePath..Position::AfterQuery]
     }
 

@@ -110,6 +110,11 @@ impl Wire {
         ChannelBindings::of_certificate(self.chain().first()?).ok()
     }
 
+    /// Changes how long an answer may take.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// Sends a request and reads its final reply. A server that answers before it has read all may refuse the rest: its
     /// answer counts all the same.
     pub(super) fn exchange(&mut self, request: &[u8]) -> Result<Reply, Broke> {
@@ -212,6 +217,34 @@ impl Wire {
             // TLS without its goodbye.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
             Err(error) => Err(broke(error, self.timeout)),
+        }
+    }
+
+    /// Waits until the other end closes, at most this long. Returns after how long it did.
+    pub(super) fn closed_within(&mut self, most: Duration) -> Option<Duration> {
+        let began = Instant::now();
+        let until = began + most;
+        loop {
+            match self.receive(until) {
+                Ok(0) | Err(Broke::Reset(_) | Broke::Tls(_)) => return Some(began.elapsed()),
+                // A goodbye of TLS, or bytes that nothing asked for.
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends the head of a request, and reads the status of the next reply, interim or final.
+    pub(super) fn continues(&mut self, head: &[u8]) -> Result<u16, Broke> {
+        self.send(head)?;
+        let until = Instant::now() + self.timeout;
+        loop {
+            if let Some(status) = read_next_head(&self.input, AnswerTo::Usual, |head| head.status)? {
+                return Ok(status);
+            }
+            if self.receive(until)? == 0 {
+                return Err(Broke::Closed);
+            }
         }
     }
 
