@@ -9,14 +9,14 @@
 //! goes on.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::proxy::settings::Service;
@@ -67,72 +67,110 @@ pub(super) fn groups(services: &[Arc<Service>]) -> Vec<Arc<GroupSettings>> {
 }
 
 async fn run(mut sets: UnboundedReceiver<Vec<Arc<GroupSettings>>>) {
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut known) = (JoinSet::new(), Vec::new());
+    let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
     while let Some(groups) = sets.recv().await {
-        // What a task has not written by now is not written any more.
-        tasks.shutdown().await;
-        begin(&groups, &mut tasks);
+        known = replace(&groups, known, &mut tasks, &at_once);
+        // What a task has not written by now is not written any more: none runs until this one waits.
+        while tasks.try_join_next().is_some() {}
     }
 }
 
-fn begin(groups: &[Arc<GroupSettings>], tasks: &mut JoinSet<()>) {
-    let at_once = Arc::new(Semaphore::new(AT_ONCE_MAX));
+/// A server that is checked by a task.
+struct Task {
+    /// What it checks, which changes with the settings.
+    subject: Arc<Mutex<Subject>>,
+    abort: AbortHandle,
+}
+
+/// A server and its group as they are now.
+#[derive(Clone)]
+struct Subject {
+    server: Arc<Server>,
+    group: Arc<GroupSettings>,
+}
+
+/// Checks the servers of these groups. A server that was checked in the same way before goes on with its task, which knows
+/// how its last checks went.
+fn replace(
+    groups: &[Arc<GroupSettings>],
+    mut known: Vec<Task>,
+    tasks: &mut JoinSet<()>,
+    at_once: &Arc<Semaphore>,
+) -> Vec<Task> {
     let mut first = Instant::now();
+    let mut next = Vec::new();
     for group in groups {
         for server in &group.servers {
             let Some(checks) = group.checks.clone().filter(|_| !server.options().disabled) else {
                 server.forget_checks();
                 continue;
             };
-            let watched = Watched { server: Arc::clone(server), group: Arc::clone(group), checks };
-            tasks.spawn(watched.watch(first, Arc::clone(&at_once)));
+            let subject = Subject { server: Arc::clone(server), group: Arc::clone(group) };
+            if let Some(nth) = known.iter().position(|task| task.is_for(&subject, &checks)) {
+                let task = known.swap_remove(nth);
+                *task.subject.lock().unwrap_or_else(PoisonError::into_inner) = subject;
+                next.push(task);
+                continue;
+            }
+            let subject = Arc::new(Mutex::new(subject));
+            let abort = tasks.spawn(watch(Arc::clone(&subject), checks, first, Arc::clone(at_once)));
+            next.push(Task { subject, abort });
             first += SPREAD;
         }
         group.note_servers();
     }
+    for task in known {
+        task.abort.abort();
+    }
+    next
 }
 
-/// A server that is checked.
-struct Watched {
-    server: Arc<Server>,
-    group: Arc<GroupSettings>,
-    checks: Arc<Checks>,
+impl Task {
+    /// Whether it checks this server in this way.
+    fn is_for(&self, subject: &Subject, checks: &Arc<Checks>) -> bool {
+        let own = self.subject.lock().unwrap_or_else(PoisonError::into_inner);
+        let own_checks = own.group.checks.as_ref();
+        own.server.is_same(&subject.server) && own_checks.is_some_and(|own| Arc::ptr_eq(own, checks))
+    }
 }
 
-impl Watched {
-    async fn watch(self, first: Instant, at_once: Arc<Semaphore>) {
-        let Self { server, group, checks } = self;
-        let mut next = first;
-        let mut row = Row::default();
-        loop {
-            sleep_until(next).await;
-            let Ok(_permit) = at_once.acquire().await else { return };
-            next = Instant::now() + jittered(checks.interval);
-            let (name, address, check_type) = (&**server.name(), server.address(), checks.check.name());
-            let group_name = &*group.name;
-            let tls = group.tls.as_ref().map(|tls| &tls.config);
-            let GroupSettings { sources, send_proxy, .. } = &*group;
-            match check(Target { server: &server, sources, send_proxy: *send_proxy, tls }, &checks).await {
-                Ok(()) => {
-                    if row.succeeds(server.is_down(), &checks) && server.note_check(true) {
-                        let successes = checks.rise;
-                        tracing::info!(group = group_name, upstream = name, %address, check = check_type, successes, "server is healthy again; using it");
-                        group.note_servers();
-                    }
-                }
-                Err(why) if why.is_local() => {
-                    tracing::debug!(upstream = name, %address, %why, "cannot check server for lack of a local resource");
-                }
-                Err(why) => {
-                    let failures = row.failures + 1;
-                    if row.fails(server.is_checked(), &checks) && server.note_check(false) {
-                        tracing::warn!(group = group_name, upstream = name, %address, check = check_type, failures, reason = %why, "server is unhealthy; not using it");
-                        group.note_servers();
-                    }
+async fn watch(subject: Arc<Mutex<Subject>>, checks: Arc<Checks>, first: Instant, at_once: Arc<Semaphore>) {
+    let mut next = first;
+    let mut row = Row::default();
+    loop {
+        sleep_until(next).await;
+        let Ok(_permit) = at_once.acquire().await else { return };
+        next = Instant::now() + jittered(checks.interval);
+        let Subject { server, group } = subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tls = group.tls.as_ref().map(|tls| &tls.config);
+        let GroupSettings { sources, send_proxy, .. } = &*group;
+        let target = Target { server: &server, sources, send_proxy: *send_proxy, tls };
+        let found = check(target, &checks).await;
+        // The group may have changed meanwhile.
+        let Subject { server, group } = subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (name, address, check_type) = (&**server.name(), server.address(), checks.check.name());
+        let group_name = &*group.name;
+        match found {
+            Ok(()) => {
+                if row.succeeds(server.is_down(), &checks) && server.note_check(true) {
+                    let successes = checks.rise;
+                    tracing::info!(group = group_name, upstream = name, %address, check = check_type, successes, "server is healthy again; using it");
+                    group.note_servers();
                 }
             }
-            next = next.max(Instant::now());
+            Err(why) if why.is_local() => {
+                tracing::debug!(upstream = name, %address, %why, "cannot check server for lack of a local resource");
+            }
+            Err(why) => {
+                let failures = row.failures + 1;
+                if row.fails(server.is_checked(), &checks) && server.note_check(false) {
+                    tracing::warn!(group = group_name, upstream = name, %address, check = check_type, failures, reason = %why, "server is unhealthy; not using it");
+                    group.note_servers();
+                }
+            }
         }
+        next = next.max(Instant::now());
     }
 }
 

@@ -214,7 +214,7 @@ impl Server {
     }
 
     /// Whether both are the same server, in the same or in other settings.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
