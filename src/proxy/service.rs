@@ -41,19 +41,31 @@ pub(super) struct Listening {
     pub(super) name: Arc<str>,
 }
 
-/// The services of the worker with this number, which counts in `counters`. A group that several of them name takes turns over all of them.
+/// The services of the worker with this number, which counts in `counters`. A group that several of them name takes turns
+/// over all of them. A group that a service of `before` had goes on as it is if its settings are the same, and otherwise
+/// with what it remembers.
 pub(super) fn services(
     settings: &[Arc<settings::Service>],
     worker: usize,
+    before: &[Rc<Service>],
     counters: &Counters,
 ) -> Vec<Rc<Service>> {
     let mut cells = counters.next_cells();
+    let known: Vec<&Rc<Group>> = before.iter().flat_map(|service| service.routes.groups()).collect();
     let mut groups: Vec<(Arc<GroupSettings>, Rc<Group>)> = Vec::new();
     let mut group = |settings: &Arc<GroupSettings>| {
         if let Some((_, group)) = groups.iter().find(|(known, _)| Arc::ptr_eq(known, settings)) {
             return Rc::clone(group);
         }
-        let group = Rc::new(Group::new(Arc::clone(settings), worker));
+        let is_it = |known: &&&Rc<Group>| std::ptr::eq(known.settings(), Arc::as_ptr(settings));
+        let had_its_name = |known: &&&Rc<Group>| known.settings().name == settings.name;
+        let group = match known.iter().find(is_it) {
+            Some(known) => Rc::clone(known),
+            None => Rc::new(match known.iter().find(had_its_name) {
+                Some(known) => known.succeed(Arc::clone(settings), worker),
+                None => Group::new(Arc::clone(settings), worker),
+            }),
+        };
         groups.push((Arc::clone(settings), Rc::clone(&group)));
         group
     };

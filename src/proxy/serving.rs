@@ -36,8 +36,9 @@ impl Serving {
     /// is no listener of theirs accepts the clients that wait, and closes.
     pub(super) fn change(&self, settings: &[Arc<settings::Service>], mut new: Vec<(Address, Listener)>) {
         let mut before = self.open.take();
+        let known: Vec<_> = before.iter().map(|(_, open)| Rc::clone(&open.listening().service)).collect();
         let mut after = Vec::new();
-        for service in services(settings, self.context.number(), &self.context.counters) {
+        for service in services(settings, self.context.number(), &known, &self.context.counters) {
             for (address, listening) in service.listening() {
                 let open = if let Some((_, listener)) = take(&mut new, address) {
                     self.accept(listening, listener)

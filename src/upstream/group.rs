@@ -152,6 +152,15 @@ impl Group {
         Self { settings, tls, algorithm, source_turns }
     }
 
+    /// The view of the same worker after a change of the group. TLS sessions can still be resumed, unless TLS is another.
+    #[must_use]
+    pub fn succeed(&self, settings: Arc<GroupSettings>, worker: usize) -> Self {
+        let config = |settings: &GroupSettings| settings.tls.as_ref().map(|tls| Arc::as_ptr(&tls.config));
+        let has_same_tls = config(&settings) == config(&self.settings);
+        let next = Self::new(settings, worker);
+        if has_same_tls { Self { tls: self.tls.clone(), ..next } } else { next }
+    }
+
     /// The settings that it was made from.
     pub fn settings(&self) -> &GroupSettings {
         &self.settings
