@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::cli::Error;
+use crate::control::names::{Resolver, system};
 use crate::proxy::settings::Network;
+use crate::upstream::names::Name;
 use crate::uring::Address;
 
 /// Most bytes of a path in `sun_path`, which also holds a NUL (unix(7)).
@@ -95,8 +97,24 @@ impl Unresolved {
         }
     }
 
-    /// Every address of the name, in the resolver's order, without duplicates; never empty. Asks the resolver, so it
-    /// can take seconds.
+    /// The address, if it is no name.
+    pub(super) fn known(&self) -> Option<&Address> {
+        match &self.place {
+            Place::Known(address) => Some(address),
+            Place::Named { .. } => None,
+        }
+    }
+
+    /// The name, if it is one.
+    pub(super) fn name(&self) -> Option<Name> {
+        match &self.place {
+            Place::Known(_) => None,
+            Place::Named { host, port } => Some(Name::Host { host: host.as_str().into(), port: *port }),
+        }
+    }
+
+    /// Every address of the name, in the resolver's order, without duplicates; never empty. Asks the resolver of this
+    /// host, so it can take seconds.
     ///
     /// # Errors
     /// [`Error::Resolve`], which names `flag`.
@@ -107,7 +125,8 @@ impl Unresolved {
         };
         let fail = |reason: String| Error::Resolve { flag, name: self.written.clone(), reason };
         let mut addresses = Vec::new();
-        for address in (host, port).to_socket_addrs().map_err(|error| fail(resolver_words(&error)))? {
+        let timeout = Resolver::default().timeout;
+        for address in system::addresses(host, port, timeout).map_err(fail)? {
             let address = Address::Ip(address);
             if !addresses.contains(&address) {
                 addresses.push(address);
@@ -137,12 +156,6 @@ fn canonical(network: IpNet) -> IpNet {
     let bits = network.prefix_len().checked_sub(96);
     let v4 = mapped.zip(bits).and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
     v4.map_or(network, IpNet::V4)
-}
-
-/// The words of `gai_strerror`(3), without those that std puts before them.
-pub(super) fn resolver_words(error: &std::io::Error) -> String {
-    let words = error.to_string();
-    words.strip_prefix("failed to lookup address information: ").unwrap_or(&words).to_owned()
 }
 
 fn place(text: &str) -> Result<Place, AddressError> {

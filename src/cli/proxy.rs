@@ -120,6 +120,11 @@ impl Flags {
             )));
         }
         let settings = group.settings()?;
+        let all = service.routes().by_route();
+        let given = all.iter().flat_map(|(route, targets)| {
+            targets.iter().filter_map(|target| Some((route.flag(), target.server()?)))
+        });
+        let answers = group::look_up(&process.resolver(), given).map_err(|(_, error)| error)?;
         let mut written = Vec::new();
         let mut groups = Vec::new();
         let mut made: BTreeMap<&str, Arc<GroupSettings>> = BTreeMap::new();
@@ -130,7 +135,7 @@ impl Flags {
                 continue;
             }
             let servers = || targets.iter().filter_map(|target| target.server());
-            let filled = group.with_servers(&settings, name, route.flag(), servers())?;
+            let filled = group.with_servers(&settings, name, route.flag(), servers(), &answers)?;
             made.insert(name, Arc::clone(&filled));
             let keys = [vec![text::servers(servers())], group_keys.clone()].concat();
             groups.push((name.clone(), affinity::with_cookie(keys, &filled)));

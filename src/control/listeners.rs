@@ -222,6 +222,11 @@ impl Listeners {
         (of_workers, difference)
     }
 
+    /// Where clients connect to.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.open.iter().map(|open| &open.settings.address)
+    }
+
     /// The listeners with the files of Unix sockets, once `prepared` is in use.
     pub(super) fn with_files<'a>(&'a self, prepared: &'a Prepared) -> Vec<WithFile<'a>> {
         let with_file = |next: &'a Next| {

@@ -20,8 +20,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// The rooms whose lines clients and servers can cause.
-const ROOMS: [&str; 2] = ["iisplice::proxy", "iisplice::upstream"];
+/// The rooms whose lines clients and servers can cause, DNS servers among them.
+const ROOMS: [&str; 3] = ["iisplice::proxy", "iisplice::upstream", "iisplice::control::names"];
 
 /// Most lines of one cause within a second.
 const LINES_A_SECOND: u64 = 20;

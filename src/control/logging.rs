@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use anstream::{AutoStream, ColorChoice};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::log_limit;
@@ -42,10 +43,16 @@ pub fn start_to(least: LevelFilter, stderr: impl Write + Send + 'static) -> Logg
         .with_ansi(has_colours())
         .with_target(false)
         .with_writer(writer);
-    let subscriber = tracing_subscriber::registry().with(lines).with(log_limit::start()).with(least);
+    let subscriber = tracing_subscriber::registry().with(lines).with(log_limit::start()).with(own(least));
     // Fails if there is a subscriber already, which then serves as well.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Logging(guard)
+}
+
+/// Lines of the program itself: what a library says of a DNS server, this says in its own words.
+fn own(least: LevelFilter) -> Targets {
+    let libraries = ["hickory_net", "hickory_proto", "hickory_resolver"];
+    Targets::new().with_default(least).with_targets(libraries.map(|library| (library, LevelFilter::OFF)))
 }
 
 /// Whether the log has colours: by the rules of `--help`, which are those of `NO_COLOR`, `CLICOLOR` and `TERM`.

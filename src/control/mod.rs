@@ -10,6 +10,7 @@
 //!                 |--> reload --another Plan----------------------------'
 //!                 |--> health: checks of servers
 //!                 |--> admin: answers operators and programs
+//!                 |--> names: what they stand for now ------------------> orders to workers
 //!                 `--> log_writer <--Record-- workers
 //! ```
 //!
@@ -23,6 +24,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use self::names::Resolver;
 use self::setting::Named;
 use self::tls::Terminated;
 use crate::proxy;
@@ -43,6 +45,7 @@ pub mod logging;
 mod logins;
 mod memory;
 mod metrics;
+pub mod names;
 mod own_listener;
 mod places;
 mod reload;
@@ -89,6 +92,8 @@ pub struct Plan {
     pub places: Places,
     /// The settings as a settings file has them.
     pub outline: Outline,
+    /// How names are looked up again.
+    pub resolver: Resolver,
 }
 
 /// A service, and what only this room needs of it.

@@ -41,6 +41,14 @@ pub(super) fn refuse(services: &[Service], listeners: &[WithFile<'_>]) -> Result
     Ok(())
 }
 
+/// Whether a connection to this address arrives at one of the listeners.
+pub(super) fn is_own(server: SocketAddr, listeners: &[&Address]) -> bool {
+    listeners.iter().any(|listener| match listener {
+        Address::Ip(listener) => leads_to(server, *listener),
+        Address::Unix(_) => false,
+    })
+}
+
 /// Where a path leads to, whether there is a file already or not.
 fn place(path: &Path) -> PathBuf {
     let mut path = path.to_owned();

@@ -17,6 +17,7 @@ use super::admin::{Admin, NextToken};
 use super::certificates::{self, Served};
 use super::listeners::{Difference, Prepared};
 use super::logins::Watch;
+use super::names::Resolver;
 use super::running::{Log, Running, is_http};
 use super::supervise::Event;
 use super::tls::Terminated;
@@ -142,11 +143,12 @@ struct Next {
     workers: Vec<WorkerSettings>,
     outline: Outline,
     admin_token: Option<NextToken>,
+    resolver: Resolver,
 }
 
 /// Everything that can fail. Changes nothing but the options of listeners that stay, which comes last.
 fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
-    let Plan { services, sessions_max, workers, access_log, outline, .. } = plan;
+    let Plan { services, sessions_max, workers, access_log, outline, resolver, .. } = plan;
     let (mut services, terminated): (Vec<_>, Vec<_>) =
         services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     inherit(&mut services, &running.services());
@@ -158,15 +160,17 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
         running.logins = Some(Watch::start().map_err(Error::Resource)?);
     }
     running.prepare_checks(&services).map_err(Error::Resource)?;
+    running.prepare_names(&services).map_err(Error::Resource)?;
     let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
     let admin_token = running.admin.as_ref().map(Admin::read_token).transpose()?.flatten();
     running.listeners.tune(&listeners, &cpus)?;
-    Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token })
+    Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token, resolver })
 }
 
 /// Serves what was prepared. Returns what was served before, and which listeners came and went.
 fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
-    let Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token } = next;
+    let Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token, resolver } =
+        next;
     let (sockets, listeners) = running.listeners.commit(listeners, running.workers.len());
     let old_log = log.and_then(|log| running.log.replace(log));
     running.set_limits(sessions_max, &workers);
@@ -183,6 +187,8 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
     if let Some(admin) = &running.admin {
         admin.set_token(admin_token);
     }
+    running.resolver = resolver;
+    running.watch_names();
     (before, listeners)
 }
 

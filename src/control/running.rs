@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::SystemTime;
 
 use super::admin::{Admin, Board, View};
@@ -12,7 +12,8 @@ use super::listeners::{Listeners, Sockets};
 use super::log_writer::{LogWriter, NoLog};
 use super::logins::Watch;
 use super::metrics::{DroppedLines, Sources};
-use super::supervise::Supervisor;
+use super::names::{self, Resolver};
+use super::supervise::{Event, Supervisor};
 use super::timeouts::{LOG_END, WORKERS_CHANGE};
 use super::tls::Expiry;
 use super::totals::Totals;
@@ -22,7 +23,7 @@ use crate::proxy::orders::{Change, Orders};
 use crate::proxy::seats::Seats;
 use crate::proxy::settings::{Mode, Service, WorkerSettings};
 use crate::proxy::worker;
-use crate::upstream::Server;
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::{self, PipeSet};
 
 /// See the module docs.
@@ -46,6 +47,12 @@ pub(super) struct Running {
     pub(super) admin: Option<Admin>,
     /// What the admin endpoint shows.
     pub(super) board: Arc<Board>,
+    /// How names are looked up.
+    pub(super) resolver: Resolver,
+    /// Looks names up again, since any group has had one.
+    pub(super) names: Option<names::Watch>,
+    /// To the supervisor.
+    pub(super) events: Sender<Event>,
 }
 
 impl Running {
@@ -139,6 +146,49 @@ impl Running {
         if let Some(checker) = &self.checker {
             checker.replace(health::groups(&self.services()));
         }
+    }
+
+    /// Starts to look names up again, if these services have any and nothing does yet.
+    ///
+    /// # Errors
+    /// No thread, or no descriptor.
+    pub(super) fn prepare_names<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a Service>,
+    ) -> io::Result<()> {
+        if self.names.is_none() && names::is_needed(services.into_iter().flat_map(Service::groups)) {
+            self.names = Some(names::Watch::start(self.events.clone())?);
+        }
+        Ok(())
+    }
+
+    /// Looks up the names of the groups again from now on.
+    pub(super) fn watch_names(&mut self) {
+        let groups = health::groups(&self.services());
+        if let Some(names) = &mut self.names {
+            names.replace(&self.resolver, &groups);
+        }
+    }
+
+    /// Has new connections go to what `next` makes of some of the groups. Listeners and all other settings stay.
+    pub(super) fn replace_groups(&mut self, mut next: impl FnMut(&GroupSettings) -> Option<GroupSettings>) {
+        let mut made = Vec::new();
+        let mut heir = |group: &Arc<GroupSettings>| {
+            if let Some((_, heir)) = made.iter().find(|(known, _)| Arc::ptr_eq(known, group)) {
+                return Arc::clone(heir);
+            }
+            let heir = next(group).map_or_else(|| Arc::clone(group), Arc::new);
+            made.push((Arc::clone(group), Arc::clone(&heir)));
+            heir
+        };
+        for one in &mut self.served {
+            let routes = one.service.routes.map(&mut heir);
+            one.service = Arc::new(Service { routes, ..Service::clone(&one.service) });
+        }
+        self.tell_workers(vec![Sockets::new(); self.workers.len()]);
+        self.watch_logins();
+        self.check_servers();
+        self.show();
     }
 
     /// Watches the logins at the servers of services that read requests.

@@ -7,6 +7,7 @@ use super::admin::Admin;
 use super::certificates::{self, Served};
 use super::listeners::Listeners;
 use super::logins::Watch;
+use super::names::change;
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
 use super::setting;
@@ -37,6 +38,8 @@ pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
             running.board.stop();
             asked = Some(Instant::now());
             running.drain();
+            // Clients that are served have their servers.
+            running.names = None;
         }
         Command::End => {
             ended_before = running.totals().to_string();
@@ -52,6 +55,7 @@ pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
                 reload::take_over(&mut running, read);
             }
         }
+        Command::TakeNames => change::take_over(&mut running),
     });
     let Running { listeners, log, counters, seats, has_requests, admin, .. } = running;
     // Removes the files of Unix sockets.
@@ -91,6 +95,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         descriptors_max,
         descriptors_reserved,
         outline,
+        resolver,
         ..
     } = plan;
     uring::return_large_allocations();
@@ -152,6 +157,9 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         checker: None,
         admin,
         board: Arc::default(),
+        resolver,
+        names: None,
+        events: supervisor.sender(),
     };
     running.watch_logins();
     let services = running.services();
@@ -161,6 +169,8 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     if let Some(admin) = &mut running.admin {
         admin.start(Arc::clone(&running.board)).map_err(Error::Resource)?;
     }
+    running.prepare_names(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
+    running.watch_names();
     Ok((running, supervisor))
 }
 

@@ -172,6 +172,12 @@ pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
             "every server of the group is a backup server or disabled; backup servers take all connections"
         );
     }
+    let mut names: Vec<_> = groups().flat_map(|group| group.names()).collect();
+    names.sort_by_key(|(name, _)| name);
+    names.dedup_by_key(|(name, _)| name);
+    for (name, answer) in names {
+        answer.warnings.iter().for_each(|warning| tracing::warn!(%name, "{warning}"));
+    }
     for warning in groups().filter_map(|group| group.tls.as_ref()).flat_map(|tls| &tls.warnings) {
         tracing::warn!("{warning}");
     }

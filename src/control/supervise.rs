@@ -28,6 +28,8 @@ pub enum Event {
     Request(Request),
     /// The settings were read again, or could not be.
     Read,
+    /// Names stand for other servers.
+    Resolved,
     /// A worker's thread ended.
     Ended {
         /// Which one, from 0.
@@ -59,6 +61,8 @@ pub enum Command {
     Reload,
     /// Take over the settings that were read.
     TakeOver,
+    /// Take over what names stand for.
+    TakeNames,
     /// End the sessions of every worker immediately.
     End,
 }
@@ -158,6 +162,7 @@ impl Supervisor {
                 Event::Request(Request::ReopenLog) => carry_out(Command::ReopenLog),
                 Event::Request(Request::Reload) => carry_out(Command::Reload),
                 Event::Read => carry_out(Command::TakeOver),
+                Event::Resolved => carry_out(Command::TakeNames),
                 Event::Ended { worker, fault: Some(fault) } => return Err(WorkerFailure { worker, fault }),
                 Event::Ended { worker, fault: None } if !is_draining => {
                     return Err(WorkerFailure { worker, fault: Fault::Ended });
@@ -178,7 +183,7 @@ impl Supervisor {
         while running > 0 {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended { .. }) => running -= 1,
-                Ok(Event::Request(_) | Event::Read) => {}
+                Ok(Event::Request(_) | Event::Read | Event::Resolved) => {}
                 Err(_) => return,
             }
         }

@@ -11,6 +11,9 @@ use rustls::client::danger::ServerCertVerifier;
 use super::affinity::{Affinity, Named, Token};
 use super::balance::{Algorithm, Balance, Beginning};
 use super::check::Checks;
+use super::departed::Departed;
+use super::health::Ejection;
+use super::names::{Answer, Name, ResolveInterval, Written};
 use super::outage::Outage;
 use super::pick::Pick;
 use super::queue::Queue;
@@ -28,6 +31,12 @@ pub struct GroupSettings {
     pub name: Arc<str>,
     /// Its servers; never empty.
     pub servers: Vec<Arc<Server>>,
+    /// What the settings have for them, where names stand for servers.
+    pub written: Vec<Written>,
+    /// How often those names are looked up again.
+    pub resolve_interval: ResolveInterval,
+    /// When a server is left out that fails, and is not the only one.
+    pub ejection: Ejection,
     /// How one of them is chosen.
     pub balance: Balance,
     /// The bits of an IPv6 address that tell clients apart, where their addresses decide.
@@ -52,6 +61,8 @@ pub struct GroupSettings {
     pub queue_timeout: Duration,
     /// Where it waits.
     pub queue: Arc<Queue>,
+    /// Servers that it had before.
+    pub departed: Departed,
 }
 
 impl GroupSettings {
@@ -60,6 +71,9 @@ impl GroupSettings {
         Self {
             name: name.into(),
             servers,
+            written: Vec::new(),
+            resolve_interval: ResolveInterval::default(),
+            ejection: Ejection::NEVER,
             balance: Balance::default(),
             hash_prefix_v6: 128,
             affinity: None,
@@ -72,15 +86,41 @@ impl GroupSettings {
             outage: Arc::default(),
             queue_timeout: Duration::ZERO,
             queue: Arc::default(),
+            departed: Departed::default(),
         }
     }
 
-    /// Another group with the same settings, but nothing of this one's state.
+    /// Another group with the same settings, but nothing of this one's state: its servers are those that stand in its
+    /// settings, and those that names there stand for.
     #[must_use]
-    pub fn with_servers(&self, name: impl Into<Arc<str>>, servers: Vec<Arc<Server>>) -> Self {
+    pub fn with_servers(&self, name: impl Into<Arc<str>>, written: Vec<Written>) -> Self {
+        let mut servers: Vec<Server> = written.iter().flat_map(Written::servers).collect();
+        if servers.len() > 1 {
+            servers = servers.into_iter().map(|server| server.with_ejection(self.ejection)).collect();
+        }
         let name = name.into();
-        let affinity = self.affinity.as_ref().map(|affinity| affinity.of_group(&name));
-        Self { name, servers, affinity, outage: Arc::default(), queue: Arc::default(), ..self.clone() }
+        Self {
+            affinity: self.affinity.as_ref().map(|affinity| affinity.of_group(&name)),
+            name,
+            servers: servers.into_iter().map(Arc::new).collect(),
+            written,
+            outage: Arc::default(),
+            queue: Arc::default(),
+            departed: Departed::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The names that stand for servers of it, and what for.
+    pub fn names(&self) -> impl Iterator<Item = &(Name, Answer)> {
+        self.written.iter().filter_map(Written::name)
+    }
+
+    /// The same group, where the name stands for other servers now: those that stay go on with their states.
+    #[must_use]
+    pub fn with_answer(&self, name: &Name, answer: &Answer) -> Self {
+        let written = self.written.iter().map(|written| written.with_answer(name, answer)).collect();
+        self.with_servers(Arc::clone(&self.name), written).inherit(self)
     }
 
     /// Whether it has servers, but connections can only go to backup servers.
@@ -90,19 +130,26 @@ impl GroupSettings {
     }
 
     /// The same group, which goes on with the queue of `known`, the group of earlier settings, and its servers with the
-    /// states that the same servers have there.
+    /// states that the same servers have there, or had until they left not long ago.
     #[must_use]
     pub fn inherit(&self, known: &Self) -> Self {
+        let now = Instant::now();
         let mut left: Vec<_> = known.servers.iter().collect();
+        let mut departed = known.departed.since(now);
         let is_same =
             |one: &Server, other: &Server| one.name() == other.name() && one.address() == other.address();
         let inherit = |server: &Arc<Server>| match left.iter().position(|other| is_same(other, server)) {
             // Each state once, if a server is in the group twice.
             Some(nth) => Arc::new(server.inherit(left.remove(nth))),
-            None => Arc::clone(server),
+            None => match departed.take(|other| is_same(other, server)) {
+                Some(known) => Arc::new(server.inherit(&known)),
+                None => Arc::clone(server),
+            },
         };
         let servers = self.servers.iter().map(inherit).collect();
-        Self { servers, outage: Arc::clone(&known.outage), queue: Arc::clone(&known.queue), ..self.clone() }
+        departed.add(left.into_iter().cloned(), now);
+        let (outage, queue) = (Arc::clone(&known.outage), Arc::clone(&known.queue));
+        Self { servers, outage, queue, departed, ..self.clone() }
     }
 
     /// Notes whether any server is left; logs that none is, or that there is one again.
@@ -226,6 +273,7 @@ fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::names::Found;
     use crate::upstream::testing::{group, servers};
     use crate::uring::Address;
 
@@ -244,6 +292,72 @@ mod tests {
             group(&[("b", 3), ("c", 3), ("b", 1), ("a", 2), ("a", 1), ("a", 1), ("a", 1)]).inherit(&old);
         let leases: Vec<_> = new.servers.iter().map(|server| server.leases()).collect();
         assert_eq!(leases, [8, 0, 0, 4, 1, 2, 0]);
+    }
+
+    fn answer(numbers: &[u8]) -> Answer {
+        let found = |number: &u8| Found::at(([192, 0, 2, *number], 80).into());
+        Answer { servers: numbers.iter().map(found).collect(), ..Answer::default() }
+    }
+
+    /// A group of a name and of a server without one.
+    fn named(numbers: &[u8]) -> (Name, GroupSettings) {
+        let name = Name::Host { host: "iis".into(), port: 80 };
+        let like = |name: &str, number: u8| {
+            let address = Address::Ip(([192, 0, 2, number], 80).into());
+            Server::new(name, address, None).expect("an IP address")
+        };
+        let ejection = Ejection::default();
+        let written = vec![
+            Written::named(like("iis:80", 0), name.clone(), answer(numbers)),
+            Written::at(like("fixed", 99)),
+        ];
+        let settings = GroupSettings { ejection, ..GroupSettings::new("", Vec::new()) };
+        (name, settings.with_servers("iis", written))
+    }
+
+    fn leases(group: &GroupSettings) -> Vec<(String, usize)> {
+        let server = |server: &Arc<Server>| (server.address().to_string(), server.leases());
+        group.servers.iter().map(server).collect()
+    }
+
+    #[test]
+    fn the_servers_of_a_name_come_and_go_and_those_that_come_back_are_known() {
+        let (name, group) = named(&[1, 2]);
+        for (server, count) in std::iter::zip(&group.servers, [1, 2, 4]) {
+            assert!((0..count).all(|_| server.lend()));
+        }
+        let less = group.with_answer(&name, &answer(&[2, 3]));
+        let at = |number: u8| format!("192.0.2.{number}:80");
+        assert_eq!(leases(&less), [(at(2), 2), (at(3), 0), (at(99), 4)]);
+        group.servers[0].take_back();
+        assert!(group.servers[0].lend());
+        let again = less.with_answer(&name, &answer(&[1, 2]));
+        assert_eq!(leases(&again), [(at(1), 1), (at(2), 2), (at(99), 4)]);
+        let other = Name::Host { host: "other".into(), port: 80 };
+        assert_eq!(leases(&again.with_answer(&other, &answer(&[7]))), leases(&again), "of another name");
+    }
+
+    #[test]
+    fn only_a_server_that_is_not_the_only_one_is_left_out_however_many_there_were_before() {
+        let name = Name::Host { host: "iis".into(), port: 80 };
+        let (_, group) = named(&[1]);
+        let alone = group.with_servers("iis", vec![group.written[0].clone()]);
+        assert_eq!(*alone.servers[0].ejection(), Ejection::NEVER);
+        let two = alone.with_answer(&name, &answer(&[1, 2]));
+        assert!(two.servers.iter().all(|server| *server.ejection() == Ejection::default()));
+        assert_eq!(*two.with_answer(&name, &answer(&[2])).servers[0].ejection(), Ejection::NEVER);
+    }
+
+    #[test]
+    fn weights_of_the_answer_count_and_the_options_of_the_name_are_for_each_server() {
+        let (name, group) = named(&[1]);
+        let mut found = answer(&[1, 2]);
+        found.servers[0].weight = 7.try_into().ok();
+        found.servers[1].backup = true;
+        let options: Vec<_> =
+            group.with_answer(&name, &found).servers.iter().map(|server| server.options()).collect();
+        let [one, two, _] = options[..] else { panic!("three servers") };
+        assert_eq!((one.weight.get(), one.backup, two.weight.get(), two.backup), (7, false, 1, true));
     }
 
     #[test]

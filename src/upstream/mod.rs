@@ -7,6 +7,7 @@
 //!   Group --pick--> leases in the order to try --connect--> a socket of one session
 //!     |-- balance: one of the algorithms
 //!     |-- affinity: what a cookie says of a server
+//!     |-- names: what is looked up, and the servers that it stands for
 //!     |-- Server: its address, health, symptoms; shared by all workers
 //!     '-- check: what a checker outside asks servers
 //! ```
@@ -17,9 +18,11 @@ mod affinity;
 mod balance;
 pub mod check;
 mod connect;
+mod departed;
 mod group;
 mod health;
 mod lease;
+pub mod names;
 mod outage;
 mod pick;
 mod queue;
@@ -31,6 +34,7 @@ mod testing;
 pub use affinity::{Affinity, Named, Token};
 pub use balance::Balance;
 pub use connect::{DescriptorWaits, Failure, connect};
+pub use departed::Departed;
 pub use group::{Group, GroupSettings, Tls};
 pub use health::Ejection;
 pub use lease::Lease;

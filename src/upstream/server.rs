@@ -1,6 +1,7 @@
 //! A server: what the settings say of it, and what all workers know of it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -131,6 +132,12 @@ impl Server {
     #[must_use]
     pub fn inherit(&self, known: &Self) -> Self {
         Self { state: Arc::clone(&known.state), ..self.clone() }
+    }
+
+    /// A server like this one at another address, of which nothing is known.
+    pub(super) fn elsewhere(&self, address: SocketAddr) -> Self {
+        let (sock_addr, address) = (address.into(), Address::Ip(address));
+        Self { address, sock_addr, token: OnceLock::new(), state: Arc::default(), ..self.clone() }
     }
 
     /// As the operator wrote it.

@@ -20,6 +20,7 @@ mod listeners;
 mod log_lines;
 mod many;
 mod metrics;
+mod names;
 mod peek_memory;
 mod proxy_header;
 mod relay;

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use url::Position;
 
 use super::{Error, usage};
-use crate::cli::address::resolver_words;
+use crate::control::names::system::words;
 use crate::load::plan::{Target, Tls};
 
 /// An `http` or `https` URL with a host.
@@ -46,7 +46,7 @@ impl Url {
         let addresses = match url.socket_addrs(|| None) {
             Ok(addresses) if !addresses.is_empty() => addresses,
             Ok(_) => return unresolved(url, "it has no address".to_owned()),
-            Err(error) => return unresolved(url, resolver_words(&error)),
+            Err(error) => return unresolved(url, words(&error)),
         };
         let host = url.host_str().unwrap_or_default();
         let tls = match tls.filter(|_| self.is_https()) {

@@ -1,5 +1,7 @@
 //! The flags of a group: how its servers are reached.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,15 +9,18 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::affinity::AffinityArgs;
-use super::bounds::{HOUR, MILLISECOND};
+use super::bounds::{DAY, HOUR, MILLISECOND};
 use super::health::HealthArgs;
 use super::servers::WrittenServer;
 use super::sources::SourceArgs;
 use super::tls::UpstreamTlsArgs;
 use crate::cli::Error;
 use crate::cli::quantity::{duration, number};
+use crate::control::names::Resolver;
 use crate::protocol::proxy_protocol::Version;
-use crate::upstream::{Balance, Ejection, GroupSettings, Server};
+use crate::upstream::names::{Answer, Name, ResolveInterval, Written};
+use crate::upstream::{Balance, GroupSettings, Server};
+use crate::uring::Address;
 
 /// What belongs to one group; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
@@ -63,6 +68,12 @@ pub(super) struct GroupArgs {
         value_parser = duration(Duration::ZERO..=HOUR)
     )]
     queue_timeout: Duration,
+    /// How often names of servers are looked up again: auto as long as an answer is valid (its TTL, from 5s to 5m), or every
+    /// 30s where that is not known; off only at start and on SIGHUP [nginx: resolver valid=]
+    #[arg(
+        long, value_name = "DURATION", default_value = "auto", help_heading = "Servers", value_parser = resolve_interval
+    )]
+    resolve_interval: ResolveInterval,
     #[command(flatten)]
     sources: SourceArgs,
     #[command(flatten)]
@@ -84,6 +95,21 @@ enum SendProxy {
 fn balance() -> impl TypedValueParser<Value = Balance> {
     let named = |name: String| Balance::named(&name).ok_or("this is not the name of an algorithm");
     PossibleValuesParser::new(Balance::ALL.map(Balance::name)).try_map(named)
+}
+
+/// Lookups begin too often for any DNS server if they begin more often than this.
+const RESOLVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Parses an interval, `auto` or `off`.
+fn resolve_interval(text: &str) -> Result<ResolveInterval, String> {
+    match text {
+        "auto" => Ok(ResolveInterval::Auto),
+        "off" | "0" => Ok(ResolveInterval::Off),
+        _ => match duration(RESOLVE_INTERVAL_MIN..=DAY)(text) {
+            Ok(interval) => Ok(ResolveInterval::Every(interval)),
+            Err(message) => Err(format!("{message}, or auto or off")),
+        },
+    }
 }
 
 impl GroupArgs {
@@ -130,6 +156,8 @@ impl GroupArgs {
             connect_timeout: self.connect_timeout,
             connect_budget: self.connect_budget.unwrap_or(2 * self.connect_timeout),
             checks: self.health.checks()?,
+            resolve_interval: self.resolve_interval,
+            ejection: self.health.ejection(),
             ..GroupSettings::new("", Vec::new())
         })
     }
@@ -143,46 +171,73 @@ impl GroupArgs {
         }
     }
 
-    /// The group like `settings` with this name and these servers. Resolves their names; `flag` is the one that gave
-    /// them.
+    /// The group like `settings` with this name and these servers; `flag` is the one that gave them, `answers` say what
+    /// their names stand for.
     ///
     /// # Errors
-    /// A name that does not resolve, or that TLS needs and an address does not have.
+    /// Servers that are all disabled, or a name that TLS needs and an address does not have.
     pub(super) fn with_servers<'a>(
         &self,
         settings: &GroupSettings,
         name: &str,
         flag: &'static str,
         servers: impl Iterator<Item = &'a WrittenServer>,
+        answers: &BTreeMap<Name, Answer>,
     ) -> Result<Arc<GroupSettings>, Error> {
-        let servers =
-            servers.map(|server| self.servers(flag, server)).collect::<Result<Vec<_>, _>>()?.concat();
-        if !servers.is_empty() && servers.iter().all(|server| server.options().disabled) {
-            let first = servers[0].name();
+        let written =
+            servers.map(|server| self.written(flag, server, answers)).collect::<Result<Vec<_>, _>>()?;
+        let group = settings.with_servers(name, written);
+        if !group.servers.is_empty() && group.servers.iter().all(|server| server.options().disabled) {
+            let first = group.servers[0].name();
             return Err(Error::Usage(format!(
                 "--{flag} {first}: every server of its group is disabled; enable one, or remove the group and its routes"
             )));
         }
-        self.sources.check(&servers)?;
-        // There is nothing to be had in place of an only server.
-        let ejection = if servers.len() > 1 { self.health.ejection() } else { Ejection::NEVER };
-        let servers = servers
-            .into_iter()
-            .map(|server| Arc::new(server.with_ejection(ejection).with_slow_start(self.health.slow_start())))
-            .collect();
-        Ok(Arc::new(settings.with_servers(name, servers)))
+        self.sources.check(&group.servers)?;
+        Ok(Arc::new(group))
     }
 
-    /// A server for each address of the name.
-    fn servers(&self, flag: &'static str, server: &WrittenServer) -> Result<Vec<Server>, Error> {
+    /// A server, or those of a name.
+    fn written(
+        &self,
+        flag: &'static str,
+        server: &WrittenServer,
+        answers: &BTreeMap<Name, Answer>,
+    ) -> Result<Written, Error> {
         let WrittenServer { address, options } = server;
         let tls_name = self.tls.tls_name(address)?;
-        let name: Arc<str> = address.to_string().into();
-        let at = |address| {
-            Server::new(Arc::clone(&name), address, tls_name.clone())
-                .map(|server| server.with_options(*options))
-        };
-        let servers = address.resolve(flag)?.into_iter().map(at).collect::<Result<_, _>>();
-        servers.map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))
+        let name = address.to_string();
+        // Those of a name are elsewhere.
+        let at = address.known().cloned().unwrap_or(Address::Ip((Ipv4Addr::UNSPECIFIED, 0).into()));
+        let server = Server::new(name.as_str(), at, tls_name)
+            .map_err(|error| Error::Usage(format!("--{flag} {name}: {error}; give another address")))?;
+        let server = server.with_options(*options).with_slow_start(self.health.slow_start());
+        let Some(found) = address.name() else { return Ok(Written::at(server)) };
+        let answer = answers.get(&found).cloned().unwrap_or_default();
+        Ok(Written::named(server, found, answer))
     }
+}
+
+/// What the names of these servers stand for, each server with the flag that gave it. Asks the resolver, so it can take
+/// seconds.
+///
+/// # Errors
+/// The first server whose name does not resolve.
+pub(super) fn look_up<'a>(
+    resolver: &Resolver,
+    servers: impl Iterator<Item = (&'static str, &'a WrittenServer)>,
+) -> Result<BTreeMap<Name, Answer>, (&'a WrittenServer, Error)> {
+    let mut given: Vec<(Name, &'static str, &WrittenServer)> = Vec::new();
+    for (flag, server) in servers {
+        if let Some(name) = server.address.name()
+            && !given.iter().any(|(known, ..)| *known == name)
+        {
+            given.push((name, flag, server));
+        }
+    }
+    let names: Vec<_> = given.iter().map(|(name, ..)| name.clone()).collect();
+    resolver.look_up_all(&names).map_err(|(nth, reason)| {
+        let (_, flag, server) = given[nth];
+        (server, Error::Resolve { flag, name: server.address.to_string(), reason })
+    })
 }

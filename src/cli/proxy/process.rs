@@ -1,17 +1,20 @@
 //! The flags of the process: its workers, what they have, and its log.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::bounds::{LONGEST, SECOND};
+use super::bounds::{HOUR, LONGEST, MILLISECOND, SECOND};
 use crate::cli::Error;
 use crate::cli::address::Unresolved;
 use crate::cli::quantity::{duration, number, power_of_two, size};
 use crate::control::limits::Host;
+use crate::control::names::Resolver;
 use crate::control::setting::Named;
 use crate::control::{
     ADMIN_DESCRIPTORS_MAX, AccessLog, AdminSettings, LogTarget, Outline, Places, Plan, ServicePlan,
@@ -20,6 +23,8 @@ use crate::control::{
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
 use crate::uring::Address;
+
+const DNS_PORT: u16 = 53;
 
 /// The largest default for connections, on hosts with an unlimited number of descriptors.
 const SESSIONS_MAX: u32 = 1_000_000;
@@ -70,6 +75,17 @@ pub(super) struct ProcessArgs {
         value_parser = duration(Duration::ZERO..=LONGEST)
     )]
     drain_timeout: Duration,
+
+    /// DNS server that looks up names of servers, ADDRESS or ADDRESS:PORT; /etc/hosts and search domains are not looked at
+    /// then; repeatable [default: none: as this host looks up names] [nginx: resolver]
+    #[arg(long, value_name = "ADDR", help_heading = "Servers", value_parser = dns_server)]
+    resolver: Vec<SocketAddr>,
+    /// Longest time for a name of servers to be looked up [nginx: resolver_timeout]
+    #[arg(
+        long, value_name = "DURATION", default_value = "10s", help_heading = "Time-outs",
+        value_parser = duration(MILLISECOND..=HOUR)
+    )]
+    resolve_timeout: Duration,
 
     /// Size of a receive buffer [nginx: proxy_buffer_size]
     #[arg(
@@ -125,7 +141,30 @@ enum LogFormat {
     Combined,
 }
 
+/// Parses the address of a DNS server.
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = text.parse().or_else(|_| inside.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT)));
+    let address = address.map_err(|_| {
+        "give the IP address of a DNS server, such as 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:5353"
+            .to_owned()
+    })?;
+    if address.port() == 0 {
+        Err("port 0 cannot be asked; give the DNS server's port".to_owned())
+    } else {
+        Ok(address)
+    }
+}
+
 impl ProcessArgs {
+    /// How names of servers are looked up.
+    pub(super) fn resolver(&self) -> Resolver {
+        let mut servers = self.resolver.clone();
+        let mut seen = BTreeSet::new();
+        servers.retain(|server| seen.insert(*server));
+        Resolver { servers, timeout: self.resolve_timeout }
+    }
+
     /// Workers for these services on this host. `named`: where the settings come from.
     ///
     /// # Errors
@@ -172,6 +211,7 @@ impl ProcessArgs {
             descriptors_reserved,
             places: Places::default(),
             outline: Outline::default(),
+            resolver: self.resolver(),
         })
     }
 

@@ -22,8 +22,8 @@ const NAME_BYTES_MAX: usize = 253;
 #[command(group(ArgGroup::new("routes").multiple(true)), group(ArgGroup::new("hello_routes").multiple(true)))]
 pub(super) struct RouteArgs {
     /// Server to relay to; with several, --balance says how connections are assigned; options behind commas: weight=N,
-    /// max-connections=N, backup (when no other can be used), disabled; names are resolved at start and on
-    /// SIGHUP [default: required without routes] [nginx: proxy_pass, upstream]
+    /// max-connections=N, backup (when no other can be used), disabled; srv://_http._tcp.DOMAIN for the servers of a
+    /// service's SRV records [default: required without routes] [nginx: proxy_pass, upstream]
     #[arg(
         long, value_name = "ADDR", required_unless_present_any = ["routes", "redirect_to_https"],
         help_heading = "Addresses", value_parser = server

@@ -1,11 +1,15 @@
 //! Servers as they are written: `HOST:PORT,weight=2,backup` on a command line, and in a settings file the same text or
-//! `{ address = "HOST:PORT", weight = 2, backup = true }`.
+//! `{ address = "HOST:PORT", weight = 2, backup = true }`. The address may be a service: `srv://_http._tcp.DOMAIN`.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use crate::cli::address::{AddressError, Unresolved};
 use crate::cli::nearest::nearest;
 use crate::upstream::ServerOptions;
+use crate::upstream::names::{Name, SERVICE_PREFIX, domain_of_service};
+use crate::uring::Address;
 
 /// The options of a server; those of `SWITCHES` have no value.
 pub(super) const OPTIONS: [&str; 4] = ["weight", "max-connections", "backup", "disabled"];
@@ -17,11 +21,61 @@ const WEIGHT_MAX: u16 = 256;
 /// More than any server has.
 const CONNECTIONS_MAX: u32 = 10_000_000;
 
+/// Most bytes of a name in DNS, and of a part of it (RFC 1035 section 2.3.4).
+const NAME_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
+
 /// A server and its options, not resolved yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WrittenServer {
-    pub(super) address: Unresolved,
+    pub(super) address: Whereabouts,
     pub(super) options: ServerOptions,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    /// At an address, or at those of a name.
+    At(Unresolved),
+    /// Where the SRV records of a service say.
+    Service(String),
+}
+
+impl fmt::Display for Whereabouts {
+    /// As written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Service(service) => write!(f, "{SERVICE_PREFIX}{service}"),
+        }
+    }
+}
+
+impl Whereabouts {
+    /// The address, if it is no name.
+    pub(super) fn known(&self) -> Option<&Address> {
+        match self {
+            Self::At(address) => address.known(),
+            Self::Service(_) => None,
+        }
+    }
+
+    /// The name, if it is one.
+    pub(super) fn name(&self) -> Option<Name> {
+        match self {
+            Self::At(address) => address.name(),
+            Self::Service(service) => Some(Name::Service(service.as_str().into())),
+        }
+    }
+
+    /// What a server proves to be there: the host as written, without brackets, or the domain whose service it is; `None`
+    /// for a Unix socket.
+    pub(super) fn host(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::At(address) => address.host(),
+            Self::Service(service) => domain_of_service(service).map(Cow::Borrowed),
+        }
+    }
 }
 
 impl WrittenServer {
@@ -40,6 +94,9 @@ impl WrittenServer {
             }
             seen.push(key);
             set(&mut server.options, key, value)?;
+        }
+        if matches!(server.address, Whereabouts::Service(_)) && server.options.weight != NonZeroU16::MIN {
+            return Err("the weights of a service are in its SRV records; remove weight".to_owned());
         }
         Ok(server)
     }
@@ -121,12 +178,37 @@ fn parted(text: &str) -> (&str, Vec<&str>) {
 }
 
 /// Parses an address to connect to.
-fn connectable(text: &str) -> Result<Unresolved, String> {
+fn connectable(text: &str) -> Result<Whereabouts, String> {
+    if let Some(service) = text.strip_prefix(SERVICE_PREFIX) {
+        return self::service(service).map(|()| Whereabouts::Service(service.to_owned()));
+    }
     let address: Unresolved = text.parse().map_err(|error: AddressError| error.to_string())?;
     if address.has_port_zero() {
         return Err("port 0 cannot be connected to; give the server's port".to_owned());
     }
-    Ok(address)
+    Ok(Whereabouts::At(address))
+}
+
+/// Checks the name of a service.
+fn service(name: &str) -> Result<(), String> {
+    if let Some((name, port)) = name.split_once(':') {
+        return Err(format!(
+            "the ports of a service are in its SRV records; write {SERVICE_PREFIX}{name} without :{port}"
+        ));
+    }
+    let is_label = |label: &str| {
+        let is_character = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=LABEL_BYTES_MAX).contains(&label.len()) && label.bytes().all(is_character)
+    };
+    let is_name =
+        name.len() <= NAME_BYTES_MAX && name.strip_suffix('.').unwrap_or(name).split('.').all(is_label);
+    if is_name && domain_of_service(name).is_some() {
+        Ok(())
+    } else {
+        Err(format!(
+            "this is not a service; write {SERVICE_PREFIX}_SERVICE._PROTOCOL.DOMAIN, like {SERVICE_PREFIX}_http._tcp.corp.example"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +230,16 @@ mod tests {
         assert_eq!(options("iis1:80,max-connections=500"), max(500));
         assert_eq!(options("iis1:80,backup,weight=2"), ServerOptions { backup: true, ..weight(2) });
         assert_eq!(options("unix:/run/a,disabled"), ServerOptions { disabled: true, ..default });
+    }
+
+    #[test]
+    fn a_service_stands_in_place_of_an_address() {
+        let server =
+            WrittenServer::parse("srv://_http._tcp.corp.example,max-connections=5").expect("a service");
+        assert_eq!(server.address.to_string(), "srv://_http._tcp.corp.example");
+        assert_eq!(server.address.name(), Some(Name::Service("_http._tcp.corp.example".into())));
+        assert_eq!(server.address.host().as_deref(), Some("corp.example"));
+        assert_eq!(server.options.connections_max, NonZeroU32::new(5));
     }
 
     #[test]
@@ -179,6 +271,30 @@ mod tests {
             ("iis1:80,backup,backup", "backup is given twice; remove one of them"),
             ("iis1,weight=2", "the port is missing; write iis1:PORT"),
             (",weight=2", "the host is missing; write HOST:PORT"),
+            (
+                "srv://",
+                "this is not a service; write srv://_SERVICE._PROTOCOL.DOMAIN, like srv://_http._tcp.corp.example",
+            ),
+            (
+                "srv://corp.example",
+                "this is not a service; write srv://_SERVICE._PROTOCOL.DOMAIN, like srv://_http._tcp.corp.example",
+            ),
+            (
+                "srv://_http._tcp.a/b",
+                "this is not a service; write srv://_SERVICE._PROTOCOL.DOMAIN, like srv://_http._tcp.corp.example",
+            ),
+            (
+                "srv://_http._tcp..a",
+                "this is not a service; write srv://_SERVICE._PROTOCOL.DOMAIN, like srv://_http._tcp.corp.example",
+            ),
+            (
+                "srv://_http._tcp.corp.example:80",
+                "the ports of a service are in its SRV records; write srv://_http._tcp.corp.example without :80",
+            ),
+            (
+                "srv://_http._tcp.corp.example,weight=2",
+                "the weights of a service are in its SRV records; remove weight",
+            ),
             ("iis1:0,weight=2", "port 0 cannot be connected to; give the server's port"),
         ] {
             assert_eq!(WrittenServer::parse(text).expect_err(text), expected, "{text:?}");

@@ -1,6 +1,7 @@
 //! The flags of a group that say where connections to its servers come from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -42,7 +43,7 @@ impl SourceArgs {
     ///
     /// # Errors
     /// None of them can.
-    pub(super) fn check(&self, servers: &[Server]) -> Result<(), Error> {
+    pub(super) fn check(&self, servers: &[Arc<Server>]) -> Result<(), Error> {
         let families = || {
             servers.iter().filter_map(|server| match server.address() {
                 Address::Ip(address) => Some(address.is_ipv4()),

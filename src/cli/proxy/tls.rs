@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
 use crate::cli::Error;
-use crate::cli::address::Unresolved;
+use crate::cli::proxy::servers::Whereabouts;
 use crate::control::tls::{
     CertificateFiles, ClientTrust, Terminated, Termination, Trust, config_by, show_to_servers, verifier,
 };
@@ -273,7 +273,7 @@ impl UpstreamTlsArgs {
     }
 
     /// What a server must prove to be, where it is spoken to with TLS.
-    pub(super) fn tls_name(&self, server: &Unresolved) -> Result<Option<ServerName<'static>>, Error> {
+    pub(super) fn tls_name(&self, server: &Whereabouts) -> Result<Option<ServerName<'static>>, Error> {
         match &self.upstream_name {
             _ if !self.upstream_tls => Ok(None),
             Some(name) => Ok(Some(name.clone())),

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::{Probe, Unhealthy};
+use crate::upstream::names::{SERVICE_PREFIX, domain_of_service};
 
 /// Most bytes of a reply's head that are read: as many as HTTP.sys sends in one.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -51,6 +52,8 @@ fn host_of(probe: &Probe<'_>) -> String {
     let port = if probe.target.tls.is_some() { ":443" } else { ":80" };
     if name.starts_with("unix:") {
         "localhost".to_owned()
+    } else if let Some(domain) = name.strip_prefix(SERVICE_PREFIX).and_then(domain_of_service) {
+        domain.to_owned()
     } else {
         name.strip_suffix(port).unwrap_or(name).to_owned()
     }

@@ -1,6 +1,7 @@
 //! What every topic needs: the proxy as a process, scripted peers on both of its sides, bytes that can be checked,
 //! and waiting for conditions.
 
+mod dns;
 mod namespace;
 mod pattern;
 mod peer;
@@ -14,6 +15,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use dns::Dns;
 pub(crate) use namespace::{in_own_network, run, set_parameter};
 pub(crate) use pattern::{
     both_ways, expect_pattern, receive_pattern, send_pattern, stuff, stuff_all, try_stuff,

@@ -22,7 +22,7 @@ pub(in super::super) enum Kind {
 /// A group as a file has it.
 #[derive(Debug, Args)]
 pub(super) struct FileGroup {
-    /// Server of this group; names are resolved at start and on SIGHUP
+    /// Server of this group
     #[arg(long, value_name = "ADDR", required = true, value_parser = WrittenServer::parse)]
     pub(super) servers: Vec<WrittenServer>,
     #[command(flatten)]

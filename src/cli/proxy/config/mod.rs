@@ -39,8 +39,10 @@ use super::routes::routes;
 use super::service::ServiceArgs;
 use crate::cli::Error;
 use crate::control::limits::Host;
+use crate::control::names::Resolver;
 use crate::control::setting::Named;
 use crate::control::{Places, Plan, ServicePlan};
+use crate::upstream::names::{Answer, Name};
 use crate::upstream::{GroupSettings, Sources};
 
 /// The keys of the top level that are tables.
@@ -91,13 +93,16 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
         services.iter().map(|table| parse_service(table, &mut settings)).collect::<Result<Vec<_>, _>>()?;
     check_names(&services, &groups)?;
 
+    // Mistakes come before what takes long.
+    let made =
+        groups.iter().map(|(table, group)| group.group.settings().map_err(|error| table.locate(error)));
+    let made = made.collect::<Result<Vec<_>, _>>()?;
+    let answers = look_up(&groups, &process_args.resolver())?;
     let mut built = BTreeMap::new();
     let mut places = Places::default();
-    for ((table, group), (_, keys)) in std::iter::zip(&groups, &mut settings.groups) {
+    for (((table, group), of_all), (_, keys)) in groups.iter().zip(&made).zip(&mut settings.groups) {
         let name = &*table.name;
-        let of_all = group.group.settings();
-        let filled = of_all
-            .and_then(|of_all| group.group.with_servers(&of_all, name, "servers", group.servers.iter()));
+        let filled = group.group.with_servers(of_all, name, "servers", group.servers.iter(), &answers);
         let filled = filled.map_err(|error| table.locate(error))?;
         places.sources.extend(source_places(&source, table, &filled));
         *keys = affinity::with_cookie(std::mem::take(keys), &filled);
@@ -228,6 +233,18 @@ fn check_names(
             Err(group.source.error(&group.header, message))
         }
     }
+}
+
+/// What the names of all groups stand for.
+fn look_up(groups: &[(&Table<'_>, FileGroup)], resolver: &Resolver) -> Result<BTreeMap<Name, Answer>, Error> {
+    let given = groups.iter().flat_map(|(_, group)| group.servers.iter().map(|server| ("servers", server)));
+    super::group::look_up(resolver, given).map_err(|(server, error)| {
+        let has_it = |group: &FileGroup| group.servers.iter().any(|known| std::ptr::eq(known, server));
+        match groups.iter().find(|(_, group)| has_it(group)) {
+            Some((table, _)) => table.locate(error),
+            None => error,
+        }
+    })
 }
 
 fn plan_service(

@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 79] = [
+const PIECES: [&str; 81] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -116,6 +116,8 @@ const PIECES: [&str; 79] = [
     "--upstream-tls --upstream-name=a.test --upstream-ca=DIR/cert.pem --upstream-cert=DIR/cert.pem \
      --upstream-key=DIR/key.pem --upstream-key-password-file=DIR/words",
     "--workers=3 --no-pin",
+    "--resolver=192.0.2.53 --resolver=[2001:db8::53]:5353 --resolve-timeout=7s",
+    "--resolve-interval=7m",
     "--max-connections=77",
     "--ring-entries=512 --spin=5us",
     "--drain-timeout=7s",
