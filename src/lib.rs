@@ -11,9 +11,9 @@
 //! | [`protocol`] | bytes and their meaning; no IO, no clock, no logging | - |
 //! | [`upstream`] | the servers: groups, leases, connecting | `uring`, `protocol` |
 //! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
-//! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy` |
+//! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy`, `doctor` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
-//! | [`doctor`] | probes of a site, access logs, and what they found | `protocol` |
+//! | [`doctor`] | probes of a site, this machine, access logs, and what they found | `protocol`, `uring` |
 //! | [`report`] | summaries and findings as text, JSON, HTML and HDR histogram files | `load`, `doctor` |
 //! | [`mock`] | a stand-in for an IIS site | `protocol` |
 //! | [`demo`] | mock, proxy and load in one process | `control`, `proxy`, `mock`, `load` |

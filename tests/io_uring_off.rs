@@ -104,3 +104,19 @@ fn every_command_says_it_as_the_proxy_does() {
         assert!(said.contains("io_uring_enter failed with EPERM"), "{said}");
     }
 }
+
+#[test]
+fn the_doctor_finds_it_with_the_command_that_helps() {
+    let output = where_setup_fails_with(libc::EPERM, &["doctor", "--host", "--json"]);
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{report}");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let ring = findings.iter().find(|finding| finding["id"] == "host-io-uring").expect("a finding");
+    assert_eq!(ring["severity"], "broken");
+    for part in ["io_uring_setup failed with EPERM", "a seccomp filter is in force"] {
+        assert!(ring["saw"].as_str().is_some_and(|saw| saw.contains(part)), "{ring}");
+    }
+    assert!(ring["fix"].as_str().is_some_and(|fix| fix.contains("seccomp=")), "{ring}");
+    assert!(findings.len() > 5, "the rest is looked at all the same: {report}");
+}

@@ -10,8 +10,11 @@ use clap::Args;
 
 use super::load::target::Url;
 use super::load::{Error, users};
+use super::proxy::plan_of;
 use super::quantity::duration;
+use crate::control::limits::{self, Host};
 use crate::control::tls;
+use crate::doctor::host::{self, Files, Readings};
 use crate::doctor::site::{self, Settings};
 use crate::doctor::{Findings, log};
 use crate::protocol::ntlm::Credentials;
@@ -27,7 +30,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Site to probe, as its users reach it
-    #[arg(value_name = "URL", required_unless_present_any = ["log"])]
+    #[arg(value_name = "URL", required_unless_present_any = ["log", "host"])]
     url: Option<Url>,
 
     /// Access log to read, of IIS (W3C), nginx (combined) or iisplice, for clients that get 401 over and over; - is standard
@@ -67,6 +70,13 @@ pub struct DoctorArgs {
     /// Do not judge who signed the certificate
     #[arg(long, help_heading = "TLS")]
     insecure: bool,
+
+    /// Check this machine before it serves: kernel, limits, network, clock
+    #[arg(long, help_heading = "Other than a site")]
+    host: bool,
+    /// Settings file of iisplice proxy that --host takes the servers, workers and connections from
+    #[arg(long, value_name = "FILE", help_heading = "Other than a site", requires = "host")]
+    config: Option<PathBuf>,
 
     /// Leave a connection idle for this long, and see whether it is closed [default: not at all]
     #[arg(long, value_name = "DURATION", help_heading = "Limits", value_parser = duration(MILLISECOND..=HOUR))]
@@ -151,11 +161,30 @@ pub fn execute(arguments: &DoctorArgs) -> Result<ExitCode, Error> {
     if let Some(url) = &arguments.url {
         found.extend(site::run(&arguments.site(url)?));
     }
+    if arguments.host {
+        found.extend(check_host(arguments.config.as_deref())?);
+    }
     if let Some(path) = &arguments.log {
         found.extend(read_log(path)?);
     }
     findings::show(&found, arguments.json)?;
     Ok(ExitCode::from(found.exit_code()))
+}
+
+/// Compares this machine with what a settings file wants of it, or the default settings.
+fn check_host(config: Option<&Path>) -> Result<Findings, Error> {
+    /// The plan is made for a machine without limits: what is too small here is a finding, and no error.
+    const ENOUGH: u64 = 1 << 40;
+    let cannot_read =
+        |errno| Error::Host(super::Error::Usage(format!("cannot read this process's limits: {errno}")));
+    let here = Host::prepare().map_err(cannot_read)?;
+    let plan = plan_of(config, &Host { descriptors_max: ENOUGH, ..here.clone() }).map_err(Error::Host)?;
+    let mut wanted = limits::wanted(&plan, here.descriptors_max);
+    if config.is_none() {
+        wanted.servers = None;
+    }
+    let readings = Readings::read(&Files::of_this_host()).tried(&wanted);
+    Ok(host::findings(&readings, &wanted))
 }
 
 /// Reads a log, or standard input for `-`.

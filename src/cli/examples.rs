@@ -76,6 +76,7 @@ Examples:
   iisplice doctor https://intranet.corp.example/ --json
   iisplice doctor https://intranet.corp.example/ \\
     --user 'CORP\\alice' --password-file secret
+  iisplice doctor --host --config /etc/iisplice.toml
   iisplice doctor --log u_ex260302.log
 
 Exit codes: 0 all is fine; 1 there are warnings, or an error on this host; 2 an
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn every_example_is_a_command_line_that_is_accepted() {
         for (text, least) in
-            [(IISPLICE, 3), (DEMO, 2), (PROXY, 6), (MOCK, 3), (LOAD, 4), (DOCTOR, 4), (REPORT, 3)]
+            [(IISPLICE, 3), (DEMO, 2), (PROXY, 6), (MOCK, 3), (LOAD, 4), (DOCTOR, 5), (REPORT, 3)]
         {
             let joined = text.replace("\\\n", "");
             let examples = joined.lines().map(str::trim).filter(|line| line.starts_with("iisplice "));

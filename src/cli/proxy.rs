@@ -16,7 +16,7 @@ mod timeouts;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
@@ -85,6 +85,22 @@ pub struct Effective {
     pub plan: Plan,
     /// As a settings file.
     pub text: String,
+}
+
+/// The plan of a settings file, or of the default settings with a listener and a server that are not used.
+///
+/// # Errors
+/// A mistake in the file, or one that cannot be read.
+pub(super) fn plan_of(config: Option<&Path>, host: &Host) -> Result<Plan, Error> {
+    if let Some(path) = config {
+        return Ok(config::read(path, &[], host)?.plan);
+    }
+    let command = ProxyArgs::augment_args(Command::new("iisplice"));
+    let flags = ["iisplice", "--listen=127.0.0.1:80", "--upstream=127.0.0.1:80"];
+    let arguments =
+        command.try_get_matches_from(flags).and_then(|matches| ProxyArgs::from_arg_matches(&matches));
+    let arguments = arguments.map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(arguments.settings(host)?.plan)
 }
 
 impl ProxyArgs {

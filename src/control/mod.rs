@@ -43,7 +43,6 @@ mod log_limit;
 pub mod log_writer;
 pub mod logging;
 mod logins;
-mod memory;
 mod metrics;
 pub mod names;
 mod own_listener;
@@ -76,6 +75,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Most connections that the workers serve at once.
     pub sessions_max: usize,
+    /// Whether the settings ask for that number; otherwise it is what the descriptor limit allows.
+    pub sessions_are_asked: bool,
     /// One for each worker; never empty.
     pub workers: Vec<WorkerSettings>,
     /// Where the access log goes, if it is enabled.

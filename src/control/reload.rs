@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use super::admin::{Admin, NextToken};
 use super::certificates::{self, Served};
+use super::limits::wanted_by;
 use super::listeners::{Difference, Prepared};
 use super::logins::Watch;
 use super::names::Resolver;
@@ -109,10 +110,17 @@ fn refuse(error: &dyn fmt::Display) {
 
 /// What is said of the settings in force, as at start. `descriptors`: how many there are at most, and how many connections
 /// cannot use.
-fn log_state(running: &Running, (most, reserved): (u64, u64)) {
+fn log_state(running: &Running, descriptors: (u64, u64)) {
     let services = running.services();
     start_up::log_what_listeners_include(&services);
-    start_up::warn_if_descriptors_run_out(&services, running.sessions_max as u64, most, reserved);
+    let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
+    let connections = Some(running.sessions_max as u64);
+    start_up::warn_if_descriptors_run_out(&wanted_by(
+        &of_services,
+        &running.workers,
+        connections,
+        descriptors,
+    ));
     start_up::warn_of_risky_settings(&services);
     certificates::log_checks(&running.served);
     certificates::compare(&running.served);

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::admin::Admin;
 use super::certificates::{self, Served};
+use super::limits::wanted_by;
 use super::listeners::Listeners;
 use super::logins::Watch;
 use super::names::change;
@@ -16,6 +17,7 @@ use super::start_up::{self, StartUp};
 use super::supervise::{Command, End, Supervisor};
 use super::totals::Totals;
 use super::{Error, Plan, log_limit, logins, own_listener, sources};
+use crate::doctor::host::Granted;
 use crate::proxy::settings::WorkerSettings;
 use crate::uring::{self, PipeSet};
 
@@ -89,6 +91,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     let Plan {
         services,
         sessions_max,
+        sessions_are_asked,
         workers,
         access_log,
         admin,
@@ -115,6 +118,10 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         .collect();
     let log = Log::open(access_log)?;
     let tls = certificates::place(&services);
+    let granted = Granted {
+        pipes: pipes.iter().map(PipeSet::granted).sum(),
+        bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
+    };
     let line = StartUp {
         listeners: start_up::addresses(&services).collect(),
         servers: servers(&services),
@@ -123,18 +130,16 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         sessions_max,
         features: &features,
         descriptors_max,
-        pipes: pipes.iter().map(PipeSet::granted).sum(),
-        pipe_bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
+        pipes: granted.pipes,
+        pipe_bytes: granted.bytes,
     };
     tracing::info!("{line}");
     start_up::log_each_service(&services);
     start_up::log_what_listeners_include(&services);
-    start_up::warn_if_descriptors_run_out(
-        &services,
-        sessions_max as u64,
-        descriptors_max,
-        descriptors_reserved,
-    );
+    let connections = sessions_are_asked.then_some(sessions_max as u64);
+    let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
+    let descriptors = (descriptors_max, descriptors_reserved);
+    start_up::warn_of_this_host(&wanted_by(&of_services, &workers, connections, descriptors), granted);
     start_up::warn_of_risky_settings(&services);
     certificates::log_checks(&served);
 

@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::certificates;
-use super::descriptors_a_session;
 use super::running::{is_http, servers};
 use super::setting::setting;
+use crate::doctor::host::{self, Files, Granted, Readings, Wanted};
+use crate::doctor::{Finding, Severity};
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::upstream::{GroupSettings, Server};
 use crate::uring::{Address, Features};
@@ -188,24 +189,23 @@ pub(super) fn addresses(services: &[Arc<Service>]) -> impl Iterator<Item = &Addr
     services.iter().flat_map(|service| &service.listeners).map(|listener| &listener.address)
 }
 
+/// Logs what the settings ask for and do not get on this host: findings of the doctor, which warn only.
+pub(super) fn warn_of_this_host(wanted: &Wanted, granted: Granted) {
+    let readings = Readings::read(&Files::of_this_host()).granted(granted);
+    host::at_start(&readings, wanted).iter().for_each(warn);
+}
+
 /// Warns only, because accepting pauses when descriptors run out; but this is hardly intended.
-pub(super) fn warn_if_descriptors_run_out(
-    services: &[Arc<Service>],
-    sessions_max: u64,
-    descriptors_max: u64,
-    reserved: u64,
-) {
-    let each = descriptors_a_session(services.iter().map(Arc::as_ref));
-    let wanted = reserved + sessions_max * each;
-    if wanted > descriptors_max {
-        let max_connections = setting("max-connections");
-        let fitting = descriptors_max.saturating_sub(reserved) / each;
-        tracing::warn!(
-            "{max_connections} {sessions_max} needs {wanted} descriptors, but the limit of {descriptors_max} allows only \
-             {fitting} connections; accepting pauses when it is reached; raise the limit to {wanted} (LimitNOFILE=, \
-             ulimit -n), or lower {max_connections}"
-        );
+pub(super) fn warn_if_descriptors_run_out(wanted: &Wanted) {
+    let finding = host::descriptors(wanted);
+    if finding.severity > Severity::Fine {
+        warn(&finding);
     }
+}
+
+fn warn(finding: &Finding) {
+    let Finding { id, saw, why, fix, .. } = finding;
+    tracing::warn!(finding = id, "{saw}; {why}; {fix}");
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! site: a URL -> probes, one after the other -> Findings
+//! host: this machine -> Readings, and what settings want of it -> Findings
 //! log: an access log -> clients that are not let in -> Findings
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! [`site`].
 
 mod finding;
+pub mod host;
 pub mod log;
 pub mod site;
 

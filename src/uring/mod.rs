@@ -19,6 +19,7 @@
 mod address;
 mod bell;
 mod buffers;
+mod clock;
 mod counters;
 mod deadline;
 mod kernel;
@@ -50,6 +51,7 @@ use std::time::Duration;
 pub use address::Address;
 pub use bell::{Bell, Hearing};
 pub use buffers::Buffer;
+pub use clock::{Clock, clock};
 pub use counters::RingCounters;
 pub use deadline::{Sleep, Timeout};
 pub use kernel::{LocalEnd, SocketOptions};

@@ -158,15 +158,13 @@ pub struct Features {
     pub optional: Vec<&'static str>,
 }
 
-/// Tries a small ring with everything that the proxy uses.
+/// Tries a small ring with everything that the proxy uses. The version of the kernel does not decide: distributions bring
+/// newer parts into older kernels (RHEL 9).
 ///
 /// # Errors
 /// The call that failed, why, and what to do.
 pub fn probe() -> Result<Features, Error> {
     let release = release();
-    if version(&release).is_some_and(|version| version < KERNEL_MIN) {
-        return Err(Error::TooOld { release });
-    }
     let explained = |failed| explain(failed, &release);
     let mut ring = linux::build(ENTRIES).map_err(explained)?;
     let lacking = lacking_operations(&ring).map_err(explained)?;
@@ -234,6 +232,9 @@ pub(super) fn explain(failed: Failed, release: &str) -> Error {
             Error::Forbidden { errno, disabled: disabled.ok().and_then(|value| value.trim().parse().ok()) }
         }
         (Call::Setup, Errno::ENOSYS) => Error::Missing { errno },
+        (Call::Setup, Errno::EINVAL) if version(release).is_some_and(|version| version < KERNEL_MIN) => {
+            Error::TooOld { release: release.to_owned() }
+        }
         (Call::Setup, Errno::EINVAL) => Error::Options { release: release.to_owned(), errno },
         // A kernel that grants a ring with these options has the rest too.
         (_, Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL) => Error::Denied { call, errno },
@@ -269,6 +270,8 @@ mod tests {
         assert!(said(libc::EPERM).contains("io_uring_disabled"));
         assert!(said(libc::EPERM).contains("seccomp"));
         assert!(said(libc::EINVAL).contains("Linux 6.9.1 is too old"));
+        let old = Failed::at(Call::Setup)(io::Error::from_raw_os_error(libc::EINVAL));
+        assert!(matches!(explain(old, "5.10.0"), Error::TooOld { .. }));
         assert!(said(libc::EMFILE).contains("of this size"));
         for call in [Call::Enter, Call::RegisterProbe, Call::RegisterBuffers] {
             for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL] {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use iisplice::doctor::log;
 use iisplice::doctor::site::Id;
+use iisplice::doctor::{host, log};
 use iisplice::protocol::login::{Mechanism, Step, Symptom};
 use iisplice::proxy::record::End;
 
@@ -17,11 +17,16 @@ struct Field {
     explained: (&'static str, &'static str),
 }
 
-fn fields() -> [Field; 6] {
+fn fields() -> [Field; 7] {
     [
         Field {
             name: "finding",
             words: Id::ALL.map(|id| (id.as_str(), id.meaning())).into(),
+            explained: ("docs/doctor.md", "meaning"),
+        },
+        Field {
+            name: "host finding",
+            words: host::Id::ALL.map(|id| (id.as_str(), id.meaning())).into(),
             explained: ("docs/doctor.md", "meaning"),
         },
         Field {

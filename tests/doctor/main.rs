@@ -1,6 +1,7 @@
 //! `iisplice doctor` as an operator runs it: against the mock with each fault, and against servers that are scripted.
 
 mod compare;
+mod host;
 mod identity;
 mod limits;
 mod log;

@@ -203,6 +203,7 @@ impl ProcessArgs {
         Ok(Plan {
             services,
             sessions_max,
+            sessions_are_asked: self.max_connections.is_some(),
             workers,
             access_log: self.access_log(),
             admin,
