@@ -50,16 +50,31 @@ impl Outline {
         changes
     }
 
+    /// The same, with the settings that are read at start only as they were.
+    #[must_use]
+    pub(super) fn with_those_at_start_of(mut self, before: &Self) -> Self {
+        let is_at_start = |key: &String| AT_START.contains(&name(key));
+        if let (Some((_, keys)), Some(before)) = (self.0.first_mut(), before.table("")) {
+            keys.retain(|key| !is_at_start(key));
+            keys.splice(0..0, before.iter().filter(|key| is_at_start(key)).cloned());
+        }
+        self
+    }
+
     fn table(&self, title: &str) -> Option<&Vec<String>> {
         self.0.iter().find(|(known, _)| known == title).map(|(_, keys)| keys)
     }
 }
 
+/// The name of a key.
+fn name(key: &str) -> &str {
+    key.split(" = ").next().unwrap_or_default()
+}
+
 /// The names of the keys whose values differ, or which only one of both has.
 fn differing<'a>(before: &'a [String], after: &'a [String]) -> Vec<&'a str> {
-    let name = |key: &'a String| key.split(" = ").next().unwrap_or_default();
-    let mut names: Vec<_> = before.iter().filter(|key| !after.contains(key)).map(name).collect();
-    for added in after.iter().filter(|key| !before.contains(key)).map(name) {
+    let mut names: Vec<_> = before.iter().filter(|key| !after.contains(key)).map(|key| name(key)).collect();
+    for added in after.iter().filter(|key| !before.contains(key)).map(|key| name(key)) {
         if !names.contains(&added) {
             names.push(added);
         }
@@ -164,6 +179,19 @@ mod tests {
         assert_eq!(in_a_line(&after.changes(&after)), "nothing");
         let many: Vec<_> = (0..30).map(|number| number.to_string()).collect();
         assert!(in_a_line(&many).ends_with("; 23; and 6 more"));
+    }
+
+    #[test]
+    fn what_is_read_at_start_only_stays_as_it_was() {
+        let before =
+            outline(&[("", &["workers = 1", "admin = \"a\"", "drain-timeout = \"30s\""]), ("group g", &[])]);
+        let read =
+            outline(&[("", &["drain-timeout = \"1s\"", "workers = 2"]), ("group h", &["workers = 3"])]);
+        let expected = outline(&[
+            ("", &["workers = 1", "admin = \"a\"", "drain-timeout = \"1s\""]),
+            ("group h", &["workers = 3"]),
+        ]);
+        assert_eq!(read.with_those_at_start_of(&before), expected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 
-use super::admin::{Admin, NextToken};
+use super::admin::{Admin, Asker, NextToken};
 use super::certificates::{self, Served};
 use super::limits::wanted_by;
 use super::listeners::{Difference, Prepared};
@@ -35,20 +35,25 @@ pub(super) struct Reading {
     read: Arc<Read>,
     events: Sender<Event>,
     thread: Option<JoinHandle<Result<Plan, String>>>,
-    /// Whether to read again afterwards: what changed meanwhile may have been read already.
-    again: bool,
+    /// Those who wait for what becomes of it.
+    askers: Vec<Asker>,
+    /// Whether to read again afterwards, and for whom: what changed meanwhile may have been read already.
+    again: Option<Vec<Asker>>,
 }
+
+/// What was read, and who waits for what becomes of it.
+pub(super) type Taken = (Result<Plan, String>, Vec<Asker>);
 
 impl Reading {
     /// Nothing is read yet. An [`Event::Read`] will say when something was.
     pub(super) fn new(read: Read, events: Sender<Event>) -> Self {
-        Self { read: Arc::new(read), events, thread: None, again: false }
+        Self { read: Arc::new(read), events, thread: None, askers: Vec::new(), again: None }
     }
 
-    /// Begins to read, now or when the current reading has ended.
-    pub(super) fn begin(&mut self) {
+    /// Begins to read, now or when the current reading has ended, for these.
+    pub(super) fn begin(&mut self, askers: Vec<Asker>) {
         if self.thread.is_some() {
-            self.again = true;
+            self.again.get_or_insert_default().extend(askers);
             return;
         }
         let (read, finished) = (Arc::clone(&self.read), Finished(self.events.clone()));
@@ -57,18 +62,29 @@ impl Reading {
             read()
         });
         match thread {
-            Ok(thread) => self.thread = Some(thread),
-            Err(error) => refuse(&Error::Resource(error)),
+            Ok(thread) => {
+                self.thread = Some(thread);
+                self.askers = askers;
+            }
+            Err(error) => {
+                let error = Error::Resource(error).to_string();
+                refuse(&error);
+                for asker in askers {
+                    asker.answer(Err(error.clone()));
+                }
+            }
         }
     }
 
-    /// What was read.
-    pub(super) fn take(&mut self) -> Option<Result<Plan, String>> {
+    /// What was read, and those who wait for what becomes of it.
+    pub(super) fn take(&mut self) -> Option<Taken> {
         let read = self.thread.take()?.join();
-        if std::mem::take(&mut self.again) {
-            self.begin();
+        let askers = std::mem::take(&mut self.askers);
+        if let Some(askers) = self.again.take() {
+            self.begin(askers);
         }
-        Some(read.unwrap_or_else(|_| Err("reading failed; this is a bug in iisplice".to_owned())))
+        let read = read.unwrap_or_else(|_| Err("reading failed; this is a bug in iisplice".to_owned()));
+        Some((read, askers))
     }
 }
 
@@ -82,8 +98,17 @@ impl Drop for Finished {
     }
 }
 
+/// What a reload did.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    /// What has changed.
+    pub(super) changed: Vec<String>,
+    /// Settings that keep their values until a restart.
+    pub(super) need_restart: Vec<String>,
+}
+
 /// Serves by what was read from now on, or says why not. If anything of it cannot be used, nothing changes.
-pub(super) fn take_over(running: &mut Running, read: Result<Plan, String>) {
+pub(super) fn take_over(running: &mut Running, (read, askers): Taken) {
     let taken = read.and_then(|plan| {
         let places = plan.places.clone();
         let mut needing_restart = changes::needing_restart(&running.workers, &plan.workers);
@@ -99,8 +124,17 @@ pub(super) fn take_over(running: &mut Running, read: Result<Plan, String>) {
                 tracing::warn!("settings that need a restart keep their values: {settings}");
             }
             log_state(running, said.descriptors);
+            let done = Done { changed: said.changes, need_restart: needing_restart };
+            for asker in askers {
+                asker.answer(Ok(done.clone()));
+            }
         }
-        Err(error) => refuse(&error),
+        Err(error) => {
+            refuse(&error);
+            for asker in askers {
+                asker.answer(Err(error.clone()));
+            }
+        }
     }
 }
 
@@ -186,7 +220,7 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
         .map(|(service, terminated)| Served { service: Arc::new(service), terminated })
         .collect();
     let before = std::mem::replace(&mut running.served, served);
-    running.outline = outline;
+    running.outline = outline.with_those_at_start_of(&running.outline);
     running.tell_workers(sockets);
     running.log.retire(old_log);
     running.watch_logins();

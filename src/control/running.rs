@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::SystemTime;
 
-use super::admin::{Admin, Board, View};
+use super::admin::{Admin, Board, Shown, View, config};
 use super::certificates::Served;
 use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
@@ -106,8 +106,10 @@ impl Running {
 
     /// Has the admin endpoint show what is served now.
     pub(super) fn show(&self) {
-        let (services, metrics) = (self.services(), Some(self.metrics()));
-        self.board.show(View { services, metrics });
+        let certificates = self.served.iter().filter_map(Shown::of).collect();
+        let config = config::text(&self.outline, self.workers.len(), self.sessions_max);
+        let metrics = Some(self.metrics());
+        self.board.show(View { services: self.services(), certificates, config, metrics });
     }
 
     fn metrics(&self) -> Sources {

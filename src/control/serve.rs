@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::admin::Admin;
+use super::admin::{Admin, Reach};
 use super::certificates::{self, Served};
 use super::limits::wanted_by;
 use super::listeners::Listeners;
@@ -50,11 +50,13 @@ pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
         Command::ReopenLog => running.log.reopen(),
         Command::Reload | Command::TakeOver if asked.is_some() => {
             tracing::warn!("stopping; settings are not reloaded any more");
+            // Who asked learns it by that.
+            drop(running.board.take_askers());
         }
-        Command::Reload => reading.begin(),
+        Command::Reload => reading.begin(running.board.take_askers()),
         Command::TakeOver => {
-            if let Some(read) = reading.take() {
-                reload::take_over(&mut running, read);
+            if let Some(taken) = reading.take() {
+                reload::take_over(&mut running, taken);
             }
         }
         Command::TakeNames => change::take_over(&mut running),
@@ -172,7 +174,12 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     running.check_servers();
     running.show();
     if let Some(admin) = &mut running.admin {
-        admin.start(Arc::clone(&running.board)).map_err(Error::Resource)?;
+        let reach = Reach {
+            board: Arc::clone(&running.board),
+            workers: running.orders.clone(),
+            events: supervisor.sender(),
+        };
+        admin.start(reach).map_err(Error::Resource)?;
     }
     running.prepare_names(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.watch_names();

@@ -108,8 +108,18 @@ impl Context {
     }
 
     /// Completes when draining has begun.
-    pub(super) fn draining(&self) -> Begun<'_> {
+    pub(super) fn draining(&self) -> Begun<'_, fn() -> bool> {
         self.drain.begun()
+    }
+
+    /// Completes when draining has begun, or `also` holds, which is looked at when orders for servers have changed.
+    pub(super) fn draining_or<F: Fn() -> bool + Unpin>(&self, also: F) -> Begun<'_, F> {
+        self.drain.begun_or(also)
+    }
+
+    /// Has sessions look at what is ordered for their servers.
+    pub(super) fn look_at_servers(&self) {
+        self.drain.look();
     }
 
     /// Completes when no session is left and no listener accepts.

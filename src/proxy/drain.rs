@@ -1,4 +1,5 @@
-//! Whether a worker drains, for its listeners and, in HTTP mode, for every session between two requests.
+//! Whether a worker drains, for its listeners and, in HTTP mode, for every session between two requests, which also waits
+//! for its server to drain.
 //!
 //! There are many such sessions, and each starts and stops waiting with every request: both take constant time however
 //! many wait, unlike with a [`Notify`](crate::uring::Notify).
@@ -20,6 +21,11 @@ pub(super) struct Drain {
 impl Drain {
     pub(super) fn begin(&self) {
         self.has_begun.set(true);
+        self.look();
+    }
+
+    /// Has those who wait look again at what else they wait for.
+    pub(super) fn look(&self) {
         for (_place, waker) in &*self.waiting.borrow() {
             waker.wake_by_ref();
         }
@@ -30,23 +36,29 @@ impl Drain {
     }
 
     /// Completes when the drain has begun.
-    pub(super) fn begun(&self) -> Begun<'_> {
-        Begun { drain: self, place: None }
+    pub(super) fn begun(&self) -> Begun<'_, fn() -> bool> {
+        self.begun_or(|| false)
+    }
+
+    /// Completes when the drain has begun, or `also` holds, which changes before a [`look`](Self::look) only.
+    pub(super) fn begun_or<F: Fn() -> bool + Unpin>(&self, also: F) -> Begun<'_, F> {
+        Begun { drain: self, also, place: None }
     }
 }
 
-/// See [`Drain::begun`].
-pub(super) struct Begun<'a> {
+/// See [`Drain::begun_or`].
+pub(super) struct Begun<'a, F> {
     drain: &'a Drain,
+    also: F,
     place: Option<usize>,
 }
 
-impl Future for Begun<'_> {
+impl<F: Fn() -> bool + Unpin> Future for Begun<'_, F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let drain = self.drain;
-        if drain.has_begun() {
+        if drain.has_begun() || (self.also)() {
             return Poll::Ready(());
         }
         let mut waiting = drain.waiting.borrow_mut();
@@ -58,7 +70,7 @@ impl Future for Begun<'_> {
     }
 }
 
-impl Drop for Begun<'_> {
+impl<F> Drop for Begun<'_, F> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
             self.drain.waiting.borrow_mut().remove(place);
@@ -82,6 +94,21 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn a_look_wakes_those_who_wait_for_something_else() {
+        let (drain, holds) = (Drain::default(), Cell::new(false));
+        let counted = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&counted));
+        let mut cx = Context::from_waker(&waker);
+        let mut waits = pin!(drain.begun_or(|| holds.get()));
+        assert!(waits.as_mut().poll(&mut cx).is_pending());
+        drain.look();
+        assert_eq!(counted.0.load(Ordering::Relaxed), 1, "wakes (left)");
+        assert!(waits.as_mut().poll(&mut cx).is_pending(), "nothing has begun");
+        holds.set(true);
+        assert!(waits.as_mut().poll(&mut cx).is_ready() && !drain.has_begun());
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! What another thread tells a worker to do: to serve other services, to drain, to end.
+//! What another thread tells a worker to do: to serve other services, to look at servers, to drain, to end; and what it
+//! asks.
 //!
 //! ```text
-//!   Orders::change, drain, end --mailbox, flag--> bell --> Inbox::next --> the worker's thread
+//!   Orders::change, ask --mailbox--.
+//!   drain, end, look -----flags----+--> bell --> Inbox::next --> the worker's thread
 //! ```
 //!
 //! The mailbox has a lock; the worker takes it when its bell has rung, and at no other time.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +19,7 @@ use super::access_log::LogSender;
 use super::settings::Service;
 use crate::uring::{Address, Bell, Hearing, Ring};
 
-/// Nothing requested, a drain, an immediate end: each includes the one before.
-const NOTHING: u8 = 0;
+/// A drain, an immediate end, which includes it; 0 is neither.
 const DRAIN: u8 = 1;
 const END: u8 = 2;
 
@@ -43,11 +44,16 @@ pub struct Change {
 pub struct Orders {
     bell: Bell,
     requested: Arc<AtomicU8>,
-    changes: Arc<Mutex<Vec<Letter>>>,
+    /// Whether orders for servers have changed.
+    servers_changed: Arc<AtomicBool>,
+    letters: Arc<Mutex<Vec<Letter>>>,
 }
 
-/// A change, with what is dropped when the worker has made it.
-type Letter = (Change, Sender<()>);
+#[derive(Debug)]
+enum Letter {
+    /// A change, with what is dropped when the worker has made it.
+    Change(Change, Sender<()>),
+}
 
 impl Orders {
     /// Nothing requested yet.
@@ -55,12 +61,18 @@ impl Orders {
     /// # Errors
     /// Those of eventfd(2).
     pub fn new() -> io::Result<Self> {
-        Ok(Self { bell: Bell::new()?, requested: Arc::new(AtomicU8::new(NOTHING)), changes: Arc::default() })
+        let (requested, servers_changed, letters) = Default::default();
+        Ok(Self { bell: Bell::new()?, requested, servers_changed, letters })
     }
 
     /// Tells the worker to serve something else for new connections. It drops `done` afterwards, and sends nothing.
     pub fn change(&self, change: Change, done: Sender<()>) {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push((change, done));
+        self.send(Letter::Change(change, done));
+    }
+
+    /// Tells the worker that orders for servers have changed: sessions look at them.
+    pub fn look_at_servers(&self) {
+        self.servers_changed.store(true, Ordering::Release);
         self.bell.ring();
     }
 
@@ -72,6 +84,11 @@ impl Orders {
     /// Tells the worker to end its sessions immediately.
     pub fn end(&self) {
         self.request(END);
+    }
+
+    fn send(&self, letter: Letter) {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+        self.bell.ring();
     }
 
     fn request(&self, what: u8) {
@@ -92,8 +109,12 @@ impl Orders {
 pub(super) enum Order {
     /// Serve something else; drop the sender afterwards.
     Change(Change, Sender<()>),
+    /// Have sessions look at what is ordered for their servers.
+    Look,
     /// Accept no more clients.
     Drain,
+    /// End at once.
+    End,
 }
 
 /// The receiving end of a worker's orders.
@@ -103,27 +124,32 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// The next order: a change that was sent before a drain comes before it. After a drain there is none but to
-    /// [end](Self::end_requested). An inbox that fails drains the worker.
-    pub(super) async fn next(&self) -> Order {
+    /// The next order; what was sent before a drain comes before it. Once it drains (`is_draining`), there is no other
+    /// drain. An inbox that fails drains the worker, and ends it then.
+    pub(super) async fn next(&self, is_draining: bool) -> Order {
         loop {
-            if let Some((change, done)) = self.take_change() {
+            if is_draining && self.is_requested(END) {
+                return Order::End;
+            }
+            if let Some(letter) = self.take_letter() {
+                let Letter::Change(change, done) = letter;
                 return Order::Change(change, done);
             }
-            if self.is_requested(DRAIN) || !self.heard().await {
+            if self.orders.servers_changed.swap(false, Ordering::AcqRel) {
+                return Order::Look;
+            }
+            if !is_draining && self.is_requested(DRAIN) {
                 return Order::Drain;
+            }
+            if !self.heard().await {
+                return if is_draining { Order::End } else { Order::Drain };
             }
         }
     }
 
-    /// Completes when an end was requested, or can never be requested.
-    pub(super) async fn end_requested(&self) {
-        while !self.is_requested(END) && self.heard().await {}
-    }
-
-    fn take_change(&self) -> Option<Letter> {
-        let mut changes = self.orders.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        (!changes.is_empty()).then(|| changes.remove(0))
+    fn take_letter(&self) -> Option<Letter> {
+        let mut letters = self.orders.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        (!letters.is_empty()).then(|| letters.remove(0))
     }
 
     fn is_requested(&self, what: u8) -> bool {

@@ -214,7 +214,7 @@ words! {
         SendTimeout = "send-timeout",
         /// HTTP mode, a request: its reply is complete.
         Ok = "ok",
-        /// HTTP mode: closed between two requests, because the proxy is stopping.
+        /// HTTP mode: closed between two requests, because the proxy is stopping or the server drains.
         Drained = "drained",
         /// Still open when the drain time-out was over; reset if bytes were on their way.
         Drain = "drain",

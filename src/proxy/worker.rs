@@ -68,18 +68,33 @@ fn pin(cpu: usize) {
     }
 }
 
-/// Makes the first change and those that it is told to. Drains when it is told to; ends when it is told to, or when the
-/// drain time-out expires.
+/// Makes the first change and does what it is told to. Ends when it is told to, or when the drain time-out expires.
 async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
     let serving = Serving::new(Rc::clone(&context));
     let mut drain_timeout = first.drain_timeout;
     change(&context, &serving, first);
-    while let Order::Change(next, done) = inbox.next().await {
-        drain_timeout = next.drain_timeout;
-        change(&context, &serving, next);
-        drop(done);
+    loop {
+        match inbox.next(false).await {
+            Order::Change(next, done) => {
+                drain_timeout = next.drain_timeout;
+                change(&context, &serving, next);
+                drop(done);
+            }
+            Order::Look => context.look_at_servers(),
+            Order::Drain | Order::End => break,
+        }
     }
-    or(context.drain_and_end(drain_timeout), inbox.end_requested()).await;
+    let told_to_end = async {
+        loop {
+            match inbox.next(true).await {
+                // It serves no one any more to whom a change could matter.
+                Order::Change(..) | Order::Drain => {}
+                Order::Look => context.look_at_servers(),
+                Order::End => return,
+            }
+        }
+    };
+    or(context.drain_and_end(drain_timeout), told_to_end).await;
     context.ring.end_tasks();
 }
 

@@ -154,7 +154,7 @@ impl GroupSettings {
 
     /// Notes whether any server is left; logs that none is, or that there is one again.
     pub fn note_servers(&self) {
-        if self.servers.iter().any(|server| !server.options().disabled && !server.is_down()) {
+        if self.servers.iter().any(|server| server.takes_connections() && !server.is_down()) {
             self.outage.end(&self.name);
         } else {
             self.outage.begin(&self.name);

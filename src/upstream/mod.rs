@@ -41,5 +41,5 @@ pub use lease::Lease;
 pub use outage::Outage;
 pub use pick::Pick;
 pub use queue::Queue;
-pub use server::{Server, ServerOptions, ServerState};
+pub use server::{Server, ServerOptions, ServerOrder, ServerState};
 pub use sources::{ADDRESSES_MAX as SOURCE_ADDRESSES_MAX, Origin, Sources};

@@ -115,7 +115,7 @@ impl<'a> Pick<'a> {
     fn limited(&self) -> impl Iterator<Item = (usize, &'a Arc<Server>)> {
         let is_limited = |(nth, server): &(usize, &Arc<Server>)| {
             let options = server.options();
-            options.connections_max.is_some() && !options.disabled && !self.tried.has(*nth)
+            options.connections_max.is_some() && server.takes_connections() && !self.tried.has(*nth)
         };
         self.servers.iter().enumerate().filter(is_limited)
     }

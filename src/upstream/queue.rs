@@ -99,7 +99,7 @@ impl Queue {
             if full.as_ref().is_some_and(|full| Arc::ptr_eq(full, own)) {
                 break;
             }
-            if !own.is_down() && own.lend() {
+            if !own.is_down() && own.takes_connections() && own.lend() {
                 called.push((*number, (*nth, Arc::clone(own))));
             } else {
                 full = Some(Arc::clone(own));

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,20 @@ words! {
         Ejected = "ejected",
         /// Its checks fail.
         Down = "down",
-        /// The settings disable it.
+        /// An operator lets it drain: no new connections, and idle ones in HTTP mode end between logins.
+        Draining = "draining",
+        /// The settings or an operator disable it: no new connections.
         Disabled = "disabled",
+    }
+}
+
+words! {
+    /// What an operator has ordered for a server, beside the settings.
+    pub enum ServerOrder {
+        /// No new connections; in HTTP mode those that exist end when they are idle and in no login.
+        Drain = "drain",
+        /// No new connections; those that exist go on.
+        Disable = "disable",
     }
 }
 
@@ -83,6 +95,8 @@ struct State {
     heirs: OnceLock<Arc<dyn Heirs>>,
     leases: AtomicUsize,
     symptoms: [AtomicU64; Symptom::ALL.len()],
+    /// What is ordered, as its number plus one; 0 for nothing.
+    order: AtomicU8,
     health: Health,
 }
 
@@ -234,12 +248,35 @@ impl Server {
     pub fn state(&self, now: Instant) -> ServerState {
         match self.health().standing(now) {
             _ if self.options.disabled => ServerState::Disabled,
+            _ if self.is_draining() => ServerState::Draining,
+            _ if self.order().is_some() => ServerState::Disabled,
             Standing::Down => ServerState::Down,
             Standing::Ejected => ServerState::Ejected,
             Standing::Due => ServerState::Trial,
             Standing::InUse if self.starts_slowly(now) => ServerState::SlowStart,
             Standing::InUse => ServerState::Up,
         }
+    }
+
+    /// What an operator has ordered for it. Servers of later settings go on with it, as with all of its state.
+    pub fn order(&self) -> Option<ServerOrder> {
+        let order = self.state.order.load(Ordering::Relaxed);
+        ServerOrder::ALL.get(usize::from(order).wrapping_sub(1)).copied()
+    }
+
+    /// Orders this from now on, or nothing.
+    pub fn set_order(&self, order: Option<ServerOrder>) {
+        self.state.order.store(order.map_or(0, |order| order as u8 + 1), Ordering::Relaxed);
+    }
+
+    /// Whether connections to it are to end as soon as nothing depends on them.
+    pub fn is_draining(&self) -> bool {
+        self.order() == Some(ServerOrder::Drain)
+    }
+
+    /// Whether neither the settings nor an operator keep new connections from it.
+    pub fn takes_connections(&self) -> bool {
+        !self.options.disabled && self.order().is_none()
     }
 
     fn starts_slowly(&self, now: Instant) -> bool {
@@ -309,6 +346,22 @@ mod tests {
         assert_eq!(new.health().note_success(Instant::now()), Some(1), "it was known to be down");
         old.take_back();
         assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");
+    }
+
+    #[test]
+    fn an_order_keeps_new_connections_from_a_server_until_it_is_taken_back_over_reloads() {
+        let (old, now) = (server(), Instant::now());
+        assert!(old.takes_connections() && !old.is_draining());
+        for (order, state) in
+            [(ServerOrder::Drain, ServerState::Draining), (ServerOrder::Disable, ServerState::Disabled)]
+        {
+            old.set_order(Some(order));
+            let new = server().inherit(&old);
+            assert!(!new.takes_connections() && new.order() == Some(order) && new.state(now) == state);
+            assert_eq!(new.is_draining(), order == ServerOrder::Drain);
+        }
+        old.set_order(None);
+        assert!(old.takes_connections() && old.state(now) == ServerState::Up);
     }
 
     #[test]

@@ -4,15 +4,19 @@
 //! ```text
 //!   client --> listener (bounds) --> guard (browsers, token) --> routes --> answer
 //!                                                                  |-- view: what is served, by names
-//!                                                                  '-- ready: whether the proxy can serve
+//!                                                                  |-- ready: whether the proxy can serve
+//!                                                                  '-- orders --> servers, workers, supervisor
 //! ```
 //!
 //! It reads what workers and checks publish, and must never make a worker wait. What a client does here costs this thread
 //! only: connections, heads, bodies and times are bounded, see `listener.rs`.
 
 mod answer;
+mod certificates;
+pub(super) mod config;
 mod guard;
 mod listener;
+mod orders;
 mod ready;
 mod routes;
 mod rows;
@@ -25,13 +29,16 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread;
 
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 use super::Error;
+use super::supervise::Event;
 use crate::proxy::bind::{self, SocketFile};
+use crate::proxy::orders::Orders;
 use crate::proxy::settings::Listener;
 use crate::uring::{Address, SocketOptions};
 use guard::Guard;
@@ -39,7 +46,9 @@ use listener::Acceptor;
 use routes::Site;
 use token::Token;
 
+pub(super) use certificates::Shown;
 pub use listener::DESCRIPTORS_MAX as ADMIN_DESCRIPTORS_MAX;
+pub(super) use orders::Asker;
 pub use token::TokenFault;
 pub(super) use view::{Board, View};
 
@@ -68,6 +77,14 @@ pub(super) struct Admin {
     /// Until the thread has it.
     socket: Option<Arc<OwnedFd>>,
     _file: Option<SocketFile>,
+}
+
+/// What the endpoint reads, and whom it can tell something.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) board: Arc<Board>,
+    pub(super) workers: Vec<Orders>,
+    pub(super) events: Sender<Event>,
 }
 
 /// A token that was read and is not in use yet.
@@ -104,7 +121,7 @@ impl Admin {
     ///
     /// # Errors
     /// No thread, or no descriptor.
-    pub(super) fn start(&mut self, board: Arc<Board>) -> io::Result<()> {
+    pub(super) fn start(&mut self, reach: Reach) -> io::Result<()> {
         let Some(socket) = self.socket.take() else { return Ok(()) };
         let guard = Guard::new(&self.address, self.token.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -113,7 +130,7 @@ impl Admin {
             Acceptor::new(&self.address, &socket)?
         };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let site = Rc::new(Site { board, guard });
+            let site = Rc::new(Site { reach, guard });
             LocalSet::new().block_on(&runtime, listener::run(acceptor, site));
         })?;
         let token = if self.token.is_some() { "required" } else { "none" };

@@ -1,22 +1,25 @@
 //! The paths of the admin endpoint, and what each takes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
+use super::Reach;
 use super::answer::{Answer, Refusal, json, with_body};
+use super::certificates::CertificateRow;
 use super::guard::Guard;
+use super::orders::{Named, order_servers, reload, stop};
 use super::ready::Readiness;
 use super::rows::{GroupRow, ServerRow, ServiceRow};
-use super::view::Board;
 use crate::control::metrics;
+use crate::upstream::ServerOrder;
 
 /// Most bytes of a request's body. No request needs any.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -26,12 +29,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What answers requests.
 pub(super) struct Site {
-    pub(super) board: Arc<Board>,
+    pub(super) reach: Reach,
     pub(super) guard: Guard,
 }
 
 /// A path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Route {
     Healthz,
     Readyz,
@@ -39,6 +42,12 @@ enum Route {
     Groups,
     Servers,
     Metrics,
+    Config,
+    Certificates,
+    /// An order for the servers of this name; none takes it back.
+    Order(String, Option<ServerOrder>),
+    Reload,
+    Stop,
 }
 
 impl Route {
@@ -50,13 +59,33 @@ impl Route {
             "/v1/groups" => Self::Groups,
             "/v1/servers" => Self::Servers,
             "/metrics" => Self::Metrics,
-            _ => return None,
+            "/v1/config" => Self::Config,
+            "/v1/certificates" => Self::Certificates,
+            "/v1/reload" => Self::Reload,
+            "/v1/stop" => Self::Stop,
+            _ => {
+                // A name can have slashes of its own.
+                let (name, order) = path.strip_prefix("/v1/servers/")?.rsplit_once('/')?;
+                let order = match order {
+                    "drain" => Some(ServerOrder::Drain),
+                    "disable" => Some(ServerOrder::Disable),
+                    "enable" => None,
+                    _ => return None,
+                };
+                let name = percent_decode_str(name).decode_utf8().ok()?;
+                (!name.is_empty()).then(|| Self::Order(name.into_owned(), order))?
+            }
         })
     }
 
     /// Whether those who know no token may ask: balancers in front of the proxy.
-    fn is_open(self) -> bool {
+    fn is_open(&self) -> bool {
         matches!(self, Self::Healthz | Self::Readyz)
+    }
+
+    /// Whether it changes anything.
+    fn is_order(&self) -> bool {
+        matches!(self, Self::Order(..) | Self::Reload | Self::Stop)
     }
 }
 
@@ -65,7 +94,7 @@ impl Site {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let answered = match self.admit(&head, body).await {
-            Ok(route) => self.carry_out(route, &head),
+            Ok(route) => self.carry_out(route, &head).await,
             Err(refusal) => Err(refusal),
         };
         answered.unwrap_or_else(Refusal::answer)
@@ -74,22 +103,27 @@ impl Site {
     async fn admit(&self, head: &Parts, body: Incoming) -> Result<Route, Refusal> {
         self.guard.admit(head)?;
         let route = Route::of(head.uri.path());
-        if !route.is_some_and(Route::is_open) {
+        if !route.as_ref().is_some_and(Route::is_open) {
             self.guard.authorize(&head.headers)?;
         }
         let route = route.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such path"))?;
-        if !matches!(head.method, Method::GET | Method::HEAD) {
-            return Err(Refusal::method("GET, HEAD"));
+        match head.method {
+            Method::POST if route.is_order() => {}
+            Method::GET | Method::HEAD if !route.is_order() => {}
+            _ if route.is_order() => return Err(Refusal::method("POST")),
+            _ => return Err(Refusal::method("GET, HEAD")),
         }
         read(body).await?;
         Ok(route)
     }
 
-    fn carry_out(&self, route: Route, head: &Parts) -> Result<Answer, Refusal> {
-        let board = &*self.board;
-        let view = board.view();
+    async fn carry_out(&self, route: Route, head: &Parts) -> Result<Answer, Refusal> {
+        let board = &*self.reach.board;
         let query = head.uri.query().unwrap_or_default();
-        values(query, [])?;
+        if !matches!(route, Route::Order(..)) {
+            values(query, [])?;
+        }
+        let view = board.view();
         Ok(match route {
             Route::Healthz => json(StatusCode::OK, &Alive { alive: true }),
             Route::Readyz => {
@@ -104,6 +138,16 @@ impl Site {
                 with_body(StatusCode::OK, metrics::CONTENT_TYPE, text)
             }
             Route::Servers => json(StatusCode::OK, &Servers { servers: ServerRow::all(&view) }),
+            Route::Config => with_body(StatusCode::OK, "application/toml", view.config.clone()),
+            Route::Certificates => {
+                json(StatusCode::OK, &Certificates { certificates: CertificateRow::all(&view) })
+            }
+            Route::Reload => reload(&self.reach).await?,
+            Route::Order(name, order) => {
+                let [group, address] = values(query, ["group", "address"])?;
+                order_servers(&self.reach, &Named { name, group, address }, order)?
+            }
+            Route::Stop => stop(&self.reach),
         })
     }
 }
@@ -121,6 +165,11 @@ struct Services {
 #[derive(Serialize)]
 struct Groups {
     groups: Vec<GroupRow>,
+}
+
+#[derive(Serialize)]
+struct Certificates {
+    certificates: Vec<CertificateRow>,
 }
 
 #[derive(Serialize)]
@@ -173,6 +222,26 @@ fn values<const N: usize>(query: &str, keys: [&str; N]) -> Result<[Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_server_is_what_stands_between() {
+        let drain = |name: &str| Some(Route::Order(name.to_owned(), Some(ServerOrder::Drain)));
+        for (path, name) in [
+            ("iis1:80", "iis1:80"),
+            ("iis/iis1:80", "iis/iis1:80"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("unix:%2Frun%2fa.sock", "unix:/run/a.sock"),
+            ("a%20b", "a b"),
+        ] {
+            assert_eq!(Route::of(&format!("/v1/servers/{path}/drain")), drain(name));
+        }
+        for path in
+            ["/v1/servers//drain", "/v1/servers/drain", "/v1/servers/a/drained", "/v1/servers/%ff/drain"]
+        {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+        assert_eq!(Route::of("/v1/servers/a/enable"), Some(Route::Order("a".to_owned(), None)));
+    }
 
     #[test]
     fn a_query_has_known_keys_once_each() {

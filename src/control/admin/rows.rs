@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::view::View;
 use crate::control::health::groups;
 use crate::proxy::settings::{Mode, Service};
-use crate::upstream::{GroupSettings, Server, ServerState};
+use crate::upstream::{GroupSettings, Server, ServerOrder, ServerState};
 
 /// A service.
 #[derive(Debug, Serialize)]
@@ -97,6 +97,8 @@ pub(super) struct ServerRow {
     name: String,
     address: String,
     state: &'static str,
+    /// What an operator has ordered.
+    order: Option<&'static str>,
     #[serde(skip)]
     is_up: bool,
     /// Whether checks have found anything of it.
@@ -123,6 +125,7 @@ impl ServerRow {
             name: server.name().to_string(),
             address: server.address().to_string(),
             state: state.as_str(),
+            order: server.order().map(ServerOrder::as_str),
             is_up: matches!(state, ServerState::Up | ServerState::SlowStart | ServerState::Trial),
             checked: server.is_checked(),
             weight: options.weight.get(),

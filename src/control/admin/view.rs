@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::certificates::Shown;
+use super::orders::Asker;
 use crate::control::metrics::Sources;
 use crate::proxy::settings::Service;
 
@@ -12,6 +14,9 @@ pub(in crate::control) struct View {
     pub(in crate::control) services: Vec<Arc<Service>>,
     /// What `/metrics` is made of.
     pub(in crate::control) metrics: Option<Sources>,
+    pub(in crate::control) certificates: Vec<Shown>,
+    /// The settings in force as text.
+    pub(in crate::control) config: String,
 }
 
 /// Where the supervisor leaves the current view. The lock is held for a copy of a pointer, and no worker takes it.
@@ -19,6 +24,8 @@ pub(in crate::control) struct View {
 pub(in crate::control) struct Board {
     view: Mutex<Arc<View>>,
     is_stopping: AtomicBool,
+    /// Those who asked for a reload that has not begun.
+    askers: Mutex<Vec<Asker>>,
 }
 
 impl Board {
@@ -30,6 +37,16 @@ impl Board {
     /// What is shown.
     pub(in crate::control) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes who waits for the next reload.
+    pub(super) fn ask(&self, asker: Asker) {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner).push(asker);
+    }
+
+    /// Those who wait for the reload that begins now.
+    pub(in crate::control) fn take_askers(&self) -> Vec<Asker> {
+        std::mem::take(&mut self.askers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes that the proxy was told to stop. False if it had been told before.

@@ -12,7 +12,7 @@ mod side;
 mod staple;
 mod termination;
 mod trust;
-mod validity;
+pub(super) mod validity;
 mod verifiers;
 
 use std::io;

@@ -41,6 +41,8 @@ pub struct Terminated {
     pub config: Arc<ServerConfig>,
     /// The servers' own certificates, in the order of the files.
     pub leaves: Vec<CertificateDer<'static>>,
+    /// Their files, in the same order.
+    pub files: Vec<PathBuf>,
     /// What an operator should know before clients notice, one line each.
     pub warnings: Vec<String>,
 }
@@ -86,6 +88,7 @@ impl Termination {
         } else {
             config.send_tls13_tickets = 0;
         }
-        Ok(Terminated { config: Arc::new(config), leaves, warnings })
+        let files = self.certificates.iter().map(|files| files.chain.clone()).collect();
+        Ok(Terminated { config: Arc::new(config), leaves, files, warnings })
     }
 }

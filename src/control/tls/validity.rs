@@ -97,20 +97,20 @@ pub(super) fn warnings_of_lists(
 }
 
 /// Now, in seconds since 1970.
-pub(super) fn now() -> i64 {
+pub(in crate::control) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The time in RFC 3339, as far as humantime can write it: from 1970 to 9999.
-pub(super) fn date(seconds_since_1970: i64) -> impl std::fmt::Display {
+pub(in crate::control) fn date(seconds_since_1970: i64) -> impl std::fmt::Display {
     const LAST: i64 = 253_402_300_799;
     let seconds = seconds_since_1970.clamp(0, LAST).unsigned_abs();
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Without what a terminal would obey: names in certificates can contain anything.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::control) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -9,7 +9,7 @@
 //! Both run at once, since a reply may arrive before its request is complete. A request that waits behind another one
 //! (pipelining) stays in the client's socket. Nothing is ever sent twice.
 //!
-//! While the worker drains, the current request is the last: its reply says so, and the connections end between two
+//! While the worker or the server drains, the current request is the last: its reply says so, and the connections end between two
 //! requests. They never end within a login, which must continue on its connection.
 
 use std::cell::{Cell, RefCell};
@@ -292,12 +292,13 @@ impl<'a> Exchanges<'a> {
         Ok(())
     }
 
-    /// Completes when the worker drains, between two requests that do not belong to one login.
+    /// Completes when the worker or the session's server drains, between two requests that do not belong to one login.
     async fn drained(&self) {
         if self.replies.upstream.is_within_login() {
             pending::<()>().await;
         }
-        self.requests.context.draining().await;
+        let session = self.replies.session;
+        session.context().draining_or(|| session.server_drains()).await;
     }
 
     /// Completes when no reply is due. Returns how the session ends if it ends here, or because the client has left.

@@ -186,6 +186,7 @@ impl<'a> Replies<'a> {
     }
 
     fn is_time_to_end(&self) -> bool {
-        self.session.context().is_draining() && !self.upstream.is_within_login()
+        let drains = self.session.context().is_draining() || self.session.server_drains();
+        drains && !self.upstream.is_within_login()
     }
 }

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -111,6 +112,11 @@ impl<'a> Idle<'a> {
         self.upstream.watch.is_within_login()
     }
 
+    /// Whether its server drains and no login depends on it.
+    fn should_end(&self) -> bool {
+        self.held.server_drains() && !self.is_within_login()
+    }
+
     /// Closes it; `by` has ended it, or the whole session.
     fn close(self, session: &Session, by: Side) {
         let in_use = session.take_lease();
@@ -127,11 +133,15 @@ impl<'a> Others<'a> {
         self.0.get_or_insert_default().push(idle);
     }
 
-    /// Takes out the connection to this group, unless there is none or its server has ended it.
+    /// Takes out the connection to this group, unless there is none, or its server has ended it or drains.
     pub(super) async fn take(&mut self, group: &Rc<Group>, session: &Session) -> Option<Upstream<'a>> {
         let all = self.0.as_mut()?;
         let at = all.iter().position(|idle| Rc::ptr_eq(&idle.upstream.group, group))?;
         let idle = all.swap_remove(at);
+        if idle.should_end() {
+            idle.close(session, Side::Proxy);
+            return None;
+        }
         if idle.upstream.is_usable().await {
             idle.upstream.is_new.set(false);
             return Some(idle.resume(session));
@@ -149,8 +159,8 @@ impl<'a> Others<'a> {
         self.0.as_ref().is_none_or(|all| all.is_empty())
     }
 
-    /// Completes `work`, and meanwhile closes each connection whose server ends it, so that none holds a lease and a
-    /// descriptor for nothing.
+    /// Completes `work`, and meanwhile closes each connection whose server ends it or drains, so that none holds a lease
+    /// and a descriptor for nothing.
     pub(super) async fn watched<T>(&mut self, session: &Session, work: impl Future<Output = T>) -> T {
         or(work, async {
             self.watch(session).await;
@@ -162,18 +172,28 @@ impl<'a> Others<'a> {
     async fn watch(&mut self, session: &Session) {
         session.context().ring.sleep(UNWATCHED).await;
         while !self.is_empty() {
-            let nth = {
-                let idle = self.0.iter().flat_map(|all| all.iter());
-                let ended = idle.map(|idle| Box::pin(idle.upstream.connection.socket().peer_closed()));
+            let (nth, by) = {
+                let idle = || self.0.iter().flat_map(|all| all.iter());
+                let ended = idle().map(|idle| Box::pin(idle.upstream.connection.socket().peer_closed()));
                 let mut ended: Vec<_> = ended.collect();
-                poll_fn(move |cx| {
-                    let nth = ended.iter_mut().position(|ended| ended.as_mut().poll(cx).is_ready());
-                    nth.map_or(Poll::Pending, Poll::Ready)
+                let drained = || idle().position(Idle::should_end);
+                let mut changed = pin!(session.context().draining_or(|| drained().is_some()));
+                poll_fn(|cx| {
+                    if let Some(nth) = ended.iter_mut().position(|ended| ended.as_mut().poll(cx).is_ready()) {
+                        return Poll::Ready((nth, Side::Upstream));
+                    }
+                    // It also completes when the worker drains, which ends the whole session.
+                    match changed.as_mut().poll(cx) {
+                        Poll::Ready(()) => {
+                            drained().map_or(Poll::Pending, |nth| Poll::Ready((nth, Side::Proxy)))
+                        }
+                        Poll::Pending => Poll::Pending,
+                    }
                 })
                 .await
             };
             if let Some(all) = &mut self.0 {
-                all.swap_remove(nth).close(session, Side::Upstream);
+                all.swap_remove(nth).close(session, by);
             }
         }
     }

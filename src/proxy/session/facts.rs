@@ -60,6 +60,13 @@ pub(in crate::proxy) struct Held {
     cells: Option<Arc<Cells>>,
 }
 
+impl Held {
+    /// Whether connections to its server are to end as soon as nothing depends on them.
+    pub(in crate::proxy) fn server_drains(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.server().is_draining())
+    }
+}
+
 impl Session {
     /// A session that begins now.
     pub(super) fn new(context: Rc<Context>, listening: Rc<Listening>, client_address: Address) -> Self {
@@ -154,6 +161,11 @@ impl Session {
     /// The name of the server that accepted the connection.
     pub(in crate::proxy) fn server_name(&self) -> Option<Arc<str>> {
         self.with_lease(|lease| Arc::clone(lease.server().name()))
+    }
+
+    /// Whether connections to its server are to end as soon as nothing depends on them.
+    pub(in crate::proxy) fn server_drains(&self) -> bool {
+        self.with_lease(|lease| lease.server().is_draining()).unwrap_or(false)
     }
 
     /// Counts a symptom of a failing login at this session's server.

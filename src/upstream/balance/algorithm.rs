@@ -94,7 +94,7 @@ impl<'a> Candidates<'a> {
         let options = server.options();
         let is_for_others = self.yields && options.connections_max.is_some();
         options.backup == self.backup
-            && !options.disabled
+            && server.takes_connections()
             && !self.tried.has(nth)
             && !is_for_others
             && !server.is_full()

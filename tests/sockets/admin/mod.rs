@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod orders;
 mod state;
 
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ fn services_groups_and_servers_are_listed_by_name_with_their_state() {
     let (client, upstream) = pair(&proxy, &servers[0]);
     let server = |address: &str, weight, backup, connections, most: Option<u32>| {
         json!({
-            "group": "default", "name": address, "address": address, "state": "up", "checked": false, "weight": weight,
+            "group": "default", "name": address, "address": address, "state": "up", "order": null, "checked": false, "weight": weight,
             "backup": backup, "connections": connections, "max_connections": most,
         })
     };

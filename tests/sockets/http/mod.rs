@@ -40,8 +40,8 @@ fn expect_end(proxy: &Proxy, word: &str) {
     assert!(line.contains(&format!("end=\"{word}\"")), "{line}");
 }
 
-const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: web\r\n\r\n";
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: web\r\n\r\n";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A client and the upstream connection made for it, after one exchange.
 fn acquainted(proxy: &Proxy, server: &Server) -> (Peer, Peer) {
