@@ -62,7 +62,7 @@ pub(super) fn services(
         let group = match known.iter().find(is_it) {
             Some(known) => Rc::clone(known),
             None => Rc::new(match known.iter().find(had_its_name) {
-                Some(known) => known.succeed(Arc::clone(settings), worker),
+                Some(known) => known.succeed(Arc::clone(settings)),
                 None => Group::new(Arc::clone(settings), worker),
             }),
         };

@@ -187,24 +187,32 @@ pub struct Group {
     tls: Option<Arc<ClientConfig>>,
     algorithm: Box<dyn Algorithm>,
     source_turns: Turns,
+    /// Where it begins: workers begin apart, and so does each view after a change.
+    begins_at: usize,
 }
 
 impl Group {
     /// The view of the worker with this number, from 0.
     pub fn new(settings: Arc<GroupSettings>, worker: usize) -> Self {
+        Self::beginning_at(settings, worker)
+    }
+
+    fn beginning_at(settings: Arc<GroupSettings>, begins_at: usize) -> Self {
         let tls = settings.tls.as_ref().map(|tls| with_own_sessions(&tls.config));
         let GroupSettings { servers, balance, hash_prefix_v6, .. } = &*settings;
-        let algorithm = balance.begin(&Beginning { servers, worker, hash_prefix_v6: *hash_prefix_v6 });
-        let source_turns = Turns::new(&settings.sources, worker);
-        Self { settings, tls, algorithm, source_turns }
+        let algorithm =
+            balance.begin(&Beginning { servers, worker: begins_at, hash_prefix_v6: *hash_prefix_v6 });
+        let source_turns = Turns::new(&settings.sources, begins_at);
+        Self { settings, tls, algorithm, source_turns, begins_at }
     }
 
     /// The view of the same worker after a change of the group. TLS sessions can still be resumed, unless TLS is another.
+    /// Turns begin elsewhere: where changes come often, the first server would get too many.
     #[must_use]
-    pub fn succeed(&self, settings: Arc<GroupSettings>, worker: usize) -> Self {
+    pub fn succeed(&self, settings: Arc<GroupSettings>) -> Self {
         let config = |settings: &GroupSettings| settings.tls.as_ref().map(|tls| Arc::as_ptr(&tls.config));
         let has_same_tls = config(&settings) == config(&self.settings);
-        let next = Self::new(settings, worker);
+        let next = Self::beginning_at(settings, self.begins_at.wrapping_add(1));
         if has_same_tls { Self { tls: self.tls.clone(), ..next } } else { next }
     }
 
@@ -313,6 +321,20 @@ mod tests {
         ];
         let settings = GroupSettings { ejection, ..GroupSettings::new("", Vec::new()) };
         (name, settings.with_servers("iis", written))
+    }
+
+    #[test]
+    fn changes_that_come_often_do_not_give_the_first_server_more_than_its_share() {
+        let servers = servers(&[1, 1, 1]);
+        let mut view = group("round-robin", &servers, 0);
+        let mut counts = [0; 3];
+        for _ in 0..300 {
+            let lease = view.pick(None, Instant::now()).next().expect("a server");
+            counts[lease.server().name().parse::<usize>().expect("its place")] += 1;
+            drop(lease);
+            view = view.succeed(Arc::new(view.settings().clone()));
+        }
+        assert!(counts.iter().all(|count| (90..=110).contains(count)), "{counts:?}");
     }
 
     fn leases(group: &GroupSettings) -> Vec<(String, usize)> {
