@@ -138,6 +138,11 @@ impl Admin {
         Ok(())
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The settings that it was opened with.
     pub(super) fn settings(&self) -> &AdminSettings {
         &self.settings

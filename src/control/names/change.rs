@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::watch::{Change, Watch};
+use crate::control::admin::Admin;
 use crate::control::own_listener;
 use crate::control::running::Running;
 use crate::upstream::GroupSettings;
@@ -51,9 +52,11 @@ fn apply(running: &mut Running, Change { key: (name, interval), answer, .. }: Ch
     );
 }
 
-/// The answer without the proxy's own listeners, whose connections would loop; none if no other server is left.
+/// The answer without the proxy's own listeners, whose connections would loop, and its admin endpoint, which is not for
+/// clients; none if no other server is left.
 fn without_own(running: &Running, name: &Name, mut answer: Answer) -> Option<Answer> {
-    let listeners: Vec<_> = running.listeners.addresses().collect();
+    let admin = running.admin.as_ref().map(Admin::address);
+    let listeners: Vec<_> = running.listeners.addresses().chain(admin).collect();
     let before = answer.servers.len();
     answer.servers.retain(|found| !own_listener::is_own(found.address, &listeners));
     let own = before - answer.servers.len();
