@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Dns, Launch, Peer, Proxy, Server, exchange, wait_for, wait_until};
 
+mod host;
 mod services;
 mod start;
 
@@ -105,6 +106,9 @@ fn another_order_and_an_address_twice_are_no_change() {
     dns.set("iis.test", &["127.0.0.3", "127.0.0.1", "127.0.0.2", "127.0.0.1"]);
     let proxy = host.launch(&dns, "").flags(OFTEN).start();
     wait_for_lookups(&dns, "iis.test", 5);
+    let descriptors = proxy.descriptors();
+    wait_for_lookups(&dns, "iis.test", 30);
+    assert!(proxy.descriptors() <= descriptors + 8, "lookups leave nothing behind");
     assert_eq!(proxy.said(CHANGED), [""; 0]);
     assert_eq!(host.counts(&proxy, 9), [3, 3, 3]);
 }

@@ -15,6 +15,7 @@ use crate::protocol::proxy_protocol::Version;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, Timeouts, UNIX_MODE, WorkerSettings};
 use crate::upstream::GroupSettings;
+use crate::upstream::names::ResolveInterval;
 use crate::uring::Address;
 
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
@@ -221,12 +222,49 @@ fn values_out_of_bounds_say_the_bounds() {
         ("--ring-entries=100", "give a power of two from 64 to 32768"),
         ("--workers=0", "give a whole number from 1 to 1024"),
         ("--max-connections=0", "give a whole number from 1 to 1000000"),
+        (
+            "--resolve-interval=1ms",
+            "give a duration such as 250ms, 3s or 1h, from 100ms to 1day, or auto or off",
+        ),
+        ("--resolve-timeout=0", "give a duration such as 250ms, 3s or 1h, from 1ms to 1h"),
+        (
+            "--resolver=dns.corp.example",
+            "give the IP address of a DNS server, such as 10.0.0.53, 10.0.0.53:5353 or [2001:db8::53]:5353",
+        ),
+        ("--resolver=10.0.0.53:0", "port 0 cannot be asked; give the DNS server's port"),
     ] {
         let (name, value) = flag.split_once('=').expect("a flag with a value");
         let line = refused(&[flag]);
         assert!(line.starts_with(&format!("invalid value '{value}' for '{name} <")), "{line}");
         assert!(line.ends_with(&format!(">': {expected}")), "{line}");
     }
+}
+
+#[test]
+fn names_are_looked_up_as_the_flags_say() {
+    let resolver = |flags: &[&str]| plan(flags).resolver;
+    let default = resolver(&[]);
+    assert_eq!((default.servers.len(), default.timeout), (0, Duration::from_secs(10)));
+    let given = resolver(&[
+        "--resolver=10.0.0.53",
+        "--resolver=[2001:db8::53]:5353",
+        "--resolver=2001:db8::54",
+        "--resolver=10.0.0.53:53",
+        "--resolve-timeout=2s",
+    ]);
+    let servers = ["10.0.0.53:53", "[2001:db8::53]:5353", "[2001:db8::54]:53"];
+    assert_eq!(given.servers, servers.map(|server| server.parse().expect("an address")), "each once");
+    assert_eq!(given.timeout, Duration::from_secs(2));
+    for (flag, expected) in [
+        ("auto", ResolveInterval::Auto),
+        ("off", ResolveInterval::Off),
+        ("0", ResolveInterval::Off),
+        ("30s", ResolveInterval::Every(Duration::from_secs(30))),
+    ] {
+        let flag = format!("--resolve-interval={flag}");
+        assert_eq!(group(&service(&[&flag])).resolve_interval, expected, "{flag}");
+    }
+    assert_eq!(group(&service(&[])).resolve_interval, ResolveInterval::Auto);
 }
 
 #[test]

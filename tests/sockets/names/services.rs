@@ -1,7 +1,10 @@
 //! SRV records: which servers a service has, and their parts.
 
+use rustls::HandshakeKind;
+use tempfile::TempDir;
+
 use super::{CHANGED, FAILING, Host, OFTEN, wait_for_lookups};
-use crate::support::{Dns, Launch, Proxy, Server, wait_until};
+use crate::support::{Dns, Identity, Launch, Peer, Proxy, Server, TlsPeer, exchange, wait_until};
 
 const SERVICE: &str = "_http._tcp.corp.test";
 
@@ -105,7 +108,7 @@ fn hosts_at_several_ports_are_servers_of_their_own() {
     dns.set_service(SERVICE, &[(0, 0, port(&servers[0]), "iis.test"), (0, 0, port(&servers[1]), "iis.test")]);
     let proxy = launch(&dns).start();
     let reaches = |proxy: &Proxy, server: &Server| {
-        let client = crate::support::Peer::connect(proxy.address());
+        let client = Peer::connect(proxy.address());
         client.send(b"x");
         wait_until("a server to get it", || servers.iter().any(|server| server.try_accept().is_some()));
         server.address().to_owned()
@@ -125,4 +128,40 @@ fn checks_ask_for_the_domain_of_the_service() {
     let _proxy = launch(&dns).flags("--health http --health-timeout 20s").start();
     let check = server.accept();
     check.expect(b"GET / HTTP/1.1\r\nHost: corp.test\r\n");
+}
+
+#[test]
+fn servers_prove_to_be_the_domain_and_sessions_with_them_outlive_a_change() {
+    let (dns, server) = (Dns::new(), Server::v4());
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let domain = Identity::make(directory.path(), "domain", &["corp.test"]);
+    let host = Identity::make(directory.path(), "host", &["iis.test"]);
+    dns.set("iis.test", &["127.0.0.1"]);
+    let record = |target| (0, 0, port(&server), target);
+    dns.set_service(SERVICE, &[record("iis.test")]);
+    let authorities = directory.path().join("authorities.pem");
+    let read = |identity: &Identity| std::fs::read_to_string(&identity.certificate).expect("it was written");
+    std::fs::write(&authorities, read(&domain) + &read(&host)).expect("it is written");
+    let flags = format!("--upstream-tls --upstream-ca {} --eject-after 0", authorities.display());
+    let proxy = launch(&dns).flags(&flags).start();
+
+    let client = Peer::connect(proxy.address());
+    let refused = TlsPeer::serve(server.accept(), &host.server(None));
+    assert!(refused.failure().contains("received fatal alert"), "a host that DNS names proves nothing");
+    client.expect_close();
+
+    let config = domain.server(None);
+    let connect = || {
+        let client = Peer::connect(proxy.address());
+        let upstream = TlsPeer::serve(server.accept(), &config);
+        exchange(&client, &upstream.plain);
+        upstream.facts()
+    };
+    assert_eq!(connect().server_name.as_deref(), Some("corp.test"));
+    connect();
+    // A backup server that is never used.
+    dns.set("other.test", &["127.0.0.9"]);
+    dns.set_service(SERVICE, &[record("iis.test"), (1, 0, port(&server), "other.test")]);
+    proxy.wait_to_say(CHANGED);
+    assert_eq!(connect().kind, HandshakeKind::Resumed);
 }

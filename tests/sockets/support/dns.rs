@@ -33,13 +33,25 @@ struct Zone {
 
 impl Dns {
     pub(crate) fn new() -> Self {
-        let (tcp, udp) = loop {
+        loop {
             let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
             // The same port may be taken there.
             if let Ok(udp) = UdpSocket::bind(tcp.local_addr().expect("it is bound")) {
-                break (tcp, udp);
+                return Self::on(tcp, udp);
             }
-        };
+        }
+    }
+
+    /// Where hosts have theirs, in a network of the test's own.
+    pub(crate) fn at_its_port() -> Self {
+        let address = "127.0.0.1:53";
+        Self::on(
+            TcpListener::bind(address).expect("a free port"),
+            UdpSocket::bind(address).expect("a free port"),
+        )
+    }
+
+    fn on(tcp: TcpListener, udp: UdpSocket) -> Self {
         let dns = Self { address: tcp.local_addr().expect("it is bound"), zone: Arc::default() };
         let zone = Arc::clone(&dns.zone);
         thread::spawn(move || {
