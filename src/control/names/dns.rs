@@ -15,14 +15,14 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 
-/// Longest wait for one try; within the time of a lookup there are several.
+/// Longest wait for one server.
 const TRY: Duration = Duration::from_secs(3);
 
 /// Most aliases that are followed to SRV records.
 const ALIASES_MAX: usize = 8;
 
-/// DNS servers that can be asked.
-pub(super) struct Dns(TokioResolver);
+/// DNS servers, each asked when those before it fail or are silent: the first one may know names that the others do not.
+pub(super) struct Dns(Vec<TokioResolver>);
 
 /// Records of one type, and how long they are valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Dns {
             NameServerConfig::new(address.ip(), true, connections.into())
         };
         let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
-        Self::build(config, ResolverOpts::default(), timeout)
+        Self::build(config, &ResolverOpts::default(), timeout)
     }
 
     /// Those of `/etc/resolv.conf`, with its search domains.
@@ -79,22 +79,29 @@ impl Dns {
             }
             error => format!("/etc/resolv.conf: {error}"),
         })?;
-        Self::build(config, options, timeout)
+        Self::build(config, &options, timeout)
     }
 
-    fn build(config: ResolverConfig, options: ResolverOpts, timeout: Duration) -> Result<Self, String> {
-        let mut builder: ResolverBuilder<_> =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let own = builder.options_mut();
-        *own = options;
-        own.timeout = TRY.min(timeout / 2);
-        own.attempts = 2;
-        // Whoever asks wants to know what is true now.
-        own.cache_size = 0;
-        own.use_hosts_file = ResolveHosts::Never;
-        // So that the shortest time of a chain of aliases counts.
-        own.preserve_intermediates = true;
-        builder.build().map(Self).map_err(|error| error.to_string())
+    fn build(config: ResolverConfig, options: &ResolverOpts, timeout: Duration) -> Result<Self, String> {
+        let (domain, search, servers) = config.into_parts();
+        // What the last one takes is within the time of the lookup as well.
+        let a_try = TRY.min(timeout / (servers.len() as u32 + 1));
+        let one = |server: NameServerConfig| {
+            let config = ResolverConfig::from_parts(domain.clone(), search.clone(), vec![server]);
+            let mut builder: ResolverBuilder<_> =
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            let own = builder.options_mut();
+            *own = options.clone();
+            own.timeout = a_try;
+            own.attempts = 0;
+            // Whoever asks wants to know what is true now.
+            own.cache_size = 0;
+            own.use_hosts_file = ResolveHosts::Never;
+            // So that the shortest time of a chain of aliases counts.
+            own.preserve_intermediates = true;
+            builder.build().map_err(|error| error.to_string())
+        };
+        servers.into_iter().map(one).collect::<Result<_, _>>().map(Self)
     }
 
     /// The IPv4 addresses of a host, or the IPv6 ones.
@@ -139,7 +146,14 @@ impl Dns {
     }
 
     async fn look_up(&self, name: Name, record_type: RecordType) -> Result<Lookup, Missing> {
-        self.0.lookup(name, record_type).await.map_err(|error| missing(&error))
+        let mut last = Missing::Unknown("there is no DNS server".to_owned());
+        for server in &self.0 {
+            match server.lookup(name.clone(), record_type).await.map_err(|error| missing(&error)) {
+                Err(Missing::Unknown(reason)) => last = Missing::Unknown(reason),
+                known => return known,
+            }
+        }
+        Err(last)
     }
 }
 

@@ -264,6 +264,10 @@ fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 
 /// The answer with each address once, and not more servers than there may be.
 fn bounded(name: &Name, mut answer: Answer) -> Answer {
+    for found in &mut answer.servers {
+        // An IPv4 address in the form of IPv6 is the same.
+        found.address.set_ip(found.address.ip().to_canonical());
+    }
     let mut seen = BTreeSet::new();
     answer.servers.retain(|found| seen.insert(found.address));
     if answer.servers.len() > SERVERS_MAX {

@@ -1,9 +1,11 @@
 //! Names at start and when settings are read again: what cannot be resolved is an error within a bounded time.
 
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
 use super::{CHANGED, Host, OFTEN};
-use crate::support::{Dns, Launch, exchange, wait_until};
+use crate::support::{Dns, Launch, exchange, refusing, wait_until};
 
 #[test]
 fn a_name_that_does_not_resolve_at_start_is_an_error() {
@@ -30,6 +32,28 @@ fn a_name_that_does_not_resolve_at_start_is_an_error() {
         );
         assert_eq!(said, [expected], "{server}");
     }
+}
+
+#[test]
+fn dns_servers_that_fail_or_are_silent_are_passed_over_and_the_first_one_that_knows_decides() {
+    let [silent, failing, good, other] = [(); 4].map(|()| Dns::new());
+    let host = Host::of(2);
+    silent.be_silent(true);
+    for record_type in [RecordType::A, RecordType::AAAA] {
+        failing.fail("iis.test", record_type, ResponseCode::ServFail);
+    }
+    good.set("iis.test", &["127.0.0.1", "::ffff:127.0.0.1"]);
+    other.set("iis.test", &["127.0.0.2"]);
+    let (_held, refusing) = refusing();
+    let mut launch = host.launch(&silent, "").flags(&format!("--resolver {refusing}"));
+    for dns in [&failing, &good, &other] {
+        launch = launch.flags(&dns.flag());
+    }
+    let proxy = launch.start();
+    assert_eq!(host.counts(&proxy, 2), [2, 0]);
+    let line = proxy.wait_to_say("serving listeners=");
+    assert!(line.contains(&format!("iis.test:{0}(127.0.0.1:{0})", host.port)), "an address once: {line}");
+    assert_eq!(other.queries("iis.test"), 0);
 }
 
 #[test]
