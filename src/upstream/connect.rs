@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
+use super::server::Server;
 use super::sources::Origin;
 use crate::uring::{LocalEnd, NewSocket, Ring, Shortage, Socket, SocketOptions, is_out_of_descriptors};
 
@@ -82,6 +83,37 @@ pub async fn connect(
     Err(failure)
 }
 
+/// Connects within `timeout`, for no client in particular. It takes what is free and pauses for nothing.
+///
+/// # Errors
+/// See [`Failure`], with the cause.
+pub async fn connect_ahead(
+    ring: &Ring,
+    server: &Server,
+    origin: Origin<'_>,
+    options: &SocketOptions,
+    timeout: Duration,
+) -> Result<Socket, (Failure, io::Error)> {
+    let deadline = ring.now() + timeout;
+    let mut attempts = origin.attempts(server.address());
+    let mut failed = Error::Connect(io::ErrorKind::AddrNotAvailable.into());
+    while let Some(from) = attempts.next(ring.now()) {
+        let left = deadline.saturating_duration_since(ring.now());
+        let connected = ring.timeout(left, open(ring, server, from, options)).await;
+        failed = match connected.unwrap_or_else(|| Err(Error::Connect(io::ErrorKind::TimedOut.into()))) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => error,
+        };
+        if !failed.is_of_source() {
+            break;
+        }
+        attempts.note_spent(ring.now());
+    }
+    let failure = failed.failure();
+    let (Error::Connect(error) | Error::Source(error)) = failed;
+    Err((failure, error))
+}
+
 async fn attempt(
     ring: &Ring,
     lease: &Lease,
@@ -94,7 +126,7 @@ async fn attempt(
         let left = deadline.saturating_duration_since(ring.now());
         // Pauses for a descriptor are no fault of the server.
         let awaited = Awaited { ring, lease, since: ring.now() };
-        let connected = ring.timeout(left, open(ring, lease, from, options)).await;
+        let connected = ring.timeout(left, open(ring, lease.server(), from, options)).await;
         std::mem::forget(awaited);
         match connected.unwrap_or_else(|| Err(Error::Connect(io::ErrorKind::TimedOut.into()))) {
             Err(error) if error.is_out_of_descriptors() && ring.now() + DESCRIPTOR_PAUSE < deadline => {
@@ -109,15 +141,15 @@ async fn attempt(
 
 async fn open(
     ring: &Ring,
-    lease: &Lease,
+    server: &Server,
     from: Option<LocalEnd>,
     options: &SocketOptions,
 ) -> Result<Socket, Error> {
-    let socket = NewSocket::open(ring, lease.address(), options).map_err(Error::Connect)?;
+    let socket = NewSocket::open(ring, server.address(), options).map_err(Error::Connect)?;
     if let Some(from) = from {
         socket.bind(from).map_err(Error::Source)?;
     }
-    socket.connect(lease.sock_addr()).await.map_err(|error| match error.raw_os_error() {
+    socket.connect(server.sock_addr()).await.map_err(|error| match error.raw_os_error() {
         // There is no way from that address to the server, as from 127.0.0.1 to another host.
         Some(libc::EINVAL) if from.is_some() => Error::Source(error),
         _ => Error::Connect(error),

@@ -63,6 +63,8 @@ pub struct GroupSettings {
     pub queue: Arc<Queue>,
     /// Servers that it had before.
     pub departed: Departed,
+    /// Most connections that are opened ahead, over all workers.
+    pub warm_max: u32,
 }
 
 impl GroupSettings {
@@ -87,6 +89,7 @@ impl GroupSettings {
             queue_timeout: Duration::ZERO,
             queue: Arc::default(),
             departed: Departed::default(),
+            warm_max: 0,
         }
     }
 

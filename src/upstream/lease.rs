@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::SockAddr;
-
 use super::health::{Failed, Standing};
 use super::server::Server;
 use crate::uring::Address;
@@ -17,6 +15,7 @@ pub struct Lease {
     /// Whether other sessions wait for what this one finds out of the server, which was ejected.
     is_trial: Cell<bool>,
     has_ended: Cell<bool>,
+    is_warm: bool,
 }
 
 impl Lease {
@@ -27,7 +26,16 @@ impl Lease {
 
     /// The lease of a server that has counted it already.
     pub(super) fn lent(server: Arc<Server>) -> Self {
-        Self { server, is_trial: Cell::new(false), has_ended: Cell::new(false) }
+        Self::new(server, false)
+    }
+
+    /// The same, for a connection that was opened ahead.
+    pub(super) fn warm(server: Arc<Server>) -> Self {
+        Self::new(server, true)
+    }
+
+    fn new(server: Arc<Server>, is_warm: bool) -> Self {
+        Self { server, is_trial: Cell::new(false), has_ended: Cell::new(false), is_warm }
     }
 
     /// Whether it is the one that finds out whether a server that was ejected can be used, from now on.
@@ -45,6 +53,11 @@ impl Lease {
         }
     }
 
+    /// Whether its connection was opened before the session needed it.
+    pub fn is_warm(&self) -> bool {
+        self.is_warm
+    }
+
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server
@@ -55,26 +68,16 @@ impl Lease {
         self.server.address()
     }
 
-    pub(super) fn sock_addr(&self) -> &SockAddr {
-        self.server.sock_addr()
-    }
-
     /// Notes that the server cannot be connected to; logs once that it is down, and when it is ejected.
     pub fn note_failure(&self, now: Instant) {
-        let Self { server, is_trial, .. } = self;
-        let failed = server.health().note_failure(server.ejection(), is_trial.get(), now);
-        if failed.in_a_row == 1 {
-            let (name, address) = (&**server.name(), self.address());
-            tracing::warn!(upstream = name, %address, "server is down; still trying it in turn");
-        }
-        self.log_ejection(failed, "connect");
+        note_failure(&self.server, self.is_trial.get(), now);
         self.end_trial();
     }
 
     /// Notes that the server ended a connection before its first byte, or never sent one; logs when it is ejected.
     pub fn note_unanswered(&self, now: Instant) {
         let failed = self.server.health().note_unanswered(self.server.ejection(), now);
-        self.log_ejection(failed, "no-answer");
+        log_ejection(&self.server, failed, "no-answer");
     }
 
     /// Notes that the server sent the first byte of a connection.
@@ -84,17 +87,8 @@ impl Lease {
 
     /// Notes that the server can be connected to; logs once that it is up again.
     pub fn note_success(&self, now: Instant) {
-        if let Some(failures) = self.server.health().note_success(now) {
-            let (name, address) = (&**self.server.name(), self.address());
-            tracing::info!(upstream = name, %address, failures, "server is up again");
-        }
+        note_success(&self.server, now);
         self.end_trial();
-    }
-
-    fn log_ejection(&self, failed: Failed, cause: &'static str) {
-        let Failed { in_a_row: failures, ejected_for: Some(time) } = failed else { return };
-        let (name, address) = (&**self.server.name(), self.address());
-        tracing::warn!(upstream = name, %address, cause, failures, ?time, "server ejected; using it only where no other is left");
     }
 
     fn end_trial(&self) {
@@ -108,4 +102,28 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Notes a failed connect, and logs what it changes.
+pub(super) fn note_failure(server: &Server, is_trial: bool, now: Instant) {
+    let failed = server.health().note_failure(server.ejection(), is_trial, now);
+    if failed.in_a_row == 1 {
+        let (name, address) = (&**server.name(), server.address());
+        tracing::warn!(upstream = name, %address, "server is down; still trying it in turn");
+    }
+    log_ejection(server, failed, "connect");
+}
+
+/// Notes a connect, and logs what it changes.
+pub(super) fn note_success(server: &Server, now: Instant) {
+    if let Some(failures) = server.health().note_success(now) {
+        let (name, address) = (&**server.name(), server.address());
+        tracing::info!(upstream = name, %address, failures, "server is up again");
+    }
+}
+
+fn log_ejection(server: &Server, failed: Failed, cause: &'static str) {
+    let Failed { in_a_row: failures, ejected_for: Some(time) } = failed else { return };
+    let (name, address) = (&**server.name(), server.address());
+    tracing::warn!(upstream = name, %address, cause, failures, ?time, "server ejected; using it only where no other is left");
 }

@@ -8,6 +8,7 @@
 //!     |-- balance: one of the algorithms
 //!     |-- affinity: what a cookie says of a server
 //!     |-- names: what is looked up, and the servers that it stands for
+//!     |-- Supply: connections that a worker has opened ahead, each to be taken by one session
 //!     |-- Server: its address, health, symptoms; shared by all workers
 //!     '-- check: what a checker outside asks servers
 //! ```
@@ -30,16 +31,18 @@ mod server;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod warm;
 
 pub use affinity::{Affinity, Named, Token};
 pub use balance::Balance;
-pub use connect::{DescriptorWaits, Failure, connect};
+pub use connect::{DescriptorWaits, Failure, connect, connect_ahead};
 pub use departed::Departed;
 pub use group::{Group, GroupSettings, Tls};
 pub use health::Ejection;
 pub use lease::Lease;
 pub use outage::Outage;
 pub use pick::Pick;
-pub use queue::Queue;
+pub use queue::{Queue, Summons};
 pub use server::{Server, ServerOptions, ServerOrder, ServerState};
 pub use sources::{ADDRESSES_MAX as SOURCE_ADDRESSES_MAX, Origin, Sources};
+pub use warm::{Supply, WarmPlace};

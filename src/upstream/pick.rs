@@ -16,6 +16,7 @@ use super::health::Standing;
 use super::lease::Lease;
 use super::queue::Queue;
 use super::server::Server;
+use super::warm::Supply;
 use crate::uring::{Pager, Ring};
 
 /// How often a session that waits looks for servers that have come back.
@@ -40,6 +41,8 @@ pub struct Pick<'a> {
     may_try_due: bool,
     /// The number in the queue that the session had before.
     number: Option<u64>,
+    /// Connections of this worker that were opened ahead.
+    supply: Option<&'a dyn Supply>,
 }
 
 /// A place in the group, and why it was chosen.
@@ -57,14 +60,32 @@ impl<'a> Pick<'a> {
         source: Option<IpAddr>,
         now: Instant,
     ) -> Self {
-        let (preferred, tried, number) = Default::default();
-        Self { servers, algorithm, queue, waits, source, preferred, now, tried, may_try_due: true, number }
+        let (preferred, tried, number, supply) = Default::default();
+        Self {
+            servers,
+            algorithm,
+            queue,
+            waits,
+            source,
+            preferred,
+            now,
+            tried,
+            may_try_due: true,
+            number,
+            supply,
+        }
     }
 
     /// The same leases, but first those of the servers at these places, as far as these may be used.
     #[must_use]
     pub(super) fn preferring(self, preferred: Box<[usize]>) -> Self {
         Self { preferred, ..self }
+    }
+
+    /// The same, which takes connections that were opened ahead where it can.
+    #[must_use]
+    pub fn supplied(self, supply: Option<&'a dyn Supply>) -> Self {
+        Self { supply, ..self }
     }
 
     /// Leaves out servers that are no choice for this client.
@@ -82,6 +103,12 @@ impl<'a> Pick<'a> {
     /// place to a session that waits.
     pub fn is_held_up(&self) -> bool {
         self.limited().any(|(_, server)| !server.is_down() && (self.yields() || server.is_full()))
+    }
+
+    /// Whether connections that wait for other clients have places that it could use. Whoever has them gives them up when
+    /// a session waits.
+    pub fn is_held_up_by_warm(&self) -> bool {
+        self.limited().any(|(_, server)| !server.is_down() && server.warm() > 0)
     }
 
     /// Waits for a place at one of the servers that hold it up, `timeout` at most. None when that is over, when too many
@@ -130,8 +157,10 @@ impl<'a> Pick<'a> {
     /// backup server either, and none that is worth waiting for.
     fn choose(&self) -> Option<Choice> {
         let yields = self.yields();
-        let candidates =
-            |backup, wanted| Candidates::new(self.servers, &self.tried, backup, wanted).yielding(yields);
+        let candidates = |backup, wanted| {
+            let candidates = Candidates::new(self.servers, &self.tried, backup, wanted);
+            candidates.yielding(yields).supplied(self.supply)
+        };
         let preferred = |wanted| {
             let candidates = candidates(false, wanted);
             let nth = self.preferred.iter().copied().find(|nth| candidates.would_have(*nth));
@@ -151,7 +180,7 @@ impl<'a> Pick<'a> {
     /// Whether there is time to wait for a place at a server in use.
     fn should_wait(&self) -> bool {
         let is_in_use = |server: &Server| server.health().standing(self.now) == Standing::InUse;
-        self.waits && self.limited().any(|(_, server)| is_in_use(server))
+        (self.waits || self.is_held_up_by_warm()) && self.limited().any(|(_, server)| is_in_use(server))
     }
 }
 
@@ -165,7 +194,8 @@ impl Iterator for Pick<'_> {
                 Choice::InTurn(nth) => (nth, true),
             };
             // Another worker may have taken its last place: then it is no candidate any more.
-            if let Some(lease) = Lease::of(&self.servers[nth]) {
+            let warm = self.supply.and_then(|supply| supply.take(nth));
+            if let Some(lease) = warm.or_else(|| Lease::of(&self.servers[nth])) {
                 if is_in_turn {
                     self.tried.add(nth);
                 } else {

@@ -30,6 +30,8 @@ struct Line {
     waiters: BTreeMap<u64, Waiter>,
     /// Servers that have been lent to sessions which have not taken them yet.
     called: BTreeMap<u64, Place>,
+    /// Tasks that hold places for no client, and give them up when a session waits.
+    holders: BTreeMap<u64, (Arc<Pager>, Waker)>,
 }
 
 /// A session that waits.
@@ -80,11 +82,23 @@ impl Queue {
         line.waiters.insert(number, Waiter { servers, task: None, pager: Arc::clone(pager) });
         self.count(&line);
         // A place that became free before this was known has been offered to no session.
-        for server in asked {
+        for server in &asked {
             server.tell_of_places(&(Arc::clone(self) as Arc<dyn Heirs>));
-            self.offer(&mut line, &server);
+            self.offer(&mut line, server);
+        }
+        if asked.iter().any(|server| server.warm() > 0) {
+            line.holders.values().for_each(|(pager, task)| pager.page(task.clone()));
         }
         Some(Ticket { queue: self, number })
+    }
+
+    /// Has `task` woken whenever a session begins to wait while connections to its servers wait for clients.
+    pub fn summon(self: &Arc<Self>, pager: &Arc<Pager>, task: Waker) -> Summons {
+        let mut line = self.lock();
+        let number = line.next;
+        line.next += 1;
+        line.holders.insert(number, (Arc::clone(pager), task));
+        Summons { queue: Arc::clone(self), number }
     }
 
     /// Lends the server's free places, each to the first session that can use it.
@@ -121,6 +135,19 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Queue::summon`]; until this is dropped.
+#[derive(Debug)]
+pub struct Summons {
+    queue: Arc<Queue>,
+    number: u64,
+}
+
+impl Drop for Summons {
+    fn drop(&mut self) {
+        self.queue.lock().holders.remove(&self.number);
     }
 }
 

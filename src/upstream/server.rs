@@ -93,7 +93,10 @@ struct State {
     /// Whether it has heirs; they stay.
     has_heirs: AtomicBool,
     heirs: OnceLock<Arc<dyn Heirs>>,
+    /// Places that are taken: by sessions, and by connections that wait for one.
     leases: AtomicUsize,
+    /// How many of these wait.
+    warm: AtomicUsize,
     symptoms: [AtomicU64; Symptom::ALL.len()],
     /// What is ordered, as its number plus one; 0 for nothing.
     order: AtomicU8,
@@ -176,7 +179,17 @@ impl Server {
 
     /// How many sessions hold a lease of it, over all workers.
     pub fn leases(&self) -> usize {
-        self.state.leases.load(Ordering::Relaxed)
+        self.state.leases.load(Ordering::Relaxed).saturating_sub(self.warm())
+    }
+
+    /// How many connections to it wait for clients, over all workers.
+    pub fn warm(&self) -> usize {
+        self.state.warm.load(Ordering::SeqCst)
+    }
+
+    /// Whether connections go to it now: it is neither disabled, nor ejected, nor down.
+    pub fn is_in_use(&self, now: Instant) -> bool {
+        !self.options.disabled && self.health().standing(now) == Standing::InUse
     }
 
     /// How often a symptom was seen with this server.
@@ -226,6 +239,26 @@ impl Server {
         {
             heirs.place_is_free(self);
         }
+    }
+
+    /// Counts one more connection that waits for a client, unless the server has as many connections as it may have.
+    pub(super) fn lend_ahead(&self) -> bool {
+        let is_lent = self.lend();
+        if is_lent {
+            self.state.warm.fetch_add(1, Ordering::SeqCst);
+        }
+        is_lent
+    }
+
+    /// A session has got a connection that waited.
+    pub(super) fn warm_is_lent(&self) {
+        self.state.warm.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A connection that waited is closed.
+    pub(super) fn take_back_ahead(&self) {
+        self.state.warm.fetch_sub(1, Ordering::SeqCst);
+        self.take_back();
     }
 
     /// Has the queue of its group told of every place that becomes free, from now on.

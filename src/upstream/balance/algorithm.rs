@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::upstream::health::Standing;
 use crate::upstream::server::Server;
+use crate::upstream::warm::Supply;
 
 /// One worker's way to choose servers of one group.
 pub(in crate::upstream) trait Algorithm: fmt::Debug {
@@ -44,6 +45,8 @@ pub(in crate::upstream) struct Candidates<'a> {
     standing: Wanted,
     /// Whether places at servers that have a limited number of them are for others.
     yields: bool,
+    /// Connections that need no further place.
+    supply: Option<&'a dyn Supply>,
 }
 
 /// What the servers that may be chosen have proved.
@@ -74,13 +77,19 @@ impl<'a> Candidates<'a> {
         backup: bool,
         standing: Wanted,
     ) -> Self {
-        Self { servers, tried, backup, standing, yields: false }
+        Self { servers, tried, backup, standing, yields: false, supply: None }
     }
 
     /// The same without those that have a limited number of places, if `yields`.
     #[must_use]
     pub(in crate::upstream) fn yielding(self, yields: bool) -> Self {
         Self { yields, ..self }
+    }
+
+    /// The same with servers that are full and have a connection in this supply.
+    #[must_use]
+    pub(in crate::upstream) fn supplied(self, supply: Option<&'a dyn Supply>) -> Self {
+        Self { supply, ..self }
     }
 
     /// Each with its place in the group. Workers lend and take back servers all the time: another look may find others.
@@ -97,7 +106,7 @@ impl<'a> Candidates<'a> {
             && server.takes_connections()
             && !self.tried.has(nth)
             && !is_for_others
-            && !server.is_full()
+            && (!server.is_full() || self.supply.is_some_and(|supply| supply.has(nth)))
             && self.standing.has(server)
     }
 
