@@ -18,7 +18,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::record::{Record, RequestRecord};
+use super::record::{Connect, Record, RequestRecord};
 use request_line::RequestLine;
 use values::{Number, Value, is_visible, milliseconds};
 
@@ -119,6 +119,7 @@ struct Line<'a> {
     client: String,
     proxied: Option<String>,
     upstream: Option<&'a str>,
+    connect: Option<&'static str>,
     connect_ms: Option<f64>,
     first_byte_ms: Option<f64>,
     duration_ms: f64,
@@ -139,6 +140,7 @@ impl<'a> Line<'a> {
             client: record.client.to_string(),
             proxied: record.proxied.as_ref().map(ToString::to_string),
             upstream: record.upstream.as_deref(),
+            connect: record.connect.map(Connect::as_str),
             connect_ms: record.connect_time.map(milliseconds),
             first_byte_ms: record.first_byte_time.map(milliseconds),
             duration_ms: milliseconds(record.duration),
@@ -156,6 +158,7 @@ impl Display for Line<'_> {
         write!(f, "time={} listener={} client={}", self.time, Value(self.listener), Value(&self.client))?;
         write!(f, " proxied={}", Value(self.proxied.as_deref().unwrap_or("-")))?;
         write!(f, " upstream={}", Value(self.upstream.unwrap_or("-")))?;
+        write!(f, " connect={}", self.connect.unwrap_or("-"))?;
         write!(f, " connect_ms={} first_byte_ms={}", Number(self.connect_ms), Number(self.first_byte_ms))?;
         write!(f, " duration_ms={:.3}", self.duration_ms)?;
         write!(f, " to_upstream_bytes={} to_client_bytes={}", self.to_upstream_bytes, self.to_client_bytes)?;
@@ -198,6 +201,7 @@ mod tests {
             client: Address::Unix(std::path::PathBuf::new()),
             proxied: None,
             upstream: None,
+            connect: None,
             connect_time: None,
             first_byte_time: None,
             duration: Duration::from_micros(999),
@@ -220,12 +224,12 @@ mod tests {
         assert_eq!(
             line(&Record::example(), Format::Text),
             "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 proxied=[2001:db8::7]:4711 \
-             upstream=iis2.corp:80 connect_ms=1.204 first_byte_ms=12.000 duration_ms=61000.000 \
+             upstream=iis2.corp:80 connect=cold connect_ms=1.204 first_byte_ms=12.000 duration_ms=61000.000 \
              to_upstream_bytes=1000 to_client_bytes=2000 spliced=0.666 end=client-close\n"
         );
         assert_eq!(
             line(&turned_away(), Format::Text),
-            "time=2023-11-14T22:13:20.042Z listener=\"unix:/run/a b\" client=unix: proxied=- upstream=- \
+            "time=2023-11-14T22:13:20.042Z listener=\"unix:/run/a b\" client=unix: proxied=- upstream=- connect=- \
              connect_ms=- first_byte_ms=- duration_ms=0.999 to_upstream_bytes=0 to_client_bytes=0 \
              spliced=0.000 end=refused\n"
         );
@@ -236,14 +240,14 @@ mod tests {
         assert_eq!(
             line(&Record::example(), Format::Json),
             "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"0.0.0.0:80\",\"client\":\"192.0.2.7:51234\",\
-             \"proxied\":\"[2001:db8::7]:4711\",\"upstream\":\"iis2.corp:80\",\"connect_ms\":1.204,\
+             \"proxied\":\"[2001:db8::7]:4711\",\"upstream\":\"iis2.corp:80\",\"connect\":\"cold\",\"connect_ms\":1.204,\
              \"first_byte_ms\":12.0,\"duration_ms\":61000.0,\"to_upstream_bytes\":1000,\"to_client_bytes\":2000,\
              \"spliced\":0.666,\"end\":\"client-close\"}\n"
         );
         assert_eq!(
             line(&turned_away(), Format::Json),
             "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"unix:/run/a b\",\"client\":\"unix:\",\
-             \"proxied\":null,\"upstream\":null,\"connect_ms\":null,\"first_byte_ms\":null,\"duration_ms\":0.999,\
+             \"proxied\":null,\"upstream\":null,\"connect\":null,\"connect_ms\":null,\"first_byte_ms\":null,\"duration_ms\":0.999,\
              \"to_upstream_bytes\":0,\"to_client_bytes\":0,\"spliced\":0.0,\"end\":\"refused\"}\n"
         );
     }

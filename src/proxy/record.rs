@@ -21,6 +21,8 @@ pub struct Record {
     pub proxied: Option<Address>,
     /// The name of the server that accepted the connection.
     pub upstream: Option<Arc<str>>,
+    /// How the connection to it was opened.
+    pub connect: Option<Connect>,
     /// From accepting the client to the server's accept.
     pub connect_time: Option<Duration>,
     /// From accepting the client to the first byte from the server.
@@ -48,6 +50,8 @@ pub struct RequestRecord {
     pub client: Address,
     /// The name of the server, if one was connected.
     pub upstream: Option<Arc<str>>,
+    /// How the connection to it was opened.
+    pub connect: Option<Connect>,
     /// The session's id and the number of this request in it, from 1: together the id of the request.
     pub id: (u64, u64),
     /// As the client sent them; none for a request that could not be parsed.
@@ -83,6 +87,7 @@ impl Record {
             client: example_client(),
             proxied: Some(Address::Ip((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7), 4711).into())),
             upstream: Some("iis2.corp:80".into()),
+            connect: Some(Connect::Cold),
             connect_time: Some(Duration::from_micros(1204)),
             first_byte_time: Some(Duration::from_millis(12)),
             duration: Duration::from_secs(61),
@@ -102,6 +107,7 @@ impl RequestRecord {
             listener: "0.0.0.0:80".into(),
             client: example_client(),
             upstream: Some("iis1:80".into()),
+            connect: Some(Connect::Warm),
             id: (0xab, 3),
             request: Some(RequestWords {
                 method: "GET".into(),
@@ -145,6 +151,16 @@ pub struct RequestWords {
     pub referer: Option<Box<[u8]>>,
     /// `User-Agent`.
     pub user_agent: Option<Box<[u8]>>,
+}
+
+words! {
+    /// How a connection to a server was opened. The meanings are a table in docs/access-log.md.
+    pub enum Connect {
+        /// Ahead, before the client came.
+        Warm = "warm",
+        /// For the client, when it came.
+        Cold = "cold",
+    }
 }
 
 words! {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use iisplice::doctor::site::Id;
 use iisplice::doctor::{host, log};
 use iisplice::protocol::login::{Mechanism, Step, Symptom};
-use iisplice::proxy::record::End;
+use iisplice::proxy::record::{Connect, End};
 
 use super::page::Page;
 
@@ -38,6 +38,11 @@ fn fields() -> [Field; 7] {
             name: "end",
             words: End::ALL.map(|end| (end.as_str(), end.meaning())).into(),
             explained: ("docs/access-log.md", "what happened"),
+        },
+        Field {
+            name: "connect",
+            words: Connect::ALL.map(|how| (how.as_str(), how.meaning())).into(),
+            explained: ("docs/access-log.md", "when the connection was opened"),
         },
         Field {
             name: "step",

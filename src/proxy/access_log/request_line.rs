@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::values::{Number, Value, milliseconds};
 use crate::protocol::login::Mechanism;
-use crate::proxy::record::RequestRecord;
+use crate::proxy::record::{Connect, RequestRecord};
 use crate::uring::Address;
 
 /// The fields of a line in order, with the same names in both formats.
@@ -26,6 +26,7 @@ pub(super) struct RequestLine<'a> {
     total_ms: f64,
     upstream_ms: Option<f64>,
     upstream: Option<&'a str>,
+    connect: Option<&'static str>,
     request: String,
     step: &'static str,
     mechanism: Option<&'static str>,
@@ -49,6 +50,7 @@ impl<'a> RequestLine<'a> {
             total_ms: milliseconds(record.total_time),
             upstream_ms: record.upstream_time.map(milliseconds),
             upstream: record.upstream.as_deref(),
+            connect: record.connect.map(Connect::as_str),
             request: format!("{connection:016x}-{number}"),
             step: record.step.as_str(),
             mechanism: record.mechanism.map(Mechanism::as_str),
@@ -73,6 +75,7 @@ impl Display for RequestLine<'_> {
         write!(f, " status={} request_bytes={}", self.status, self.request_bytes)?;
         write!(f, " reply_bytes={} total_ms={:.3}", self.reply_bytes, self.total_ms)?;
         write!(f, " upstream_ms={} upstream={}", Number(self.upstream_ms), word(self.upstream))?;
+        write!(f, " connect={}", self.connect.unwrap_or("-"))?;
         write!(f, " request={} step={} mechanism={}", self.request, self.step, word(self.mechanism))?;
         write!(f, " end={}", self.end)
     }
@@ -161,7 +164,7 @@ mod tests {
             line(&RequestRecord::example(), Format::Text),
             "time=2023-11-14T22:13:20.042Z listener=0.0.0.0:80 client=192.0.2.7:51234 user=\"CORP\\\\alice\" \
              method=GET target=\"/a?b=\\\"c\\\"\" status=200 request_bytes=120 reply_bytes=1200 total_ms=1.500 \
-             upstream_ms=1.204 upstream=iis1:80 request=00000000000000ab-3 step=type3-ok mechanism=ntlm end=ok\n"
+             upstream_ms=1.204 upstream=iis1:80 connect=warm request=00000000000000ab-3 step=type3-ok mechanism=ntlm end=ok\n"
         );
         let json: serde_json::Value =
             serde_json::from_str(&line(&RequestRecord::example(), Format::Json)).expect("JSON");

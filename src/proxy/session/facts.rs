@@ -12,7 +12,7 @@ use crate::proxy::clients::Taken;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
 use crate::proxy::counters::Cells;
-use crate::proxy::record::{End, Record};
+use crate::proxy::record::{Connect, End, Record};
 use crate::proxy::relay::Meter;
 use crate::proxy::relay::{Relay, Reset};
 use crate::proxy::service::{Listening, Service};
@@ -166,6 +166,11 @@ impl Session {
     /// Whether connections to its server are to end as soon as nothing depends on them.
     pub(in crate::proxy) fn server_drains(&self) -> bool {
         self.with_lease(|lease| lease.server().is_draining()).unwrap_or(false)
+    }
+
+    /// How the connection to the server was opened.
+    pub(in crate::proxy) fn connect(&self) -> Option<Connect> {
+        self.with_lease(|lease| if lease.is_warm() { Connect::Warm } else { Connect::Cold })
     }
 
     /// Counts a symptom of a failing login at this session's server.
@@ -349,6 +354,7 @@ impl Drop for Session {
             client: std::mem::replace(&mut self.client_address, Address::Unix(std::path::PathBuf::new())),
             proxied: self.rare.take().and_then(|rare| rare.proxied),
             upstream: self.server_name(),
+            connect: self.connect(),
             connect_time: self.connect_time(),
             first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),
             duration,
