@@ -23,6 +23,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::names::Resolver;
 use self::setting::Named;
@@ -109,6 +110,23 @@ pub struct ServicePlan {
 /// The most sockets that a session of any of these services has.
 pub fn descriptors_a_session<'a>(services: impl IntoIterator<Item = &'a Service>) -> u64 {
     1 + services.into_iter().map(Service::upstreams_max).max().unwrap_or(1) as u64
+}
+
+/// The most sockets of connections that are opened ahead for these services: those of each group, for each set of socket
+/// options.
+pub fn descriptors_ahead<'a>(services: impl IntoIterator<Item = &'a Service>) -> u64 {
+    let mut seen = Vec::new();
+    let mut descriptors = 0;
+    for service in services {
+        for group in service.groups() {
+            let stock = (Arc::as_ptr(group), service.tcp);
+            if !seen.contains(&stock) {
+                descriptors += u64::from(group.warm_max);
+                seen.push(stock);
+            }
+        }
+    }
+    descriptors
 }
 
 /// The access log as configured.

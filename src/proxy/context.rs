@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::drain::{Begun, Drain};
 use super::peek_memory::PeekMemory;
 use super::seats::Seats;
+use super::warm::stock::Stocks;
 use crate::upstream::DescriptorWaits;
 use crate::uring::{Notify, Pager, Ring};
 
@@ -22,6 +23,8 @@ pub(super) struct Context {
     pub(super) descriptor_waits: DescriptorWaits,
     /// Wakes sessions that wait for a server.
     pub(super) pager: Arc<Pager>,
+    /// Connections that were opened ahead.
+    pub(super) stocks: Stocks,
     log: RefCell<Option<LogSender>>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
@@ -51,6 +54,7 @@ impl Context {
             peek_memory: PeekMemory::new(peek_bytes_max),
             descriptor_waits: DescriptorWaits::default(),
             pager: Pager::new(seats.bell(number).clone()),
+            stocks: Stocks::default(),
             log: RefCell::new(log),
             // Random, so that ids differ between workers and between runs.
             next_id: Cell::new(fastrand::u64(..)),
@@ -67,6 +71,11 @@ impl Context {
     /// The worker's number, from 0.
     pub(super) fn number(&self) -> usize {
         self.number
+    }
+
+    /// How many workers there are.
+    pub(super) fn workers(&self) -> usize {
+        self.seats.workers()
     }
 
     /// Where records go, if there is an access log now.

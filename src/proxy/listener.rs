@@ -63,6 +63,7 @@ pub(super) async fn run(context: &Rc<Context>, open: &Open, listener: Listener) 
     let is_ending = || context.is_draining() || open.closing.has_begun();
     loop {
         while context.descriptor_waits.any() {
+            context.stocks.make_room();
             context.ring.sleep(DESCRIPTOR_PAUSE).await;
         }
         if !is_ending() {
@@ -80,7 +81,10 @@ pub(super) async fn run(context: &Rc<Context>, open: &Open, listener: Listener) 
         match accept_waiting(context, open, &listener).await? {
             Accepted::All | Accepted::Failed if is_ending() => return Ok(()),
             Accepted::All | Accepted::Some => pause = ERROR_PAUSE,
-            Accepted::OutOfDescriptors => context.ring.sleep(DESCRIPTOR_PAUSE).await,
+            Accepted::OutOfDescriptors => {
+                context.stocks.make_room();
+                context.ring.sleep(DESCRIPTOR_PAUSE).await;
+            }
             Accepted::Failed => {
                 context.ring.sleep(pause).await;
                 pause = ERROR_PAUSE_MAX.min(2 * pause);

@@ -7,7 +7,7 @@
 //! ```text
 //!   listener --accept--> session --read--> client_header
 //!                           |----route--------------> opening (TLS with the client, or its hello), routes
-//!                           |----connect------------> upstream, tls
+//!                           |----connect------------> upstream, tls; or warm, where a connection was opened ahead
 //!                           |----relay--------------> relay, a direction each way; or http, message by message
 //!                           '----close, record------> access_log
 //! ```
@@ -42,6 +42,7 @@ pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod tls;
+mod warm;
 pub mod worker;
 
 use std::io;

@@ -83,6 +83,11 @@ impl Seats {
         self.full.count.load(Ordering::Relaxed)
     }
 
+    /// How many workers take them.
+    pub(super) fn workers(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Rings when a worker is called.
     pub(super) fn bell(&self, worker: usize) -> &Bell {
         &self.slots[worker].bell

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::listener::{self, Open};
 use super::service::{Listening, services};
 use super::settings;
+use super::warm::keeper;
 use crate::uring::{Address, Listener};
 
 /// See the module docs.
@@ -38,7 +39,9 @@ impl Serving {
         let mut before = self.open.take();
         let known: Vec<_> = before.iter().map(|(_, open)| Rc::clone(&open.listening().service)).collect();
         let mut after = Vec::new();
-        for service in services(settings, self.context.number(), &known, &self.context.counters) {
+        let services = services(settings, self.context.number(), &known, &self.context.counters);
+        keeper::keep(&self.context, &services);
+        for service in services {
             for (address, listening) in service.listening() {
                 let open = if let Some((_, listener)) = take(&mut new, address) {
                     self.accept(listening, listener)

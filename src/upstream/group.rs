@@ -126,6 +126,11 @@ impl GroupSettings {
         self.with_servers(Arc::clone(&self.name), written).inherit(self)
     }
 
+    /// Whether connections are opened before their clients are known: not where servers see their addresses.
+    pub fn opens_ahead(&self) -> bool {
+        self.warm_max > 0 && self.sources != Sources::Client
+    }
+
     /// Whether it has servers, but connections can only go to backup servers.
     pub fn has_only_backup_servers(&self) -> bool {
         let mut options = self.servers.iter().map(|server| server.options());

@@ -189,7 +189,7 @@ impl Server {
 
     /// Whether connections go to it now: it is neither disabled, nor ejected, nor down.
     pub fn is_in_use(&self, now: Instant) -> bool {
-        !self.options.disabled && self.health().standing(now) == Standing::InUse
+        self.takes_connections() && self.health().standing(now) == Standing::InUse
     }
 
     /// How often a symptom was seen with this server.

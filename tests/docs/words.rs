@@ -17,7 +17,7 @@ struct Field {
     explained: (&'static str, &'static str),
 }
 
-fn fields() -> [Field; 7] {
+fn fields() -> [Field; 8] {
     [
         Field {
             name: "finding",

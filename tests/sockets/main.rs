@@ -34,4 +34,5 @@ mod support;
 mod tls;
 mod upstreams;
 mod urgent;
+mod warm;
 mod workers;

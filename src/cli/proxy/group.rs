@@ -22,6 +22,9 @@ use crate::upstream::names::{Answer, Name, ResolveInterval, Written};
 use crate::upstream::{Balance, GroupSettings, Server};
 use crate::uring::Address;
 
+/// Most connections that a group opens ahead.
+const WARM_MAX: u32 = 10_000;
+
 /// What belongs to one group; the bracket at the end of each text is the nginx directive that it stands for.
 #[allow(clippy::doc_markdown, reason = "what clap shows as it stands")]
 #[derive(Debug, Args)]
@@ -48,6 +51,12 @@ pub(super) struct GroupArgs {
         long, value_name = "BITS", help_heading = "Servers", value_parser = number(0..=128)
     )]
     hash_prefix_v6: Option<u32>,
+    /// Open up to so many connections ahead, over all workers, each for one client; as many as clients take at once [nginx:
+    /// -]
+    #[arg(
+        long, value_name = "N", default_value = "0", help_heading = "Servers", value_parser = number(0..=WARM_MAX)
+    )]
+    warm: u32,
     /// Longest time for a server to accept a connection before the next one is tried [nginx: proxy_connect_timeout]
     #[arg(
         long, value_name = "DURATION", default_value = "3s", help_heading = "Time-outs", display_order = 4,
@@ -146,6 +155,7 @@ impl GroupArgs {
             hash_prefix_v6: self.hash_prefix_v6()?,
             affinity: self.affinity.affinity()?,
             queue_timeout: self.queue_timeout,
+            warm_max: self.warm,
             tls: self.tls.tls()?,
             send_proxy: match self.send_proxy {
                 SendProxy::Off => None,

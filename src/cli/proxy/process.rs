@@ -18,7 +18,7 @@ use crate::control::names::Resolver;
 use crate::control::setting::Named;
 use crate::control::{
     ADMIN_DESCRIPTORS_MAX, AccessLog, AdminSettings, LogTarget, Outline, Places, Plan, ServicePlan,
-    descriptors_a_session,
+    descriptors_a_session, descriptors_ahead,
 };
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
@@ -176,8 +176,9 @@ impl ProcessArgs {
             return Err(Error::SteerUnpinned);
         }
         let splices = settings().any(|service| service.splice != Splice::Never);
+        let descriptors = (descriptors_a_session(settings()), descriptors_ahead(settings()));
         let (sessions_max, mut workers, descriptors_reserved) =
-            self.workers(host, listeners().count(), splices, descriptors_a_session(settings()))?;
+            self.workers(host, listeners().count(), splices, descriptors)?;
         if self.log_format == LogFormat::Combined
             && settings().all(|service| matches!(service.mode, Mode::Stream))
         {
@@ -223,12 +224,12 @@ impl ProcessArgs {
         host: &Host,
         listeners: usize,
         splices: bool,
-        descriptors_a_session: u64,
+        (descriptors_a_session, descriptors_ahead): (u64, u64),
     ) -> Result<(usize, Vec<WorkerSettings>, u64), Error> {
         let number = self.workers.map_or(host.cpus.len(), |number| number as usize);
         let pipes = if splices { self.pipes as u16 } else { 0 };
         let of_admin = if self.admin.is_some() { ADMIN_DESCRIPTORS_MAX } else { 0 };
-        let reserved = descriptors_reserved(number, listeners, pipes) + of_admin;
+        let reserved = descriptors_reserved(number, listeners, pipes) + of_admin + descriptors_ahead;
         let sessions_max = match self.max_connections {
             Some(sessions_max) => sessions_max as usize,
             None => sessions_that_fit(host.descriptors_max, reserved, number, descriptors_a_session)?,

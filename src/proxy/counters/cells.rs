@@ -119,6 +119,8 @@ pub struct Cells {
     pub spliced_bytes: Counter,
     /// Connections that the server accepted.
     pub connected: Counter,
+    /// How many of them were opened before their clients came.
+    pub warm: Counter,
     /// Connections that it did not accept, or that could not be used.
     unconnected: Tally<{ Unconnected::ALL.len() }>,
     /// From the attempt to connect to the server's accept.
@@ -157,6 +159,7 @@ impl Cells {
             client_bytes: Bytes::default(),
             spliced_bytes: Counter::default(),
             connected: Counter::default(),
+            warm: Counter::default(),
             unconnected: Tally::default(),
             connect_time: Times::default(),
             first_byte_time: Times::default(),

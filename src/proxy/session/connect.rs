@@ -16,11 +16,16 @@ use crate::proxy::connection::Connection;
 use crate::proxy::counters::Unconnected;
 use crate::proxy::record::End;
 use crate::proxy::tls::{Tls, handshake};
-use crate::upstream::{self, Failure, Group, Lease, Pick};
+use crate::proxy::warm::stock::Hand;
+use crate::upstream::{self, Failure, Group, Lease, Origin, Pick, Supply};
 
 /// Connecting usually takes far less than this; until then the client is not watched for leaving, which saves two
 /// operations per session.
 const UNWATCHED_CONNECT: Duration = Duration::from_millis(20);
+
+/// Connections that wait for other clients are closed within this time when a client waits for their places: as soon as
+/// their workers have heard of it.
+const WARM_CLOSES: Duration = Duration::from_secs(1);
 
 /// Connects to a server of the group and sends it the PROXY header. `has_sent`: whether the client has sent
 /// anything, so that it may wait for an answer even if it ends its stream.
@@ -51,9 +56,7 @@ async fn connect_in_turn(
     header: Option<&Received>,
     has_sent: bool,
 ) -> Result<Connection, End> {
-    let context = session.context();
-    let ring = &context.ring;
-    let options = session.service().settings.tcp;
+    let ring = &session.context().ring;
     let budget_ends = Cell::new(ring.now() + group.settings().connect_budget);
     let time_left = || {
         let left = budget_ends.get().saturating_duration_since(ring.now());
@@ -62,7 +65,8 @@ async fn connect_in_turn(
     session.count_for(&group.settings().name);
     let mut end = End::NoServer;
     let origin = group.origin(session.source());
-    let mut pick = session.pick(group);
+    let hand = hand(session, group);
+    let mut pick = session.pick(group).supplied(hand.as_ref().map(|hand| hand as &dyn Supply));
     let mut patience = group.settings().queue_timeout;
     loop {
         let lease = match pick.next() {
@@ -88,31 +92,29 @@ async fn connect_in_turn(
             }
         };
         forget(session, group);
-        ring.set_up_turn().await;
-        // In a storm many clients have left by now; checking each is cheaper than a useless connect.
-        if ring.set_ups_wait() && has_left(client, has_sent) {
-            return Err(End::ClientLeft);
-        }
-        let timeout = time_left();
-        if timeout.is_zero() {
-            let budget = group.settings().connect_budget;
-            let client = session.client_address();
-            tracing::warn!(%client, ?budget, "no server was ready within the connect budget; not trying the others");
-            return Err(if end == End::NoServer { End::ConnectTimeout } else { end });
-        }
         let cells = session.cells_of(lease.server().name());
-        let began = ring.now();
-        let upstream =
-            match upstream::connect(ring, &lease, origin, &options, timeout, &context.descriptor_waits).await
-            {
-                Ok(socket) => Connection::to_server(socket),
-                Err(failure) => {
-                    cells.unconnected(cause_of(failure)).increase();
-                    end = end_of(failure);
-                    continue;
-                }
-            };
-        cells.connect_time.record(ring.now().saturating_duration_since(began));
+        let opened = match hand.as_ref().and_then(Hand::take_connection) {
+            Some(connection) => Ok(connection),
+            None => open(session, client, (&lease, origin), time_left, has_sent).await,
+        };
+        let upstream = match opened {
+            Ok(connection) => connection,
+            Err(Unopened::ClientLeft) => return Err(End::ClientLeft),
+            Err(Unopened::BudgetOver) => {
+                let budget = group.settings().connect_budget;
+                let client = session.client_address();
+                tracing::warn!(%client, ?budget, "no server was ready within the connect budget; not trying the others");
+                return Err(if end == End::NoServer { End::ConnectTimeout } else { end });
+            }
+            Err(Unopened::Failed(failure)) => {
+                cells.unconnected(cause_of(failure)).increase();
+                end = end_of(failure);
+                continue;
+            }
+        };
+        if upstream.has_tls() {
+            cells.handshakes(handshake::kind(&upstream)).increase();
+        }
         session.set_lease(Some(lease));
         let unfinished = Unfinished::new(&upstream);
         if let Some(version) = group.settings().send_proxy {
@@ -134,7 +136,7 @@ async fn connect_in_turn(
                 }
             }
         }
-        match group.tls() {
+        match group.tls().filter(|_| !upstream.has_tls()) {
             Some(config) if !Box::pin(secure(session, config, time_left(), &upstream)).await => {
                 session.with_lease(|lease| lease.note_failure(ring.now()));
                 cells.unconnected(Unconnected::Tls).increase();
@@ -143,6 +145,9 @@ async fn connect_in_turn(
             _ => {
                 unfinished.finish();
                 cells.connected.increase();
+                if session.with_lease(Lease::is_warm) == Some(true) {
+                    cells.warm.increase();
+                }
                 session.with_lease(|lease| lease.note_success(ring.now()));
                 return Ok(upstream);
             }
@@ -153,15 +158,59 @@ async fn connect_in_turn(
     }
 }
 
+/// Why there is no connection to a server.
+enum Unopened {
+    ClientLeft,
+    BudgetOver,
+    Failed(Failure),
+}
+
+/// Connects to the server of a lease, within the time that is left when its turn has come.
+async fn open(
+    session: &Session,
+    client: &Connection,
+    (lease, origin): (&Lease, Origin<'_>),
+    time_left: impl Fn() -> Duration,
+    has_sent: bool,
+) -> Result<Connection, Unopened> {
+    let context = session.context();
+    let ring = &context.ring;
+    ring.set_up_turn().await;
+    // In a storm many clients have left by now; checking each is cheaper than a useless connect.
+    if ring.set_ups_wait() && has_left(client, has_sent) {
+        return Err(Unopened::ClientLeft);
+    }
+    let timeout = time_left();
+    if timeout.is_zero() {
+        return Err(Unopened::BudgetOver);
+    }
+    let (options, began) = (session.service().settings.tcp, ring.now());
+    let connected = upstream::connect(ring, lease, origin, &options, timeout, &context.descriptor_waits);
+    let socket = connected.await.map_err(Unopened::Failed)?;
+    let took = ring.now().saturating_duration_since(began);
+    session.cells_of(lease.server().name()).connect_time.record(took);
+    Ok(Connection::to_server(socket))
+}
+
 /// Ends the lease of the server that was tried before, whose connection is gone.
 fn forget(session: &Session, group: &Group) {
     session.set_lease(None);
     session.count_for(&group.settings().name);
 }
 
+/// What takes connections that were opened ahead for the group, if any are.
+fn hand(session: &Session, group: &Group) -> Option<Hand> {
+    if !group.settings().opens_ahead() {
+        return None;
+    }
+    let stocks = &session.context().stocks;
+    stocks.of(group, &session.service().settings.tcp).map(Hand::new)
+}
+
 /// Waits in the group's queue for a place at a server. None when the client is refused; the cause is logged here.
-async fn wait(session: &Session, group: &Group, pick: &mut Pick<'_>, timeout: Duration) -> Option<Lease> {
+async fn wait(session: &Session, group: &Group, pick: &mut Pick<'_>, patience: Duration) -> Option<Lease> {
     let (client, group) = (session.client_address(), &*group.settings().name);
+    let timeout = if pick.is_held_up_by_warm() { patience.max(WARM_CLOSES) } else { patience };
     if timeout.is_zero() {
         tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
         return None;

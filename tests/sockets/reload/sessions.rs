@@ -187,3 +187,28 @@ fn a_second_service_for_a_group_changes_none_of_its_servers() {
     let said = file.reload(&proxy, &one);
     assert!(said.ends_with(&format!("changed: service b removed; listener {second} removed")), "{said}");
 }
+
+#[test]
+fn connections_opened_ahead_end_and_as_many_are_opened_by_the_new_settings() {
+    let (one, two) = (Server::v4(), Server::v4());
+    let listener = free();
+    let text = |server: &Server, keys: &str| format!("{}{keys}\n", service("a", &[&listener], server, ""));
+    let accept = |server: &Server, count| (0..count).map(|_| server.accept()).collect::<Vec<_>>();
+    let file = File::new(&text(&one, "warm = 2"));
+    let proxy = file.start();
+    let before = accept(&one, 2);
+    file.reload(&proxy, &text(&one, "warm = 2"));
+    before.iter().for_each(Peer::expect_end);
+    let before = accept(&one, 2);
+    file.reload(&proxy, &text(&one, "warm = 3"));
+    before.iter().for_each(Peer::expect_end);
+    let before = accept(&one, 3);
+    file.reload(&proxy, &text(&two, "warm = 1"));
+    before.iter().for_each(Peer::expect_end);
+    let before = accept(&two, 1);
+    file.reload(&proxy, &text(&two, ""));
+    before.iter().for_each(Peer::expect_end);
+    expect_served(&listener, &two);
+    one.expect_no_connection();
+    two.expect_no_connection();
+}

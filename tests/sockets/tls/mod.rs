@@ -9,6 +9,7 @@ mod requests;
 mod staples;
 mod truncation;
 mod upstreams;
+mod warm;
 
 use std::fs;
 use std::net::Shutdown;

@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 81] = [
+const PIECES: [&str; 82] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -103,6 +103,7 @@ const PIECES: [&str; 81] = [
     "--mode=http --affinity=cookie",
     "--mode=http --affinity=cookie --affinity-cookie=APP --affinity-same-site=strict",
     "--mode=http --affinity=cookie --affinity-same-site=none --affinity-key=DIR/key.pem",
+    "--warm=7",
     "--connect-timeout=7s",
     "--connect-budget=9s",
     "--eject-after=0 --eject-time=7s --eject-time-max=8s",
