@@ -24,6 +24,12 @@ impl Departed {
         Self(self.0.iter().filter(is_remembered).cloned().collect())
     }
 
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.0.iter().map(|(server, _)| server)
+    }
+
     /// Takes out the first one of these.
     pub(super) fn take(&mut self, is_it: impl Fn(&Server) -> bool) -> Option<Arc<Server>> {
         let nth = self.0.iter().position(|(server, _)| is_it(server))?;

@@ -37,18 +37,20 @@ impl Founder {
         self.with_choices(group, dice)
     }
 
-    /// What a group becomes when the settings change: some of its servers, with what is known of them, perhaps another
-    /// one, and other settings.
+    /// What a group becomes when the settings change: some of its servers, with what is known of them, some that it had
+    /// before, perhaps another one, and other settings.
     pub(super) fn changed(&mut self, group: &GroupSettings, dice: &mut Dice) -> GroupSettings {
         let number = group.name.strip_prefix("group").and_then(|number| number.parse().ok());
         let number = number.expect("groups have numbers");
-        let new = |server: &Arc<Server>| {
+        let mut new = |server: &Arc<Server>| {
             let (name, tls_name) = (Arc::clone(server.name()), server.tls_name().cloned());
             let new = Server::new(name, server.address().clone(), tls_name).expect("an IP address");
             Arc::new(new.with_options(server.options()).with_ejection(ejection(dice)))
         };
-        let kept: Vec<_> = group.servers.iter().map(new).collect();
+        let kept: Vec<_> = group.servers.iter().map(&mut new).collect();
+        let back: Vec<_> = group.departed.servers().map(&mut new).collect();
         let mut servers: Vec<_> = kept.into_iter().filter(|_| dice.chance(700)).collect();
+        servers.extend(back.into_iter().filter(|_| dice.chance(300)));
         if servers.is_empty() || dice.chance(400) {
             servers.extend(self.servers(number, dice));
         }
