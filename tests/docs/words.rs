@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use iisplice::doctor::site::Id;
 use iisplice::doctor::{host, log};
 use iisplice::protocol::login::{Mechanism, Step, Symptom};
+use iisplice::proxy::counters::{Handshake, Login, Status, Unconnected};
 use iisplice::proxy::record::{Connect, End};
+use iisplice::uring::Shortage;
 
 use super::page::Page;
 
@@ -17,7 +19,7 @@ struct Field {
     explained: (&'static str, &'static str),
 }
 
-fn fields() -> [Field; 8] {
+fn fields() -> [Field; 13] {
     [
         Field {
             name: "finding",
@@ -58,6 +60,31 @@ fn fields() -> [Field; 8] {
             name: "symptom",
             words: Symptom::ALL.map(|symptom| (symptom.as_str(), symptom.explanation())).into(),
             explained: ("docs/http-mode.md", "what the line says"),
+        },
+        Field {
+            name: "login",
+            words: Login::ALL.map(|login| (login.as_str(), login.meaning())).into(),
+            explained: ("docs/metrics.md", "meaning"),
+        },
+        Field {
+            name: "counted status",
+            words: Status::ALL.map(|status| (status.as_str(), status.meaning())).into(),
+            explained: ("docs/metrics.md", "meaning"),
+        },
+        Field {
+            name: "connect failure",
+            words: Unconnected::ALL.map(|cause| (cause.as_str(), cause.meaning())).into(),
+            explained: ("docs/metrics.md", "meaning"),
+        },
+        Field {
+            name: "handshake",
+            words: Handshake::ALL.map(|handshake| (handshake.as_str(), handshake.meaning())).into(),
+            explained: ("docs/metrics.md", "meaning"),
+        },
+        Field {
+            name: "resource",
+            words: Shortage::ALL.map(|shortage| (shortage.as_str(), shortage.meaning())).into(),
+            explained: ("docs/metrics.md", "meaning"),
         },
     ]
 }

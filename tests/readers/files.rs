@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub(crate) struct Bench {
     directory: TempDir,
     _mock: Mock,
-    url: String,
+    site: String,
 }
 
 impl Bench {
@@ -22,8 +22,8 @@ impl Bench {
         accounts.add("CORP", "bob", "secret");
         let listener = "127.0.0.1:0".parse().expect("an address");
         let mock = mock::start(Settings::new(vec![listener], accounts)).expect("the mock starts");
-        let url = format!("http://{}/whoami", mock.addresses()[0]);
-        Self { directory: tempfile::tempdir().expect("a directory"), _mock: mock, url }
+        let site = mock.addresses()[0].to_string();
+        Self { directory: tempfile::tempdir().expect("a directory"), _mock: mock, site }
     }
 
     /// A file of this name.
@@ -48,10 +48,21 @@ impl Bench {
 
     /// `iisplice load` with these options, separated by blanks.
     pub(crate) fn load(&self, options: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
-        command.arg("load").arg(&self.url).args(options.split_ascii_whitespace());
-        command
+        load(self.site(), options)
     }
+
+    /// The address of the site.
+    pub(crate) fn site(&self) -> &str {
+        &self.site
+    }
+}
+
+/// `iisplice load` of what is at this address, with these options, separated by blanks.
+pub(crate) fn load(address: &str, options: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
+    let url = format!("http://{address}/whoami");
+    command.arg("load").arg(url).args(options.split_ascii_whitespace());
+    command
 }
 
 /// Runs to a good end.

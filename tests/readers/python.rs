@@ -13,12 +13,12 @@ fn python() -> PathBuf {
 }
 
 pub(crate) fn missing() -> Option<String> {
-    let output = Command::new(python()).args(["-c", "import hdrh, jsonschema"]).output();
+    let output = Command::new(python()).args(["-c", "import hdrh, jsonschema, prometheus_client"]).output();
     let is_there = output.is_ok_and(|output| output.status.success());
-    (!is_there).then(|| "Python packages hdrhistogram and jsonschema".to_owned())
+    (!is_there).then(|| "Python packages hdrhistogram, jsonschema and prometheus-client".to_owned())
 }
 
-fn script(name: &str, arguments: &[&Path]) -> Output {
+pub(crate) fn script(name: &str, arguments: &[&Path]) -> Output {
     let mut command = Command::new(python());
     command.arg("-B").arg(folder().join(name)).args(arguments);
     command.output().expect("the Python of the interop tests can be run")

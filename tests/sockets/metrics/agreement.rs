@@ -24,7 +24,7 @@ fn site() -> Mock {
 }
 
 /// Logs in [`LOGINS`] times, each on a connection of its own: what it counted.
-fn load(url: &str, auth: &str, flags: &[&str]) -> Value {
+pub(super) fn load(url: &str, auth: &str, flags: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
     command.args(["load", url, "--auth", auth, "--user", r"CORP\alice:secret", "--scenario", "login"]);
     command.args(["--requests", &LOGINS.to_string(), "-c4", "-t1", "--warmup", "0s", "--json", "-"]);

@@ -1,6 +1,7 @@
 //! `/metrics`: what it says is what happened, while it happens and afterwards.
 
 mod agreement;
+mod documented;
 mod live;
 mod logins;
 
