@@ -31,6 +31,7 @@ pub mod samples;
 pub mod schedule;
 pub mod search;
 pub mod summary;
+pub mod timeline;
 mod tls;
 pub mod warning;
 mod worker;

@@ -15,6 +15,7 @@ use super::plan::{Length, Pace, Plan};
 use super::recorder::{Counts, Cut};
 use super::samples::Samples;
 use super::summary::{FORMAT, Left, Machine, Offered, Part, Run, Summary};
+use super::timeline;
 use super::worker::{self, Backlog, CUT_PERIOD, Clock, Done, News};
 
 /// The time between the last ready thread and the start of the clock, so that all threads wait for it.
@@ -194,6 +195,7 @@ impl Sum {
             legs: samples,
             send_lag: all.send_lag.map(Samples),
             prepared,
+            timeline: timeline::of(&self.seconds),
             seconds: self.seconds,
             unanswered: self.unanswered,
             unsent: self.unsent,

@@ -1,5 +1,6 @@
 //! The result of a run as one value: built by `run`, written and read as JSON, merged, and rendered by `report`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::plan::{Arrivals, Rate, Scenario};
 use super::recorder::{self, Counts, Cut, Leg};
 use super::samples::{Packed, Samples};
 use super::search::Step;
+use super::timeline::{self, Stretch};
 
 /// The version of the JSON form. Increases when an older reader would misread it.
 pub const FORMAT: u32 = 1;
@@ -37,6 +39,10 @@ pub struct Summary {
     pub prepared: Part,
     /// Second by second; the last may be shorter.
     pub seconds: Vec<Part>,
+    /// The same in a bounded number of stretches, with figures instead of histograms; empty: an older version wrote the
+    /// file, see [`Self::timeline`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Stretch>,
     /// Requests that had no answer when the run ended.
     pub unanswered: Left,
     /// Open loop: requests that were due and found no free connection before the end.
@@ -192,6 +198,15 @@ impl Summary {
         !good && self.counts.errors_total() > 0
     }
 
+    /// The run over time, in a bounded number of stretches.
+    pub fn timeline(&self) -> Cow<'_, [Stretch]> {
+        if self.timeline.is_empty() {
+            timeline::of(&self.seconds).into()
+        } else {
+            (&self.timeline[..]).into()
+        }
+    }
+
     /// Whether one of its runs is one of the other's as well: by machine, start and command.
     pub fn shares_a_run(&self, other: &Self) -> bool {
         let key =
@@ -226,6 +241,7 @@ impl Summary {
         for (mine, others) in self.seconds.iter_mut().zip(&other.seconds) {
             mine.add(others);
         }
+        self.timeline = timeline::of(&self.seconds);
         Ok(())
     }
 
@@ -242,6 +258,7 @@ impl Summary {
         };
         self.seconds.extend(other.seconds.iter().map(later));
         self.measured_seconds += other.measured_seconds;
+        self.timeline = timeline::of(&self.seconds);
         Ok(())
     }
 
@@ -328,6 +345,7 @@ pub(crate) mod tests {
             legs: [(Leg::Request, Samples(samples))].into(),
             send_lag: None,
             prepared: Part::default(),
+            timeline: timeline::of(std::slice::from_ref(&second)),
             seconds: vec![second],
             unanswered: Left::default(),
             unsent: Left::default(),
@@ -345,7 +363,18 @@ pub(crate) mod tests {
         let read: Summary = serde_json::from_str(&text).unwrap();
         assert_eq!(read.legs, written.legs);
         assert_eq!(read.seconds[0].legs, written.seconds[0].legs);
-        assert_eq!((read.counts, read.format), (written.counts, FORMAT));
+        assert_eq!((&read.counts, read.format), (&written.counts, FORMAT));
+        assert_eq!(read.timeline, written.timeline);
+    }
+
+    #[test]
+    fn a_file_without_a_timeline_has_it_from_its_seconds() {
+        let written = summary(&[10, 20, 30_000]);
+        let mut old = serde_json::to_value(&written).unwrap();
+        old.as_object_mut().unwrap().remove("timeline").expect("a newer version writes it");
+        let read: Summary = serde_json::from_value(old).unwrap();
+        assert!(read.timeline.is_empty());
+        assert_eq!(*read.timeline(), written.timeline);
     }
 
     #[test]

@@ -142,7 +142,17 @@ pub(super) struct Series {
     pub name: &'static str,
     /// The number of the style's colour.
     pub colour: usize,
+    pub is_dashed: bool,
     pub points: Vec<Point>,
+}
+
+/// A place along x where something went wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub x: f64,
+    pub text: String,
+    /// The name and the colour of the run, where there are several.
+    pub side: Option<(&'static str, usize)>,
 }
 
 #[derive(Debug, Clone)]
@@ -159,8 +169,7 @@ pub(super) struct Chart<'a> {
     pub x: &'a Axis,
     pub y: &'a Axis,
     pub series: &'a [Series],
-    /// Places along x where something went wrong, and what.
-    pub marks: &'a [(f64, String)],
+    pub marks: &'a [Mark],
     /// A value of y that has to be kept, and its name.
     pub goal: Option<(f64, String)>,
 }
@@ -169,22 +178,30 @@ impl Chart<'_> {
     /// The chart with its legend.
     pub(super) fn svg(&self) -> String {
         let mut svg = String::from("<figure><p class=\"legend\">");
-        for line in self.series {
-            let _ = write!(svg, "<span><i class=\"b{}\"></i>{}</span>", line.colour, line.name);
+        for (nth, line) in self.series.iter().enumerate() {
+            // The runs of one side share their names.
+            if self.series[..nth].iter().any(|other| other.name == line.name) {
+                continue;
+            }
+            let _ =
+                write!(svg, "<span><i class=\"b{}{}\"></i>{}</span>", line.colour, dashed(line), line.name);
         }
-        if !self.marks.is_empty() {
-            svg.push_str("<span><i class=\"mark\"></i>errors in that second</span>");
+        for side in self.sides() {
+            let (class, of_side) = side
+                .map_or_else(Default::default, |(name, colour)| (format!(" m{colour}"), format!("{name}: ")));
+            let _ = write!(svg, "<span><i class=\"mark{class}\"></i>{of_side}errors in that time</span>");
         }
         if let Some((_, name)) = &self.goal {
             let _ = write!(svg, "<span><i class=\"goal\"></i>objective {name}</span>");
         }
         let _ = write!(svg, "</p><svg class=\"plot\" role=\"img\" aria-label=\"{}\">", self.label);
         self.grid(&mut svg);
-        for (at, text) in self.marks {
-            let x = percent(self.x.part(*at));
+        for Mark { x, text, side } in self.marks {
+            let x = percent(self.x.part(*x));
+            let class = side.map_or_else(String::new, |(_, colour)| format!(" m{colour}"));
             let _ = write!(
                 svg,
-                "<line class=\"mark\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{HEIGHT}\"><title>{text}</title></line>"
+                "<line class=\"mark{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{HEIGHT}\"><title>{text}</title></line>"
             );
         }
         if let Some((value, _)) = &self.goal {
@@ -194,6 +211,13 @@ impl Chart<'_> {
         self.lines(&mut svg);
         svg.push_str("</svg></figure>");
         svg
+    }
+
+    /// The sides of the marks, each once.
+    fn sides(&self) -> Vec<Option<(&'static str, usize)>> {
+        let mut sides: Vec<_> = self.marks.iter().map(|mark| mark.side).collect();
+        sides.dedup();
+        sides
     }
 
     fn at_y(&self, value: f64) -> f64 {
@@ -237,7 +261,13 @@ impl Chart<'_> {
             let place =
                 |point: &Point| format!("{:.1},{:.1}", self.x.part(point.x) * STEPS, self.at_y(point.y));
             let points: Vec<_> = line.points.iter().map(place).collect();
-            let _ = write!(svg, "<polyline class=\"c{}\" points=\"{}\"/>", line.colour, points.join(" "));
+            let _ = write!(
+                svg,
+                "<polyline class=\"c{}{}\" points=\"{}\"/>",
+                line.colour,
+                dashed(line),
+                points.join(" ")
+            );
         }
         svg.push_str("</svg>");
         for line in self.series {
@@ -254,6 +284,10 @@ impl Chart<'_> {
             }
         }
     }
+}
+
+fn dashed(line: &Series) -> &'static str {
+    if line.is_dashed { " dashed" } else { "" }
 }
 
 fn percent(part: f64) -> String {
@@ -323,8 +357,14 @@ mod tests {
     fn nothing_is_drawn_outside_the_plot_or_nowhere() {
         let (x, y) = (Axis::seconds(0.0), Axis::latency(1.0, 10.0));
         let point = |x, y| Point { x, y, text: String::new() };
-        let series = [Series { name: "a", colour: 0, points: vec![point(0.0, 0.0), point(9e9, 1e12)] }];
-        let (marks, goal) = ([(1e9, String::new())], Some((1e99, "p99&lt;1s".to_owned())));
+        let series = [Series {
+            name: "a",
+            colour: 0,
+            is_dashed: false,
+            points: vec![point(0.0, 0.0), point(9e9, 1e12)],
+        }];
+        let (marks, goal) =
+            ([Mark { x: 1e9, text: String::new(), side: None }], Some((1e99, "p99&lt;1s".to_owned())));
         let svg = Chart { label: "c", x: &x, y: &y, series: &series, marks: &marks, goal }.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains("0.0,254.0 1000.0,0.0"), "{svg}");

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use hdrhistogram::iterators::IterationValue;
 
 use super::chart::{Axis, Chart, Point, Scale, Series};
-use super::{objective, text, units};
+use super::{objective, over_time, text, units};
 use crate::load::Summary;
 use crate::load::objective::Objective;
 use crate::load::recorder::Leg;
-use crate::load::samples::{PERCENTILES, Packed, Samples};
-use crate::load::summary::{Left, Part};
+use crate::load::samples::{PERCENTILES, Samples};
+use crate::load::summary::Left;
 
 /// Steps of the spectrum for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 4;
@@ -26,7 +26,7 @@ pub fn page(summary: &Summary) -> String {
     }
     leaks(&mut out, summary);
     spectrum(&mut out, summary);
-    over_time(&mut out, summary);
+    over_time::charts(&mut out, summary);
     errors(&mut out, summary);
     legs(&mut out, summary);
     machines(&mut out, summary);
@@ -145,7 +145,12 @@ fn spectrum(out: &mut String, summary: &Summary) {
     let mut series = Vec::new();
     for leg in Leg::ALL {
         let Some(samples) = samples_of(summary, leg) else { continue };
-        series.push(Series { name: leg.title(), colour: leg as usize, points: points(&samples) });
+        series.push(Series {
+            name: leg.title(),
+            colour: leg as usize,
+            is_dashed: false,
+            points: points(&samples),
+        });
     }
     spectrum_chart(out, "Latency by percentile", &series, objective(summary));
 }
@@ -184,7 +189,7 @@ pub(super) fn spectrum_chart(out: &mut String, title: &str, series: &[Series], o
     section(out, title, &Chart { label: "latency by percentile", x: &x, y: &y, series, marks: &[], goal });
 }
 
-fn section(out: &mut String, title: &str, chart: &Chart<'_>) {
+pub(super) fn section(out: &mut String, title: &str, chart: &Chart<'_>) {
     // Together, for pages of paper.
     let _ = write!(out, "<section><h2>{}</h2>{}</section>", escape(title), chart.svg());
 }
@@ -194,101 +199,17 @@ fn objective(summary: &Summary) -> Option<Objective> {
 }
 
 /// The objective as a line to draw, and the range widened so that it is in it.
-fn goal(objective: Option<Objective>, min: f64, max: f64) -> (Option<(f64, String)>, f64, f64) {
+pub(super) fn goal(objective: Option<Objective>, min: f64, max: f64) -> (Option<(f64, String)>, f64, f64) {
     let Some(objective) = objective else { return (None, min, max) };
     let below = objective.below.as_nanos() as f64;
     (Some((below, escape(&objective.to_string()))), min.min(below), max.max(below))
 }
 
-/// The seconds in which something failed, and what.
-fn marks(seconds: &[&Part]) -> Vec<(f64, String)> {
-    let failed = seconds.iter().filter(|part| part.counts.errors_total() > 0);
-    let mark = |part: &&&Part| {
-        let at = part.start_seconds + part.length_seconds / 2.0;
-        let kinds = part.counts.errors.iter();
-        let kinds: Vec<_> =
-            kinds.map(|(class, count)| format!("{} {}", class.title(), units::count(*count))).collect();
-        (at, format!("errors at {at:.1} s: {}", kinds.join(", ")))
-    };
-    failed.map(|part| mark(&part)).collect()
-}
-
 /// The smallest and the largest value of all points; `None` if there are none.
-fn range(series: &[Series]) -> Option<(f64, f64)> {
+pub(super) fn range(series: &[Series]) -> Option<(f64, f64)> {
     let values = || series.iter().flat_map(|line| &line.points).map(|point| point.y);
     let min = values().reduce(f64::min)?;
     Some((min, values().reduce(f64::max)?))
-}
-
-type Count = fn(&Part) -> u64;
-
-fn over_time(out: &mut String, summary: &Summary) {
-    // The rate of a last part of a few milliseconds would be noise.
-    let seconds: Vec<_> = summary.seconds.iter().filter(|part| part.length_seconds >= 0.25).collect();
-    let Some(last) = seconds.last().filter(|_| seconds.len() > 1) else { return };
-    let end = |part: &Part| part.start_seconds + part.length_seconds;
-    let x = Axis::seconds(end(last));
-    let marks = marks(&seconds);
-    let rates: [(&'static str, usize, Count); 4] = [
-        ("requests per second", 0, |part| part.counts.requests),
-        ("logins per second", 2, |part| part.counts.logins),
-        ("due per second", 4, |part| part.counts.arrivals),
-        ("errors per second", 1, |part| part.counts.errors_total()),
-    ];
-    let mut series = Vec::new();
-    for (name, colour, count) in rates {
-        if seconds.iter().all(|part| count(part) == 0) {
-            continue;
-        }
-        let points = seconds.iter().map(|part| {
-            let rate = count(part) as f64 / part.length_seconds;
-            let at = part.start_seconds + part.length_seconds / 2.0;
-            Point { x: at, y: rate, text: format!("{} at {at:.1} s", units::rate(rate)) }
-        });
-        series.push(Series { name, colour, points: points.collect() });
-    }
-    if let Some((_, max)) = range(&series) {
-        let y = Axis::rate(max);
-        section(
-            out,
-            "Rate over time",
-            &Chart { label: "rate over time", x: &x, y: &y, series: &series, marks: &marks, goal: None },
-        );
-    }
-    let leg = [Leg::FromIntendedStart, Leg::Request, Leg::Login]
-        .into_iter()
-        .find(|leg| summary.legs.contains_key(leg));
-    if let Some(leg) = leg {
-        latency_over_time(out, summary, &seconds, leg, &x, &marks);
-    }
-}
-
-fn latency_over_time(
-    out: &mut String,
-    summary: &Summary,
-    seconds: &[&Part],
-    leg: Leg,
-    x: &Axis,
-    marks: &[(f64, String)],
-) {
-    let mut series: Vec<_> = [("p50", 0.5, 0), ("p99", 0.99, 4), ("max", 1.0, 1)]
-        .map(|(name, quantile, colour)| (Series { name, colour, points: Vec::new() }, quantile))
-        .into();
-    for part in seconds {
-        let Some(samples) = part.legs.get(&leg).map(Packed::unpack) else { continue };
-        let at = part.start_seconds + part.length_seconds / 2.0;
-        for (line, quantile) in &mut series {
-            let value = samples.value_at_quantile(*quantile).max(1) as f64;
-            line.points.push(Point { x: at, y: value, text: format!("{} at {at:.1} s", units::time(value)) });
-        }
-    }
-    let series: Vec<_> = series.into_iter().map(|(line, _)| line).collect();
-    if let Some((min, max)) = range(&series) {
-        let (goal, min, max) = goal(objective(summary), min, max);
-        let y = Axis::latency(min, max);
-        let title = format!("Latency over time: {}", leg.title());
-        section(out, &title, &Chart { label: "latency over time", x, y: &y, series: &series, marks, goal });
-    }
 }
 
 fn legs(out: &mut String, summary: &Summary) {

@@ -24,6 +24,7 @@ pub mod html;
 pub mod live;
 pub mod merge;
 mod objective;
+mod over_time;
 pub mod recording;
 pub mod text;
 mod units;

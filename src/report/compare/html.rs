@@ -1,4 +1,5 @@
-//! A comparison as one self-contained page: warnings, the table of both sides, and their latencies in one picture a leg.
+//! A comparison as one self-contained page: warnings, the table of both sides, and their latencies
+//! by percentile and over time, in one picture a leg each.
 
 use std::fmt::Write as _;
 
@@ -9,6 +10,7 @@ use crate::load::recorder::{self, Leg};
 use crate::load::samples::Samples;
 use crate::report::chart::Series;
 use crate::report::html::{document, escape, points, spectrum_chart};
+use crate::report::over_time::{self, Drawn};
 use crate::report::{objective, text};
 
 /// The sides' names and colours.
@@ -36,8 +38,14 @@ pub fn page(
     for warning in &comparison.warnings {
         let _ = write!(out, "<p class=\"warning\">{}</p>", escape(&warning.to_string()));
     }
+    let drawn = |(side, runs): (&(&'static str, usize), &[Summary])| -> Vec<Drawn> {
+        runs.iter().map(|run| Drawn::new(Some(*side), run)).collect()
+    };
+    let runs: Vec<_> = SIDES.iter().zip([base, new]).flat_map(drawn).collect();
+    let judged = new.iter().chain(base).find_map(|run| run.objective.as_ref());
     for leg in Leg::ALL {
         chart(&mut out, leg, base, new);
+        over_time::compared(&mut out, leg, &runs, judged);
     }
     table(&mut out, comparison, allowance);
     out.push_str("<h2>How it was measured</h2>");
@@ -69,7 +77,7 @@ fn chart(out: &mut String, leg: Leg, base: &[Summary], new: &[Summary]) {
         for samples in runs.iter().filter_map(|run| run.legs.get(&leg)) {
             recorder::add(&mut sum, &samples.0);
         }
-        (!sum.is_empty()).then(|| Series { name, colour, points: points(&Samples(sum)) })
+        (!sum.is_empty()).then(|| Series { name, colour, is_dashed: false, points: points(&Samples(sum)) })
     };
     let judged = new.iter().chain(base).find_map(|run| run.objective.as_ref());
     let objective = judged.filter(|verdict| verdict.leg == Some(leg)).map(|verdict| verdict.objective);
