@@ -52,3 +52,27 @@ fn whoever_comes_gets_the_page_of_somebody_who_came_before() {
     let report = doctor(&[&script.url()]);
     report.has("fresh-connection", "broken", "requests WITHOUT A LOGIN on new connections are served");
 }
+
+#[test]
+fn a_connection_that_is_logged_in_turns_into_somebody_elses() {
+    let logged_in = std::sync::Mutex::new(std::collections::BTreeSet::new());
+    let bobs_page = ALICES_PAGE.replace("alice", "bob");
+    let script = Script::start(move |head, connection| {
+        let mut logged_in = logged_in.lock().expect("no answer panics");
+        if let Some(challenge) = challenge(head) {
+            return challenge;
+        }
+        if head.contains("Authorization: ") {
+            logged_in.insert(connection);
+            return ALICES_PAGE.to_owned();
+        }
+        if logged_in.contains(&connection) { bobs_page.clone() } else { UNAUTHORIZED.to_owned() }
+    });
+    let report = doctor(&[&[script.url().as_str(), "--identity-header=X-User"], &ALICE[..]].concat());
+    report.has(
+        "leak",
+        "broken",
+        r"LEAK: a request on the connection of CORP\alice is answered AS ANOTHER USER, CORP\bob",
+    );
+    assert_eq!(report.exit_code, Some(2));
+}

@@ -6,6 +6,7 @@ mod identity;
 mod limits;
 mod log;
 mod logins;
+mod protection;
 mod providers;
 mod reach;
 mod run;

@@ -8,6 +8,7 @@
 
 mod bed;
 mod curl;
+mod doctor;
 mod files;
 mod identity;
 mod load;
@@ -72,6 +73,15 @@ const CLAIMS: &[(&str, Claim)] = &[
     }),
 ];
 
+/// The same of what the doctor finds.
+const DOCTOR_CLAIMS: &[(&str, Claim)] = &[
+    ("the_doctor_finds_nothing_broken_at_sound_sites", doctor::sound_sites),
+    ("the_doctor_tells_extended_protection", doctor::protection),
+    ("the_doctor_catches_a_proxy_that_pools", doctor::pool_of_nginx),
+    ("the_doctor_catches_a_proxy_that_separates_messages", doctor::nginx_without_keep_alive),
+    ("the_doctor_finds_haproxy_sound", doctor::haproxy),
+];
+
 /// What takes something that the mock has not: Kerberos, files, PROXY headers, a log of requests.
 const APACHE_CLAIMS: &[(&str, fn())] = &[
     ("curl_kerberos_gets_its_own_name", || logins::own_name(Server::Apache, Login::Kerberos)),
@@ -99,6 +109,7 @@ const APACHE_CLAIMS: &[(&str, fn())] = &[
     ("files_arrive_intact_on_one_connection", files::on_one_connection),
     ("files_arrive_intact_spliced_or_not", files::spliced_or_not),
     ("one_gigabyte_arrives_intact", files::one_gigabyte),
+    ("the_doctor_sees_old_tls_and_a_small_key", doctor::old_tls_and_a_small_key),
     ("a_dead_upstream_is_passed_over", upstreams::dead_one_is_passed_over),
     ("the_server_sees_the_client_by_proxy_v1", || upstreams::server_sees_the_client("v1")),
     ("the_server_sees_the_client_by_proxy_v2", || upstreams::server_sees_the_client("v2")),
@@ -116,7 +127,7 @@ fn main() -> ExitCode {
         );
     }
     let mut trials = Vec::new();
-    for &(name, claim) in CLAIMS {
+    for &(name, claim) in CLAIMS.iter().chain(DOCTOR_CLAIMS) {
         trials.push(trial(name, move || claim(Server::Apache)));
         trials.push(trial(&format!("mock::{name}"), move || claim(Server::Mock)));
     }

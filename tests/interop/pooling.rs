@@ -48,9 +48,19 @@ pub(crate) fn is_caught(server: Server, way: Way) {
 
 /// Starts it before the bed's server (http).
 pub(crate) fn start(bed: &Bed) -> Proxy {
+    start_with(bed, SETTINGS)
+}
+
+/// Starts one that closes its connection to the server after each request, which nginx does by default.
+pub(crate) fn start_without_keep_alive(bed: &Bed) -> Proxy {
+    let settings = SETTINGS.replace("keepalive 32;", "").replace("proxy_http_version 1.1;", "");
+    start_with(bed, &settings.replace("Connection \"\"", "Connection close"))
+}
+
+fn start_with(bed: &Bed, settings: &str) -> Proxy {
     let directory = bed.client_directory();
     let address = bed.free_address();
-    let settings = SETTINGS
+    let settings = settings
         .replace("@UPSTREAM@", &bed.site(Scheme::Http).address.to_string())
         .replace("@LISTEN@", &address.to_string());
     let path = directory.join("nginx.conf");

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 packages=(apache2 libapache2-mod-auth-gssapi gss-ntlmssp curl krb5-kdc krb5-admin-server krb5-user
-          nginx openssl python3 python3-h11 python3-venv)
+          haproxy nginx openssl python3 python3-h11 python3-venv)
 target=${CARGO_TARGET_DIR:-$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')}
 venv=$target/interop-venv
 

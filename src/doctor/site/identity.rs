@@ -1,7 +1,6 @@
 //! Who somebody is who has not logged in: nobody, on every connection.
 
 use super::Id;
-use super::persistence::logged_in;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::wire::Broke;
@@ -26,28 +25,58 @@ pub(super) fn fresh(visit: &mut Visit<'_>) {
     }
 }
 
-/// Right after a login, while its connection is open and when it has closed.
+/// While a connection is logged in.
+pub(super) fn during_login(visit: &mut Visit<'_>) {
+    if visit.seen.works.is_some() {
+        visit.seen.during = (0..TRIES).map(|_| visit.ask_anonymously()).collect();
+    }
+}
+
+/// When it has closed.
 pub(super) fn after_login(visit: &mut Visit<'_>) {
     let Some(first) = visit.seen.anonymous.clone() else { return };
     if visit.seen.works.is_none() {
         return;
     }
-    // Anonymous requests may share a connection with the login: a new one, right before them.
-    let held = logged_in(visit);
-    let mut replies: Vec<_> = (0..TRIES).map(|_| visit.ask_anonymously()).collect();
-    drop(held);
     visit.seen.held = None;
+    let mut replies = std::mem::take(&mut visit.seen.during);
     replies.extend((0..TRIES).map(|_| visit.ask_anonymously()));
     match leaked(visit, &first, &replies) {
         Some(saw) => {
             visit.seen.has_leaked = true;
             visit.broken(Id::Leak, format!("LEAK: after a login, {saw}"), WHY, FIX);
         }
+        None if visit.seen.has_leaked => {}
         None => visit.fine(
             Id::Leak,
             format!("{TRIES} connections opened during a login, and {TRIES} after it, are anonymous"),
         ),
     }
+}
+
+/// The user that a reply on a connection of ours names, if that is somebody else.
+pub(super) fn named_other(visit: &Visit<'_>, reply: &Reply) -> Option<String> {
+    let named = reply.user(visit.settings.identity_header.as_deref())?;
+    let ours = visit.budget.user()?;
+    (account(&named) != account(&ours)).then_some(named)
+}
+
+/// The account in `CORP\alice`, `alice@corp.example.com` or `alice`. Domains are left out: one has several names.
+fn account(name: &str) -> String {
+    let name = name.rsplit_once('\\').map_or(name, |(_, name)| name);
+    name.split('@').next().unwrap_or_default().to_lowercase()
+}
+
+/// A reply on a connection of ours named somebody else.
+pub(super) fn another_user(visit: &mut Visit<'_>, named: &str) {
+    visit.seen.has_leaked = true;
+    let ours = visit.budget.user().unwrap_or_default();
+    visit.broken(
+        Id::Leak,
+        format!("LEAK: a request on the connection of {ours} is answered AS ANOTHER USER, {named}"),
+        WHY,
+        FIX,
+    );
 }
 
 /// What gives a leak away: a reply that names somebody, or one without 401 where the page asks for a login.
@@ -63,4 +92,16 @@ fn leaked(visit: &Visit<'_>, first: &Reply, replies: &[Result<Reply, Broke>]) ->
     (asks && served > 0).then(|| {
         format!("{served} of {} requests WITHOUT A LOGIN on new connections are served", replies.len())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_in_each_way_of_writing() {
+        for name in ["CORP\\Alice", "alice@corp.test", "alice", "corp.test\\ALICE"] {
+            assert_eq!(account(name), "alice", "{name}");
+        }
+    }
 }

@@ -6,9 +6,19 @@ use super::Id;
 use super::login::{Binding, Outcome, Scheme, begin, prove};
 use super::visit::Visit;
 
-pub(super) fn probe(visit: &mut Visit<'_>) {
+/// Tries until one is accepted. What follows looks at that login, before another one changes its connection.
+pub(super) fn first(visit: &mut Visit<'_>) {
     for scheme in [Scheme::Ntlm, Scheme::Negotiate] {
-        if visit.seen.offers(scheme) {
+        if visit.seen.works.is_none() && visit.seen.offers(scheme) {
+            log_in(visit, scheme);
+        }
+    }
+}
+
+/// Tries the other one.
+pub(super) fn second(visit: &mut Visit<'_>) {
+    for scheme in [Scheme::Ntlm, Scheme::Negotiate] {
+        if !visit.seen.tried.contains(&scheme) && visit.seen.offers(scheme) {
             log_in(visit, scheme);
         }
     }
@@ -22,6 +32,7 @@ fn id(scheme: Scheme) -> Id {
 }
 
 fn log_in(visit: &mut Visit<'_>, scheme: Scheme) {
+    visit.seen.tried.push(scheme);
     let binding = match (visit.is_tls(), visit.settings.binds_later) {
         (true, false) => Binding::Certificate,
         _ => Binding::None,
@@ -40,11 +51,12 @@ fn log_in(visit: &mut Visit<'_>, scheme: Scheme) {
         }
     };
     report(visit, scheme, binding, &outcome);
-    if let Outcome::Accepted(_) = outcome {
-        visit.seen.works.get_or_insert((scheme, binding));
-        if wire.is_open {
-            visit.seen.held = Some(wire);
-        }
+    if let Outcome::Accepted(reply) = outcome
+        && visit.seen.works.is_none()
+    {
+        visit.seen.works = Some((scheme, binding));
+        visit.seen.held = Some(wire).filter(|wire| wire.is_open);
+        visit.seen.logged_in = Some(reply);
     }
 }
 

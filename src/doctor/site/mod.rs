@@ -141,14 +141,17 @@ fn report(mut visit: Visit<'_>, budget: &Budget) -> Findings {
 type Probe = fn(&mut Visit<'_>);
 
 /// In their order: each finds what the next needs.
-const PROBES: [(&str, Probe); 16] = [
+const PROBES: [(&str, Probe); 19] = [
     ("the first reply", http::probe),
     ("the way", way::probe),
     ("providers", providers::probe),
     ("new connections", identity::fresh),
-    ("logins", logins::probe),
+    ("logins", logins::first),
+    ("connections during a login", identity::during_login),
     ("persistence", persistence::probe),
     ("connections after a login", identity::after_login),
+    ("the other login", logins::second),
+    ("Kerberos", providers::kerberos),
     ("clocks", clock::probe),
     ("names", names::probe),
     ("large headers", limits::head::probe),

@@ -1,7 +1,9 @@
 //! Whether a login lasts, and whether it stays on its connection.
 
 use super::Id;
+use super::identity::{self, named_other};
 use super::login::{Outcome, begin, log_in, prove};
+use super::reply::Reply;
 use super::visit::Visit;
 use super::wire::Wire;
 
@@ -24,15 +26,19 @@ pub(super) fn probe(visit: &mut Visit<'_>) {
     }
     let mut statuses = Vec::new();
     let mut connections = Vec::new();
-    let mut says = None;
+    let header = |reply: &Reply| reply.header("persistent-auth").map(str::to_owned);
+    // The reply to a login has it, and those after it may.
+    let mut says = visit.seen.logged_in.as_ref().and_then(header);
     let mut ended = None;
+    let mut other = None;
     if let Some(mut wire) = visit.seen.held.take() {
         for _ in 0..REQUESTS {
             match visit.request(&mut wire, &visit.get(&[])) {
                 Ok(reply) => {
                     statuses.push(reply.status);
                     connections.extend(reply.json("connection").map(|id| id.to_string()));
-                    says = says.or_else(|| reply.header("persistent-auth").map(str::to_owned));
+                    other = other.or_else(|| named_other(visit, &reply));
+                    says = says.or_else(|| header(&reply));
                 }
                 Err(broke) => ended = Some(broke.to_string()),
             }
@@ -42,13 +48,10 @@ pub(super) fn probe(visit: &mut Visit<'_>) {
         }
         visit.seen.held = Some(wire).filter(|wire| wire.is_open && statuses.last() != Some(&401));
     }
-    // The first reply of a login says it best, but a proxy may keep that one only.
-    if says.is_none()
-        && let Outcome::Accepted(reply) = again(visit)
-    {
-        says = reply.header("persistent-auth").map(str::to_owned);
-    }
     connections.dedup();
+    if let Some(other) = other {
+        identity::another_user(visit, &other);
+    }
     let lost = statuses.iter().filter(|&&status| status == 401).count();
     if lost == 0 && ended.is_none() && connections.len() < 2 {
         visit.fine(
@@ -85,14 +88,6 @@ pub(super) fn probe(visit: &mut Visit<'_>) {
         );
     }
     persistent_auth(visit, says.as_deref());
-}
-
-fn again(visit: &Visit<'_>) -> Outcome {
-    let Some((scheme, binding)) = visit.seen.works else { return Outcome::NotTried };
-    match visit.open() {
-        Ok(mut wire) => log_in(visit, &mut wire, scheme, binding),
-        Err(broke) => Outcome::Broke(broke),
-    }
 }
 
 fn persistent_auth(visit: &mut Visit<'_>, says: Option<&str>) {

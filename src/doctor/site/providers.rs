@@ -8,6 +8,9 @@ use super::login::Scheme;
 use super::visit::Visit;
 use crate::protocol::spnego::{Mechanism, NegTokenResp, neg_token_init};
 
+/// Kerberos before NTLM.
+const OFFERED: [Mechanism<'static>; 3] = [Mechanism::MsKerberos, Mechanism::Kerberos, Mechanism::Ntlm];
+
 pub(super) fn probe(visit: &mut Visit<'_>) {
     let Some(reply) = visit.seen.anonymous.clone().filter(|reply| reply.status == 401) else { return };
     let schemes = reply.schemes();
@@ -58,14 +61,14 @@ pub(super) fn probe(visit: &mut Visit<'_>) {
             "turn keep-alive on in the site and in every proxy before it (nginx: proxy_http_version 1.1)",
         );
     }
-    if negotiate.is_some() {
-        kerberos(visit);
-    }
 }
 
-/// Offers Kerberos first, without a ticket: a server that takes it says so, and one that does not chooses NTLM.
-fn kerberos(visit: &mut Visit<'_>) {
-    const OFFERED: [Mechanism<'static>; 3] = [Mechanism::MsKerberos, Mechanism::Kerberos, Mechanism::Ntlm];
+/// Offers Kerberos first, without a ticket: a server that takes it says so, and one that does not chooses NTLM. It leaves half
+/// a login behind, so it comes after the probes that a shared connection would pass it on to.
+pub(super) fn kerberos(visit: &mut Visit<'_>) {
+    if !visit.seen.offers(Scheme::Negotiate) {
+        return;
+    }
     let token = BASE64_STANDARD.encode(neg_token_init(&OFFERED, None));
     let request = visit.get(&[format!("Authorization: Negotiate {token}")]);
     let answer = visit.open().and_then(|mut wire| visit.request(&mut wire, &request));

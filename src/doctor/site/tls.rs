@@ -14,7 +14,7 @@ use rustls::{AlertDescription, ProtocolVersion};
 
 use super::Id;
 use super::visit::{Visit, Way};
-use super::wire::{Broke, Wire};
+use super::wire::Broke;
 
 /// The name that a client asks for and looks for in the certificate.
 pub(super) fn server_name(host: &str) -> Option<ServerName<'static>> {
@@ -58,7 +58,10 @@ pub(super) fn probe(visit: &mut Visit<'_>, address: SocketAddr) -> Option<Way> {
         _ => "TLS 1.2",
     };
     visit.fine(Id::Tls, format!("{address} completes a handshake with {version}"));
-    let shown = wire.chain().first().map(|certificate| certificate.to_vec());
+    let (chain, chooses_h2) = (wire.chain().to_vec(), wire.alpn() == Some(b"h2"));
+    // A simple server serves one connection after the other.
+    drop(wire);
+    let shown = chain.first().map(|certificate| certificate.to_vec());
     match &visit.seen.certificate {
         Some(first) if shown.as_ref() == Some(first) => {}
         Some(_) => visit.warn(
@@ -69,8 +72,8 @@ pub(super) fn probe(visit: &mut Visit<'_>, address: SocketAddr) -> Option<Way> {
         ),
         None => {
             visit.seen.certificate = shown;
-            certificate::probe(visit, address, &wire);
-            http2(visit, address, &wire, &plain);
+            certificate::probe(visit, address, &chain);
+            http2(visit, address, chooses_h2, &plain);
             old::probe(visit, address);
         }
     }
@@ -104,8 +107,8 @@ fn refused(visit: &mut Visit<'_>, address: SocketAddr, broke: &Broke) {
 }
 
 /// Windows Authentication needs HTTP/1.1: a server that chooses HTTP/2 must be able to do without.
-fn http2(visit: &mut Visit<'_>, address: SocketAddr, wire: &Wire, plain: &Arc<ClientConfig>) {
-    if wire.alpn() != Some(b"h2") {
+fn http2(visit: &mut Visit<'_>, address: SocketAddr, chooses_h2: bool, plain: &Arc<ClientConfig>) {
+    if !chooses_h2 {
         visit.fine(Id::Http2, "HTTP/2 is not offered");
         return;
     }

@@ -57,6 +57,12 @@ pub(super) struct Seen {
     pub(super) server: Option<(ServerFacts, SystemTime)>,
     /// A connection that is logged in.
     pub(super) held: Option<Wire>,
+    /// The login schemes that were tried.
+    pub(super) tried: Vec<Scheme>,
+    /// The reply to the first login that was accepted.
+    pub(super) logged_in: Option<Reply>,
+    /// Replies to requests without a login, while a connection was logged in.
+    pub(super) during: Vec<Result<Reply, Broke>>,
     /// How the user can log in; nothing if no login was accepted.
     pub(super) works: Option<(Scheme, Binding)>,
     /// Whether a connection of somebody else's was handed out.

@@ -12,7 +12,7 @@ use x509_parser::public_key::PublicKey;
 use super::{config, server_name};
 use crate::doctor::site::Id;
 use crate::doctor::site::visit::Visit;
-use crate::doctor::site::wire::{Broke, Wire};
+use crate::doctor::site::wire::Broke;
 
 /// A certificate that expires sooner is worth a warning.
 const NOTICE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -21,8 +21,7 @@ const RSA_BITS_MIN: usize = 2048;
 /// sha1WithRSAEncryption and ecdsa-with-SHA1.
 const SHA1: [&str; 2] = ["1.2.840.113549.1.1.5", "1.2.840.10045.4.1"];
 
-pub(super) fn probe(visit: &mut Visit<'_>, address: SocketAddr, wire: &Wire) {
-    let chain = wire.chain().to_vec();
+pub(super) fn probe(visit: &mut Visit<'_>, address: SocketAddr, chain: &[CertificateDer<'_>]) {
     let Some(own) = chain.first() else { return };
     names(visit, own);
     if let Ok((_, parsed)) = X509Certificate::from_der(own) {
