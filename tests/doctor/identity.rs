@@ -76,3 +76,23 @@ fn a_connection_that_is_logged_in_turns_into_somebody_elses() {
     );
     assert_eq!(report.exit_code, Some(2));
 }
+
+#[test]
+fn whoever_comes_after_a_login_gets_the_refusal_of_its_user() {
+    let is_logged_in = AtomicBool::new(false);
+    let script = Script::start(move |head, _| {
+        if let Some(challenge) = challenge(head) {
+            return challenge;
+        }
+        is_logged_in.fetch_or(head.contains("Authorization: "), Ordering::Relaxed);
+        let forbidden = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+        let reply = if is_logged_in.load(Ordering::Relaxed) { forbidden } else { UNAUTHORIZED };
+        reply.to_owned()
+    });
+    let report = doctor(&[&[script.url().as_str()], &ALICE[..]].concat());
+    report.has(
+        "leak",
+        "broken",
+        "LEAK: after a login, 8 of 8 requests WITHOUT A LOGIN on new connections are served",
+    );
+}

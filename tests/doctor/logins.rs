@@ -125,3 +125,23 @@ fn without_a_binding_first_protection_that_is_required_refuses_the_first_login()
     let report = protected(Protection::Require).doctor(&["--bind-later"]);
     report.has("login-ntlm", "broken", r"CORP\alice is refused by NTLM");
 }
+
+#[test]
+fn negotiate_without_ntlm_is_no_fault_of_the_way() {
+    use base64::Engine as _;
+    use iisplice::protocol::spnego::{NegState, NegTokenResp};
+    let no = NegTokenResp { state: Some(NegState::Reject), ..NegTokenResp::default() }.to_bytes();
+    let no = base64::prelude::BASE64_STANDARD.encode(no);
+    let refused =
+        format!("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate {no}\r\nContent-Length: 0\r\n\r\n");
+    let asked = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n";
+    let script =
+        Script::start(
+            move |head, _| {
+                if head.contains("Authorization") { refused.clone() } else { asked.to_owned() }
+            },
+        );
+    let report = doctor(&[&[script.url().as_str()], &ALICE[..]].concat());
+    report.has("login-negotiate", "warning", "Negotiate takes no NTLM");
+    assert_eq!(script.proofs.load(Ordering::Relaxed), 0);
+}

@@ -58,6 +58,8 @@ pub(super) enum Outcome {
     Failed(u16),
     /// The server answered the first message without a challenge, with this status.
     NoChallenge(u16),
+    /// The server does not take NTLM in Negotiate.
+    NoNtlm,
     /// The challenge came with the end of the connection.
     ClosedWithChallenge,
     /// The connection ended instead of an answer to the proof.
@@ -78,6 +80,7 @@ impl Outcome {
             Self::Refused => "refused with 401".to_owned(),
             Self::Failed(status) => format!("answered with {status}"),
             Self::NoChallenge(status) => format!("answered with {status} and no challenge"),
+            Self::NoNtlm => "NTLM is not taken in Negotiate".to_owned(),
             Self::ClosedWithChallenge => "the challenge ends the connection".to_owned(),
             Self::ClosedAtProof(broke) | Self::Broke(broke) => broke.to_string(),
             Self::BadChallenge(reason) => reason.clone(),
@@ -127,9 +130,18 @@ pub(super) fn begin(visit: &Visit<'_>, wire: &mut Wire, scheme: Scheme) -> Resul
     };
     let reply = visit.request(wire, &visit.get(&[authorization(scheme, &first)])).map_err(Outcome::Broke)?;
     match reply.token(scheme.name()).filter(|_| reply.status == 401) {
+        Some(token) if scheme == Scheme::Negotiate && refuses_ntlm(&token) => Err(Outcome::NoNtlm),
         Some(token) => Ok(Challenged { scheme, token, keep_alive: reply.keep_alive }),
         None => Err(Outcome::NoChallenge(reply.status)),
     }
+}
+
+/// Whether the answer to an offer of NTLM alone is no, or another mechanism.
+fn refuses_ntlm(token: &[u8]) -> bool {
+    spnego::NegTokenResp::parse(token).is_ok_and(|answer| {
+        answer.state == Some(spnego::NegState::Reject)
+            || answer.supported_mech.is_some_and(|mechanism| mechanism != spnego::Mechanism::Ntlm)
+    })
 }
 
 /// The proof, with other header lines and a body if the request has them.

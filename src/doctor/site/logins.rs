@@ -84,6 +84,12 @@ fn report(visit: &mut Visit<'_>, scheme: Scheme, binding: Binding, outcome: &Out
             "users cannot log in this way",
             "check what answers there: 200 means that the login was not needed, 400 that a header is too large or not passed on",
         ),
+        Outcome::NoNtlm => visit.warn(
+            id,
+            "Negotiate takes no NTLM",
+            "only clients with a Kerberos ticket can log in; without one nothing more can be probed here",
+            "if that is not meant, check the policy \"Restrict NTLM\" on the server and the domain controllers",
+        ),
         Outcome::ClosedWithChallenge => visit.broken(
             id,
             format!("the challenge of {title} comes with the end of its connection"),

@@ -35,6 +35,8 @@ mod protection;
 mod providers;
 mod reach;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod unseen;
 mod visit;
