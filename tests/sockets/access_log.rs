@@ -11,12 +11,13 @@ use tempfile::TempDir;
 
 use crate::support::{Launch, Peer, Server, exchange, pair, wait_for, wait_until};
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "time",
     "listener",
     "client",
     "proxied",
     "upstream",
+    "connect",
     "connect_ms",
     "first_byte_ms",
     "duration_ms",
@@ -46,6 +47,7 @@ fn a_line_of_text_has_every_field() {
     assert_eq!(record.get("client"), address);
     assert_eq!(record.get("proxied"), "192.0.2.7:51234");
     assert_eq!(record.get("upstream"), server.address());
+    assert_eq!(record.get("connect"), "cold");
     let times = ["connect_ms", "first_byte_ms", "duration_ms"].map(|name| record.number(name));
     assert!(times[0] > 0.0 && times.is_sorted(), "connect, first byte and end come in this order: {times:?}");
     assert_eq!(record.get("to_upstream_bytes"), "3");
