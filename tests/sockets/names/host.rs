@@ -3,6 +3,7 @@
 use std::fs;
 
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{CHANGED, FAILING, Host, OFTEN};
@@ -37,6 +38,30 @@ fn the_hosts_file_is_looked_at_again() {
         fs::write(&hosts, "").expect("it is written");
         proxy.wait_to_say(FAILING);
         assert_eq!(host.counts(&proxy, 2), [0, 2]);
+    });
+}
+
+#[test]
+fn nothing_waits_for_ever_for_the_resolver_of_the_host() {
+    in_own_network("names::host::nothing_waits_for_ever_for_the_resolver_of_the_host", || {
+        let directory = own_files();
+        let (dns, host) = (Dns::at_its_port(), Host::of(1));
+        dns.be_silent(true);
+        replace(&directory, "/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n");
+        let hosts = replace(&directory, "/etc/hosts", "127.0.0.1 iis.corp.test\n");
+        let server = format!("iis.corp.test:{}", host.port);
+        let launch = || Launch::to(&server).flags("--resolve-timeout 500ms");
+        let proxy = launch().flags(OFTEN).start();
+        fs::write(&hosts, "").expect("it is written");
+        let line = proxy.wait_to_say(FAILING);
+        assert!(line.contains("no answer within 500ms"), "{line}");
+        proxy.signal(Signal::SIGHUP);
+        let line = proxy.wait_to_say("cannot reload settings; keeping those in force");
+        assert!(line.contains("cannot resolve the name: no answer within 500ms"), "{line}");
+        assert_eq!(host.counts(&proxy, 2), [2]);
+        let (code, said) = launch().fail();
+        assert_eq!(code, Some(1));
+        assert!(said[0].contains("cannot resolve the name: no answer within 500ms"), "{said:?}");
     });
 }
 
