@@ -160,6 +160,8 @@ pub(super) struct Point {
     pub x: f64,
     pub y: f64,
     pub text: String,
+    /// Whether nothing was measured just before it: the line begins anew.
+    pub follows_gap: bool,
 }
 
 /// What is drawn. Names and texts are the caller's own and hold no markup.
@@ -260,14 +262,13 @@ impl Chart<'_> {
         for line in self.series {
             let place =
                 |point: &Point| format!("{:.1},{:.1}", self.x.part(point.x) * STEPS, self.at_y(point.y));
-            let points: Vec<_> = line.points.iter().map(place).collect();
-            let _ = write!(
-                svg,
-                "<polyline class=\"c{}{}\" points=\"{}\"/>",
-                line.colour,
-                dashed(line),
-                points.join(" ")
-            );
+            for part in line.points.chunk_by(|_, next| !next.follows_gap) {
+                let mut points: Vec<_> = part.iter().map(place).collect();
+                // A point without neighbours is a dot, which a line from it to itself has by its round ends.
+                points.extend(points.first().filter(|_| part.len() == 1).cloned());
+                let (colour, points) = (line.colour, points.join(" "));
+                let _ = write!(svg, "<polyline class=\"c{colour}{}\" points=\"{points}\"/>", dashed(line));
+            }
         }
         svg.push_str("</svg>");
         for line in self.series {
@@ -356,7 +357,7 @@ mod tests {
     #[test]
     fn nothing_is_drawn_outside_the_plot_or_nowhere() {
         let (x, y) = (Axis::seconds(0.0), Axis::latency(1.0, 10.0));
-        let point = |x, y| Point { x, y, text: String::new() };
+        let point = |x, y| Point { x, y, text: String::new(), follows_gap: false };
         let series = [Series {
             name: "a",
             colour: 0,

@@ -162,7 +162,7 @@ pub(super) fn points(samples: &Samples) -> Vec<Point> {
         let distance = (1.0 - step.quantile_iterated_to()).max(1.0 / samples.0.len() as f64);
         let value = step.value_iterated_to().max(1) as f64;
         let text = format!("p{:.4} {}", step.quantile_iterated_to() * 100.0, units::time(value));
-        Point { x: 1.0 / distance, y: value, text }
+        Point { x: 1.0 / distance, y: value, text, follows_gap: false }
     };
     samples.0.iter_quantiles(TICKS_PER_HALF_DISTANCE).map(point).collect()
 }

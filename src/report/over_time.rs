@@ -42,13 +42,18 @@ impl Drawn {
     }
 
     fn points(&self, leg: Leg, value: fn(&Figures) -> u64) -> Vec<Point> {
-        let of_leg = self.stretches.iter().filter_map(|stretch| Some((stretch, stretch.legs.get(&leg)?)));
-        of_leg
-            .map(|(stretch, figures)| {
-                let (at, value) = (stretch.middle_seconds(), value(figures).max(1) as f64);
-                Point { x: at, y: value, text: format!("{} at {at:.1} s", units::time(value)) }
-            })
-            .collect()
+        let mut points = Vec::new();
+        let mut follows_gap = false;
+        for stretch in &self.stretches {
+            let Some(figures) = stretch.legs.get(&leg) else {
+                follows_gap = true;
+                continue;
+            };
+            let (x, y) = (stretch.middle_seconds(), value(figures).max(1) as f64);
+            let text = format!("{} at {x:.1} s", units::time(y));
+            points.push(Point { x, y, text, follows_gap: std::mem::take(&mut follows_gap) });
+        }
+        points
     }
 }
 
@@ -126,7 +131,7 @@ fn rates(out: &mut String, run: &Drawn) {
         let points = run.stretches.iter().map(|stretch| {
             let rate = count(stretch) as f64 / stretch.length_seconds;
             let at = stretch.middle_seconds();
-            Point { x: at, y: rate, text: format!("{} at {at:.1} s", units::rate(rate)) }
+            Point { x: at, y: rate, text: format!("{} at {at:.1} s", units::rate(rate)), follows_gap: false }
         });
         series.push(Series { name, colour, is_dashed: false, points: points.collect() });
     }
@@ -178,6 +183,20 @@ mod tests {
             2 + 2 * 3,
             "requests, errors; p50, p99 and max of each leg"
         );
+    }
+
+    #[test]
+    fn a_line_does_not_go_on_where_nothing_was_measured() {
+        let mut run = run(&[100, 200, 300, 400, 500], None);
+        run.timeline[2].legs.clear();
+        let mut out = String::new();
+        charts(&mut out, &run);
+        assert_eq!(out.matches("<polyline").count(), 1 + 2 * 3 * 2, "two parts of each line of a leg");
+        run.timeline[3].legs.clear();
+        out.clear();
+        charts(&mut out, &run);
+        let dots = out.matches("points=\"900.0,").count();
+        assert_eq!(dots, 6, "the last point of each line of a leg is a dot: {out}");
     }
 
     #[test]
