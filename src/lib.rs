@@ -12,6 +12,7 @@
 //! | [`upstream`] | the servers: groups, leases, connecting | `uring`, `protocol` |
 //! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
 //! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy`, `doctor` |
+//! | [`admin_client`] | asks the admin endpoint of a running proxy | `uring` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
 //! | [`doctor`] | probes of a site, this machine, access logs, and what they found | `protocol`, `uring` |
 //! | [`report`] | summaries and findings as text, JSON, HTML and HDR histogram files | `load`, `doctor` |
@@ -25,6 +26,7 @@
 //! `proxy/relay/direction.rs` (how bytes move), `proxy/http` (what HTTP mode adds), [`uring`] (what makes it fast and sound),
 //! [`control::serve`] (how it starts and stops).
 
+pub mod admin_client;
 pub mod cli;
 pub mod control;
 pub mod counter;

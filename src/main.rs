@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => {
             cli::doctor::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
+        Command::Status(arguments) => {
+            cli::status::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
         Command::Report(arguments) => {
             cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }

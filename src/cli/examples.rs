@@ -82,6 +82,16 @@ Examples:
 Exit codes: 0 all is fine; 1 there are warnings, or an error on this host; 2 an
 error in the command line, or something is broken";
 
+/// Of `iisplice status`.
+pub(super) const STATUS: &str = "\
+Examples:
+  iisplice status
+  iisplice status --admin 127.0.0.1:9180 --json
+  iisplice status --admin proxy.corp:9180 --token-file token
+
+Exit codes: 0 the proxy is ready; 1 it is not: a group has no server up, or it
+is stopping; 2 an error in the command line, or no proxy answers";
+
 /// Of `iisplice report`.
 pub(super) const REPORT: &str = "\
 Examples:
@@ -119,9 +129,16 @@ mod tests {
 
     #[test]
     fn every_example_is_a_command_line_that_is_accepted() {
-        for (text, least) in
-            [(IISPLICE, 3), (DEMO, 2), (PROXY, 6), (MOCK, 3), (LOAD, 4), (DOCTOR, 5), (REPORT, 3)]
-        {
+        for (text, least) in [
+            (IISPLICE, 3),
+            (DEMO, 2),
+            (PROXY, 6),
+            (MOCK, 3),
+            (LOAD, 4),
+            (DOCTOR, 5),
+            (STATUS, 3),
+            (REPORT, 3),
+        ] {
             let joined = text.replace("\\\n", "");
             let examples = joined.lines().map(str::trim).filter(|line| line.starts_with("iisplice "));
             let mut count = 0;

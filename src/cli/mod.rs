@@ -22,6 +22,7 @@ mod nearest;
 pub mod proxy;
 mod quantity;
 pub mod report;
+pub mod status;
 mod text_file;
 mod verbosity;
 
@@ -52,6 +53,9 @@ pub enum Command {
     /// Run the proxy: every client connection gets an upstream connection of its own, for its whole life
     #[command(after_help = examples::PROXY)]
     Proxy(Box<proxy::ProxyArgs>),
+    /// Show what a running proxy does: services, servers and their states
+    #[command(after_help = examples::STATUS)]
+    Status(status::StatusArgs),
     /// Run a mock IIS site that really verifies NTLM and Negotiate logins
     #[command(after_help = examples::MOCK)]
     Mock(Box<mock::MockArgs>),

@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::drain::{Begun, Drain};
 use super::peek_memory::PeekMemory;
 use super::seats::Seats;
+use super::survey::Living;
 use super::warm::stock::Stocks;
 use crate::upstream::DescriptorWaits;
 use crate::uring::{Notify, Pager, Ring};
@@ -25,6 +26,8 @@ pub(super) struct Context {
     pub(super) pager: Arc<Pager>,
     /// Connections that were opened ahead.
     pub(super) stocks: Stocks,
+    /// The sessions, for those who ask.
+    pub(super) living: Living,
     log: RefCell<Option<LogSender>>,
     next_id: Cell<u64>,
     sessions: Cell<usize>,
@@ -55,6 +58,7 @@ impl Context {
             descriptor_waits: DescriptorWaits::default(),
             pager: Pager::new(seats.bell(number).clone()),
             stocks: Stocks::default(),
+            living: Living::default(),
             log: RefCell::new(log),
             // Random, so that ids differ between workers and between runs.
             next_id: Cell::new(fastrand::u64(..)),

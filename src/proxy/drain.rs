@@ -50,7 +50,8 @@ impl Drain {
 pub(super) struct Begun<'a, F> {
     drain: &'a Drain,
     also: F,
-    place: Option<usize>,
+    /// Small: every idle session in HTTP mode has one.
+    place: Option<u32>,
 }
 
 impl<F: Fn() -> bool + Unpin> Future for Begun<'_, F> {
@@ -63,8 +64,8 @@ impl<F: Fn() -> bool + Unpin> Future for Begun<'_, F> {
         }
         let mut waiting = drain.waiting.borrow_mut();
         match self.place {
-            Some(place) => waiting[place].clone_from(cx.waker()),
-            None => self.place = Some(waiting.insert(cx.waker().clone())),
+            Some(place) => waiting[place as usize].clone_from(cx.waker()),
+            None => self.place = Some(waiting.insert(cx.waker().clone()) as u32),
         }
         Poll::Pending
     }
@@ -73,7 +74,7 @@ impl<F: Fn() -> bool + Unpin> Future for Begun<'_, F> {
 impl<F> Drop for Begun<'_, F> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.drain.waiting.borrow_mut().remove(place);
+            self.drain.waiting.borrow_mut().remove(place as usize);
         }
     }
 }

@@ -41,6 +41,7 @@ mod session;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
+pub mod survey;
 pub mod tls;
 mod warm;
 pub mod worker;

@@ -8,6 +8,7 @@
 //!
 //! The mailbox has a lock; the worker takes it when its bell has rung, and at no other time.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use super::access_log::LogSender;
 use super::settings::Service;
+use super::survey::{Sight, Wanted};
 use crate::uring::{Address, Bell, Hearing, Ring};
 
 /// A drain, an immediate end, which includes it; 0 is neither.
@@ -53,6 +55,38 @@ pub struct Orders {
 enum Letter {
     /// A change, with what is dropped when the worker has made it.
     Change(Change, Sender<()>),
+    /// A question.
+    Ask(Question),
+}
+
+/// What a worker is asked.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// Which of these sessions it has.
+    Sessions(Wanted, Reply<Vec<Sight>>),
+    /// To end the session with this id, and whether it has it.
+    End(u64, Reply<bool>),
+}
+
+/// Who waits for an answer; dropped without one when the worker ends.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Reply<T> {
+    /// Calls this with the answer, on the worker's thread: it must not wait.
+    pub fn new(with: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(with))
+    }
+
+    /// Answers.
+    pub(super) fn send(self, answer: T) {
+        (self.0)(answer);
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
 }
 
 impl Orders {
@@ -68,6 +102,16 @@ impl Orders {
     /// Tells the worker to serve something else for new connections. It drops `done` afterwards, and sends nothing.
     pub fn change(&self, change: Change, done: Sender<()>) {
         self.send(Letter::Change(change, done));
+    }
+
+    /// Asks which of these sessions the worker has.
+    pub fn look_at_sessions(&self, wanted: Wanted, reply: Reply<Vec<Sight>>) {
+        self.send(Letter::Ask(Question::Sessions(wanted, reply)));
+    }
+
+    /// Has the worker end the session with this id, and asks whether it had it.
+    pub fn end_session(&self, id: u64, reply: Reply<bool>) {
+        self.send(Letter::Ask(Question::End(id, reply)));
     }
 
     /// Tells the worker that orders for servers have changed: sessions look at them.
@@ -111,6 +155,8 @@ pub(super) enum Order {
     Change(Change, Sender<()>),
     /// Have sessions look at what is ordered for their servers.
     Look,
+    /// Answer a question.
+    Ask(Question),
     /// Accept no more clients.
     Drain,
     /// End at once.
@@ -132,8 +178,10 @@ impl Inbox {
                 return Order::End;
             }
             if let Some(letter) = self.take_letter() {
-                let Letter::Change(change, done) = letter;
-                return Order::Change(change, done);
+                return match letter {
+                    Letter::Change(change, done) => Order::Change(change, done),
+                    Letter::Ask(question) => Order::Ask(question),
+                };
             }
             if self.orders.servers_changed.swap(false, Ordering::AcqRel) {
                 return Order::Look;

@@ -234,6 +234,8 @@ words! {
         Drained = "drained",
         /// Still open when the drain time-out was over; reset if bytes were on their way.
         Drain = "drain",
+        /// An operator closed it; reset if bytes were on their way.
+        AdminClose = "admin-close",
     }
 }
 

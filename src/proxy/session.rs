@@ -38,8 +38,9 @@ pub(super) fn run(
     client: Socket,
     client_address: Address,
 ) -> impl Future<Output = ()> + 'static {
-    let session = Session::new(Rc::clone(seat.context()), listening, client_address);
+    let session = Session::begin(Rc::clone(seat.context()), listening, client_address);
     async move {
+        session.set_task();
         let client = Connection::of_client(client, &session.context().peek_memory);
         let end = serve(&session, &client).await;
         session.judge_server(end);

@@ -10,7 +10,7 @@ use futures_lite::future::or;
 use super::Error;
 use super::context::Context;
 use super::counters::Counters;
-use super::orders::{Change, Inbox, Order, Orders};
+use super::orders::{Change, Inbox, Order, Orders, Question};
 use super::seats::Seats;
 use super::serving::Serving;
 use super::settings::WorkerSettings;
@@ -81,6 +81,7 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
                 drop(done);
             }
             Order::Look => context.look_at_servers(),
+            Order::Ask(question) => answer(&context, question).await,
             Order::Drain | Order::End => break,
         }
     }
@@ -90,12 +91,21 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
                 // It serves no one any more to whom a change could matter.
                 Order::Change(..) | Order::Drain => {}
                 Order::Look => context.look_at_servers(),
+                Order::Ask(question) => answer(&context, question).await,
                 Order::End => return,
             }
         }
     };
     or(context.drain_and_end(drain_timeout), told_to_end).await;
     context.ring.end_tasks();
+}
+
+async fn answer(context: &Context, question: Question) {
+    let (ring, living) = (&context.ring, &context.living);
+    match question {
+        Question::Sessions(wanted, reply) => reply.send(living.sights(ring, &wanted).await),
+        Question::End(id, reply) => reply.send(living.end(ring, id).await),
+    }
 }
 
 fn change(context: &Context, serving: &Serving, change: Change) {

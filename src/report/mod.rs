@@ -26,6 +26,7 @@ pub mod merge;
 mod objective;
 mod over_time;
 pub mod recording;
+pub mod status;
 pub mod text;
 mod units;
 mod wrap;

@@ -70,7 +70,7 @@ pub use socket::{Listener, NewSocket, Socket, is_out_of_descriptors};
 pub use sockopt::{
     bind_local_end, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
 };
-pub use task::Parts;
+pub use task::{Parts, TaskId};
 
 /// Options of a worker's ring.
 #[derive(Debug, Clone, Copy)]

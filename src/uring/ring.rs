@@ -26,7 +26,7 @@ use super::pipe::Pipes;
 use super::share::Share;
 use super::shortage::{Shortage, Shortages};
 use super::suspect::Suspects;
-use super::task::Tasks;
+use super::task::{TaskId, Tasks};
 
 /// Bulk directions that get their share in one turn; the others go first in the next one. Measured with 64 small
 /// connections beside 8 bulk streams: with 8 per turn bulk is a tenth faster and the p99 of the small ones twice as
@@ -149,6 +149,16 @@ impl Ring {
     pub fn note_shortage(&self, shortage: Shortage) {
         self.0.counters.note_shortage(shortage);
         self.0.shortages.note(shortage, self.now());
+    }
+
+    /// The task that runs now.
+    pub fn current_task(&self) -> TaskId {
+        self.0.tasks.current()
+    }
+
+    /// Drops a task that has not ended, at its current point; not the one that runs now.
+    pub fn end_task(&self, task: TaskId) {
+        self.0.tasks.end(task);
     }
 
     /// Drops every task at the end of this turn, finished or not.

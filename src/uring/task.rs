@@ -50,7 +50,13 @@ pub(super) struct Tasks {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
     living: Cell<usize>,
+    /// The one that is polled now.
+    current: Cell<usize>,
 }
+
+/// A task of a ring, until it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskId(usize);
 
 /// A finished task's slot is reused, so a late wake may reach the wrong task: that costs one needless poll.
 struct Slot {
@@ -98,6 +104,7 @@ impl Tasks {
             else {
                 continue;
             };
+            self.current.set(id);
             let waker = waker(name);
             if future.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {
                 self.slots.borrow_mut()[id].future = Some(future);
@@ -105,6 +112,23 @@ impl Tasks {
                 self.living.set(self.living.get() - 1);
                 self.free.borrow_mut().push(id);
             }
+        }
+    }
+
+    /// The task that is polled now.
+    pub(super) fn current(&self) -> TaskId {
+        TaskId(self.current.get())
+    }
+
+    /// Drops a task at its current point. It must not have ended: its slot may be another's then. Nothing happens to the
+    /// task that is polled now.
+    pub(super) fn end(&self, TaskId(id): TaskId) {
+        let future = self.slots.borrow_mut().get_mut(id).and_then(|slot| slot.future.take());
+        if future.is_some() {
+            // It may wake others, and spawn.
+            drop(future);
+            self.living.set(self.living.get() - 1);
+            self.free.borrow_mut().push(id);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::control::Outline;
 /// What stands in place of a secret.
 const BLANK: &str = "***";
 
-/// Names of header fields and of keys that have any of these in them may have secret values.
+/// Names of header fields that have any of these in them may have secret values.
 const SECRET_WORDS: [&str; 9] =
     ["auth", "cookie", "credential", "key", "pass", "secret", "session", "signature", "token"];
 
@@ -39,13 +39,12 @@ pub(in crate::control) fn text(outline: &Outline, workers: usize, sessions_max: 
 fn blanked(line: &str) -> String {
     let Some((key, _)) = line.split_once(" = ") else { return line.to_owned() };
     let is_field = matches!(key, "set-header" | "set-reply-header");
-    let is_secret = is_secret(key) && !is_file_or_switch(key, line);
-    if !is_field && !is_secret {
+    if !is_field && !is_secret_key(key) {
         return line.to_owned();
     }
     let blank = |value: &DeValue<'_>| match value.as_str() {
         Some(text) if is_field => match text.split_once(':') {
-            Some((name, _)) if self::is_secret(name) => format!("{name}:{BLANK}"),
+            Some((name, _)) if is_secret_field(name) => format!("{name}:{BLANK}"),
             _ => text.to_owned(),
         },
         _ => BLANK.to_owned(),
@@ -62,18 +61,14 @@ fn blanked(line: &str) -> String {
     format!("{key} = {}", values.unwrap_or_default())
 }
 
-fn is_secret(name: &str) -> bool {
+fn is_secret_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// Whether the value is the name of a file, or says how something is done.
-fn is_file_or_switch(key: &str, line: &str) -> bool {
-    let is_of_settings = |end: &str| key.ends_with(end);
-    let is_switch = line.ends_with(" = true") || line.ends_with(" = false");
-    is_switch
-        || ["-file", "-key", "-cookies", "-timeout"].into_iter().any(is_of_settings)
-        || ["health", "remove-header", "remove-reply-header"].contains(&key)
+/// Secrets of settings stand in files of their own. This holds for those to come as well.
+fn is_secret_key(key: &str) -> bool {
+    ["password", "secret", "token"].into_iter().any(|word| key.ends_with(word))
 }
 
 #[cfg(test)]
@@ -93,6 +88,8 @@ mod tests {
             ("tls-key = [\"/etc/site.key\"]", "tls-key = [\"/etc/site.key\"]"),
             ("admin-token-file = \"/etc/token\"", "admin-token-file = \"/etc/token\""),
             ("affinity-secret = \"s3cret\"", "affinity-secret = \"***\""),
+            ("affinity-cookie = \"site\"", "affinity-cookie = \"site\""),
+            ("affinity-key = \"/etc/key\"", "affinity-key = \"/etc/key\""),
             ("keepalive-timeout = \"180s\"", "keepalive-timeout = \"180s\""),
             ("health = \"http-auth\"", "health = \"http-auth\""),
             ("secure-cookies = true", "secure-cookies = true"),

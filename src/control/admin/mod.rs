@@ -14,6 +14,7 @@
 mod answer;
 mod certificates;
 pub(super) mod config;
+mod connections;
 mod guard;
 mod listener;
 mod orders;
@@ -130,7 +131,7 @@ impl Admin {
             Acceptor::new(&self.address, &socket)?
         };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let site = Rc::new(Site { reach, guard });
+            let site = Rc::new(Site { reach, guard, turn: connections::Turn::default() });
             LocalSet::new().block_on(&runtime, listener::run(acceptor, site));
         })?;
         let token = if self.token.is_some() { "required" } else { "none" };

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 use super::Reach;
 use super::answer::{Answer, Refusal, json, with_body};
 use super::certificates::CertificateRow;
+use super::connections::{Turn, close, list, wanted};
 use super::guard::Guard;
 use super::orders::{Named, order_servers, reload, stop};
 use super::ready::Readiness;
@@ -31,6 +32,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Site {
     pub(super) reach: Reach,
     pub(super) guard: Guard,
+    pub(super) turn: Turn,
 }
 
 /// A path.
@@ -42,6 +44,9 @@ enum Route {
     Groups,
     Servers,
     Metrics,
+    Connections,
+    /// The connection with this id is to be closed.
+    Close(String),
     Config,
     Certificates,
     /// An order for the servers of this name; none takes it back.
@@ -58,11 +63,16 @@ impl Route {
             "/v1/services" => Self::Services,
             "/v1/groups" => Self::Groups,
             "/v1/servers" => Self::Servers,
+            "/v1/connections" => Self::Connections,
             "/metrics" => Self::Metrics,
             "/v1/config" => Self::Config,
             "/v1/certificates" => Self::Certificates,
             "/v1/reload" => Self::Reload,
             "/v1/stop" => Self::Stop,
+            _ if path.starts_with("/v1/connections/") => {
+                let id = path.strip_prefix("/v1/connections/")?.strip_suffix("/close")?;
+                (!id.is_empty() && !id.contains('/')).then(|| Self::Close(id.to_owned()))?
+            }
             _ => {
                 // A name can have slashes of its own.
                 let (name, order) = path.strip_prefix("/v1/servers/")?.rsplit_once('/')?;
@@ -85,7 +95,7 @@ impl Route {
 
     /// Whether it changes anything.
     fn is_order(&self) -> bool {
-        matches!(self, Self::Order(..) | Self::Reload | Self::Stop)
+        matches!(self, Self::Order(..) | Self::Close(_) | Self::Reload | Self::Stop)
     }
 }
 
@@ -120,7 +130,7 @@ impl Site {
     async fn carry_out(&self, route: Route, head: &Parts) -> Result<Answer, Refusal> {
         let board = &*self.reach.board;
         let query = head.uri.query().unwrap_or_default();
-        if !matches!(route, Route::Order(..)) {
+        if !matches!(route, Route::Order(..) | Route::Connections) {
             values(query, [])?;
         }
         let view = board.view();
@@ -138,6 +148,11 @@ impl Site {
                 with_body(StatusCode::OK, metrics::CONTENT_TYPE, text)
             }
             Route::Servers => json(StatusCode::OK, &Servers { servers: ServerRow::all(&view) }),
+            Route::Connections => {
+                let wanted = wanted(values(query, ["limit", "server", "client"])?)?;
+                list(&self.reach, &self.turn, wanted).await?
+            }
+            Route::Close(id) => close(&self.reach, &self.turn, &id).await?,
             Route::Config => with_body(StatusCode::OK, "application/toml", view.config.clone()),
             Route::Certificates => {
                 json(StatusCode::OK, &Certificates { certificates: CertificateRow::all(&view) })

@@ -453,11 +453,12 @@ impl<'a> Exchanges<'a> {
     }
 }
 
-/// A session that is dropped ends because the worker stops.
+/// A session that is dropped ends because the worker stops, or an operator closes it.
 impl Drop for Exchanges<'_> {
     fn drop(&mut self) {
         if let Some(exchange) = self.current.take() {
-            self.log.end(exchange, &self.replies.upstream.watch, End::Drain);
+            let end = self.replies.session.end();
+            self.log.end(exchange, &self.replies.upstream.watch, end);
         }
     }
 }

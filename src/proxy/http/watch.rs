@@ -10,6 +10,7 @@ use crate::protocol::login::{Asked, Exchange, Follower, Mechanism, Reply, Side, 
 use crate::proxy::counters::Logins;
 use crate::proxy::session::facts::Session;
 use crate::proxy::settings::Http;
+use crate::proxy::survey::LoginState;
 
 /// What an exchange was to the login of its connection.
 #[derive(Debug, Clone)]
@@ -83,7 +84,14 @@ impl<'a> Watch<'a> {
                 "two users on one client connection; a proxy in front of this one multiplexes users"
             );
         }
-        let user = follower.ran_as().filter(|_| self.http.log_user).map(Box::from);
+        let user = follower.ran_as().filter(|_| self.http.log_user);
+        let state = match follower.mechanism() {
+            _ if follower.is_within_login() => LoginState::LoggingIn,
+            Some(_) => LoginState::LoggedIn,
+            None => LoginState::Anonymous,
+        };
+        self.session.set_login(state, follower.mechanism(), user);
+        let user = user.map(Box::from);
         Seen { step: exchange.step, mechanism: exchange.mechanism, user }
     }
 

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::protocol::login::Symptom;
+use crate::protocol::login::{Mechanism, Symptom};
 use crate::proxy::clients::Taken;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::Context;
@@ -17,8 +17,9 @@ use crate::proxy::relay::Meter;
 use crate::proxy::relay::{Relay, Reset};
 use crate::proxy::service::{Listening, Service};
 use crate::proxy::settings::{self, Mode, Timeouts};
+use crate::proxy::survey::{LoginState, Seen, Sight, Wanted};
 use crate::upstream::{Group, Lease, Named, Pick};
-use crate::uring::Address;
+use crate::uring::{Address, TaskId};
 
 /// A server that breaks a connection within this time did not wait for its client.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -39,6 +40,12 @@ pub(in crate::proxy) struct Session {
     connect_time: Cell<Option<NonZeroU64>>,
     /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
     end: Cell<End>,
+    /// Its place among the sessions of the worker.
+    place: usize,
+    /// The task that serves it.
+    task: Cell<Option<TaskId>>,
+    /// In HTTP mode: how far the login is, and how it was made.
+    login: Cell<(LoginState, Option<Mechanism>)>,
 }
 
 /// What few sessions have.
@@ -52,6 +59,8 @@ struct Rare {
     taken: Option<Taken>,
     /// The servers that the client wants, for the next connection.
     named: Option<Named>,
+    /// The user logged in, if the log names users.
+    user: Option<Box<str>>,
 }
 
 /// A lease that was taken out of a session, with the cells of its server.
@@ -68,15 +77,16 @@ impl Held {
 }
 
 impl Session {
-    /// A session that begins now.
-    pub(super) fn new(context: Rc<Context>, listening: Rc<Listening>, client_address: Address) -> Self {
+    /// A session that begins now. The session is dropped by the task that serves it; others can look at it meanwhile.
+    pub(super) fn begin(context: Rc<Context>, listening: Rc<Listening>, client_address: Address) -> Rc<Self> {
         let accepted = context.ring.now();
         let cells = Arc::clone(&listening.service.cells);
         context.counters.accepted().increase();
         context.counters.active().increase();
         cells.accepted.increase();
         cells.active.increase();
-        Self {
+        Rc::new_cyclic(|own: &Weak<Self>| Self {
+            place: context.living.enter(Weak::clone(own) as Weak<dyn Seen>),
             id: context.next_id(),
             context,
             listening,
@@ -86,7 +96,32 @@ impl Session {
             lease: Cell::new(None),
             connect_time: Cell::new(None),
             end: Cell::new(End::Drain),
+            task: Cell::new(None),
+            login: Cell::new((LoginState::Anonymous, None)),
+        })
+    }
+
+    /// The session is served by the task that runs now.
+    pub(super) fn set_task(&self) {
+        self.task.set(Some(self.context.ring.current_task()));
+    }
+
+    /// Sets how far the login of the client's connection is, how it was made, and by whom, if the log names users.
+    pub(in crate::proxy) fn set_login(
+        &self,
+        state: LoginState,
+        mechanism: Option<Mechanism>,
+        user: Option<&str>,
+    ) {
+        self.login.set((state, mechanism));
+        if self.with_rare(|rare| rare.user.as_deref() == user) != Some(true) {
+            self.set_rare(|rare| &mut rare.user, user.map(Box::from));
         }
+    }
+
+    /// How the session ends, as far as is known.
+    pub(in crate::proxy) fn end(&self) -> End {
+        self.end.get()
     }
 
     pub(in crate::proxy) fn context(&self) -> &Context {
@@ -324,8 +359,54 @@ impl Session {
     }
 }
 
+impl Seen for Session {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn sight(&self, wanted: &Wanted) -> Option<Sight> {
+        let source = self.source();
+        if !wanted.has_client(source) {
+            return None;
+        }
+        let group = self.meter.with_cells(|cells| cells.key().group.clone()).flatten();
+        let server = self.with_lease(|lease| (Arc::clone(lease.server().name()), lease.address().clone()));
+        if !wanted.has_server(group.as_deref(), server.as_ref().map(|(name, address)| (&**name, address))) {
+            return None;
+        }
+        let now = self.context.ring.now();
+        let settings = &self.service().settings;
+        let own = match &self.client_address {
+            Address::Ip(address) => Some(address.ip().to_canonical()),
+            Address::Unix(_) => None,
+        };
+        Some(Sight {
+            id: self.id,
+            address: self.client_address.clone(),
+            client: source.filter(|_| source != own),
+            service: Arc::clone(&settings.name),
+            group,
+            server,
+            age: now.saturating_duration_since(self.meter.accepted),
+            idle: now.saturating_duration_since(self.meter.last_activity()),
+            upstream_bytes: self.meter.upstream_bytes.get(),
+            client_bytes: self.meter.client_bytes.get(),
+            login: matches!(settings.mode, Mode::Http(_)).then(|| self.login.get()),
+            user: self.with_rare(|rare| rare.user.clone()).flatten(),
+        })
+    }
+
+    fn end(&self) {
+        if let Some(task) = self.task.get() {
+            self.end.set(End::AdminClose);
+            self.context.ring.end_task(task);
+        }
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
+        self.context.living.leave(self.place);
         let counters = &self.context.counters;
         counters.sessions(self.end.get()).increase();
         counters.upstream_bytes().add(self.meter.upstream_bytes.get());

@@ -363,7 +363,8 @@ impl Case<'_> {
             | End::ReplyTimeout
             | End::SendTimeout
             | End::Ok
-            | End::Drained => false,
+            | End::Drained
+            | End::AdminClose => false,
             End::Drain => self.closed_at() >= self.drain_at + self.stage.drain_timeout,
         };
         assert!(

@@ -2,8 +2,10 @@
 
 mod access;
 mod bounds;
+mod connections;
 mod orders;
 mod state;
+mod status;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
