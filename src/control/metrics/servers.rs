@@ -15,6 +15,7 @@ const QUEUE: About = About::new("queue_length", "Clients that wait for a place a
 const STATE: About = About::new("server_state", "Addresses of the server that are in this state");
 const LEASES: About =
     About::new("server_connections", "Connections that hold a place at the server, over all services");
+const WARM: About = About::new("server_warm", "Connections to the server that wait for clients");
 const CHANGES: About =
     About::new("server_state_changes", "How often checks found the server up after it was down, or down");
 const EJECTIONS: About = About::new("server_ejections", "How often the server was ejected");
@@ -47,6 +48,10 @@ pub(super) fn write(services: &[Arc<Service>], page: &mut Page<'_>) -> fmt::Resu
         (labels(*names), servers.iter().map(|server| server.leases()).sum::<usize>() as f64)
     });
     page.gauges(LEASES, leases)?;
+    let warm = named.iter().map(|(names, servers)| {
+        (labels(*names), servers.iter().map(|server| server.warm()).sum::<usize>() as f64)
+    });
+    page.gauges(WARM, warm)?;
     let changes = named.iter().map(|(names, servers)| (labels(*names), sum(servers, &Server::state_changes)));
     page.counters(CHANGES, changes)?;
     let ejections = named.iter().map(|(names, servers)| (labels(*names), sum(servers, &Server::ejections)));

@@ -32,6 +32,7 @@ pub(in crate::control) struct Sum {
     pub(in crate::control) client_bytes: u64,
     pub(in crate::control) spliced_bytes: u64,
     pub(in crate::control) connected: u64,
+    pub(in crate::control) warm: u64,
     unconnected: Words<{ Unconnected::ALL.len() }>,
     pub(in crate::control) connect_time: Spread,
     pub(in crate::control) first_byte_time: Spread,
@@ -67,6 +68,7 @@ impl Sum {
         self.client_bytes += cells.client_bytes.get();
         self.spliced_bytes += cells.spliced_bytes.get();
         self.connected += cells.connected.get();
+        self.warm += cells.warm.get();
         for cause in Unconnected::ALL {
             self.unconnected.0[cause as usize] += cells.unconnected(cause).get();
         }

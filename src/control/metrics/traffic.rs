@@ -33,6 +33,10 @@ const ENDED: About =
 const REFUSED: About =
     About::new("connections_refused", "Connections of clients that got no server, by the cause");
 const CONNECTED: About = About::new("upstream_connections", "Connections that servers accepted");
+const WARM: About = About::new(
+    "warm_hits",
+    "Connections that were open already when their client came, of those that servers accepted",
+);
 const UNCONNECTED: About =
     About::new("upstream_connect_failures", "Attempts to connect to servers that failed, by the cause");
 const CONNECT: About = About::new("connect", "From the attempt to connect to the server's accept");
@@ -88,6 +92,7 @@ fn connections(sums: &Sums, page: &mut Page<'_>) -> fmt::Result {
 
 fn upstream(sums: &Sums, page: &mut Page<'_>) -> fmt::Result {
     page.counters(CONNECTED, of_servers(sums).map(|(key, sum)| (labels(key), sum.connected)))?;
+    page.counters(WARM, of_servers(sums).map(|(key, sum)| (labels(key), sum.warm)))?;
     let failures = Unconnected::ALL.into_iter().flat_map(|cause| {
         of_servers(sums).map(move |(key, sum)| (with(key, "cause", cause.as_str()), sum.unconnected(cause)))
     });

@@ -142,6 +142,25 @@ fn clients_in_the_queue_are_counted_while_they_wait_and_how_long_they_did() {
 }
 
 #[test]
+fn connections_that_wait_for_clients_are_counted_and_whether_a_client_got_one() {
+    let server = Server::v4();
+    let (proxy, admin) = start(Launch::to(server.address()).flags("--warm 1"));
+    let upstream = server.accept();
+    let waiting = || Metrics::of(&admin).sum("iisplice_server_warm", &[("server", server.address())]);
+    wait_until("a connection to wait", || waiting() == 1);
+    assert_eq!(Metrics::of(&admin).sum("iisplice_warm_hits_total", &[]), 0);
+    let client = Peer::connect(proxy.address());
+    exchange(&client, &upstream);
+    let metrics = Metrics::of(&admin);
+    assert_eq!(metrics.sum("iisplice_warm_hits_total", &[("server", server.address())]), 1);
+    assert_eq!(metrics.sum("iisplice_upstream_connections_total", &[]), 1);
+    assert_eq!(metrics.sum("iisplice_server_connections", &[]), 1);
+    let next = server.accept();
+    wait_until("another one to wait", || waiting() == 1);
+    drop((client, upstream, next));
+}
+
+#[test]
 fn the_process_says_what_every_exporter_does() {
     let server = Server::v4();
     let (proxy, admin) = start(Launch::to(server.address()));
