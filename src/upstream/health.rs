@@ -120,6 +120,11 @@ impl Health {
         }
     }
 
+    /// Whether it gets connections in its turn, whatever the time is.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.is_down() && self.ejected_until.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether its checks fail.
     pub(super) fn is_down(&self) -> bool {
         self.checked.load(Ordering::Relaxed) == DOWN

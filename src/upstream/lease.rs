@@ -21,15 +21,10 @@ pub struct Lease {
 impl Lease {
     /// A lease, if the server may have one more connection.
     pub(super) fn of(server: &Arc<Server>) -> Option<Self> {
-        server.lend().then(|| Self::lent(Arc::clone(server)))
+        server.lend().then(|| Self::new(Arc::clone(server), false))
     }
 
-    /// The lease of a server that has counted it already.
-    pub(super) fn lent(server: Arc<Server>) -> Self {
-        Self::new(server, false)
-    }
-
-    /// The same, for a connection that was opened ahead.
+    /// The lease of a server that has counted it already, for a connection that was opened ahead.
     pub(super) fn warm(server: Arc<Server>) -> Self {
         Self::new(server, true)
     }
@@ -42,6 +37,11 @@ impl Lease {
     pub(super) fn begin_trial(&self, now: Instant) -> bool {
         let health = self.server.health();
         self.is_trial.set(health.standing(now) == Standing::Due && health.begin_trial());
+        self.is_trial()
+    }
+
+    /// Whether it is that one.
+    pub(super) fn is_trial(&self) -> bool {
         self.is_trial.get()
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::balance::{Algorithm, Candidates, Tried, Wanted};
 use super::health::Standing;
 use super::lease::Lease;
-use super::queue::Queue;
+use super::queue::{Queue, Waiter};
 use super::server::Server;
 use super::warm::Supply;
 use crate::uring::{Pager, Ring};
@@ -116,22 +116,22 @@ impl<'a> Pick<'a> {
     pub async fn wait(&mut self, ring: &Ring, pager: &Arc<Pager>, timeout: Duration) -> Option<Lease> {
         let ends = ring.now() + timeout;
         let servers = self.limited().map(|(nth, server)| (nth, Arc::clone(server))).collect();
-        let ticket = self.queue.join(self.number, servers, pager)?;
+        let waiter = Waiter::new(servers, self.may_try_due, pager);
+        let ticket = self.queue.join(self.number, waiter, ring.now())?;
         self.number = Some(ticket.number());
         loop {
             let left = ends.saturating_duration_since(ring.now());
             if left.is_zero() || !self.is_held_up() {
                 return None;
             }
-            if let Some((nth, server)) = ring.timeout(left.min(LOOK_INTERVAL), ticket.called()).await {
+            if let Some((nth, lease)) = ring.timeout(left.min(LOOK_INTERVAL), ticket.called()).await {
                 self.tried.add(nth);
-                let lease = Lease::lent(server);
-                self.may_try_due &= !lease.begin_trial(ring.now());
+                self.may_try_due &= !lease.is_trial();
                 return Some(lease);
             }
-            // A server may have come back.
-            ticket.look();
+            // A server may have come back, or be due for a trial.
             self.now = ring.now();
+            ticket.look(self.now);
             if let Some(lease) = self.next() {
                 return Some(lease);
             }
@@ -214,6 +214,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use crate::upstream::group::{Group, GroupSettings};
+    use crate::upstream::queue::Waiter;
     use crate::upstream::testing::{group, order, servers, with_options};
     use crate::upstream::{Ejection, Lease, Server, ServerOptions};
     use crate::uring::{Bell, Pager};
@@ -407,8 +408,9 @@ mod tests {
         let other = with_options(&[one]).remove(0);
         assert!(other.lend());
         let pager = Pager::new(Bell::new().expect("a descriptor"));
-        let _ticket = queue.join(None, vec![(7, other)], &pager).expect("room in the queue");
         let now = Instant::now();
+        let waiter = Waiter::new(vec![(7, other)], true, &pager);
+        let _ticket = queue.join(None, waiter, now).expect("room in the queue");
         assert!(!servers[0].is_full());
         assert_eq!(order_for(&group, &[0], now), [1]);
     }

@@ -1,14 +1,18 @@
 //! The queue of a group: sessions of all workers that wait for a place at a server, first come, first served.
 //!
-//! A place that becomes free is lent to the first session that can use it, before any other session can see it. A lock is
-//! taken only while sessions wait: without them, a number says so.
+//! A place that becomes free is lent to the first session that can use it, before any other session can see it. A server
+//! that is ejected is lent when it is due, to one session that tries it, and otherwise only to those that wait for no
+//! server in use. A lock is taken only while sessions wait: without them, a number says so.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
+use super::health::Standing;
+use super::lease::Lease;
 use super::server::{Heirs, Server};
 use crate::uring::Pager;
 
@@ -29,16 +33,18 @@ struct Line {
     /// By their numbers: in the order in which they came.
     waiters: BTreeMap<u64, Waiter>,
     /// Servers that have been lent to sessions which have not taken them yet.
-    called: BTreeMap<u64, Place>,
+    called: BTreeMap<u64, (usize, Lease)>,
     /// Tasks that hold places for no client, and give them up when a session waits.
     holders: BTreeMap<u64, (Arc<Pager>, Waker)>,
 }
 
 /// A session that waits.
 #[derive(Debug)]
-struct Waiter {
+pub(super) struct Waiter {
     /// The servers that would do.
     servers: Vec<Place>,
+    /// Whether it may be the one that tries a server that was ejected.
+    may_try_due: bool,
     task: Option<Waker>,
     pager: Arc<Pager>,
 }
@@ -51,6 +57,22 @@ pub(super) type Place = (usize, Arc<Server>);
 pub(super) struct Ticket<'a> {
     queue: &'a Queue,
     number: u64,
+}
+
+impl Waiter {
+    pub(super) fn new(servers: Vec<Place>, may_try_due: bool, pager: &Arc<Pager>) -> Self {
+        Self { servers, may_try_due, task: None, pager: Arc::clone(pager) }
+    }
+
+    /// Whether it may have a place at this server of its own, which is not down. `now`: none if only what holds at any
+    /// time counts.
+    fn may_have(&self, server: &Server, now: Option<Instant>) -> bool {
+        let health = server.health();
+        let is_due = || now.is_some_and(|now| health.standing(now) == Standing::Due) && !health.is_on_trial();
+        health.is_in_use()
+            || self.may_try_due && is_due()
+            || !self.servers.iter().any(|(_, own)| own.takes_connections() && own.health().is_in_use())
+    }
 }
 
 impl Queue {
@@ -66,25 +88,25 @@ impl Queue {
 
     /// Queues up for a place at one of the servers: behind all others, or again with the number from before. None when
     /// too many wait.
-    pub(super) fn join<'a>(
-        self: &'a Arc<Self>,
+    pub(super) fn join(
+        self: &Arc<Self>,
         number: Option<u64>,
-        servers: Vec<Place>,
-        pager: &Arc<Pager>,
-    ) -> Option<Ticket<'a>> {
+        waiter: Waiter,
+        now: Instant,
+    ) -> Option<Ticket<'_>> {
         let mut line = self.lock();
         if number.is_none() && line.waiters.len() >= WAITING_MAX {
             return None;
         }
         let number = number.unwrap_or(line.next);
         line.next = line.next.max(number + 1);
-        let asked: Vec<_> = servers.iter().map(|(_, server)| Arc::clone(server)).collect();
-        line.waiters.insert(number, Waiter { servers, task: None, pager: Arc::clone(pager) });
+        let asked: Vec<_> = waiter.servers.iter().map(|(_, server)| Arc::clone(server)).collect();
+        line.waiters.insert(number, waiter);
         self.count(&line);
         // A place that became free before this was known has been offered to no session.
         for server in &asked {
             server.tell_of_places(&(Arc::clone(self) as Arc<dyn Heirs>));
-            self.offer(&mut line, server);
+            self.offer(&mut line, server, Some(now));
         }
         if asked.iter().any(|server| server.warm() > 0) {
             line.holders.values().for_each(|(pager, task)| pager.page(task.clone()));
@@ -102,7 +124,7 @@ impl Queue {
     }
 
     /// Lends the server's free places, each to the first session that can use it.
-    fn offer(&self, line: &mut Line, server: &Server) {
+    fn offer(&self, line: &mut Line, server: &Server, now: Option<Instant>) {
         let mut full: Option<Arc<Server>> = None;
         let mut called = Vec::new();
         for (number, waiter) in &line.waiters {
@@ -113,10 +135,17 @@ impl Queue {
             if full.as_ref().is_some_and(|full| Arc::ptr_eq(full, own)) {
                 break;
             }
-            if !own.is_down() && own.takes_connections() && own.lend() {
-                called.push((*number, (*nth, Arc::clone(own))));
-            } else {
+            if own.is_down() || !own.takes_connections() {
                 full = Some(Arc::clone(own));
+            } else if waiter.may_have(own, now) {
+                let Some(lease) = Lease::of(own) else {
+                    full = Some(Arc::clone(own));
+                    continue;
+                };
+                if let Some(now) = now.filter(|_| waiter.may_try_due) {
+                    lease.begin_trial(now);
+                }
+                called.push((*number, (*nth, lease)));
             }
         }
         for (number, place) in called {
@@ -154,18 +183,18 @@ impl Drop for Summons {
 impl Heirs for Queue {
     fn place_is_free(&self, server: &Server) {
         if self.is_in_use() {
-            self.offer(&mut self.lock(), server);
+            self.offer(&mut self.lock(), server, None);
         }
     }
 }
 
 impl Ticket<'_> {
-    /// Looks for places that became free unnoticed: at a server that is up again.
-    pub(super) fn look(&self) {
+    /// Looks for places that became free unnoticed: at a server that is up again, or due.
+    pub(super) fn look(&self, now: Instant) {
         let mut line = self.queue.lock();
         let servers = line.waiters.get(&self.number).map(|waiter| waiter.servers.clone()).unwrap_or_default();
         for (_, server) in servers {
-            self.queue.offer(&mut line, &server);
+            self.queue.offer(&mut line, &server, Some(now));
         }
     }
 
@@ -174,8 +203,8 @@ impl Ticket<'_> {
         self.number
     }
 
-    /// Completes with a server that is lent now, and with its place in the group.
-    pub(super) async fn called(&self) -> Place {
+    /// Completes with a lease, and with the place of its server in the group.
+    pub(super) async fn called(&self) -> (usize, Lease) {
         poll_fn(|cx| {
             let mut line = self.queue.lock();
             if let Some(place) = line.called.remove(&self.number) {
@@ -197,10 +226,8 @@ impl Drop for Ticket<'_> {
         self.queue.count(&line);
         let untaken = line.called.remove(&self.number);
         drop(line);
-        // The next in line gets it.
-        if let Some((_, server)) = untaken {
-            server.take_back();
-        }
+        // The next in line gets it, which takes the lock.
+        drop(untaken);
     }
 }
 
@@ -213,8 +240,8 @@ mod tests {
     use futures_lite::future::{block_on, poll_once, yield_now};
 
     use super::*;
-    use crate::upstream::ServerOptions;
     use crate::upstream::testing::with_options;
+    use crate::upstream::{Ejection, ServerOptions};
     use crate::uring::Bell;
 
     fn pager() -> Arc<Pager> {
@@ -227,11 +254,13 @@ mod tests {
     }
 
     fn join<'a>(queue: &'a Arc<Queue>, server: &Arc<Server>) -> Ticket<'a> {
-        queue.join(None, vec![(0, Arc::clone(server))], &pager()).expect("room in the queue")
+        let waiter = Waiter::new(vec![(0, Arc::clone(server))], true, &pager());
+        queue.join(None, waiter, Instant::now()).expect("room in the queue")
     }
 
+    /// Whether a session has its place, which it goes on to hold.
     fn is_called(ticket: &Ticket<'_>) -> bool {
-        block_on(poll_once(ticket.called())).is_some()
+        block_on(poll_once(ticket.called())).map(std::mem::forget).is_some()
     }
 
     #[test]
@@ -274,7 +303,8 @@ mod tests {
         assert!(is_called(&first));
         let number = first.number();
         drop(first);
-        let again = queue.join(Some(number), vec![(0, Arc::clone(&server))], &pager()).expect("room");
+        let waiter = Waiter::new(vec![(0, Arc::clone(&server))], true, &pager());
+        let again = queue.join(Some(number), waiter, Instant::now()).expect("room");
         server.take_back();
         assert!(is_called(&again) && !is_called(&second));
     }
@@ -298,6 +328,71 @@ mod tests {
         assert!(is_called(&ticket) && server.leases() == 1);
     }
 
+    const EJECTION: Ejection =
+        Ejection { after: 1, time: Duration::from_secs(10), time_max: Duration::from_secs(10) };
+
+    /// One that is full, and one that is ejected from now on and has places.
+    fn full_and_ejected() -> ([Arc<Server>; 2], Instant) {
+        let options =
+            |max| ServerOptions { connections_max: NonZeroU32::new(max), ..ServerOptions::default() };
+        let [full, ejected] = with_options(&[options(1), options(3)]).try_into().expect("two");
+        let now = Instant::now();
+        let ejected = Arc::new(Server::clone(&ejected).with_ejection(EJECTION));
+        assert!(full.lend());
+        Lease::of(&ejected).expect("a place").note_failure(now);
+        ([full, ejected], now)
+    }
+
+    #[test]
+    fn an_ejected_server_is_lent_when_it_is_due_and_to_one_who_tries_it() {
+        let queue = Arc::new(Queue::default());
+        let ([full, ejected], now) = full_and_ejected();
+        let join = |may_try_due| {
+            let servers = vec![(0, Arc::clone(&full)), (1, Arc::clone(&ejected))];
+            queue.join(None, Waiter::new(servers, may_try_due, &pager()), now).expect("room in the queue")
+        };
+        let tickets = [join(false), join(true), join(true)];
+        assert!(ejected.lend());
+        ejected.take_back();
+        tickets[0].look(now);
+        assert!(!tickets.iter().any(is_called), "it is ejected");
+        let due = now + EJECTION.time;
+        tickets[0].look(due);
+        let called = |nth: usize| block_on(poll_once(tickets[nth].called()));
+        assert!(called(0).is_none() && called(2).is_none(), "it may not, and one is enough");
+        let (place, lease) = called(1).expect("its place");
+        assert!(place == 1 && lease.is_trial());
+        tickets[2].look(due);
+        assert!(called(2).is_none());
+        lease.note_success(due);
+        tickets[2].look(due);
+        assert!(called(0).is_some() && called(2).is_some(), "it is in use again");
+    }
+
+    #[test]
+    fn who_leaves_with_the_trial_of_a_server_leaves_it_to_the_next() {
+        let queue = Arc::new(Queue::default());
+        let ([full, ejected], now) = full_and_ejected();
+        let servers = vec![(0, Arc::clone(&full)), (1, Arc::clone(&ejected))];
+        let due = now + EJECTION.time;
+        let join = || queue.join(None, Waiter::new(servers.clone(), true, &pager()), due).expect("room");
+        let (first, second) = (join(), join());
+        assert!(!is_called(&second));
+        // It was called and has not looked.
+        drop(first);
+        second.look(due);
+        assert!(is_called(&second));
+    }
+
+    #[test]
+    fn ejected_servers_are_lent_where_none_is_in_use() {
+        let queue = Arc::new(Queue::default());
+        let ([_full, ejected], now) = full_and_ejected();
+        let waiter = Waiter::new(vec![(1, Arc::clone(&ejected))], true, &pager());
+        let ticket = queue.join(None, waiter, now).expect("room in the queue");
+        assert!(is_called(&ticket));
+    }
+
     #[test]
     fn later_settings_with_more_places_serve_those_who_know_of_them() {
         let (queue, old) = (Arc::new(Queue::default()), server(1));
@@ -312,8 +407,9 @@ mod tests {
     fn the_queue_has_an_end() {
         let (queue, server) = (Arc::new(Queue::default()), server(1));
         assert!(server.lend());
-        let pager = pager();
-        let wait = || queue.join(None, vec![(0, Arc::clone(&server))], &pager);
+        let (pager, begun) = (pager(), Instant::now());
+        let waiter = || Waiter::new(vec![(0, Arc::clone(&server))], true, &pager);
+        let wait = || queue.join(None, waiter(), begun);
         let tickets: Vec<_> = (0..WAITING_MAX).map(|_| wait().expect("room")).collect();
         assert!(wait().is_none());
         drop(tickets);
@@ -332,8 +428,8 @@ mod tests {
             thread::spawn(move || {
                 let pager = pager();
                 for round in 0..ROUNDS {
-                    let ticket =
-                        queue.join(None, vec![(0, Arc::clone(&server))], &pager).expect("room in the queue");
+                    let waiter = Waiter::new(vec![(0, Arc::clone(&server))], true, &pager);
+                    let ticket = queue.join(None, waiter, begun).expect("room in the queue");
                     // Some leave before their turn, or without having looked whether it is theirs.
                     if (round + worker).is_multiple_of(7) {
                         continue;
@@ -351,7 +447,7 @@ mod tests {
                     assert!(in_use.fetch_add(1, Ordering::SeqCst) < 2);
                     in_use.fetch_sub(1, Ordering::SeqCst);
                     drop(ticket);
-                    lent.take_back();
+                    drop(lent);
                 }
             })
         };

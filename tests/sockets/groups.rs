@@ -1,6 +1,8 @@
 //! How connections are assigned to the servers of a group.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::Duration;
 
 use crate::support::{Farm, Launch, Peer, Proxy, Server, pair, refusing};
 
@@ -296,6 +298,46 @@ fn a_client_whose_place_proves_useless_waits_for_another_before_the_rest() {
     proxy.wait_to_say_times("cannot connect to server", 1);
     holder.reset();
     Farm::greeted(&clients[0]);
+}
+
+/// A proxy with a server that is full and one that was ejected for this time, each with one place.
+fn full_and_ejected(full: &str, ejected: &str, eject_time: &str) -> (Proxy, Peer) {
+    let flags = format!(
+        "--upstream {ejected},max-connections=1 --upstream {full},max-connections=1 --queue-timeout 10m \
+         --eject-after 1 --eject-time {eject_time} --eject-time-max {eject_time}"
+    );
+    let proxy = Launch::default().flags(&flags).start();
+    let holder = Peer::connect(proxy.address());
+    Farm::greeted(&holder);
+    proxy.wait_to_say("server ejected");
+    (proxy, holder)
+}
+
+#[test]
+fn a_client_that_waits_does_not_get_an_ejected_server() {
+    let farm = Farm::of(1);
+    let (_port, refusing) = refusing();
+    let (proxy, holder) = full_and_ejected(&farm.addresses[0], &refusing, "1h");
+    let clients = queue_up(&proxy, 2);
+    // Long enough for those who wait to look around.
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(proxy.said("cannot connect to server").len(), 1, "the one that ejected it");
+    holder.reset();
+    Farm::greeted(&clients[0]);
+}
+
+#[test]
+fn a_client_that_waits_tries_a_server_whose_ejection_is_over() {
+    let farm = Farm::of(1);
+    let (port, refusing) = refusing();
+    let (proxy, _holder) = full_and_ejected(&farm.addresses[0], &refusing, "2s");
+    let clients = queue_up(&proxy, 1);
+    port.listen(8).expect("a bound socket");
+    let server = Server::of(port, refusing);
+    let upstream = server.accept();
+    upstream.send(b"welcome");
+    clients[0].expect(b"welcome");
+    proxy.wait_to_say("server is up again");
 }
 
 #[test]

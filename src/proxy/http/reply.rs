@@ -125,7 +125,7 @@ impl<'a> Replies<'a> {
         // HTTP/1.0 has no interim replies.
         if exchange.is_http11 || !is_interim {
             out.reserve(head.length_bytes + HEAD_GROWTH_BYTES);
-            let hosts = exchange.hosts.as_deref();
+            let hosts = exchange.hosts();
             let server = hosts.and_then(|_wanted| self.session.server_name());
             let origins = hosts.map(|hosts| Origins {
                 server_scheme: self.scheme,
@@ -161,12 +161,12 @@ impl<'a> Replies<'a> {
 
     /// What the client has to learn of its server for its next connections.
     fn untold(&self, exchange: &Exchange) -> Option<Token> {
-        exchange.cookies.as_ref()?.untold(self.session, self.upstream)
+        exchange.cookies()?.untold(self.session, self.upstream)
     }
 
     fn own_cookie<'s>(&'s self, exchange: &Exchange, untold: Option<&'s Token>) -> Option<OwnCookie<'s>> {
         let affinity = self.upstream.group.settings().affinity.as_ref()?;
-        let is_secure = exchange.cookies.as_ref().is_some_and(|cookies| cookies.is_secure);
+        let is_secure = exchange.cookies().is_some_and(|cookies| cookies.is_secure);
         let name = &**affinity.cookie();
         let same_site = affinity.same_site();
         let set = untold.map(|token| SetCookie { name, value: token.as_str(), same_site, is_secure });

@@ -61,12 +61,8 @@ pub(super) struct Exchange {
     /// The protocols that the client offers to switch to, as far as the server was told of them.
     pub(super) offer: Option<Box<Offer>>,
     pub(super) manner: Manner,
-    /// For references to the server in its reply, if they are rewritten.
-    pub(super) hosts: Option<Box<Hosts>>,
-    /// The cookies by which groups know their clients, if any does.
-    pub(super) cookies: Option<Box<Cookies>>,
-    /// Where the client is redirected to, if all requests are.
-    pub(super) redirect: Option<Box<Redirect>>,
+    /// What only some services need. Boxed, since in most there is nothing.
+    pub(super) aside: Option<Box<Aside>>,
     /// When the head was complete.
     pub(super) began: Instant,
     /// What it contributes to the login; taken when the reply arrives.
@@ -77,7 +73,32 @@ pub(super) struct Exchange {
     pub(super) reply: Option<ReplyFacts>,
 }
 
+/// What only some services need to know of a request.
+pub(super) struct Aside {
+    /// For references to the server in its reply, if they are rewritten.
+    hosts: Option<Hosts>,
+    /// The cookies by which groups know their clients, if any does.
+    cookies: Option<Cookies>,
+    /// Where the client is redirected to, if all requests are.
+    redirect: Option<Redirect>,
+}
+
 impl Exchange {
+    /// See [`Aside`].
+    pub(super) fn hosts(&self) -> Option<&Hosts> {
+        self.aside.as_ref()?.hosts.as_ref()
+    }
+
+    /// See [`Aside`].
+    pub(super) fn cookies(&self) -> Option<&Cookies> {
+        self.aside.as_ref()?.cookies.as_ref()
+    }
+
+    /// See [`Aside`].
+    pub(super) fn redirect(&self) -> Option<&Redirect> {
+        self.aside.as_ref()?.redirect.as_ref()
+    }
+
     /// Whether a 101 reply with these `Upgrade` values switches to an offered protocol.
     pub(super) fn is_changed_by<'v>(&self, upgrade: impl Iterator<Item = &'v [u8]>) -> bool {
         self.offer.as_ref().is_some_and(|offer| offer.is_taken_by(upgrade))
@@ -85,7 +106,7 @@ impl Exchange {
 
     /// The servers of the group that the client wants, if it wants any.
     pub(super) fn named(&self, group: &Group) -> Option<Named> {
-        self.cookies.as_ref().map(|cookies| cookies.of(group).collect())
+        self.cookies().map(|cookies| cookies.of(group).collect())
     }
 }
 
@@ -295,12 +316,14 @@ impl<'a> Requests<'a> {
             edits: &self.edits,
         };
         let redirect = self.http.redirect_to_https.map(|port| redirect(&request, &changes.target, port));
-        let redirect = redirect.transpose()?.map(Box::new);
+        let redirect = redirect.transpose()?;
         let mut head = Vec::with_capacity(request.length_bytes + HEAD_GROWTH_BYTES);
         forward::write_request(&request, &changes, &mut head);
         self.log_underscores(&request);
-        let hosts = self.http.rewrite_redirects.then(|| Box::new(self.hosts(&request, &changes)));
-        let cookies = (!self.own_cookies.is_empty()).then(|| Box::new(self.cookies(&request, &changes)));
+        let hosts = self.http.rewrite_redirects.then(|| self.hosts(&request, &changes));
+        let cookies = (!self.own_cookies.is_empty()).then(|| self.cookies(&request, &changes));
+        let has_aside = hosts.is_some() || cookies.is_some() || redirect.is_some();
+        let aside = has_aside.then(|| Box::new(Aside { hosts, cookies, redirect }));
         let host = forward::asked_host(&request, &changes.target);
         let group = self.way.as_ref().map(|way| way.lead(host, &changes.target));
         let source = self.source(&request);
@@ -310,9 +333,7 @@ impl<'a> Requests<'a> {
             keep_alive: request.keep_alive,
             offer: offer.map(Box::new),
             manner: Manner::of(&request),
-            hosts,
-            cookies,
-            redirect,
+            aside,
             began: now,
             asked: Some(self.asked(&request, now)),
             words: self.context.log().is_some().then(|| Box::new(words(&request))),

@@ -18,7 +18,7 @@ pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<R
         ends.request_is_whole.set(body.is_none());
         // A body is not read: the client sends it again to where it is redirected.
         let stays = body.is_none() && exchange.is_http11 && exchange.keep_alive && !context.is_draining();
-        let Some(redirect) = &exchange.redirect else { return End::NoRoute };
+        let Some(redirect) = exchange.redirect() else { return End::NoRoute };
         let (status, reply) = (redirect.status.0, reply(redirect, exchange.answer_to, stays));
         log.answered(Some(exchange), status, End::Ok, &reply);
         if let Err(end) = ends.send(&reply, !stays).await {
