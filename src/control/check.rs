@@ -39,6 +39,7 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     start_up::warn_of_risky_settings(&services);
+    sources::log_what_clients_need(&services);
     let served: Vec<_> = std::iter::zip(services, certificates)
         .map(|(service, terminated)| Served { service, terminated })
         .collect();

@@ -203,6 +203,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Connections to servers cannot come from the addresses of clients.
+    #[error("cannot connect to servers from the addresses of clients ({transparent}): {0}{hint}", transparent = setting::setting("transparent"), hint = sources::hint_for_clients(.0))]
+    Transparent(#[source] io::Error),
     /// What this host does not allow: an address, `io_uring`.
     #[error("{}", setting::advised(.0))]
     Proxy(#[from] proxy::Error),
@@ -223,6 +226,7 @@ impl Error {
             Self::OwnListener { .. } | Self::AdminToken { .. } => ExitCode::from(2),
             Self::UnreadAccessLog(_)
             | Self::SourceAddress { .. }
+            | Self::Transparent(_)
             | Self::Proxy(_)
             | Self::Resource(_)
             | Self::Worker(_) => ExitCode::FAILURE,

@@ -13,6 +13,8 @@ pub struct Places {
     pub listeners: Vec<(Address, String)>,
     /// Of each address that connections to servers come from.
     pub sources: Vec<(IpAddr, String)>,
+    /// Where the first group asks for connections from the addresses of clients.
+    pub transparent: Option<String>,
     /// Of the access log's target.
     pub access_log: Option<String>,
 }
@@ -33,9 +35,14 @@ impl Places {
         {
             return format!("{place}: source-address: {error}");
         }
-        match (error, &self.access_log) {
-            (Error::AccessLog { .. } | Error::UnreadAccessLog(_), Some(place)) => format!("{place}: {error}"),
-            _ => error.to_string(),
+        let place = match error {
+            Error::AccessLog { .. } | Error::UnreadAccessLog(_) => &self.access_log,
+            Error::Transparent(_) => &self.transparent,
+            _ => &None,
+        };
+        match place {
+            Some(place) => format!("{place}: {error}"),
+            None => error.to_string(),
         }
     }
 }

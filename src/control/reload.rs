@@ -156,6 +156,7 @@ fn log_state(running: &Running, descriptors: (u64, u64)) {
         descriptors,
     ));
     start_up::warn_of_risky_settings(&services);
+    sources::log_what_clients_need(&services);
     certificates::log_checks(&running.served);
     certificates::compare(&running.served);
 }

@@ -143,6 +143,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     let descriptors = (descriptors_max, descriptors_reserved);
     start_up::warn_of_this_host(&wanted_by(&of_services, &workers, connections, descriptors), granted);
     start_up::warn_of_risky_settings(&services);
+    sources::log_what_clients_need(&services);
     certificates::log_checks(&served);
 
     let Workers { supervisor, orders, counters, seats } =

@@ -211,8 +211,13 @@ impl Service {
 
     /// Whether admission depends on PROXY headers that any client may send.
     pub fn admits_by_anybodys_word(&self) -> bool {
+        self.admission.is_some() && self.believes_any_header()
+    }
+
+    /// Whether PROXY headers count that anybody may send.
+    pub fn believes_any_header(&self) -> bool {
         let has_ip = self.listeners.iter().any(|listener| matches!(listener.address, Address::Ip(_)));
-        self.admission.is_some() && self.accept_proxy && self.accept_proxy_from.is_empty() && has_ip
+        self.accept_proxy && self.accept_proxy_from.is_empty() && has_ip
     }
 
     /// Whether clients send anything that is read before they are served.

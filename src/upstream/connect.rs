@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::lease::Lease;
 use super::server::Server;
 use super::sources::Origin;
-use crate::uring::{LocalEnd, NewSocket, Ring, Shortage, Socket, SocketOptions, is_out_of_descriptors};
+use crate::uring::{
+    Address, LocalEnd, NewSocket, Ring, Shortage, Socket, SocketOptions, is_out_of_descriptors,
+};
 
 /// How long connecting pauses without a descriptor.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -149,11 +151,27 @@ async fn open(
     if let Some(from) = from {
         socket.bind(from).map_err(Error::Source)?;
     }
-    socket.connect(server.sock_addr()).await.map_err(|error| match error.raw_os_error() {
+    let socket = socket.connect(server.sock_addr()).await.map_err(|error| match error.raw_os_error() {
         // There is no way from that address to the server, as from 127.0.0.1 to another host.
         Some(libc::EINVAL) if from.is_some() => Error::Source(error),
         _ => Error::Connect(error),
-    })
+    })?;
+    if let Some(from) = from.filter(|from| from.is_foreign) {
+        expect_source(&socket, from).map_err(Error::Source)?;
+    }
+    Ok(socket)
+}
+
+/// Checks that a connection comes from the client's address: in place of the broadcast address of a network the kernel
+/// uses one of this host's (`__inet_bind`), which must not be taken for a client's.
+fn expect_source(socket: &Socket, from: LocalEnd) -> io::Result<()> {
+    match socket.local_address()? {
+        Some(Address::Ip(local)) if local.ip() == from.address => Ok(()),
+        _ => {
+            socket.reset_on_close();
+            Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL))
+        }
+    }
 }
 
 /// One call site for each kind of cause: what clients cause is limited by it.

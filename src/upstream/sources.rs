@@ -86,13 +86,12 @@ impl<'a> Origin<'a> {
         Self { sources, turns, client }
     }
 
-    /// Whether a server can be connected to from there: not where it would have to see a client's address that is none of
-    /// its family, or no address at all.
+    /// Whether a server can be connected to from there: not where it is to see a client that has no address, or one that
+    /// no connection to it can come from.
     pub fn suits(self, server: &Address) -> bool {
-        match (self.sources, server) {
-            (Sources::Client, Address::Ip(server)) => self
-                .client
-                .is_some_and(|client| is_of_family(client, server.ip()) && !client.is_unspecified()),
+        match (self.sources, server, self.client) {
+            (Sources::Client, Address::Ip(server), Some(client)) => can_reach(client, server.ip()),
+            (Sources::Client, Address::Ip(_), None) => false,
             _ => true,
         }
     }
@@ -126,8 +125,9 @@ impl Attempts<'_> {
                 self.nth = nth;
                 Some(Some(LocalEnd { address: addresses[nth], is_foreign: false }))
             }
+            // Never from this host's own.
             (Sources::Client, Address::Ip(_)) => {
-                is_first.then_some(client.map(|address| LocalEnd { address, is_foreign: true }))
+                client.filter(|_| is_first).map(|address| Some(LocalEnd { address, is_foreign: true }))
             }
             _ => of_kernel,
         };
@@ -149,6 +149,17 @@ impl Attempts<'_> {
         let is_spent = |nth: usize| self.origin.turns.spent_until[nth].get().is_some_and(|until| now < until);
         in_turn().filter(fits).find(|nth| !is_spent(*nth)).or_else(|| in_turn().find(fits))
     }
+}
+
+/// Whether a connection to a server can come from this address. In place of one that no host has, the kernel would use an
+/// address of this host.
+fn can_reach(client: IpAddr, server: IpAddr) -> bool {
+    let is_of_no_host = match client {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        // With IPv4 the kernel refuses it.
+        IpAddr::V6(v6) => v6.is_loopback() && !server.is_loopback(),
+    };
+    is_of_family(client, server) && !client.is_unspecified() && !client.is_multicast() && !is_of_no_host
 }
 
 /// Whether both are IPv4, or both IPv6.
@@ -238,12 +249,19 @@ mod tests {
             |client: Option<&str>, to: &str| Origin::new(&sources, &turns, client.map(ip)).suits(&server(to));
         assert!(suits(Some("192.0.2.7"), "10.1.0.2:80") && suits(Some("2001:db8::7"), "[2001:db8::2]:80"));
         assert!(!suits(Some("192.0.2.7"), "[2001:db8::2]:80") && !suits(Some("2001:db8::7"), "10.1.0.2:80"));
-        assert!(!suits(None, "10.1.0.2:80") && !suits(Some("0.0.0.0"), "10.1.0.2:80"));
+        for client in [None, Some("0.0.0.0"), Some("255.255.255.255"), Some("224.0.0.1")] {
+            assert!(!suits(client, "10.1.0.2:80"), "{client:?}");
+        }
+        for client in [Some("::"), Some("ff02::1"), Some("::1")] {
+            assert!(!suits(client, "[2001:db8::2]:80"), "{client:?}");
+        }
+        assert!(suits(Some("::1"), "[::1]:80") && suits(Some("127.0.0.1"), "127.0.0.1:80"));
         let origin = Origin::new(&sources, &turns, Some(ip("192.0.2.7")));
         let (to, now) = (server("10.1.0.2:80"), Instant::now());
         let mut attempts = origin.attempts(&to);
         let from = LocalEnd { address: ip("192.0.2.7"), is_foreign: true };
         assert_eq!([(); 2].map(|()| attempts.next(now)), [Some(Some(from)), None]);
+        assert_eq!(Origin::new(&sources, &turns, None).attempts(&to).next(now), None);
         assert!(
             Origin::new(&sources, &turns, None).suits(&Address::Unix("/run/s".into())),
             "it sees no address"

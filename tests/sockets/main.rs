@@ -32,6 +32,7 @@ mod start_up;
 mod storms;
 mod support;
 mod tls;
+mod transparent;
 mod upstreams;
 mod urgent;
 mod warm;

@@ -162,7 +162,7 @@ impl GroupArgs {
                 SendProxy::V1 => Some(Version::V1),
                 SendProxy::V2 => Some(Version::V2),
             },
-            sources: self.sources.sources()?,
+            sources: self.sources.sources(self.warm > 0)?,
             connect_timeout: self.connect_timeout,
             connect_budget: self.connect_budget.unwrap_or(2 * self.connect_timeout),
             checks: self.health.checks()?,

@@ -17,15 +17,33 @@ pub(super) struct SourceArgs {
     /// 28,000 connections to a server; repeatable [default: the kernel chooses] [nginx: proxy_bind]
     #[arg(long, value_name = "IP", help_heading = "Servers", value_parser = address)]
     source_address: Vec<IpAddr>,
+    /// Connect to servers from the client's own address, or that in its PROXY header, so that servers see it; takes CAP_NET_RAW,
+    /// and routing that leads servers' replies to the proxy [default: off] [nginx: proxy_bind $remote_addr transparent]
+    #[arg(long, help_heading = "Servers")]
+    transparent: bool,
 }
 
 impl SourceArgs {
-    /// Where connections come from.
+    /// Where connections come from; `are_opened_ahead`: whether some are opened before there is a client.
     ///
     /// # Errors
     /// Addresses that do not go together.
-    pub(super) fn sources(&self) -> Result<Sources, Error> {
-        let Self { source_address: addresses } = self;
+    pub(super) fn sources(&self, are_opened_ahead: bool) -> Result<Sources, Error> {
+        let Self { source_address: addresses, transparent } = self;
+        if *transparent {
+            return match addresses.first() {
+                None if are_opened_ahead => Err(Error::Usage(
+                    "--transparent has connections come from the clients' addresses, and --warm opens them before a \
+                     client is there; remove one of them"
+                        .to_owned(),
+                )),
+                None => Ok(Sources::Client),
+                Some(address) => Err(Error::Usage(format!(
+                    "--transparent has connections come from the clients' addresses, and --source-address {address} from \
+                     this host's; remove one of them"
+                ))),
+            };
+        }
         let is_repeated = |(nth, address): &(usize, &IpAddr)| addresses[..*nth].contains(address);
         if let Some((_, twice)) = addresses.iter().enumerate().find(is_repeated) {
             return Err(Error::Usage(format!("--source-address {twice} is given twice; remove one of them")));
@@ -51,6 +69,12 @@ impl SourceArgs {
             })
         };
         let is_of_use = |address: &IpAddr| families().any(|is_ipv4| is_ipv4 == address.is_ipv4());
+        if self.transparent && families().next().is_none() && !servers.is_empty() {
+            return Err(Error::Usage(
+                "--transparent shows servers the clients' addresses, and a server on a Unix socket sees none; remove it"
+                    .to_owned(),
+            ));
+        }
         match self.source_address.first() {
             Some(first) if !self.source_address.iter().any(is_of_use) => {
                 let needed = match families().next() {

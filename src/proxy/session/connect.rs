@@ -243,7 +243,7 @@ fn without_server(session: &Session, group: &Group) -> End {
     let (client, group) = (session.client_address(), &*group.settings().name);
     match source {
         Some(source) => {
-            tracing::warn!(%client, group, %source, "no server of the group has the family of the client's address, which servers are to see; refusing the client");
+            tracing::warn!(%client, group, %source, "no server of the group can be connected to from the client's address, which servers are to see; refusing the client");
         }
         None => {
             tracing::warn!(%client, group, "the client has no IP address, which servers are to see; refusing it");

@@ -3,6 +3,7 @@
 //! A descriptor that names nothing, or the wrong kind of file, is a violation: our bug, and the end of the run.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ use crate::uring::kernel::{LocalEnd, RawPipe};
 
 /// How long a connect may search for a source port when they run short.
 pub(super) const PORT_SEARCH_MAX: Duration = Duration::from_millis(2);
+
+/// The port of sockets that were bound to an address.
+const BOUND_PORT: u16 = 40_000;
 
 impl World {
     /// The file behind a descriptor.
@@ -179,9 +183,13 @@ impl World {
     }
 
     pub(super) fn local_address(&self, fd: RawFd) -> SockAddr {
-        let visit = self.connected(fd).and_then(|id| self.visits.get(&id));
-        let visit = visit.expect("only a client's socket is asked for its address");
-        self.backlogs.address(visit.listener).clone()
+        let id = self.connected(fd).expect("a connected socket");
+        if let Some(visit) = self.visits.get(&id) {
+            return self.backlogs.address(visit.listener).clone();
+        }
+        let served = self.served.iter().find(|served| served.id == id);
+        let from = served.and_then(|served| served.from).expect("a client's socket, or one that was bound");
+        SocketAddr::new(from, BOUND_PORT).into()
     }
 
     pub(super) fn receive(&mut self, id: usize, into: &mut Vec<u8>, bytes_max: usize) -> Result<usize, i32> {

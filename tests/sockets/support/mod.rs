@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use dns::Dns;
-pub(crate) use namespace::{in_own_network, run, set_parameter};
+pub(crate) use namespace::{Network, in_own_network, run, set_parameter};
 pub(crate) use pattern::{
     both_ways, expect_pattern, receive_pattern, send_pattern, stuff, stuff_all, try_stuff,
 };

@@ -1,11 +1,13 @@
 //! Network namespaces of a test's own, for what changes a host's network.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::panic::resume_unwind;
 use std::process::Command;
 use std::thread;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Set in a process that may make namespaces although its user may not.
 const AS_ROOT: &str = "IISPLICE_TEST_AS_ROOT_OF_A_NAMESPACE";
@@ -13,6 +15,10 @@ const AS_ROOT: &str = "IISPLICE_TEST_AS_ROOT_OF_A_NAMESPACE";
 /// Runs `test`, of this full name, on a thread with a network of its own, whose loopback device is up. What the thread
 /// starts shares that network. Where this host allows no namespace, it says so, and the test is skipped.
 pub(crate) fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
+    if let Err(error) = Command::new("ip").arg("-V").output() {
+        println!("SKIPPED: {name}: ip (iproute2) cannot be run: {error}");
+        return;
+    }
     // A namespace belongs to the thread that makes it (unshare(2)).
     let on_thread = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -24,7 +30,7 @@ pub(crate) fn in_own_network(name: &str, test: impl FnOnce() + Send + 'static) {
         Ok(Ok(())) => {}
         Ok(Err(_)) if std::env::var_os(AS_ROOT).is_none() => in_user_namespace(name),
         Ok(Err(error)) => println!("SKIPPED: {name}: this host allows no network namespace: {error}"),
-        Err(panic) => std::panic::resume_unwind(panic),
+        Err(panic) => resume_unwind(panic),
     }
 }
 
@@ -48,6 +54,38 @@ fn in_user_namespace(name: &str) {
             }
         }
         Err(error) => println!("SKIPPED: {name}: unshare cannot be run: {error}"),
+    }
+}
+
+/// Another network than that of the test's thread.
+pub(crate) struct Network(File);
+
+impl Network {
+    /// A network whose loopback device is up. For [`in_own_network`].
+    pub(crate) fn new() -> Self {
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("the test may make networks");
+            run("ip link set lo up");
+            File::open("/proc/thread-self/ns/net").expect("this thread has a network")
+        };
+        Self(thread::spawn(make).join().expect("it does not panic"))
+    }
+
+    /// Runs `inside` on a thread in this network. Sockets and processes that it makes stay there.
+    pub(crate) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            setns(&self.0, CloneFlags::CLONE_NEWNET).expect("the test made it");
+            inside()
+        };
+        thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// Connects it with the network of this thread by a pair of devices: `name` is here, and `eth0` there.
+    pub(crate) fn connect(&self, name: &str) {
+        let there = format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
+        run(&format!("ip link add {name} type veth peer name eth0 netns {there}"));
+        run(&format!("ip link set {name} up"));
+        self.enter(|| run("ip link set eth0 up"));
     }
 }
 

@@ -105,6 +105,9 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
         let filled = group.group.with_servers(of_all, name, "servers", group.servers.iter(), &answers);
         let filled = filled.map_err(|error| table.locate(error))?;
         places.sources.extend(source_places(&source, table, &filled));
+        if filled.sources == Sources::Client {
+            places.transparent.get_or_insert_with(|| source.place(&table.place("transparent", None)));
+        }
         *keys = affinity::with_cookie(std::mem::take(keys), &filled);
         built.insert(name, filled);
     }

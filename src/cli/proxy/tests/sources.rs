@@ -55,25 +55,44 @@ fn what_no_connection_can_come_from_is_refused() {
     assert_eq!(complaint(&many), "--source-address is given 65 times; give 64 at most");
 }
 
-#[test]
-fn unix_sockets_have_no_source_addresses() {
-    let arguments = [
-        "iisplice",
-        "proxy",
-        "--listen",
-        "127.0.0.1:8080",
-        "--upstream",
-        "unix:/run/s",
-        "--source-address",
-        "10.0.0.5",
-    ];
+fn settings_of(arguments: &[&str]) -> Result<Plan, Error> {
     let Command::Proxy(proxy) = Cli::try_parse_from(arguments).expect("a well formed command line").command
     else {
         panic!("another command");
     };
-    let said = proxy.settings(&host()).expect_err("a mistake").to_string();
+    proxy.settings(&host()).map(|effective| effective.plan)
+}
+
+#[test]
+fn unix_sockets_have_no_source_addresses() {
+    let mut arguments = vec!["iisplice", "proxy", "--listen", "127.0.0.1:8080", "--upstream", "unix:/run/s"];
+    arguments.extend(["--source-address", "10.0.0.5"]);
+    let said = settings_of(&arguments).expect_err("a mistake").to_string();
     assert_eq!(
         said,
         "--source-address 10.0.0.5 is of the family of no server; Unix sockets have none; remove it"
     );
+}
+
+#[test]
+fn servers_see_clients_or_the_proxy() {
+    assert_eq!(group(&service(&["--transparent"])).sources, Sources::Client);
+    assert_eq!(
+        complaint(&["--transparent", "--source-address", "10.0.0.5"]),
+        "--transparent has connections come from the clients' addresses, and --source-address 10.0.0.5 from this host's; \
+         remove one of them"
+    );
+    assert_eq!(
+        complaint(&["--transparent", "--warm", "3"]),
+        "--transparent has connections come from the clients' addresses, and --warm opens them before a client is \
+         there; remove one of them"
+    );
+    let mut arguments = vec!["iisplice", "proxy", "--listen", "127.0.0.1:8080", "--transparent"];
+    arguments.extend(["--upstream", "unix:/run/s"]);
+    assert_eq!(
+        settings_of(&arguments).expect_err("a mistake").to_string(),
+        "--transparent shows servers the clients' addresses, and a server on a Unix socket sees none; remove it"
+    );
+    arguments.extend(["--upstream", "192.0.2.1:80"]);
+    settings_of(&arguments).expect("one of them sees clients");
 }

@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 82] = [
+const PIECES: [&str; 83] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -95,6 +95,7 @@ const PIECES: [&str; 82] = [
     "--tcp-fastopen=5 --defer-accept",
     "--send-proxy=v1",
     "--send-proxy=v2",
+    "--transparent",
     "--source-address=127.0.0.2 --source-address=127.0.0.3",
     "--balance=least-connections",
     "--balance=random-two",
