@@ -396,6 +396,7 @@ pages! {
     groups_s_commands_work "docs/groups.md"
     http_mode_s_commands_work "docs/http-mode.md"
     load_s_commands_work "docs/load.md"
+    metrics_s_commands_work "docs/metrics.md"
     mock_s_commands_work "docs/mock.md"
     tls_s_commands_work "docs/tls.md"
     troubleshooting_s_commands_work "docs/troubleshooting.md"
