@@ -436,7 +436,8 @@ impl Drop for Session {
             proxied: self.rare.take().and_then(|rare| rare.proxied),
             upstream: self.server_name(),
             connect: self.connect(),
-            connect_time: self.connect_time(),
+            // A connection that was opened ahead takes none, which is kept as the least that there is.
+            connect_time: self.connect_time().map(|time| time.min(duration)),
             first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),
             duration,
             upstream_bytes: self.meter.upstream_bytes.get(),

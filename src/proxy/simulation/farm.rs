@@ -48,6 +48,8 @@ struct Place {
     /// The longest time that it takes to respond.
     longest: Duration,
     expects_header: bool,
+    /// Whether it says nothing before its client does.
+    listens_first: bool,
 }
 
 /// See the module docs.
@@ -75,6 +77,8 @@ impl Farm {
                     behaviour: if all_sound { Behaviour::Sound } else { Behaviour::of(dice) },
                     longest: group.connect_timeout * 5 / 4,
                     expects_header: group.send_proxy.is_some(),
+                    // What speaks first is not lent when it was connected to ahead.
+                    listens_first: group.warm_max > 0 && dice.chance(800),
                 });
             }
         }
@@ -127,7 +131,7 @@ impl Servers for Farm {
     }
 
     fn accept(&mut self, to: &SockAddr, dice: &mut Dice) -> Accepted {
-        let Place { address, longest, expects_header, .. } = *self.place(to);
+        let Place { address, longest, expects_header, listens_first, .. } = *self.place(to);
         let mut server_notes = self.notes.borrow_mut();
         let number = SERVER_NUMBER_MIN + server_notes.ends.len() as u32;
         let notes = Notes { number, server: Some(address), ..Notes::default() };
@@ -136,6 +140,7 @@ impl Servers for Farm {
         let script = script(dice, self.scale, longest);
         let mut peer = Scripted::new(notes, script, &self.registry);
         peer.expects_header = expects_header;
+        peer.listens_first = listens_first;
         Accepted { peer: Box::new(peer), socket_bytes: socket_bytes(dice, self.scale) }
     }
 }

@@ -93,7 +93,8 @@ impl Founder {
             2 if !self.is_calm => Sources::Client,
             _ => Sources::Kernel,
         };
-        GroupSettings { balance, sources, connect_timeout, connect_budget, queue_timeout, ..group }
+        let warm_max = dice.one_of(&[0, 0, 0, 1, 2, 5]);
+        GroupSettings { balance, sources, connect_timeout, connect_budget, queue_timeout, warm_max, ..group }
     }
 }
 

@@ -12,7 +12,7 @@ use super::peer::{Hears, Notes};
 use super::scenario::{Client, Scenario};
 use super::stage::{DESCRIPTORS_PLENTY, Played, Stage};
 use crate::proxy::access_log::Entry;
-use crate::proxy::record::{End, Record};
+use crate::proxy::record::{Connect, End, Record};
 use crate::proxy::settings::{Service, Splice};
 use crate::upstream::{GroupSettings, Server, Sources};
 use crate::uring::Address;
@@ -187,6 +187,9 @@ impl Case<'_> {
             let proxied = self.client.proxied.map(Address::Ip);
             assert_eq!(self.record.proxied, proxied, "the source of the client's PROXY header");
         }
+        assert_eq!(self.record.connect.is_some(), self.record.upstream.is_some(), "{:?}", self.record);
+        let opens_ahead = self.group.warm_max > 0;
+        assert!(opens_ahead || self.record.connect != Some(Connect::Warm), "{:?}", self.record);
         if let Some(server) = server {
             let address = server.server.expect("it is a server's end");
             let led_to = server_at(self.group, address);

@@ -127,6 +127,8 @@ pub(super) struct Scripted {
     pub(super) registry: Rc<Registry>,
     /// Whether a PROXY header must come first.
     pub(super) expects_header: bool,
+    /// Whether it says nothing before the other end does.
+    pub(super) listens_first: bool,
     /// Received and not parsed yet.
     unread: Vec<u8>,
     preamble_bytes: usize,
@@ -143,6 +145,7 @@ impl Scripted {
             script,
             registry: Rc::clone(registry),
             expects_header: false,
+            listens_first: false,
             unread: Vec::new(),
             preamble_bytes: 0,
             partner: None,
@@ -240,6 +243,11 @@ impl Scripted {
         self.notes.borrow_mut().received_bytes += self.unread.len() as u64;
     }
 
+    fn may_speak(&self) -> bool {
+        let notes = self.notes.borrow();
+        !self.listens_first || notes.received_bytes > 0 || notes.hears != Hears::More
+    }
+
     fn has_sent_all(&self) -> bool {
         let notes = self.notes.borrow();
         self.preamble_bytes == self.script.preamble.len() && notes.sent_bytes == self.script.content_bytes
@@ -261,12 +269,12 @@ impl Peer for Scripted {
             self.receive_at = Some(receive_at);
         }
         let mut send_at = *self.send_at.get_or_insert(begin);
-        if !self.has_sent_all() {
+        if !self.has_sent_all() && self.may_speak() {
             steps.take(&mut send_at, self.script.send_pause_max, far, |far| self.send(far));
             self.send_at = Some(send_at);
         }
 
-        let has_sent_all = self.has_sent_all();
+        let has_sent_all = self.has_sent_all() && self.may_speak();
         let notes = &mut *self.notes.borrow_mut();
         if notes.hears == Hears::Reset {
             return Next::Done;
