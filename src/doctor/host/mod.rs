@@ -56,3 +56,35 @@ pub fn at_start(readings: &Readings, wanted: &Wanted) -> Vec<Finding> {
     found.findings.retain(|finding| finding.severity > Severity::Fine);
     found.findings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::wanted;
+    use super::*;
+
+    #[test]
+    fn a_start_warns_of_what_the_doctor_finds_and_settings_ask_for() {
+        let readings = Readings {
+            somaxconn: Some(128),
+            quota: Some(0.5),
+            cpus: 2,
+            ports: Some(1_000),
+            conntrack: Some((0, 4096)),
+            ..Readings::default()
+        };
+        let readings = readings.granted(Granted { pipes: 20, bytes: 1 << 20 });
+        let ids = |wanted: &Wanted| -> Vec<_> {
+            at_start(&readings, wanted).iter().map(|finding| finding.id).collect()
+        };
+        let always = [Id::Pipes, Id::Backlog, Id::Cores].map(Id::as_str);
+        assert_eq!(ids(&wanted()), always);
+        let servers = [(([192, 0, 2, 1], 80).into(), None)].into();
+        let asked = Wanted { connections: Some(900_000), servers: Some(servers), ..wanted() };
+        assert_eq!(ids(&asked)[3..], [Id::Descriptors, Id::Ports, Id::Conntrack].map(Id::as_str));
+        let all = findings(&readings, &asked);
+        for warned in at_start(&readings, &asked) {
+            let same = all.findings.iter().find(|finding| finding.id == warned.id).expect(warned.id);
+            assert_eq!((&same.saw, &same.why), (&warned.saw, &warned.why), "the same finding");
+        }
+    }
+}
