@@ -64,7 +64,7 @@ fn unprivileged(binary: &Path, arguments: &[&str]) -> Output {
 }
 
 /// For each flag that names a file: the command and what else it needs.
-const FILES: [(&str, &[&str]); 11] = [
+const FILES: [(&str, &[&str]); 14] = [
     ("--tls-cert", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9"]),
     ("--tls-client-ca", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9", "--tls-cert={cert}"]),
     ("--upstream-ca", &["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9", "--upstream-tls"]),
@@ -75,6 +75,9 @@ const FILES: [(&str, &[&str]); 11] = [
     ("--password-file", &["load", "http://127.0.0.1:9/", "--auth=ntlm", "--user=a"]),
     ("--replay", &["load", "http://127.0.0.1:9/"]),
     ("--ca", &["load", "https://127.0.0.1:9/"]),
+    ("--password-file", &["doctor", "http://127.0.0.1:9/", "--user=a"]),
+    ("--ca", &["doctor", "https://127.0.0.1:9/"]),
+    ("--log", &["doctor"]),
     ("", &["report"]),
 ];
 
