@@ -278,7 +278,12 @@ impl Stock {
         while lent.is_none()
             && let Some(warm) = { self.servers[nth].borrow_mut().waiting.pop() }
         {
-            lent = if warm.place.is_over(group, now) { None } else { warm.lend() };
+            lent = if warm.place.is_over(group, now) {
+                warm.close();
+                None
+            } else {
+                warm.lend()
+            };
         }
         let may_grow = lent.is_none() && self.wanted().into_iter().sum::<usize>() < self.most;
         self.with_demand(nth, |demand| demand.client_came(lent.is_some(), may_grow, now));
