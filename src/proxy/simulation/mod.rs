@@ -19,6 +19,7 @@ mod scenario;
 mod seeds;
 mod services;
 mod stage;
+mod warm;
 
 use std::time::Duration;
 
