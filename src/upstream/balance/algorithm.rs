@@ -98,6 +98,11 @@ impl<'a> Candidates<'a> {
         self.servers.iter().map(|server| &**server).enumerate().filter(may_be_chosen)
     }
 
+    /// Whether the server at this place of the group is one of them.
+    pub(super) fn have(self, nth: usize) -> bool {
+        self.servers.get(nth).is_some_and(|server| self.has(nth, server))
+    }
+
     /// Whether this server, which has this place in the group, is one of them.
     fn has(self, nth: usize, server: &Server) -> bool {
         let options = server.options();

@@ -12,24 +12,31 @@ use crate::upstream::server::Server;
 
 #[derive(Debug)]
 struct SourceHash {
-    /// A number for each server, which its name and address decide.
-    seeds: Box<[u64]>,
+    /// What ranks each server, side by side: looking at the servers themselves would cost more than all ranks.
+    places: Box<[Place]>,
     /// The bits of an IPv6 address that count.
     v6_mask: u128,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// A number that the server's name and address decide.
+    seed: u64,
+    weight: f64,
+}
+
 pub(super) fn begin(with: &Beginning<'_>) -> Box<dyn Algorithm> {
-    let mut seeds: Vec<u64> = Vec::with_capacity(with.servers.len());
+    let mut places: Vec<Place> = Vec::with_capacity(with.servers.len());
     for server in with.servers {
         let mut seed = seed(server);
         // A server that is in the group twice counts twice.
-        while seeds.contains(&seed) {
+        while places.iter().any(|place| place.seed == seed) {
             seed = mixed(seed);
         }
-        seeds.push(seed);
+        places.push(Place { seed, weight: f64::from(server.options().weight.get()) });
     }
     let v6_mask = u128::MAX.checked_shl(128 - u32::from(with.hash_prefix_v6)).unwrap_or(0);
-    Box::new(SourceHash { seeds: seeds.into(), v6_mask })
+    Box::new(SourceHash { places: places.into(), v6_mask })
 }
 
 impl SourceHash {
@@ -46,20 +53,29 @@ impl SourceHash {
     }
 }
 
-impl Algorithm for SourceHash {
-    fn choose(&self, candidates: &Candidates<'_>, source: Option<IpAddr>) -> Option<usize> {
-        let key = self.key(source);
+impl SourceHash {
+    /// The first in rank of these places.
+    fn first(&self, key: u64, places: impl Iterator<Item = usize>) -> Option<usize> {
         let mut least = f64::INFINITY;
         let mut first = None;
-        for (nth, server) in candidates.iter() {
-            if let Some(rank) =
-                rank(mixed(self.seeds[nth] ^ key), f64::from(server.options().weight.get()), least)
-            {
+        for nth in places {
+            let Place { seed, weight } = self.places[nth];
+            if let Some(rank) = rank(mixed(seed ^ key), weight, least) {
                 least = rank;
                 first = Some(nth);
             }
         }
         first
+    }
+}
+
+impl Algorithm for SourceHash {
+    fn choose(&self, candidates: &Candidates<'_>, source: Option<IpAddr>) -> Option<usize> {
+        let key = self.key(source);
+        // The first of all is the first of the candidates if it is one of them, as it mostly is.
+        self.first(key, 0..self.places.len())
+            .filter(|nth| candidates.have(*nth))
+            .or_else(|| self.first(key, candidates.iter().map(|(nth, _)| nth)))
     }
 }
 
