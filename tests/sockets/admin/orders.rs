@@ -341,3 +341,37 @@ fn certificates_are_listed_with_names_file_and_expiry_and_secrets_are_blank() {
     assert!(config.contains("set-header = [\"X-Api-Key:***\", \"X-Open:yes\"]"), "{config}");
     assert!(!config.contains("s3cret"), "{config}");
 }
+
+#[test]
+fn of_a_client_with_two_groups_only_the_idle_connection_to_the_server_that_drains_ends() {
+    let (web, api) = (Server::v4(), Server::v4());
+    let route = format!("--mode http --forwarded off --path-route /api={}", api.address());
+    let (proxy, admin) = start(Launch::to(web.address()).flags(&route));
+    let client = Peer::connect(proxy.address());
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: web\r\n\r\n").into_bytes();
+    let exchange = |upstream: &Peer, path: &str| {
+        upstream.expect(&get(path));
+        upstream.send(OK);
+        client.expect(OK);
+    };
+    client.send(&get("/api"));
+    let at_api = api.accept();
+    exchange(&at_api, "/api");
+    client.send(&get("/"));
+    let at_web = web.accept();
+    exchange(&at_web, "/");
+    assert_eq!(admin.order(&format!("/v1/servers/{}/drain", api.address())), [ordered("draining", "drain")]);
+    at_api.expect_end();
+    drop(at_api);
+    for _ in 0..2 {
+        client.send(&get("/"));
+        exchange(&at_web, "/");
+    }
+    assert_eq!(
+        admin.json(&format!("/v1/connections?server={}", web.address()))["connections"][0]["group"],
+        "default"
+    );
+    // No server of that group is left for its next request.
+    client.send(&get("/api"));
+    client.expect(b"HTTP/1.1 503 ");
+}
