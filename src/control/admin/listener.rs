@@ -2,7 +2,8 @@
 //!
 //! A connection has [`FIRST_REQUEST`] for its first request, and [`EXCHANGE`] after each one for the answer and the next
 //! request: then it closes, whatever its client does. Of more than [`CONNECTIONS_MAX`] the one that has waited longest for
-//! a request closes: clients that send half a request keep no other client out.
+//! a request closes: clients that send half a request keep no other client out. Each has [`GRACE`] for its request before
+//! that, so of a flood of clients no more are accepted than send theirs within it: the others wait in the backlog.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub const DESCRIPTORS_MAX: u64 = CONNECTIONS_MAX as u64 + 8;
 
 /// How long the first request of a connection may take.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// How long a connection is left open for its request, however many others there are.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// From a request to the end of its answer, and to the next request.
 const EXCHANGE: Duration = Duration::from_secs(60);
@@ -144,7 +148,7 @@ pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
                 }
             }
         };
-        if connections.borrow().len() >= CONNECTIONS_MAX && !close_oldest(&connections) {
+        if connections.borrow().len() >= CONNECTIONS_MAX && !close_oldest(&connections).await {
             // Each of the others is being answered.
             let reply =
                 last_word("503 Service Unavailable", "there are too many admin clients; try again later");
@@ -161,16 +165,29 @@ pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
     }
 }
 
-/// Closes the connection that has waited longest for a request. False if none waits for one.
-fn close_oldest(connections: &Connections) -> bool {
-    let mut connections = connections.borrow_mut();
-    let waiting = connections.iter().filter(|(_, (open, _))| !open.is_busy.get());
-    let oldest = waiting.min_by_key(|(_, (open, _))| open.since.get()).map(|(key, _)| *key);
-    let Some((_, abort)) = oldest.and_then(|key| connections.remove(&key)) else { return false };
-    if let Some(abort) = abort {
-        abort.abort();
+/// Makes room for one more: closes the connection that has waited longest for a request, once it has had its time. False
+/// if none waits for one.
+async fn close_oldest(connections: &Connections) -> bool {
+    while connections.borrow().len() >= CONNECTIONS_MAX {
+        let Some((key, since)) = oldest(connections) else { return false };
+        let left = (since + GRACE).saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            // It may ask for something meanwhile, or end.
+            sleep(left).await;
+            continue;
+        }
+        if let Some((_, Some(abort))) = connections.borrow_mut().remove(&key) {
+            abort.abort();
+        }
     }
     true
+}
+
+/// The connection that has waited longest for a request, and since when.
+fn oldest(connections: &Connections) -> Option<(u64, Instant)> {
+    let connections = connections.borrow();
+    let waiting = connections.iter().filter(|(_, (open, _))| !open.is_busy.get());
+    waiting.map(|(key, (open, _))| (*key, open.since.get())).min_by_key(|(_, since)| *since)
 }
 
 /// A connection's place among those that are open; free when this is dropped.

@@ -53,6 +53,9 @@ pub(super) use orders::Asker;
 pub use token::TokenFault;
 pub(super) use view::{Board, View};
 
+/// The nice value of the endpoint's thread: next to a worker that has something to do it gets a hundredth of a core.
+const LEAST_PRIORITY: i32 = 19;
+
 /// The endpoint as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminSettings {
@@ -131,6 +134,9 @@ impl Admin {
             Acceptor::new(&self.address, &socket)?
         };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            // Where cores are short, clients of this endpoint are last. Of this thread only (setpriority(2)); being denied
+            // it changes nothing else.
+            let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
             let site = Rc::new(Site { reach, guard, turn: connections::Turn::default() });
             LocalSet::new().block_on(&runtime, listener::run(acceptor, site));
         })?;

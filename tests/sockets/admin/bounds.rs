@@ -66,6 +66,41 @@ fn a_thousand_half_sent_requests_change_nothing_for_connections_nor_for_other_ad
 }
 
 #[test]
+fn a_burst_of_half_sent_requests_delays_whole_ones_and_loses_none() {
+    let (_proxy, admin) = start(Launch::to("127.0.0.1:9"));
+    let mut open: Vec<Box<dyn Stream>> = Vec::new();
+    let mut half = |count| {
+        for _ in 0..count {
+            let mut stream = admin.connect();
+            // It may have been closed in favour of a later one.
+            let _ = stream.write_all(b"GET /v1/servers HTTP/1.1\r\nHost: localh");
+            open.push(stream);
+        }
+    };
+    for _ in 0..3 {
+        half(300);
+        let mut whole = admin.connect();
+        whole
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("it reads");
+        half(300);
+        assert_eq!(read_reply(&mut *whole).status, 200);
+    }
+}
+
+#[test]
+fn the_endpoint_s_thread_has_the_lowest_priority_and_no_other_has() {
+    let (proxy, _admin) = start(Launch::to("127.0.0.1:9"));
+    let nice = |name: &str| {
+        let tasks = proxy.process().tasks().expect("our child").filter_map(Result::ok);
+        let stats = tasks.filter_map(|task| task.stat().ok());
+        stats.filter(|stat| stat.comm == name).map(|stat| stat.nice).collect::<Vec<_>>()
+    };
+    let [own] = nice("worker-0")[..] else { panic!("one worker") };
+    assert_eq!((nice("admin"), own < 19), (vec![19], true));
+}
+
+#[test]
 fn clients_that_read_nothing_and_ask_again_and_again_are_cut_off_by_their_own_replies() {
     let server = Server::v4();
     let (proxy, admin) = start(Launch::to(server.address()));
