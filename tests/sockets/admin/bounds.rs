@@ -90,7 +90,9 @@ fn a_burst_of_half_sent_requests_delays_whole_ones_and_loses_none() {
 
 #[test]
 fn the_endpoint_s_thread_has_the_lowest_priority_and_no_other_has() {
-    let (proxy, _admin) = start(Launch::to("127.0.0.1:9"));
+    let (proxy, admin) = start(Launch::to("127.0.0.1:9"));
+    // A thread that answers has set its priority.
+    assert_eq!(admin.get("/healthz").status, 200);
     let nice = |name: &str| {
         let tasks = proxy.process().tasks().expect("our child").filter_map(Result::ok);
         let stats = tasks.filter_map(|task| task.stat().ok());
