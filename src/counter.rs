@@ -165,7 +165,7 @@ mod tests {
         let bytes = Bytes::default();
         bytes.add(100);
         bytes.take_back(40);
-        assert_eq!(bytes.get(), 60, "nobody has seen more");
+        assert_eq!(bytes.get(), 60, "no reader has seen more");
         bytes.add(40);
         assert_eq!(bytes.get(), 100);
         bytes.take_back(40);

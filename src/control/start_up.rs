@@ -161,7 +161,7 @@ pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
         let service = &*service.name;
         tracing::warn!(
             service,
-            "clients are admitted by PROXY headers that anybody may send; name the balancers with {}",
+            "clients are admitted by PROXY headers that any client may send; name the balancers with {}",
             setting("accept-proxy-from")
         );
     }

@@ -122,7 +122,7 @@ impl Side {
     }
 }
 
-/// A command for somebody else to run.
+/// A command to run elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Command {
     /// What it shows.

@@ -214,7 +214,7 @@ impl Service {
         self.admission.is_some() && self.believes_any_header()
     }
 
-    /// Whether PROXY headers count that anybody may send.
+    /// Whether PROXY headers count that any client may send.
     pub fn believes_any_header(&self) -> bool {
         let has_ip = self.listeners.iter().any(|listener| matches!(listener.address, Address::Ip(_)));
         self.accept_proxy && self.accept_proxy_from.is_empty() && has_ip

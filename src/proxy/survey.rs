@@ -38,7 +38,7 @@ pub struct Sight {
     pub id: u64,
     /// The address that connected.
     pub address: Address,
-    /// The client that it is for, where somebody else connected for it.
+    /// The client that it is for, where a balancer connected for it.
     pub client: Option<IpAddr>,
     /// The service.
     pub service: Arc<str>,

@@ -1,6 +1,6 @@
 //! Names that stand for servers: what is looked up, and what each group makes of the answer.
 //!
-//! Nothing is looked up here: whoever does hands in an [`Answer`].
+//! Nothing is looked up here: the resolver's side hands in an [`Answer`].
 
 use std::collections::BTreeMap;
 use std::fmt;

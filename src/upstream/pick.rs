@@ -105,8 +105,8 @@ impl<'a> Pick<'a> {
         self.limited().any(|(_, server)| !server.is_down() && (self.yields() || server.is_full()))
     }
 
-    /// Whether connections that wait for other clients have places that it could use. Whoever has them gives them up when
-    /// a session waits.
+    /// Whether connections that wait for other clients have places that it could use. The workers that have them give them
+    /// up when a session waits.
     pub fn is_held_up_by_warm(&self) -> bool {
         self.limited().any(|(_, server)| !server.is_down() && server.warm() > 0)
     }

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_summons_those_that_hold_places() {
+    fn a_client_that_waits_summons_those_that_hold_places() {
         let group = settings("round-robin", &[1]);
         let now = Instant::now();
         let place = WarmPlace::take(&group, 0, now).expect("a place");

@@ -142,7 +142,7 @@ fn clients_of_unix_sockets_are_allowed_by_their_own_word() {
 #[test]
 fn an_address_that_everybody_may_write_into_a_header_is_warned_of() {
     let server = Server::v4();
-    let warning = "WARN clients are admitted by PROXY headers that anybody may send";
+    let warning = "WARN clients are admitted by PROXY headers that any client may send";
     let forgeable = Launch::to(server.address()).flags("--accept-proxy --deny 192.0.2.0/24").start();
     forgeable.wait_to_say(warning);
     let flags = "--accept-proxy --accept-proxy-from 127.0.0.9 --deny 192.0.2.0/24";

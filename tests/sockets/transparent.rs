@@ -113,7 +113,7 @@ fn the_source_in_a_proxy_header_is_what_servers_see() {
         let flags = "--transparent --accept-proxy --listen 10.77.1.1:0";
         let proxy = Launch::to(server.address()).flags(flags).start();
         route(&proxy);
-        proxy.wait_to_say("servers see addresses from PROXY headers that anybody may send");
+        proxy.wait_to_say("servers see addresses from PROXY headers that any client may send");
         for (header, expected) in [
             ("PROXY TCP4 192.0.2.7 192.0.2.250 4000 80\r\n", "192.0.2.7"),
             ("PROXY UNKNOWN\r\n", "10.77.1.2"),

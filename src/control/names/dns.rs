@@ -94,7 +94,7 @@ impl Dns {
             *own = options.clone();
             own.timeout = a_try;
             own.attempts = 0;
-            // Whoever asks wants to know what is true now.
+            // Each question wants to know what is true now.
             own.cache_size = 0;
             own.use_hosts_file = ResolveHosts::Never;
             // So that the shortest time of a chain of aliases counts.

@@ -66,7 +66,7 @@ pub(super) fn log_what_clients_need(services: &[Arc<Service>]) {
         let service = &*service.name;
         tracing::warn!(
             service,
-            "servers see addresses from PROXY headers that anybody may send; name the balancers with {}",
+            "servers see addresses from PROXY headers that any client may send; name the balancers with {}",
             setting("accept-proxy-from")
         );
     }

@@ -1,6 +1,6 @@
 //! Clients and their tries, in bounded memory.
 //!
-//! A login is 401 and 200 (Kerberos), or 401, 401 and 200 (NTLM): whoever gets a third 401 in a row for a path is not let in.
+//! A login is 401 and 200 (Kerberos), or 401, 401 and 200 (NTLM): a client that gets a third 401 in a row for a path is not let in.
 //! Where a log does not tell connections apart, several logins at once look like more 401s in a row; then their 200s follow.
 //! So a 401 is a debt, and anything else pays for two of them: what stays unpaid after three in a row is a loop.
 

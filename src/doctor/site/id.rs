@@ -43,7 +43,7 @@ words! {
         Kerberos = "kerberos",
         /// A 401 leaves the connection open for the login.
         KeepAlive = "keep-alive-401",
-        /// New connections are anonymous before anybody has logged in here.
+        /// New connections are anonymous before a login here.
         FreshConnection = "fresh-connection",
         /// The site answers the first message of NTLM with a challenge, and takes the user's login.
         LoginNtlm = "login-ntlm",
@@ -53,7 +53,7 @@ words! {
         Persistence = "persistence",
         /// The site says that a login lasts (Persistent-Auth).
         PersistentAuth = "persistent-auth",
-        /// Nobody else gets a connection that is logged in.
+        /// No other client gets a connection that is logged in.
         Leak = "leak",
         /// The messages of two logins at once do not meet on one connection to the server.
         ServerConnection = "server-connection",

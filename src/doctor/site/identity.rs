@@ -1,4 +1,4 @@
-//! Who somebody is who has not logged in: nobody, on every connection.
+//! Whether a client that has not logged in is anonymous on every connection.
 
 use super::Id;
 use super::reply::Reply;
@@ -54,7 +54,7 @@ pub(super) fn after_login(visit: &mut Visit<'_>) {
     }
 }
 
-/// The user that a reply on a connection of ours names, if that is somebody else.
+/// The user that a reply on a connection of ours names, if that is another user.
 pub(super) fn named_other(visit: &Visit<'_>, reply: &Reply) -> Option<String> {
     let named = reply.user(visit.settings.identity_header.as_deref())?;
     let ours = visit.budget.user()?;
@@ -67,7 +67,7 @@ fn account(name: &str) -> String {
     name.split('@').next().unwrap_or_default().to_lowercase()
 }
 
-/// A reply on a connection of ours named somebody else.
+/// A reply on a connection of ours named another user.
 pub(super) fn another_user(visit: &mut Visit<'_>, named: &str) {
     visit.seen.has_leaked = true;
     let ours = visit.budget.user().unwrap_or_default();
@@ -79,7 +79,7 @@ pub(super) fn another_user(visit: &mut Visit<'_>, named: &str) {
     );
 }
 
-/// What gives a leak away: a reply that names somebody, or one without 401 where the page asks for a login.
+/// What gives a leak away: a reply that names a user, or one without 401 where the page asks for a login.
 fn leaked(visit: &Visit<'_>, first: &Reply, replies: &[Result<Reply, Broke>]) -> Option<String> {
     let header = visit.settings.identity_header.as_deref();
     let named = replies.iter().flatten().find_map(|reply| reply.user(header));

@@ -37,7 +37,7 @@ fn resolve(visit: &Visit<'_>) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = (visit.address_name().to_owned(), visit.port());
     let look_up = move || {
         let resolved = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        // Nobody waits any more after the time-out.
+        // After the time-out nothing waits for it any more.
         let _ = found.send(resolved);
     };
     thread::Builder::new().spawn(look_up).map_err(|error| error.to_string())?;

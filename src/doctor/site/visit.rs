@@ -65,7 +65,7 @@ pub(super) struct Seen {
     pub(super) during: Vec<Result<Reply, Broke>>,
     /// How the user can log in; nothing if no login was accepted.
     pub(super) works: Option<(Scheme, Binding)>,
-    /// Whether a connection of somebody else's was handed out.
+    /// Whether a connection of another client was handed out.
     pub(super) has_leaked: bool,
 }
 

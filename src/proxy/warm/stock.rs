@@ -82,7 +82,7 @@ struct Warm {
     place: WarmPlace,
 }
 
-/// A receive on a warm connection, which completes when its server acts. Whoever takes the connection drops it.
+/// A receive on a warm connection, which completes when its server acts. The session that takes the connection drops it.
 pub(super) struct Watch {
     receive: RefCell<Option<Pin<Box<dyn Future<Output = News>>>>>,
     task: Cell<Option<Waker>>,

@@ -35,7 +35,7 @@ pub(in crate::doctor::site) fn probe(visit: &mut Visit<'_>) {
         Id::RequestHead,
         saw,
         "users in many groups have tickets of up to 48 KB, and cannot log in by Kerberos",
-        "raise the limit of whoever answered: HTTP.sys MaxFieldLength and MaxRequestBytes to 65534; nginx \
+        "raise the limit of the server or proxy that answered: HTTP.sys MaxFieldLength and MaxRequestBytes to 65534; nginx \
          large_client_header_buffers 4 64k; HAProxy tune.bufsize 65536; iisplice --head-limit",
     );
 }

@@ -38,7 +38,7 @@ pub(in crate::doctor::site) fn probe(visit: &mut Visit<'_>) {
         Ok(reply) if has_login && reply.status == 401 => visit.broken(
             Id::Idle,
             format!("after {idle} without a request the login is gone, and the connection is not"),
-            "the connection to the server was closed or given to somebody else behind the proxy",
+            "the connection to the server was closed or given to another client behind the proxy",
             "give each client a connection of its own to the server, and close both together",
         ),
         Ok(_) => visit.fine(Id::Idle, format!("a connection works after {idle} without a request")),

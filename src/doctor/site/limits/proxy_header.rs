@@ -1,4 +1,4 @@
-//! Whether the site takes a PROXY header from anybody.
+//! Whether the site takes a PROXY header from any client.
 
 use crate::doctor::site::Id;
 use crate::doctor::site::visit::Visit;
@@ -13,7 +13,7 @@ pub(in crate::doctor::site) fn probe(visit: &mut Visit<'_>) {
         Ok(status) if status == usual => visit.warn(
             Id::ProxyHeader,
             "a PROXY header from this host is accepted",
-            "whoever reaches this address can name any address as his own, in logs and in rules by address",
+            "every client that reaches this address can name any address as its own, in logs and in rules by address",
             "accept PROXY headers from the proxies before this one only (iisplice: --accept-proxy-from; nginx: \
              set_real_ip_from)",
         ),
