@@ -55,7 +55,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// See [`NO_ANSWER`].
+    /// 2 when no proxy answers, so that it is not mistaken for 1, a group without servers; 1 when nothing can be printed.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Arguments(_) | Self::Client(_) => ExitCode::from(NO_ANSWER),

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A probe is a function that takes the visit and adds findings. Every connection and request goes through the visit,
-//! which counts them, and every proof of a password through the [`budget`], which makes at most one that fails.
+//! which counts them, and every proof of a password through the `budget`, which makes at most one that fails.
 //! `wire.rs` waits, within time-outs; `login.rs` is the three messages.
 
 mod budget;
