@@ -120,7 +120,7 @@ pub(crate) fn protection(server: Server) {
     });
 }
 
-/// nginx with its keep-alive to servers: whoever comes after a login is taken for its user.
+/// nginx with its keep-alive to servers: a client that comes after a login is taken for its user.
 pub(crate) fn pool_of_nginx(server: Server) {
     let bed = Bed::start(server);
     let proxy = pooling::start(&bed);

@@ -122,8 +122,8 @@ pub(super) fn log_in(visit: &Visit<'_>, wire: &mut Wire, scheme: Scheme, binding
 
 /// The first message, which contains nothing about a user.
 pub(super) fn begin(visit: &Visit<'_>, wire: &mut Wire, scheme: Scheme) -> Result<Challenged, Outcome> {
-    let nobody = Credentials::new("", "", "");
-    let client = Client::new(&nobody);
+    let anonymous = Credentials::new("", "", "");
+    let client = Client::new(&anonymous);
     let first = match scheme {
         Scheme::Ntlm => client.negotiate().1.to_vec(),
         Scheme::Negotiate => spnego::Client::new(client).negotiate().1,
