@@ -269,6 +269,8 @@ impl Drop for Proxy {
             }
         }
         if thread::panicking() {
+            // Its last lines may still be on their way.
+            thread::sleep(Duration::from_millis(200));
             println!("the proxy said:\n{}", self.said.all().join("\n"));
             let log = fs::read_to_string(self.access_log()).unwrap_or_default();
             println!("its access log:\n{}", log.lines().take(100).collect::<Vec<_>>().join("\n"));
