@@ -8,6 +8,7 @@ use iisplice::cli::demo::DemoArgs;
 use iisplice::cli::mock::MockArgs;
 use iisplice::cli::proxy::{Effective, ProxyArgs};
 use iisplice::cli::{self, Cli, Command};
+use iisplice::control::handover::starter::{self, Starter};
 use iisplice::control::limits::Host;
 use iisplice::control::signals::Signals;
 use iisplice::control::{self, logging};
@@ -17,6 +18,9 @@ use nix::sys::signal::{SigSet, Signal};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
+    if let Some(successor) = starter::ordered(std::env::args_os()) {
+        return starter::run(&successor);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return fail(cli::one_line(&error), ExitCode::from(2)),
@@ -61,6 +65,8 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
     if arguments.is_check() {
         return check(effective, log_level);
     }
+    // Before anything is given up of what this process was started with.
+    let starter = Starter::start();
     // After the resolver, which can take long, and before any other thread starts, because threads inherit the mask.
     let signals = match Signals::block() {
         Ok(signals) => signals,
@@ -72,7 +78,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         let read = arguments.settings(&host);
         read.map(|effective| effective.plan).map_err(|error| error.to_string())
     };
-    match control::serve(effective.plan, Box::new(read), signals) {
+    match control::serve(effective.plan, Box::new(read), signals, starter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(places.describe(&error), error.exit_code()),
     }

@@ -347,3 +347,34 @@ fn standard_error_without_a_reader_stalls_nothing() {
     proxy.signal(Signal::SIGTERM);
     assert_eq!(proxy.wait(), Some(0));
 }
+
+#[test]
+fn a_starter_holds_nothing_ignores_signals_and_ends_with_its_proxy() {
+    let mut command = Command::new("sh");
+    // A descriptor that a parent left open.
+    command.args(["-c", r#"exec 9</dev/null; exec "$0" "$@""#, BINARY, "proxy", "--listen=127.0.0.1:0"]);
+    let proxy = Proxy::spawn(command.args(["--upstream", &echo()]));
+    let id = proxy.running.0.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
+    let starter: i32 = children.trim().parse().expect("one child");
+    let place = Path::new("/proc").join(starter.to_string());
+    let descriptors = || {
+        let open = std::fs::read_dir(place.join("fd")).expect("it runs").flatten();
+        let mut names: Vec<_> =
+            open.map(|entry| entry.file_name().into_string().expect("a number")).collect();
+        names.sort_unstable();
+        names
+    };
+    wait_until(|| descriptors() == ["0", "1", "2"], "it holds more descriptors");
+    for signal in
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2]
+    {
+        kill(Pid::from_raw(starter), signal).expect("it runs");
+    }
+    exchange(&mut proxy.connect());
+    assert!(place.join("exe").exists(), "it was killed");
+    proxy.signal(Signal::SIGKILL);
+    // Whoever it was left to may take a while to wait for it.
+    let is_gone = || std::fs::read_link(place.join("exe")).is_err();
+    wait_until(is_gone, "it outlives its proxy");
+}

@@ -37,6 +37,7 @@ mod admin;
 mod certificates;
 mod changes;
 mod check;
+pub mod handover;
 mod health;
 pub mod limits;
 mod listeners;

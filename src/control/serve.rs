@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::admin::{Admin, Reach};
 use super::certificates::{self, Served};
+use super::handover::starter::Starter;
 use super::limits::wanted_by;
 use super::listeners::Listeners;
 use super::logins::Watch;
@@ -26,7 +27,9 @@ use crate::uring::{self, PipeSet};
 ///
 /// # Errors
 /// What this host does not allow, or the first failure of a worker.
-pub fn serve(plan: Plan, read: Read, signals: Signals) -> Result<(), Error> {
+pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Result<(), Error> {
+    // It ends when this is dropped.
+    let _starter = starter;
     setting::name(plan.named);
     let (mut running, supervisor) = start(plan)?;
     let mut reading = Reading::new(read, supervisor.sender());
