@@ -11,7 +11,7 @@ use iisplice::cli::{self, Cli, Command};
 use iisplice::control::handover::starter::{self, Starter};
 use iisplice::control::limits::Host;
 use iisplice::control::signals::Signals;
-use iisplice::control::{self, logging};
+use iisplice::control::{self, logging, service_manager};
 use iisplice::report::live::Live;
 use iisplice::{mock, report, uring};
 use nix::sys::signal::{SigSet, Signal};
@@ -60,7 +60,12 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
     };
     let effective = match arguments.settings(&host) {
         Ok(effective) => effective,
-        Err(error) => return fail(&error, error.exit_code()),
+        Err(error) => {
+            if !arguments.is_check() {
+                service_manager::say_failure(&error, &error);
+            }
+            return fail(&error, error.exit_code());
+        }
     };
     if arguments.is_check() {
         return check(effective, log_level);
@@ -80,7 +85,11 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
     };
     match control::serve(effective.plan, Box::new(read), signals, starter) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(places.describe(&error), error.exit_code()),
+        Err(error) => {
+            let line = places.describe(&error);
+            service_manager::say_failure(&line, &error);
+            fail(line, error.exit_code())
+        }
     }
 }
 

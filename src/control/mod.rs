@@ -11,6 +11,7 @@
 //!                 |--> health: checks of servers
 //!                 |--> admin: answers operators and programs
 //!                 |--> names: what they stand for now ------------------> orders to workers
+//!                 |--> service_manager: told what happens; watches that workers turn
 //!                 `--> log_writer <--Record-- workers
 //! ```
 //!
@@ -52,6 +53,7 @@ mod places;
 mod reload;
 mod running;
 mod serve;
+pub mod service_manager;
 pub mod setting;
 pub mod signals;
 mod sources;

@@ -51,10 +51,13 @@ impl Reading {
     }
 
     /// Begins to read, now or when the current reading has ended, for these.
-    pub(super) fn begin(&mut self, askers: Vec<Asker>) {
+    ///
+    /// # Errors
+    /// No thread; it has been said.
+    pub(super) fn begin(&mut self, askers: Vec<Asker>) -> Result<(), String> {
         if self.thread.is_some() {
             self.again.get_or_insert_default().extend(askers);
-            return;
+            return Ok(());
         }
         let (read, finished) = (Arc::clone(&self.read), Finished(self.events.clone()));
         let thread = thread::Builder::new().name("reload".to_owned()).spawn(move || {
@@ -65,6 +68,7 @@ impl Reading {
             Ok(thread) => {
                 self.thread = Some(thread);
                 self.askers = askers;
+                Ok(())
             }
             Err(error) => {
                 let error = Error::Resource(error).to_string();
@@ -72,6 +76,7 @@ impl Reading {
                 for asker in askers {
                     asker.answer(Err(error.clone()));
                 }
+                Err(error)
             }
         }
     }
@@ -81,10 +86,16 @@ impl Reading {
         let read = self.thread.take()?.join();
         let askers = std::mem::take(&mut self.askers);
         if let Some(askers) = self.again.take() {
-            self.begin(askers);
+            // Without a thread it has been said; what was read before is taken over.
+            let _ = self.begin(askers);
         }
         let read = read.unwrap_or_else(|_| Err("reading failed; this is a bug in iisplice".to_owned()));
         Some((read, askers))
+    }
+
+    /// Whether settings are being read.
+    pub(super) fn is_in_progress(&self) -> bool {
+        self.thread.is_some()
     }
 }
 
@@ -108,7 +119,10 @@ pub(super) struct Done {
 }
 
 /// Serves by what was read from now on, or says why not. If anything of it cannot be used, nothing changes.
-pub(super) fn take_over(running: &mut Running, (read, askers): Taken) {
+///
+/// # Errors
+/// Why not, which has been said.
+pub(super) fn take_over(running: &mut Running, (read, askers): Taken) -> Result<(), String> {
     let taken = read.and_then(|plan| {
         let places = plan.places.clone();
         let mut needing_restart = changes::needing_restart(&running.workers, &plan.workers);
@@ -128,12 +142,14 @@ pub(super) fn take_over(running: &mut Running, (read, askers): Taken) {
             for asker in askers {
                 asker.answer(Ok(done.clone()));
             }
+            Ok(())
         }
         Err(error) => {
             refuse(&error);
             for asker in askers {
                 asker.answer(Err(error.clone()));
             }
+            Err(error)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::admin::{Admin, Board, Shown, View, config};
 use super::certificates::Served;
@@ -70,6 +70,11 @@ impl Running {
         self.orders.iter().for_each(Orders::drain);
     }
 
+    /// How long connections may go on after a request to stop.
+    pub(super) fn drain_timeout(&self) -> Duration {
+        self.workers.iter().map(|worker| worker.drain_timeout).max().unwrap_or_default()
+    }
+
     /// Workers that end immediately.
     pub(super) fn end(&self) {
         self.orders.iter().for_each(Orders::end);
@@ -120,6 +125,7 @@ impl Running {
         Sources {
             counters: self.counters.clone(),
             seats: Arc::clone(&self.seats),
+            stuck: Arc::clone(&self.board.stuck),
             sessions_max: self.sessions_max,
             log: self.log.dropped_lines(),
             services: self.services(),

@@ -12,6 +12,7 @@ use super::logins::Watch;
 use super::names::change;
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
+use super::service_manager::ServiceManager;
 use super::setting;
 use super::signals::Signals;
 use super::start_up::{self, StartUp};
@@ -34,6 +35,9 @@ pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Resu
     let (mut running, supervisor) = start(plan)?;
     let mut reading = Reading::new(read, supervisor.sender());
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
+    let manager = ServiceManager::start(&running.board, &running.orders, &running.counters);
+    let manager = manager.map_err(Error::Resource)?;
+    manager.serves();
     certificates::compare(&running.served);
 
     let mut asked = None;
@@ -41,6 +45,7 @@ pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Resu
     let end = supervisor.wait(|command| match command {
         Command::Drain => {
             running.board.stop();
+            manager.stops(running.drain_timeout());
             asked = Some(Instant::now());
             running.drain();
             // Clients that are served have their servers.
@@ -56,10 +61,18 @@ pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Resu
             // Who asked learns it by that.
             drop(running.board.take_askers());
         }
-        Command::Reload => reading.begin(running.board.take_askers()),
+        Command::Reload => {
+            manager.reloads();
+            if let Err(error) = reading.begin(running.board.take_askers()) {
+                manager.reloaded(Err(error));
+            }
+        }
         Command::TakeOver => {
             if let Some(taken) = reading.take() {
-                reload::take_over(&mut running, taken);
+                let outcome = reload::take_over(&mut running, taken);
+                if !reading.is_in_progress() {
+                    manager.reloaded(outcome);
+                }
             }
         }
         Command::TakeNames => change::take_over(&mut running),

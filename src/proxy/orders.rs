@@ -120,6 +120,11 @@ impl Orders {
         self.bell.ring();
     }
 
+    /// Has the worker take a turn, in which it has nothing to do: one that takes none is stuck.
+    pub fn turn(&self) {
+        self.bell.ring();
+    }
+
     /// Tells the worker to stop accepting, and to end when its sessions have ended.
     pub fn drain(&self) {
         self.request(DRAIN);

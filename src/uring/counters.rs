@@ -1,5 +1,6 @@
 //! What a ring counts of itself, readable from other threads.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::shortage::Shortage;
@@ -28,6 +29,7 @@ pub struct RingCounters {
     /// Pipes that can be lent.
     pub pipes: Gauge,
     shortages: Tally<{ Shortage::ALL.len() }>,
+    has_ended: AtomicBool,
 }
 
 impl RingCounters {
@@ -46,6 +48,7 @@ impl RingCounters {
             pipes_lent: Gauge::default(),
             pipes: Gauge::default(),
             shortages: Tally::default(),
+            has_ended: AtomicBool::new(false),
         }
     }
 
@@ -70,6 +73,17 @@ impl RingCounters {
             0 => Duration::ZERO,
             began => (self.origin + Duration::from_nanos(began)).elapsed(),
         }
+    }
+
+    /// Whether it takes no turn any more, because it has nothing to do for ever.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// The last turn is over.
+    pub(super) fn end(&self) {
+        self.waits();
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 
     /// The ring is about to wait in the kernel.

@@ -181,6 +181,7 @@ impl Ring {
                 inner.tasks.clear();
             }
             if inner.tasks.living() == 0 && inner.ops.borrow().in_flight() == 0 {
+                inner.counters.end();
                 return Ok(());
             }
             // After the tasks, which return buffers: no task may sleep while a buffer is free.

@@ -25,6 +25,7 @@ mod peek_memory;
 mod proxy_header;
 mod relay;
 mod reload;
+mod service_manager;
 mod services;
 mod shortage;
 mod sources;

@@ -21,6 +21,7 @@ impl Readiness {
         if board.is_stopping() {
             reasons.push("the proxy is stopping".to_owned());
         }
+        reasons.extend(board.stuck.faults());
         reasons.extend(GroupRow::all(&board.view()).iter().filter_map(GroupRow::fault));
         Self { ready: reasons.is_empty(), reasons: names_reasons.then_some(reasons) }
     }

@@ -135,7 +135,11 @@ impl Site {
         }
         let view = board.view();
         Ok(match route {
-            Route::Healthz => json(StatusCode::OK, &Alive { alive: true }),
+            Route::Healthz => {
+                let alive = board.stuck.workers().is_empty();
+                let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                json(status, &Alive { alive })
+            }
             Route::Readyz => {
                 let readiness = Readiness::of(board, self.guard.authorize(&head.headers).is_ok());
                 let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

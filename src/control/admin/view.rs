@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::certificates::Shown;
 use super::orders::Asker;
 use crate::control::metrics::Sources;
+use crate::control::service_manager::Stuck;
 use crate::proxy::settings::Service;
 
 /// What is served: settings with the state that goes with them. A reload makes another one.
@@ -24,6 +25,8 @@ pub(in crate::control) struct View {
 pub(in crate::control) struct Board {
     view: Mutex<Arc<View>>,
     is_stopping: AtomicBool,
+    /// Workers that take no turn.
+    pub(in crate::control) stuck: Arc<Stuck>,
     /// Those who asked for a reload that has not begun.
     askers: Mutex<Vec<Asker>>,
 }

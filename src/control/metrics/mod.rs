@@ -28,6 +28,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
+use super::service_manager::Stuck;
 use super::tls::Expiry;
 use crate::proxy::counters::{Counter, Counters};
 use crate::proxy::seats::Seats;
@@ -56,6 +57,8 @@ pub(super) struct Sources {
     /// Of each worker.
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) seats: Arc<Seats>,
+    /// Workers that take no turn.
+    pub(super) stuck: Arc<Stuck>,
     pub(super) sessions_max: usize,
     pub(super) log: DroppedLines,
     pub(super) services: Vec<Arc<Service>>,
@@ -105,7 +108,7 @@ impl Collector for Own {
         page.info(BUILD, &vec![("version", env!("CARGO_PKG_VERSION"))])?;
         traffic::write(&sums::sums(&sources.counters), page)?;
         servers::write(&sources.services, page)?;
-        workers::write(&sources.counters, page)?;
+        workers::write(&sources.counters, &sources.stuck, page)?;
         write_rest(sources, page)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::page::{About, Labels, Page};
+use crate::control::service_manager::Stuck;
 use crate::proxy::counters::Counters;
 use crate::uring::{RingCounters, Shortage};
 
@@ -16,6 +17,11 @@ const TURNS: About =
 const BUSY: About = About::new(
     "worker_turn_in_progress",
     "For how long the worker's turn has been taking; 0 while it waits for something to do",
+)
+.seconds();
+const STUCK: About = About::new(
+    "worker_stuck",
+    "For how long the worker has taken no turn although it was told to; 0 if it takes turns",
 )
 .seconds();
 const OVERFLOWS: About = About::new(
@@ -37,7 +43,7 @@ struct Worker<'a> {
 }
 
 /// Writes all of it.
-pub(super) fn write(counters: &[Arc<Counters>], page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn write(counters: &[Arc<Counters>], stuck: &Stuck, page: &mut Page<'_>) -> fmt::Result {
     let all: Vec<_> = counters
         .iter()
         .enumerate()
@@ -53,6 +59,11 @@ pub(super) fn write(counters: &[Arc<Counters>], page: &mut Page<'_>) -> fmt::Res
         rings.iter().map(|(one, ring)| (one.labels(), (ring.completions() as f64, ring.turns().to_vec())));
     page.spreads(TURNS, &RingCounters::BOUNDS.map(|bound| bound as f64), turns)?;
     page.gauges(BUSY, gauges(|ring| ring.turn_takes().as_secs_f64()))?;
+    let stuck = stuck.workers();
+    let silent = |worker: usize| {
+        stuck.iter().find(|(number, _)| *number == worker).map_or(0.0, |(_, silent)| silent.as_secs_f64())
+    };
+    page.gauges(STUCK, all.iter().enumerate().map(|(worker, one)| (one.labels(), silent(worker))))?;
     page.counters(OVERFLOWS, rings.iter().map(|(one, ring)| (one.labels(), ring.overflows.get())))?;
     page.gauges(BUFFERS, gauges(|ring| ring.buffers.get() as f64))?;
     page.gauges(BUFFERS_LENT, gauges(|ring| ring.buffers_lent.get() as f64))?;

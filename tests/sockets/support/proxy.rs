@@ -21,6 +21,7 @@ use super::{wait_for, wait_until};
 #[derive(Default)]
 pub(crate) struct Launch {
     wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
     arguments: Vec<String>,
     /// The settings file says where the access log goes.
     logs_by_file: bool,
@@ -60,6 +61,12 @@ impl Launch {
         self
     }
 
+    /// With this variable in its environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Has at most this many descriptors.
     pub(crate) fn descriptors_max(mut self, most: usize) -> Self {
         let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
@@ -85,6 +92,7 @@ impl Launch {
         if !self.has("--access-log") && !self.logs_by_file {
             command.arg("--access-log").arg(directory.join("access.log"));
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
