@@ -26,7 +26,7 @@ use crate::proxy::orders::Orders;
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Listener, Service, Timeouts, WorkerSettings};
 use crate::upstream::{GroupSettings, Server};
-use crate::uring::{self, Address, PipeSet, SocketOptions};
+use crate::uring::{self, Address, FeatureSet, PipeSet, SocketOptions};
 
 /// Loopback, any free port.
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -89,7 +89,7 @@ impl Demo {
     /// See [`Error`].
     pub fn start(connections: usize) -> Result<Self, Error> {
         // Before the mock, which needs io_uring as well but explains less about what is missing.
-        uring::probe().map_err(proxy_error)?;
+        uring::probe(FeatureSet::NONE).map_err(proxy_error)?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX);
         let mut accounts = mock::settings::Accounts::default();
         for user in USERS {

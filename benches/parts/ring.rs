@@ -7,12 +7,19 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use iisplice::uring::{Expect, Listener, Notify, PipeSet, ProvidedTurns, Ring, RingOptions, Socket};
+use iisplice::uring::{
+    Expect, FeatureSet, Listener, Notify, PipeSet, ProvidedTurns, Ring, RingOptions, Socket,
+};
 use socket2::SockRef;
 
 /// A worker's ring, with buffers large enough for the message.
-const OPTIONS: RingOptions =
-    RingOptions { entries: 256, buffers: 512, buffer_bytes: 4096, spin: Duration::ZERO };
+const OPTIONS: RingOptions = RingOptions {
+    entries: 256,
+    buffers: 512,
+    buffer_bytes: 4096,
+    spin: Duration::ZERO,
+    without: FeatureSet::NONE,
+};
 
 /// A small request.
 const MESSAGE: [u8; 200] = [b'x'; 200];

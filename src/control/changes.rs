@@ -9,11 +9,12 @@ use crate::proxy::settings::WorkerSettings;
 const NAMED_MAX: usize = 24;
 
 /// Settings that are read at start only, by the keys of a settings file.
-const AT_START: [&str; 10] = [
+const AT_START: [&str; 11] = [
     "workers",
     "no-pin",
     "ring-entries",
     "spin",
+    "io-uring-without",
     "buffers",
     "buffer-size",
     "pipes",
@@ -111,6 +112,7 @@ pub(super) fn needing_restart(running: &[WorkerSettings], read: &[WorkerSettings
     }
     compare("ring-entries", one.ring_entries.to_string(), other.ring_entries.to_string());
     compare("spin", duration(one.spin), duration(other.spin));
+    compare("io-uring-without", one.without.to_string(), other.without.to_string());
     compare("buffers", one.buffers.to_string(), other.buffers.to_string());
     compare("buffer-size", bytes(one.buffer_bytes), bytes(other.buffer_bytes));
     compare("pipes", one.pipes.to_string(), other.pipes.to_string());

@@ -19,7 +19,7 @@ use crate::uring;
 /// What a start would fail with.
 pub fn check(plan: Plan) -> Result<(), Error> {
     setting::name(plan.named);
-    uring::probe().map_err(crate::proxy::Error::from)?;
+    uring::probe(plan.workers[0].without).map_err(crate::proxy::Error::from)?;
     let (services, certificates): (Vec<_>, Vec<_>) =
         plan.services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     for service in &services {

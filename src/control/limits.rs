@@ -86,6 +86,7 @@ pub(super) fn wanted_by(
             buffers: worker.buffers,
             buffer_bytes: worker.buffer_bytes,
             spin: worker.spin,
+            without: worker.without,
         },
         pipes: workers.len() * usize::from(worker.pipes),
         pipe_bytes: worker.pipe_bytes as usize,

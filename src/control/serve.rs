@@ -105,7 +105,7 @@ pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Resu
 /// Starts to serve.
 fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     let started = SystemTime::now();
-    let features = uring::probe().map_err(crate::proxy::Error::from)?;
+    let features = uring::probe(plan.workers[0].without).map_err(crate::proxy::Error::from)?;
     let Plan {
         services,
         sessions_max,
@@ -152,6 +152,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         pipe_bytes: granted.bytes,
     };
     tracing::info!("{line}");
+    start_up::warn_of_open_rings(&features);
     start_up::log_each_service(&services);
     start_up::log_what_listeners_include(&services);
     let connections = sessions_are_asked.then_some(sessions_max as u64);

@@ -11,7 +11,7 @@ use crate::doctor::host::{self, Files, Granted, Readings, Wanted};
 use crate::doctor::{Finding, Severity};
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::upstream::{GroupSettings, Server};
-use crate::uring::{Address, Features};
+use crate::uring::{Address, Feature, FeatureSet, Features};
 
 /// The contents of the start-up line.
 #[derive(Debug)]
@@ -54,7 +54,10 @@ impl Display for StartUp<'_> {
             None => f.write_str(" cpus=any")?,
         }
         write!(f, " connections_max={} descriptors_max={}", self.sessions_max, self.descriptors_max)?;
-        write!(f, " kernel={} features={}", self.features.release, List(&self.features.optional))?;
+        write!(f, " kernel={} features={}", self.features.release, self.features.optional)?;
+        if self.features.without != FeatureSet::NONE {
+            write!(f, " io-uring-without={}", self.features.without)?;
+        }
         write!(f, " pipes={}/{pipes_wanted}", self.pipes)?;
         if self.pipes > 0 {
             write!(f, " pipe_bytes={}", self.pipe_bytes)?;
@@ -133,6 +136,15 @@ pub(super) fn log_each_service(services: &[Arc<Service>]) {
             upstreams = %servers_named(&servers(service)),
             tls = tls.as_deref().unwrap_or("off"),
             "service ready"
+        );
+    }
+}
+
+/// Workers' rings that are not restricted, unless that was asked for.
+pub(super) fn warn_of_open_rings(features: &Features) {
+    if !features.optional.has(Feature::Restrictions) && !features.without.has(Feature::Restrictions) {
+        tracing::warn!(
+            "the kernel cannot restrict a ring (Linux 5.10); workers' rings can do all that io_uring can"
         );
     }
 }
@@ -238,7 +250,11 @@ mod tests {
             tls: Some("clients,upstreams"),
             workers: &[worker(Some(0)), worker(Some(3))],
             sessions_max: 9800,
-            features: &Features { release: "6.18.0".to_owned(), optional: vec!["no-iowait"] },
+            features: &Features {
+                release: "6.18.0".to_owned(),
+                optional: [Feature::NoIowait, Feature::Restrictions].into_iter().collect(),
+                without: FeatureSet::NONE,
+            },
             descriptors_max: 20_000,
             pipes: 100,
             pipe_bytes: 1024 * 1024,
@@ -247,7 +263,7 @@ mod tests {
             start_up.to_string(),
             "serving listeners=0.0.0.0:80,unix:/run/app.sock \
              upstreams=iis1:80(192.0.2.1:80,[2001:db8::1]:80),192.0.2.2:80 tls=clients,upstreams workers=2 cpus=0,3 connections_max=9800 \
-             descriptors_max=20000 kernel=6.18.0 features=no-iowait pipes=100/128 pipe_bytes=1048576"
+             descriptors_max=20000 kernel=6.18.0 features=no-iowait,restrictions pipes=100/128 pipe_bytes=1048576"
         );
     }
 
@@ -260,7 +276,11 @@ mod tests {
             tls: None,
             workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
             sessions_max: 4900,
-            features: &Features { release: "6.1.0".to_owned(), optional: vec![] },
+            features: &Features {
+                release: "6.1.0".to_owned(),
+                optional: FeatureSet::NONE,
+                without: FeatureSet::NONE.with(Feature::DeferTaskrun),
+            },
             descriptors_max: 1024,
             pipes: 0,
             pipe_bytes: 0,
@@ -268,7 +288,7 @@ mod tests {
         assert_eq!(
             start_up.to_string(),
             "serving listeners=0.0.0.0:80 upstreams=192.0.2.2:80 workers=1 cpus=any connections_max=4900 \
-             descriptors_max=1024 kernel=6.1.0 features=- pipes=0/0"
+             descriptors_max=1024 kernel=6.1.0 features=- io-uring-without=defer-taskrun pipes=0/0"
         );
     }
 }

@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use super::routes::Routes;
 use crate::protocol::http1::forward::Edits;
 use crate::upstream::GroupSettings;
-use crate::uring::{Address, SocketOptions};
+use crate::uring::{Address, FeatureSet, SocketOptions};
 
 pub use super::admission::Admission;
 pub use super::clients::{ClientLimits, Rate};
@@ -282,6 +282,8 @@ pub struct WorkerSettings {
     pub ring_entries: u32,
     /// How long to poll for completions before sleeping.
     pub spin: Duration,
+    /// Optional features of `io_uring` that it does without.
+    pub without: FeatureSet,
     /// Memory limit for unfinished heads, hellos and handshakes of clients.
     pub peek_bytes_max: usize,
     /// How long sessions may continue after a request to stop.
@@ -298,6 +300,7 @@ impl Default for WorkerSettings {
             pipe_bytes: 1024 * 1024,
             ring_entries: 4096,
             spin: Duration::ZERO,
+            without: FeatureSet::NONE,
             peek_bytes_max: 256 * 1024 * 1024,
             drain_timeout: Duration::from_secs(30),
         }

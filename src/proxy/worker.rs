@@ -48,6 +48,7 @@ pub fn run(plan: Plan) -> Result<(), Error> {
         buffers: worker.buffers,
         buffer_bytes: worker.buffer_bytes,
         spin: worker.spin,
+        without: worker.without,
     };
     let ring = Ring::open(&options, pipes)?;
     counters.set_ring(ring.counters());

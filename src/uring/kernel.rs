@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr};
 
+/// `user_data` of cancellations, whose own completions are ignored.
+pub(crate) const IGNORED: u64 = u64::MAX;
+
 /// A queued request. Pointers stay valid until its completion: `ops` keeps what they point to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation {

@@ -11,27 +11,21 @@ use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, types};
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::buffers::Region;
-use super::kernel::{Completion, Kernel, LocalEnd, Operation, RawPipe, SocketOptions, Wait};
-use super::ops::IGNORED;
-use super::probe::{Call, Failed};
+use super::call::Failed;
+use super::feature::{Feature, FeatureSet};
+use super::kernel::{Completion, IGNORED, Kernel, LocalEnd, Operation, RawPipe, SocketOptions, Wait};
 use super::provided::ProvidedRing;
+use super::setup::SetUp;
 use super::sockopt::{bind_local_end, set_keepalive};
+use super::submission::Submission;
 
-/// The only group of provided buffers.
-pub(super) const GROUP: u16 = 0;
-/// `IORING_RECVSEND_POLL_FIRST` (`io_uring_prep_recv(3)`); the crate does not name it.
-const POLL_FIRST: u16 = 1;
-/// `IORING_RECV_MULTISHOT` (`io_uring_prep_recv_multishot(3)`), also in `ioprio`.
-const MULTISHOT: u16 = 2;
-/// Completion entries for each submission entry: an overflow stalls connections.
-const COMPLETIONS_PER_SUBMISSION: u32 = 8;
 /// The smallest size requested for a pipe.
 const PIPE_BYTES_MIN: usize = 64 * 1024;
 
@@ -48,18 +42,21 @@ pub(super) struct Linux {
 }
 
 impl Linux {
-    /// Creates a ring on the thread that will use it.
-    pub(super) fn new(entries: u32, spin: Duration, region: Rc<Region>) -> Result<Self, Failed> {
-        let mut ring = build(entries)?;
-        let limited_multishot = has_limited_multishot(&mut ring)?;
+    /// Creates a ring on the thread that will use it, without some of the features.
+    pub(super) fn new(
+        entries: u32,
+        spin: Duration,
+        without: FeatureSet,
+        region: Rc<Region>,
+    ) -> Result<Self, Failed> {
+        let SetUp { ring, provided, features } = SetUp::new(entries, without, region)?;
         let mut enter_flags = io_uring::EnterFlags::GETEVENTS;
-        if ring.params().is_feature_no_iowait() {
+        if features.has(Feature::NoIowait) {
             // Waiting for clients is not waiting for a disk: keep it out of the host's iowait figure.
             enter_flags |= io_uring::EnterFlags::NO_IOWAIT;
         }
-        let provided =
-            ProvidedRing::register(&ring, GROUP, region).map_err(Failed::at(Call::RegisterBuffers))?;
         let enter_flags = enter_flags.bits();
+        let limited_multishot = features.has(Feature::RecvMultishotLimit);
         Ok(Self { ring, provided, spin, enter_flags, limited_multishot, changed: Vec::new() })
     }
 
@@ -111,26 +108,21 @@ impl Linux {
 
 impl Kernel for Linux {
     fn push(&mut self, operation: Operation, user_data: u64) {
-        let entry = match operation {
-            Operation::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd), events).build(),
-            // Multishot, which reports changes after its first report (see `completions`).
-            Operation::PollChange { fd, events } => {
-                opcode::PollAdd::new(types::Fd(fd), events).multi(true).build()
+        let submission = match operation {
+            Operation::Poll { fd, events } => Submission::poll(fd, events),
+            // Reports changes after its first report (see `completions`).
+            Operation::PollChange { fd, events } => Submission::poll_changes(fd, events),
+            Operation::Receive { fd, poll_first } => {
+                Submission::receive(fd, poll_first, self.provided.buffer_bytes())
             }
-            Operation::Receive { fd, poll_first } => receive(fd, poll_first, self.provided.buffer_bytes()),
             Operation::ReceiveSeveral { fd } if self.limited_multishot => {
-                limited_multishot(fd, (self.provided.buffer_bytes() / 2).max(1))
+                Submission::limited_multishot(fd, (self.provided.buffer_bytes() / 2).max(1))
             }
-            Operation::ReceiveSeveral { fd } => receive(fd, true, self.provided.buffer_bytes()),
-            Operation::Send { fd, bytes, len } => {
-                // Do not let the kernel wait: for a peer that has ended its own stream it would wait in a thread of its
-                // own, since its poll finds POLLRDHUP again and again.
-                let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-                opcode::Send::new(types::Fd(fd), bytes, len).flags(flags).build()
-            }
-            Operation::Cancel { target } => opcode::AsyncCancel::new(target).build(),
-        }
-        .user_data(user_data);
+            Operation::ReceiveSeveral { fd } => Submission::receive(fd, true, self.provided.buffer_bytes()),
+            Operation::Send { fd, bytes, len } => Submission::send(fd, bytes, len),
+            Operation::Cancel { target } => Submission::cancel(target),
+        };
+        let entry = submission.entry(user_data);
         loop {
             // SAFETY: the memory that the entry names is owned by its slot in `Ops` until its completion.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
@@ -292,55 +284,6 @@ impl Kernel for Linux {
     fn close(&mut self, fd: RawFd) {
         close(fd);
     }
-}
-
-/// A ring for a worker: one thread submits, and completions run when that thread asks for them.
-pub(super) fn build(entries: u32) -> Result<IoUring, Failed> {
-    IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_submit_all()
-        .setup_cqsize(entries * COMPLETIONS_PER_SUBMISSION)
-        .setup_clamp()
-        .dontfork()
-        .build(entries)
-        .map_err(Failed::at(Call::Setup))
-}
-
-/// A receive that completes once.
-fn receive(fd: RawFd, poll_first: bool, bytes_max: u32) -> squeue::Entry {
-    opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), bytes_max)
-        .buf_group(GROUP)
-        .ioprio(if poll_first { POLL_FIRST } else { 0 })
-        .build()
-        .flags(squeue::Flags::BUFFER_SELECT)
-}
-
-/// A receive that completes repeatedly, each time with at most `limit` bytes, until `limit` bytes or more have arrived.
-fn limited_multishot(fd: RawFd, limit: u32) -> squeue::Entry {
-    /// The position of `optlen` in `io_uring_sqe`, in units of its type; the crate sets it for socket options only.
-    const OPTLEN: usize = 44 / size_of::<u32>();
-    const { assert!(size_of::<squeue::Entry>() == 64) };
-    let mut entry = opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), limit)
-        .buf_group(GROUP)
-        .ioprio(POLL_FIRST | MULTISHOT)
-        .build()
-        .flags(squeue::Flags::BUFFER_SELECT);
-    // SAFETY: an entry is `repr(C)` around the kernel's `io_uring_sqe`, 64 bytes in which any value of these four is a
-    // valid `__u32`.
-    unsafe { (&raw mut entry).cast::<u32>().add(OPTLEN).write(limit) };
-    entry
-}
-
-/// Whether this kernel supports the limit (Linux 6.17). Earlier ones reject the field.
-pub(super) fn has_limited_multishot(ring: &mut IoUring) -> Result<bool, Failed> {
-    let no_file = -1;
-    // SAFETY: the entry names no memory, and the ring is new: its queue has room.
-    unsafe { ring.submission().push(&limited_multishot(no_file, 1)) }
-        .map_err(io::Error::other)
-        .and_then(|()| ring.submit_and_wait(1))
-        .map_err(Failed::at(Call::Enter))?;
-    Ok(ring.completion().any(|entry| entry.result() == -libc::EBADF))
 }
 
 /// Opens a pipe of `bytes`, or of half of that, a quarter … if less is granted (pipe(7), `F_SETPIPE_SZ`).

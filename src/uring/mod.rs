@@ -10,7 +10,7 @@
 //!        |
 //!   ops: operations in flight own their memory              (ops, receive, suspect, send, buffers)
 //!        |
-//!   Kernel                                     Linux, or a simulation              (kernel, linux)
+//!   Kernel                                     Linux, or a simulation      (kernel, linux, submission, setup)
 //! ```
 //!
 //! Start with [`ring`](Ring), then `socket.rs` and `ops.rs`.
@@ -19,9 +19,11 @@
 mod address;
 mod bell;
 mod buffers;
+mod call;
 mod clock;
 mod counters;
 mod deadline;
+mod feature;
 mod kernel;
 mod linux;
 mod memory;
@@ -34,12 +36,14 @@ mod provided;
 mod receive;
 mod ring;
 mod send;
+mod setup;
 mod share;
 mod shortage;
 #[cfg(test)]
 pub(crate) mod sim;
 mod socket;
 mod sockopt;
+mod submission;
 mod suspect;
 mod task;
 #[cfg(test)]
@@ -51,15 +55,17 @@ use std::time::Duration;
 pub use address::Address;
 pub use bell::{Bell, Hearing};
 pub use buffers::Buffer;
+pub use call::Call;
 pub use clock::{Clock, clock};
 pub use counters::RingCounters;
 pub use deadline::{Sleep, Timeout};
+pub use feature::{Feature, FeatureSet};
 pub use kernel::{LocalEnd, SocketOptions};
 pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;
 pub use pager::Pager;
 pub use pipe::{Moved, Pipe, PipeSet};
-pub use probe::{Call, Error, Features, probe, probe_basics};
+pub use probe::{Error, Features, probe, probe_basics};
 #[doc(hidden)]
 pub use provided::ProvidedTurns;
 pub use receive::{Expect, Received, Receiving};
@@ -83,6 +89,8 @@ pub struct RingOptions {
     pub buffer_bytes: u32,
     /// How long to poll for completions before sleeping.
     pub spin: Duration,
+    /// Optional features that it does without.
+    pub without: FeatureSet,
 }
 
 impl Ring {
@@ -92,8 +100,8 @@ impl Ring {
     /// When the kernel refuses; see [`probe`].
     pub fn open(options: &RingOptions, pipes: PipeSet) -> Result<Self, Error> {
         let region = Rc::new(buffers::Region::new(options.buffers, options.buffer_bytes));
-        let kernel = linux::Linux::new(options.entries, options.spin, Rc::clone(&region))
-            .map_err(|failed| probe::explain(failed, &probe::release()))?;
+        let RingOptions { entries, spin, without, .. } = *options;
+        let kernel = linux::Linux::new(entries, spin, without, Rc::clone(&region)).map_err(probe::explain)?;
         Ok(Self::new(Box::new(kernel), region, pipe::Pipes::new(pipes)))
     }
 }

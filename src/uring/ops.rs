@@ -24,14 +24,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::buffers::Buffer;
-use super::kernel::{Completion, Operation};
+use super::kernel::{Completion, IGNORED, Operation};
 use super::receive::Receive;
 use super::ring::Ring;
 use super::send::Send;
 use super::socket::Descriptor;
-
-/// `user_data` of cancellations, whose own completions are ignored.
-pub(super) const IGNORED: u64 = u64::MAX;
 
 /// What an operation in flight keeps alive.
 pub(super) struct Held {

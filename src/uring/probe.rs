@@ -1,83 +1,39 @@
 //! Whether this kernel can do what the proxy needs, and if not, the reason and the fix.
 
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-use io_uring::{IoUring, opcode};
+use io_uring::{Builder, IoUring, opcode};
 use nix::errno::Errno;
 
 use super::buffers::Region;
-use super::linux::{self, GROUP};
+use super::call::{Call, Failed};
+use super::feature::FeatureSet;
 use super::provided::ProvidedRing;
-
-/// The first kernel with all that is needed: `IORING_SETUP_DEFER_TASKRUN`, after buffer rings (5.19).
-const KERNEL_MIN: (u32, u32) = (6, 1);
+use super::setup::{NO_FILE, SetUp, knows};
+use super::submission::{GROUP, OPERATIONS, Submission};
 
 /// Entries of the rings that are only tried.
 const ENTRIES: u32 = 8;
 
-/// A system call that a ring needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// `io_uring_setup(2)`, and mapping what it made.
-    Setup,
-    /// `io_uring_enter(2)`.
-    Enter,
-    /// `io_uring_register(2)` with `IORING_REGISTER_PROBE`.
-    RegisterProbe,
-    /// `io_uring_register(2)` with `IORING_REGISTER_PBUF_RING`.
-    RegisterBuffers,
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Setup => "io_uring_setup",
-            Self::Enter => "io_uring_enter",
-            Self::RegisterProbe => "io_uring_register (IORING_REGISTER_PROBE)",
-            Self::RegisterBuffers => "io_uring_register (IORING_REGISTER_PBUF_RING)",
-        })
-    }
-}
-
-/// A call that failed, and how.
-#[derive(Debug)]
-pub(super) struct Failed {
-    call: Call,
-    source: io::Error,
-}
-
-impl Failed {
-    /// What turns an error of `call` into this.
-    pub(super) fn at(call: Call) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { call, source }
-    }
-}
-
 /// Why `io_uring` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A kernel before everything that the proxy is built on.
-    #[error("Linux {release} is too old: iisplice needs io_uring of Linux 6.1 or newer")]
-    TooOld {
-        /// The release as `uname -r` prints it.
-        release: String,
-    },
-    /// A kernel that grants rings and lacks operations.
+    /// A kernel that grants rings and lacks something.
     #[error(
-        "Linux {release} is too old: its io_uring lacks {operations}; iisplice needs io_uring of Linux 6.1 or newer"
+        "Linux {release} is too old: its io_uring lacks {lacking}; iisplice needs io_uring of Linux 6.1 or newer, or the \
+         same in a distribution's older kernel"
     )]
     Lacks {
         /// The release as `uname -r` prints it.
         release: String,
-        /// Their names.
-        operations: String,
+        /// What it lacks, each with the version of Linux that has it first.
+        lacking: String,
     },
-    /// Options of the ring that the kernel does not know.
+    /// A ring that the kernel does not know.
     #[error(
-        "io_uring_setup failed with {errno}: Linux {release} is too old for the options of the ring, or a sandbox \
-         answers in its place; iisplice needs io_uring of Linux 6.1 or newer"
+        "io_uring_setup failed with {errno}: Linux {release} is too old for such a ring, or a sandbox answers in its \
+         place; iisplice needs io_uring of Linux 6.1 or newer"
     )]
     Options {
         /// The release as `uname -r` prints it.
@@ -152,37 +108,26 @@ fn disabled_hint(disabled: Option<u8>) -> &'static str {
 /// The kernel's release and features.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// The release as `uname -r` prints it.
+    /// The release as `uname -r` prints it: for readers only.
     pub release: String,
-    /// Optional features of later kernels, used where available.
-    pub optional: Vec<&'static str>,
+    /// Optional features that the rings of workers have.
+    pub optional: FeatureSet,
+    /// Optional features that were not tried.
+    pub without: FeatureSet,
 }
 
-/// Tries a small ring with everything that the proxy uses. The version of the kernel does not decide: distributions bring
-/// newer parts into older kernels (RHEL 9).
+/// Tries everything that the proxy uses, and a small ring as workers have it, without some of the optional features. The
+/// version of the kernel does not decide: distributions bring newer parts into older kernels (RHEL 9).
 ///
 /// # Errors
-/// The call that failed, why, and what to do.
-pub fn probe() -> Result<Features, Error> {
-    let release = release();
-    let explained = |failed| explain(failed, &release);
-    let mut ring = linux::build(ENTRIES).map_err(explained)?;
-    let lacking = lacking_operations(&ring).map_err(explained)?;
+/// The call that failed, why, and what to do; or what is missing.
+pub fn probe(without: FeatureSet) -> Result<Features, Error> {
+    let lacking = lacking().map_err(explain)?;
     if !lacking.is_empty() {
-        return Err(Error::Lacks { release, operations: lacking.join(", ") });
+        return Err(Error::Lacks { release: release(), lacking: lacking.join(", ") });
     }
-    let mut optional = Vec::new();
-    if ring.params().is_feature_no_iowait() {
-        optional.push("no-iowait");
-    }
-    if linux::has_limited_multishot(&mut ring).map_err(explained)? {
-        optional.push("recv-multishot-limit");
-    }
-    let provided = ProvidedRing::register(&ring, GROUP, Rc::new(Region::new(1, 1)));
-    // Its memory is the kernel's until the ring is closed.
-    drop(ring);
-    provided.map_err(Failed::at(Call::RegisterBuffers)).map_err(explained)?;
-    Ok(Features { release, optional })
+    let tried = SetUp::new(ENTRIES, without, Rc::new(Region::new(1, 1))).map_err(explain)?;
+    Ok(Features { release: release(), optional: tried.features, without })
 }
 
 /// Tries what every user of `io_uring` needs: a ring, and entering it. The load generator and the mock use no more.
@@ -198,30 +143,72 @@ pub fn probe_basics() -> Result<(), Error> {
             .and_then(|()| ring.submit_and_wait(1))
             .map_err(Failed::at(Call::Enter))
     };
-    tried().map(drop).map_err(|failed| explain(failed, &release()))
+    tried().map(drop).map_err(explain)
 }
 
-/// As `uname -r` says; empty if it says nothing.
-pub(super) fn release() -> String {
+/// As `uname -r` says; empty if it says nothing. It is shown only.
+fn release() -> String {
     nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// What the kernel does not have of the operations that the proxy uses.
-fn lacking_operations(ring: &IoUring) -> Result<Vec<&'static str>, Failed> {
+/// What the kernel does not have of that for which there is no substitute, with the versions that have it first.
+fn lacking() -> Result<Vec<String>, Failed> {
+    let mut lacking = Vec::new();
+    let mut require = |has: bool, name: &str, since: &str| {
+        if !has {
+            lacking.push(format!("{name} (Linux {since})"));
+        }
+    };
+    let mut ring = IoUring::new(ENTRIES).map_err(Failed::at(Call::Setup))?;
+    let features = ring.params();
+    require(features.is_feature_nodrop(), "IORING_FEAT_NODROP", "5.5");
+    require(features.is_feature_fast_poll(), "IORING_FEAT_FAST_POLL", "5.7");
+    require(features.is_feature_ext_arg(), "IORING_FEAT_EXT_ARG", "5.11");
+
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(Failed::at(Call::RegisterProbe))?;
-    let needed = [
-        ("IORING_OP_POLL_ADD", opcode::PollAdd::CODE),
-        ("IORING_OP_RECV", opcode::Recv::CODE),
-        ("IORING_OP_SEND", opcode::Send::CODE),
-        ("IORING_OP_CONNECT", opcode::Connect::CODE),
-        ("IORING_OP_ASYNC_CANCEL", opcode::AsyncCancel::CODE),
-    ];
-    Ok(needed.into_iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| name).collect())
+    for operation in OPERATIONS {
+        require(probe.is_supported(operation.code), operation.name, operation.since);
+    }
+
+    require(grants(|ring| ring.setup_cqsize(2 * ENTRIES))?, "IORING_SETUP_CQSIZE", "5.5");
+    require(grants(Builder::setup_clamp)?, "IORING_SETUP_CLAMP", "5.6");
+    require(grants(Builder::setup_submit_all)?, "IORING_SETUP_SUBMIT_ALL", "5.18");
+
+    let provided = match ProvidedRing::register(&ring, GROUP, Rc::new(Region::new(1, 1))) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            require(false, "IORING_REGISTER_PBUF_RING", "5.19");
+            // A kernel without it may look for the file first, so a try says nothing.
+            return Ok(lacking);
+        }
+        provided => provided.map_err(Failed::at(Call::RegisterBuffers))?,
+    };
+    let tried = (|| {
+        let several = Submission::poll_changes(NO_FILE, libc::POLLIN as u32).entry(0);
+        require(knows(&mut ring, &several)?, "IORING_POLL_ADD_MULTI", "5.13");
+        let poll_first = Submission::receive(NO_FILE, true, 1).entry(0);
+        require(knows(&mut ring, &poll_first)?, "IORING_RECVSEND_POLL_FIRST", "5.19");
+        Ok(())
+    })();
+    // The memory of the buffers is the kernel's until the ring is closed.
+    drop(ring);
+    drop(provided);
+    tried.map(|()| lacking)
+}
+
+/// Whether the kernel knows an option of a ring.
+fn grants(option: impl FnOnce(&mut Builder) -> &mut Builder) -> Result<bool, Failed> {
+    let mut builder = IoUring::builder();
+    option(&mut builder);
+    match builder.build(ENTRIES) {
+        Ok(_ring) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(Failed::at(Call::Setup)(error)),
+    }
 }
 
 /// The meaning of a call that failed.
-pub(super) fn explain(failed: Failed, release: &str) -> Error {
+pub(super) fn explain(failed: Failed) -> Error {
     let Failed { call, source } = failed;
     let Some(errno) = source.raw_os_error().map(Errno::from_raw) else {
         return Error::Kernel { call, source };
@@ -232,21 +219,12 @@ pub(super) fn explain(failed: Failed, release: &str) -> Error {
             Error::Forbidden { errno, disabled: disabled.ok().and_then(|value| value.trim().parse().ok()) }
         }
         (Call::Setup, Errno::ENOSYS) => Error::Missing { errno },
-        (Call::Setup, Errno::EINVAL) if version(release).is_some_and(|version| version < KERNEL_MIN) => {
-            Error::TooOld { release: release.to_owned() }
-        }
-        (Call::Setup, Errno::EINVAL) => Error::Options { release: release.to_owned(), errno },
-        // A kernel that grants a ring with these options has the rest too.
+        (Call::Setup, Errno::EINVAL) => Error::Options { release: release(), errno },
+        // What a kernel lacks is found by trying it first.
         (_, Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL) => Error::Denied { call, errno },
         (_, Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) => Error::Limit { call, errno },
         _ => Error::Kernel { call, source },
     }
-}
-
-/// Major and minor of a release such as `6.1.0-18-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -254,26 +232,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_read_up_to_its_minor_number() {
-        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
-        assert_eq!(version("5.15.153.1-microsoft-standard-WSL2"), Some((5, 15)));
-        assert_eq!(version("6.18-rc1"), Some((6, 18)));
-        assert_eq!(version("Linux"), None);
-    }
-
-    #[test]
     fn each_refusal_of_the_kernel_has_its_own_explanation() {
         let said_at =
-            |call, errno| explain(Failed::at(call)(io::Error::from_raw_os_error(errno)), "6.9.1").to_string();
+            |call, errno| explain(Failed::at(call)(io::Error::from_raw_os_error(errno))).to_string();
         let said = |errno| said_at(Call::Setup, errno);
         assert!(said(libc::ENOSYS).contains("CONFIG_IO_URING"));
         assert!(said(libc::EPERM).contains("io_uring_disabled"));
         assert!(said(libc::EPERM).contains("seccomp"));
-        assert!(said(libc::EINVAL).contains("Linux 6.9.1 is too old"));
-        let old = Failed::at(Call::Setup)(io::Error::from_raw_os_error(libc::EINVAL));
-        assert!(matches!(explain(old, "5.10.0"), Error::TooOld { .. }));
+        assert!(said(libc::EINVAL).contains(&format!("Linux {} is too old", release())));
         assert!(said(libc::EMFILE).contains("of this size"));
-        for call in [Call::Enter, Call::RegisterProbe, Call::RegisterBuffers] {
+        for call in [
+            Call::Enter,
+            Call::RegisterProbe,
+            Call::RegisterBuffers,
+            Call::RegisterRestrictions,
+            Call::EnableRings,
+        ] {
             for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL] {
                 let line = said_at(call, errno);
                 let expected =
@@ -288,7 +262,7 @@ mod tests {
 
     #[test]
     fn this_kernel_passes() {
-        assert!(!probe().expect("tests need io_uring").release.is_empty());
+        assert!(!probe(FeatureSet::NONE).expect("tests need io_uring").release.is_empty());
         probe_basics().expect("tests need io_uring");
     }
 

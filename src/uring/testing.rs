@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Listener, PipeSet, Ring, RingOptions, Socket};
+use super::{FeatureSet, Listener, PipeSet, Ring, RingOptions, Socket};
 
 /// Buffers of the ring.
 pub(super) const BUFFERS: u16 = 4;
@@ -40,8 +40,13 @@ fn run<F: Future<Output = ()> + 'static>(
     listener: OwnedFd,
     session: impl FnOnce(Ring, Socket) -> F + 'static,
 ) {
-    let options =
-        RingOptions { entries: 8, buffers: BUFFERS, buffer_bytes: BUFFER_BYTES, spin: Duration::ZERO };
+    let options = RingOptions {
+        entries: 8,
+        buffers: BUFFERS,
+        buffer_bytes: BUFFER_BYTES,
+        spin: Duration::ZERO,
+        without: FeatureSet::NONE,
+    };
     let ring = Ring::open(&options, PipeSet::default()).expect("a ring");
     let listener = Listener::new(&ring, Arc::new(listener));
     let done = Rc::new(Cell::new(false));

@@ -3,10 +3,12 @@
 use std::fs;
 use std::thread;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 use tempfile::TempDir;
 
-use crate::support::{Launch, Server};
+use crate::support::{Launch, Server, pair};
 
 /// The one line with which it gives up; all of `parts` are in it.
 fn expect_complaint(launch: Launch, parts: &[&str]) {
@@ -24,18 +26,31 @@ fn expect_end(launch: Launch, expected: i32, parts: &[&str]) {
 
 /// Where a system call fails, as in a container whose profile forbids it.
 fn where_call_fails(call: i64, errno: i32, parts: &'static [&'static str]) {
+    where_it_fails(call, vec![], errno, move || expect_complaint(Launch::to("127.0.0.1:9"), parts));
+}
+
+/// Where `io_uring_register(2)` does not know an operation, as in an older kernel.
+fn where_rings_cannot_register(operation: u64, then: impl FnOnce() + Send + 'static) {
+    let is_it = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, operation);
+    let rule = SeccompRule::new(vec![is_it.expect("there is a second argument")]);
+    let rules = vec![rule.expect("one condition")];
+    where_it_fails(libc::SYS_io_uring_register, rules, libc::EINVAL, then);
+}
+
+/// Does something where a system call that any of these rules describes fails.
+fn where_it_fails(call: i64, rules: Vec<SeccompRule>, errno: i32, then: impl FnOnce() + Send + 'static) {
     // A filter is inherited by what its thread starts, and stays with this thread (seccomp(2)).
     let without_call = thread::spawn(move || {
         let architecture = std::env::consts::ARCH.try_into().expect("seccomp knows it");
         let filter = SeccompFilter::new(
-            [(call, vec![])].into(),
+            [(call, rules)].into(),
             SeccompAction::Allow,
             SeccompAction::Errno(errno as u32),
             architecture,
         );
         let program: BpfProgram = filter.and_then(TryInto::try_into).expect("a valid filter");
         seccompiler::apply_filter(&program).expect("filters are allowed to everybody");
-        expect_complaint(Launch::to("127.0.0.1:9"), parts);
+        then();
     });
     if let Err(panic) = without_call.join() {
         std::panic::resume_unwind(panic);
@@ -63,6 +78,50 @@ fn io_uring_that_is_missing() {
 #[test]
 fn io_uring_that_is_too_old() {
     where_call_fails(libc::SYS_io_uring_setup, libc::EINVAL, &["too old", "6.1"]);
+}
+
+/// `IORING_REGISTER_PBUF_RING`.
+const REGISTER_BUFFER_RING: u64 = 22;
+/// `IORING_REGISTER_RESTRICTIONS`.
+const REGISTER_RESTRICTIONS: u64 = 11;
+
+#[test]
+fn io_uring_that_lacks_something_names_it() {
+    where_rings_cannot_register(REGISTER_BUFFER_RING, || {
+        expect_complaint(
+            Launch::to("127.0.0.1:9"),
+            &["its io_uring lacks IORING_REGISTER_PBUF_RING (Linux 5.19)", "6.1 or newer"],
+        );
+    });
+}
+
+#[test]
+fn io_uring_without_what_is_merely_nice_serves() {
+    where_rings_cannot_register(REGISTER_RESTRICTIONS, || {
+        let server = Server::v4();
+        let proxy = Launch::to(server.address()).start();
+        pair(&proxy, &server);
+        let line = proxy.wait_to_say("serving listeners=");
+        assert!(line.contains("defer-taskrun") && !line.contains("restrictions"), "{line}");
+        proxy.wait_to_say("the kernel cannot restrict a ring");
+    });
+}
+
+#[test]
+fn rings_of_workers_are_restricted_unless_that_is_switched_off() {
+    let server = Server::v4();
+    for (flags, parts) in [
+        ("", &["restrictions pipes="][..]),
+        ("--io-uring-without restrictions", &["defer-taskrun io-uring-without=restrictions pipes="]),
+    ] {
+        let proxy = Launch::to(server.address()).flags(flags).start();
+        pair(&proxy, &server);
+        let line = proxy.wait_to_say("serving listeners=");
+        for part in parts {
+            assert!(line.contains(part), "expected {part:?} in: {line}");
+        }
+        assert!(proxy.said("cannot restrict").is_empty(), "nobody was told what he asked for");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::control::{
 };
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
-use crate::uring::Address;
+use crate::uring::{Address, Feature};
 
 const DNS_PORT: u16 = 53;
 
@@ -68,6 +68,12 @@ pub(super) struct ProcessArgs {
         value_parser = duration(Duration::ZERO..=SECOND)
     )]
     spin: Duration,
+    /// Do without optional features of io_uring, to work around a bug of the kernel: recv-multishot-limit, no-iowait,
+    /// defer-taskrun, coop-taskrun, restrictions; several are separated by commas [nginx: -]
+    #[arg(
+        long, value_name = "FEATURE", help_heading = "Workers", value_delimiter = ',', value_parser = Feature::from_str
+    )]
+    io_uring_without: Vec<Feature>,
 
     /// Longest time that connections may continue after SIGTERM, SIGQUIT or SIGINT [nginx: worker_shutdown_timeout]
     #[arg(
@@ -243,6 +249,7 @@ impl ProcessArgs {
                 pipe_bytes: self.pipe_size,
                 ring_entries: self.ring_entries,
                 spin: self.spin,
+                without: self.io_uring_without.iter().copied().collect(),
                 drain_timeout: self.drain_timeout,
                 ..WorkerSettings::default()
             })

@@ -16,7 +16,7 @@ use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, Timeouts, UNIX_MODE, WorkerSettings};
 use crate::upstream::GroupSettings;
 use crate::upstream::names::ResolveInterval;
-use crate::uring::Address;
+use crate::uring::{Address, Feature};
 
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
 
@@ -105,6 +105,7 @@ fn every_flag_reaches_its_setting() {
         "--pipe-size=64KiB",
         "--ring-entries=256",
         "--spin=50us",
+        "--io-uring-without=no-iowait,restrictions",
         "--access-log=/var/log/iisplice.log",
         "--log-format=json",
     ]);
@@ -137,6 +138,7 @@ fn every_flag_reaches_its_setting() {
     assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (32768, 4 * 1024));
     assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (8, 64 * 1024));
     assert_eq!((workers[0].ring_entries, workers[0].spin), (256, Duration::from_micros(50)));
+    assert_eq!(workers[0].without, [Feature::NoIowait, Feature::Restrictions].into_iter().collect());
     let target = LogTarget::File("/var/log/iisplice.log".into());
     assert_eq!(access_log, Some(AccessLog { target, format: Format::Json }));
 }
@@ -220,6 +222,10 @@ fn values_out_of_bounds_say_the_bounds() {
         ("--pipe-size=1GiB", "give a size such as 16KiB or 1MiB, from 4KiB to 64MiB"),
         ("--pipes=0", "give a whole number from 1 to 16384"),
         ("--ring-entries=100", "give a power of two from 64 to 32768"),
+        (
+            "--io-uring-without=openat",
+            "give one of recv-multishot-limit, no-iowait, defer-taskrun, coop-taskrun, restrictions",
+        ),
         ("--workers=0", "give a whole number from 1 to 1024"),
         ("--max-connections=0", "give a whole number from 1 to 1000000"),
         (

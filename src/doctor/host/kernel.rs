@@ -2,7 +2,7 @@
 
 use super::readings::Readings;
 use super::{Finding, Findings, Id};
-use crate::uring::Error;
+use crate::uring::{Error, Feature};
 
 /// The kernel's own default since Linux 5.16.
 const MEMLOCK_BYTES: u64 = 8 << 20;
@@ -20,7 +20,7 @@ fn ring(readings: &Readings, found: &mut Findings) {
     found.add(match &readings.ring {
         None => return,
         Some(Ok(features)) => {
-            let optional = match &features.optional[..] {
+            let optional = match &features.optional.iter().map(Feature::name).collect::<Vec<_>>()[..] {
                 [] => "none of the optional features".to_owned(),
                 optional => optional.join(", "),
             };
@@ -32,7 +32,7 @@ fn ring(readings: &Readings, found: &mut Findings) {
 
 fn fix(error: &Error) -> &'static str {
     match error {
-        Error::TooOld { .. } | Error::Lacks { .. } | Error::Options { .. } => {
+        Error::Lacks { .. } | Error::Options { .. } => {
             "install a kernel with the io_uring of Linux 6.1 or newer"
         }
         Error::Forbidden { disabled: Some(1 | 2), .. } => "sysctl -w kernel.io_uring_disabled=0",
@@ -110,7 +110,7 @@ mod tests {
     use super::super::testing::only;
     use super::*;
     use crate::doctor::Severity::{Broken, Fine, Warning};
-    use crate::uring::{Call, Features};
+    use crate::uring::{Call, FeatureSet, Features};
 
     fn judged(readings: &Readings) -> Findings {
         let mut found = Findings::default();
@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_kernel_with_all_is_fine() {
-        let features = Features { release: "6.18.0".to_owned(), optional: vec!["no-iowait"] };
+        let optional = FeatureSet::NONE.with(Feature::NoIowait);
+        let features = Features { release: "6.18.0".to_owned(), optional, without: FeatureSet::NONE };
         let readings = Readings { ring: Some(Ok(features)), has_seccomp: true, ..Readings::default() };
         only(
             &judged(&readings),
@@ -138,7 +139,13 @@ mod tests {
     fn each_refusal_has_its_command() {
         let errno = Errno::EPERM;
         for (error, fix) in [
-            (Error::TooOld { release: "5.10".to_owned() }, "install a kernel"),
+            (
+                Error::Lacks {
+                    release: "5.10".to_owned(),
+                    lacking: "IORING_FEAT_EXT_ARG (Linux 5.11)".to_owned(),
+                },
+                "install a kernel",
+            ),
             (Error::Forbidden { errno, disabled: Some(2) }, "sysctl -w kernel.io_uring_disabled=0"),
             (Error::Forbidden { errno, disabled: Some(0) }, "--security-opt seccomp="),
             (Error::Denied { call: Call::Enter, errno }, "SystemCallFilter="),

@@ -99,7 +99,7 @@ impl Readings {
     /// Tries what cannot be read: a ring, pipes, the clock.
     #[must_use]
     pub fn tried(mut self, wanted: &Wanted) -> Self {
-        let ring = uring::probe();
+        let ring = uring::probe(wanted.ring.without);
         if ring.is_ok() {
             self.ring_of_full_size = Some(Ring::open(&wanted.ring, PipeSet::default()).map(drop));
         }

@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use super::{Findings, Id, Wanted};
 use crate::doctor::Severity;
-use crate::uring::RingOptions;
+use crate::uring::{FeatureSet, RingOptions};
 
 /// Two workers with default settings.
 pub(super) fn wanted() -> Wanted {
     Wanted {
         workers: 2,
-        ring: RingOptions { entries: 4096, buffers: 1024, buffer_bytes: 16 * 1024, spin: Duration::ZERO },
+        ring: RingOptions {
+            entries: 4096,
+            buffers: 1024,
+            buffer_bytes: 16 * 1024,
+            spin: Duration::ZERO,
+            without: FeatureSet::NONE,
+        },
         pipes: 128,
         pipe_bytes: 1 << 20,
         connections: None,

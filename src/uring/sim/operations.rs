@@ -10,8 +10,7 @@ use super::descriptors::File;
 use super::violation::violation;
 use super::world::World;
 use crate::uring::buffers::Region;
-use crate::uring::kernel::{Completion, Operation};
-use crate::uring::ops::IGNORED;
+use crate::uring::kernel::{Completion, IGNORED, Operation};
 
 /// The longest delay of an operation that could complete, and of a worker that looks for completions.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(2);

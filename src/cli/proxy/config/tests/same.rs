@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 83] = [
+const PIECES: [&str; 84] = [
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -122,6 +122,7 @@ const PIECES: [&str; 83] = [
     "--resolve-interval=7m",
     "--max-connections=77",
     "--ring-entries=512 --spin=5us",
+    "--io-uring-without=no-iowait,restrictions --io-uring-without=defer-taskrun",
     "--drain-timeout=7s",
     "--admin=127.0.0.3:0",
     "--admin=unix:/run/z.sock --admin-token-file=DIR/words",
