@@ -19,6 +19,7 @@ mod limits;
 mod listeners;
 mod log_lines;
 mod many;
+mod masked;
 mod metrics;
 mod names;
 mod peek_memory;

@@ -21,7 +21,7 @@ pub(crate) use pattern::{
     both_ways, expect_pattern, receive_pattern, send_pattern, stuff, stuff_all, try_stuff,
 };
 pub(crate) use peer::Peer;
-pub(crate) use proxy::{Launch, Proxy};
+pub(crate) use proxy::{Launch, Proxy, WITHOUT};
 pub(crate) use random::Random;
 pub(crate) use server::{Farm, Server, Unanswering, refusing};
 pub(crate) use sites::Site;

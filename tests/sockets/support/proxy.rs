@@ -27,6 +27,13 @@ pub(crate) struct Launch {
     logs_by_file: bool,
 }
 
+/// Read by the tests only: features of `io_uring` that every proxy does without. See `masked.rs`.
+pub(crate) const WITHOUT: &str = "IISPLICE_TEST_IO_URING_WITHOUT";
+
+fn without() -> Option<String> {
+    std::env::var(WITHOUT).ok().filter(|features| !features.is_empty())
+}
+
 impl Launch {
     /// Relays to `upstream`.
     pub(crate) fn to(upstream: &str) -> Self {
@@ -89,6 +96,9 @@ impl Launch {
         if !self.has("--workers") {
             command.args(["--workers", "1", "--no-pin"]);
         }
+        if let Some(features) = without() {
+            command.args(["--io-uring-without", &features]);
+        }
         if !self.has("--access-log") && !self.logs_by_file {
             command.arg("--access-log").arg(directory.join("access.log"));
         }
@@ -122,6 +132,8 @@ impl Launch {
         });
         let (_, listeners) = line.split_once("listeners=").expect("it was found by this");
         let listeners = listeners.split(' ').next().unwrap_or_default();
+        let without = without().map(|features| format!(" io-uring-without={features} "));
+        assert!(without.is_none_or(|without| line.contains(&without)), "it has these features: {line}");
         proxy.listeners = listeners.split(',').map(str::to_owned).collect();
         proxy.listening_sockets = proxy.sockets();
         proxy
