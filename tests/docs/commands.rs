@@ -75,7 +75,10 @@ impl Line {
         let program = self.words.iter().position(|word| !word.contains('=')).unwrap_or_default();
         match self.words[program].as_str() {
             "iisplice" => Some(&self.words[program + 1..]),
-            "cargo" if self.words.get(1).is_some_and(|word| word == "run") => {
+            "cargo"
+                if self.words.get(1).is_some_and(|word| word == "run")
+                    && !self.words.contains(&"--example".to_owned()) =>
+            {
                 let end = self.words.iter().position(|word| word == "--").expect("cargo run -- COMMAND");
                 Some(&self.words[end + 1..])
             }
@@ -434,7 +437,8 @@ fn scripts_and_targets_that_the_pages_start_exist() {
             assert!(repository().join(program).exists(), "{}: there is no {program}", line.at);
         }
         if program == "cargo" {
-            for (flag, directory) in [("--test", "tests"), ("--bench", "benches")] {
+            for (flag, directory) in [("--test", "tests"), ("--bench", "benches"), ("--example", "examples")]
+            {
                 for name in values(&line.words, flag) {
                     let place = repository().join(directory).join(name);
                     let exists = place.with_extension("rs").exists() || place.join("main.rs").exists();
