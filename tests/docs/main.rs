@@ -6,6 +6,7 @@ mod flags;
 mod links;
 mod messages;
 mod page;
+mod threats;
 mod words;
 
 use page::Page;
