@@ -398,6 +398,7 @@ pages! {
     from_nginx_s_commands_work "docs/from-nginx.md"
     groups_s_commands_work "docs/groups.md"
     http_mode_s_commands_work "docs/http-mode.md"
+    install_s_commands_work "docs/install.md"
     load_s_commands_work "docs/load.md"
     metrics_s_commands_work "docs/metrics.md"
     mock_s_commands_work "docs/mock.md"

@@ -1,0 +1,86 @@
+#!/bin/bash
+# Runs on a bare system that scripts/test-package boots; ends with the first thing that is not as it should be.
+set -euo pipefail
+
+step() { printf '\n== %s\n' "$*"; }
+load() { iisplice load --auth ntlm --user 'CORP\alice:secret' --verify-identity "$@" http://127.0.0.1/whoami; }
+main_pid() { systemctl show --property MainPID --value iisplice; }
+trap 'echo "FAILED in line $LINENO"; systemctl status --no-pager --lines 40 iisplice || true' ERR
+
+step "Install"
+export DEBIAN_FRONTEND=noninteractive
+apt-get install -q -y /packages/iisplice_0.1.0-1_*.deb
+systemctl is-enabled iisplice
+systemctl is-active iisplice
+getent passwd iisplice
+iisplice --version
+
+step "Serve a login with the settings as they were installed"
+systemd-run --quiet --unit mock iisplice mock --user 'CORP\alice:secret'
+for _ in $(seq 100); do iisplice status > /dev/null && break; sleep 0.1; done
+load --requests 200
+iisplice status
+for _ in $(seq 100); do grep -q 'GET.*/whoami' /var/log/iisplice/access.log && break; sleep 0.1; done
+grep -c 'GET.*/whoami' /var/log/iisplice/access.log
+
+step "What it may do"
+journalctl --no-pager --unit iisplice --output cat --grep 'serving listeners'
+grep -E '^(Name|Uid|Gid|CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$(main_pid)/status"
+ss -Hltnp sport = :80
+ls -ld /etc/iisplice /run/iisplice /run/iisplice/admin.sock /var/log/iisplice /var/log/iisplice/access.log
+systemd-analyze --no-pager security iisplice | tail -n 1
+uid=$(id -u iisplice)
+grep -q "^Uid:.$uid.$uid.$uid.$uid\$" "/proc/$(main_pid)/status"
+grep -q '^CapBnd:.0000000000000400$' "/proc/$(main_pid)/status"
+
+step "Edit one file and reload"
+sed -i 's/^listen = .*/listen = ["0.0.0.0:80", "[::]:80"]/' /etc/iisplice/iisplice.toml
+systemctl reload iisplice
+for _ in $(seq 100); do [[ $(ss -Hltn sport = :80 | wc -l) -lt 2 ]] || break; sleep 0.1; done
+load --requests 20
+
+step "A mistake in that file changes nothing"
+sed -i 's/^mode = .*/mode = "htpp"/' /etc/iisplice/iisplice.toml
+systemctl reload iisplice
+for _ in $(seq 100); do systemctl show --property StatusText iisplice | grep -q htpp && break; sleep 0.1; done
+systemctl show --property StatusText iisplice
+load --requests 20
+sed -i 's/^mode = .*/mode = "http"/' /etc/iisplice/iisplice.toml
+systemctl reload iisplice
+
+step "Rotate the log"
+logrotate --force /etc/logrotate.d/iisplice
+for _ in $(seq 100); do [[ -e /var/log/iisplice/access.log ]] && break; sleep 0.1; done
+load --requests 20
+ls -l /var/log/iisplice
+for _ in $(seq 100); do grep -q 'GET.*/whoami' /var/log/iisplice/access.log && break; sleep 0.1; done
+grep -c 'GET.*/whoami' /var/log/iisplice/access.log
+
+step "Upgrade under load"
+before=$(main_pid)
+load --connections 20 --duration 8s --json /tmp/run.json > /tmp/load.log 2>&1 & loading=$!
+sleep 2
+apt-get install -q -y /packages/iisplice_0.1.0-2_*.deb
+wait "$loading" || { cat /tmp/load.log; false; }
+cat /tmp/load.log
+for _ in $(seq 100); do [[ $(main_pid) != "$before" ]] && break; sleep 0.1; done
+echo "main process: $before, then $(main_pid)"
+[[ $(main_pid) != "$before" && $(main_pid) != 0 ]]
+systemctl is-active iisplice
+# The file that was edited is still the edited one.
+grep -q '\[::\]:80' /etc/iisplice/iisplice.toml
+load --requests 20
+dpkg-query -W iisplice
+journalctl --no-pager --unit iisplice --output cat | tail -n 30
+
+step "Remove"
+apt-get remove -q -y iisplice
+[[ $(systemctl is-active iisplice) == inactive ]]
+[[ ! -e /usr/bin/iisplice && -e /etc/iisplice/iisplice.toml && -e /var/log/iisplice ]]
+
+step "Purge"
+apt-get purge -q -y iisplice
+[[ ! -e /etc/iisplice && ! -e /var/log/iisplice && ! -e /run/iisplice ]]
+find / -xdev -name '*iisplice*' -not -path '/proc/*' -not -path '/packages/*' -not -path '/var/log/journal/*' | tee /tmp/left
+[[ ! -s /tmp/left ]]
+echo "== All is well"
