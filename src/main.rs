@@ -77,13 +77,13 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
     };
-    let _written_when_dropped = logging::start(log_level);
+    let logging = logging::start_without_thread(log_level);
     let places = effective.plan.places.clone();
     let read = move || {
         let read = arguments.settings(&host);
         read.map(|effective| effective.plan).map_err(|error| error.to_string())
     };
-    match control::serve(effective.plan, Box::new(read), signals, starter) {
+    match control::serve(effective.plan, Box::new(read), signals, starter, &logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let line = places.describe(&error);
@@ -97,7 +97,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
 fn check(effective: Effective, log_level: LevelFilter) -> ExitCode {
     let places = effective.plan.places.clone();
     let checked = {
-        let _written_when_dropped = logging::start(log_level);
+        let _ends_here = logging::start_without_thread(log_level);
         control::check(effective.plan)
     };
     match checked {

@@ -182,6 +182,7 @@ fn check_host(config: Option<&Path>) -> Result<Findings, Error> {
     let mut wanted = limits::wanted(&plan, here.descriptors_max);
     if config.is_none() {
         wanted.servers = None;
+        wanted.stays_root = None;
     }
     let readings = Readings::read(&Files::of_this_host()).tried(&wanted);
     Ok(host::findings(&readings, &wanted))

@@ -23,7 +23,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use self::config::kind::{Kind, Shape, shape};
+use self::config::kind::{self, Kind, Shape, shape};
 use self::config::text::{self, Settings};
 use self::config::{Contents, Override};
 use self::group::GroupArgs;
@@ -47,6 +47,8 @@ pub struct ProxyArgs {
     settings: From,
     /// The keys of the process as a file has them.
     keys: Vec<String>,
+    /// Files that flags name.
+    files: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -115,13 +117,16 @@ impl ProxyArgs {
     /// # Errors
     /// See [`Error`].
     pub fn settings(&self, host: &Host) -> Result<Effective, Error> {
-        let Self { process, settings, keys, .. } = self;
+        let Self { process, settings, keys, files, .. } = self;
         match settings {
             From::File { path, overrides } => {
                 let Contents { plan, text } = config::read(path, overrides, host)?;
                 Ok(Effective { plan, text })
             }
-            From::Flags(flags) => flags.settings(process, keys, host),
+            From::Flags(flags) => {
+                let Effective { plan, text } = flags.settings(process, keys, host)?;
+                Ok(Effective { plan: Plan { files: files.clone(), ..plan }, text })
+            }
         }
     }
 }
@@ -208,7 +213,8 @@ impl FromArgMatches for ProxyArgs {
             }))
         };
         let keys = text::keys(Kind::Process, matches, &[]);
-        Ok(Self { check, process: ProcessArgs::from_arg_matches(matches)?, settings, keys })
+        let files = kind::files(&Self::augment_args(Command::new("iisplice")), matches);
+        Ok(Self { check, process: ProcessArgs::from_arg_matches(matches)?, settings, keys, files })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

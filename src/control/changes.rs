@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::admin::AdminSettings;
+use super::privileges::WrittenUser;
 use crate::proxy::settings::WorkerSettings;
 
 /// Most changes that the line of a reload names.
 const NAMED_MAX: usize = 24;
 
 /// Settings that are read at start only, by the keys of a settings file.
-const AT_START: [&str; 11] = [
+const AT_START: &[&str] = &[
     "workers",
     "no-pin",
     "ring-entries",
@@ -21,6 +22,7 @@ const AT_START: [&str; 11] = [
     "pipe-size",
     "admin",
     "admin-token-file",
+    "user",
 ];
 
 /// Settings as a settings file has them: its tables by title, each with its keys as `KEY = VALUE`. The first is the top
@@ -134,6 +136,15 @@ pub(super) fn needing_restart_of_admin(
     let both = std::iter::zip(["admin", "admin-token-file"], std::iter::zip(values(running), values(read)));
     let differing = both.filter(|(_, (running, read))| running != read);
     differing.map(|(name, (running, read))| format!("{name} (runs with {running}, set to {read})")).collect()
+}
+
+/// The same for the user that the process runs as.
+pub(super) fn needing_restart_of_user(
+    running: Option<&WrittenUser>,
+    read: Option<&WrittenUser>,
+) -> Option<String> {
+    let words = |user: Option<&WrittenUser>| user.map_or_else(|| "none".to_owned(), ToString::to_string);
+    (running != read).then(|| format!("user (runs with {}, set to {})", words(running), words(read)))
 }
 
 fn duration(duration: Duration) -> String {

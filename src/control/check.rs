@@ -9,6 +9,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::admin::Admin;
 use super::certificates::{self, Served};
+use super::privileges::{self, User};
 use super::{Error, LogTarget, Plan, own_listener, setting, sources, start_up};
 use crate::proxy::bind;
 use crate::uring;
@@ -19,12 +20,15 @@ use crate::uring;
 /// What a start would fail with.
 pub fn check(plan: Plan) -> Result<(), Error> {
     setting::name(plan.named);
-    uring::probe(plan.workers[0].without).map_err(crate::proxy::Error::from)?;
+    let user = plan.user.as_ref().map(User::of).transpose()?;
+    let owner = user.as_ref().map(User::uid);
+    let without = plan.workers[0].without;
+    uring::probe(without).map_err(crate::proxy::Error::from)?;
     let (services, certificates): (Vec<_>, Vec<_>) =
         plan.services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     for service in &services {
         for listener in &service.listeners {
-            bind::check(listener, &service.tcp)?;
+            bind::check(listener, &service.tcp, owner)?;
         }
     }
     let listeners = services.iter().flat_map(|service| &service.listeners);
@@ -32,10 +36,16 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     own_listener::refuse(&services, &listeners)?;
     sources::check(&services)?;
     if let Some(admin) = &plan.admin {
-        Admin::check(admin)?;
+        Admin::check(admin, owner)?;
     }
-    if let Some(log) = plan.access_log {
-        check_log(&log.target).map_err(|source| Error::AccessLog { target: log.target, source })?;
+    if let Some(log) = &plan.access_log {
+        check_log(&log.target).map_err(|source| Error::AccessLog { target: log.target.clone(), source })?;
+    }
+    if let Some(user) = &user {
+        let kept = privileges::needed(&services, plan.named);
+        let log = plan.access_log.as_ref().map(|log| &log.target);
+        privileges::go_on_as(user, kept, &plan.files, log, &[])?;
+        uring::probe(without).map_err(crate::proxy::Error::from)?;
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     start_up::warn_of_risky_settings(&services);

@@ -57,6 +57,7 @@ pub fn wanted(plan: &Plan, descriptors_max: u64) -> Wanted {
     let connections = plan.sessions_are_asked.then_some(plan.sessions_max as u64);
     Wanted {
         named: named_in(plan.named),
+        stays_root: Some(plan.user.is_none()),
         ..wanted_by(&services, &plan.workers, connections, (descriptors_max, plan.descriptors_reserved))
     }
 }
@@ -96,6 +97,7 @@ pub(super) fn wanted_by(
         descriptors_max,
         servers: Some(groups.flat_map(|group| connected(group)).collect()),
         backlog: listeners.map(|listener| listener.backlog).max().unwrap_or(0),
+        stays_root: None,
         named: |name| setting(name).to_string(),
     }
 }

@@ -38,12 +38,15 @@ const MESSAGE_CHARS_MAX: usize = 300;
 /// The limit on this process's log.
 static LIMIT: OnceLock<Limit> = OnceLock::new();
 
-/// Starts the thread that logs the sums, and returns the layer that suppresses events beyond the limit.
-pub(super) fn start() -> Limited {
+/// The layer that suppresses events beyond the limit.
+pub(super) fn layer() -> Limited {
+    Limited(LIMIT.get_or_init(Limit::default))
+}
+
+/// Starts the thread that logs the sums. Without it they are logged at the end.
+pub(super) fn start() {
     let limit = LIMIT.get_or_init(Limit::default);
-    // Without a thread the sums are logged at the end.
     let _ = thread::Builder::new().name("log-sums".to_owned()).spawn(|| limit.sum_up_forever());
-    Limited(limit)
 }
 
 /// Logs all pending sums; called at the end of the process, before its last line.
@@ -53,7 +56,7 @@ pub(super) fn flush() {
     }
 }
 
-/// See [`start`].
+/// See [`layer`].
 pub(super) struct Limited(&'static Limit);
 
 impl<S: Subscriber> Layer<S> for Limited {

@@ -32,6 +32,43 @@ const BUFFERED_BYTES: usize = 64 * 1024;
 /// Shortest interval between two reports of trouble with the log.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A target that is open and not written to yet.
+pub struct Opened {
+    output: Box<dyn Write + Send>,
+    path: Option<PathBuf>,
+    format: Format,
+}
+
+impl Opened {
+    /// Opens the target. `made` sees the file of one that is a file.
+    ///
+    /// # Errors
+    /// Those of open(2) and of `made`, or a FIFO without a reader.
+    pub fn open(log: &AccessLog, made: impl FnOnce(&File, &Path) -> io::Result<()>) -> Result<Self, NoLog> {
+        let (output, path): (Box<dyn Write + Send>, _) = match &log.target {
+            // Not std's handle, which takes a lock and holds back text without a line feed.
+            LogTarget::Stdout => {
+                let copy = nix::unistd::dup(io::stdout()).map_err(io::Error::from)?;
+                (Box::new(File::from(copy)), None)
+            }
+            LogTarget::File(path) => {
+                let file = open(path)?;
+                made(&file, path)?;
+                (Box::new(file), Some(path.clone()))
+            }
+        };
+        Ok(Self { output, path, format: log.format })
+    }
+
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// No thread.
+    pub fn start(self) -> io::Result<LogWriter> {
+        LogWriter::spawn(self.output, self.path, self.format)
+    }
+}
+
 /// The supervising thread's handle to the writer.
 pub struct LogWriter {
     sender: LogSender,
@@ -43,17 +80,9 @@ impl LogWriter {
     /// Opens the target and starts the thread.
     ///
     /// # Errors
-    /// Those of open(2), a FIFO without a reader, or no thread.
+    /// As for [`Opened`].
     pub fn start(log: &AccessLog) -> Result<Self, NoLog> {
-        let (output, path): (Box<dyn Write + Send>, _) = match &log.target {
-            // Not std's handle, which takes a lock and holds back text without a line feed.
-            LogTarget::Stdout => {
-                let copy = nix::unistd::dup(io::stdout()).map_err(io::Error::from)?;
-                (Box::new(File::from(copy)), None)
-            }
-            LogTarget::File(path) => (Box::new(open(path)?), Some(path.clone())),
-        };
-        Ok(Self::spawn(output, path, log.format)?)
+        Ok(Opened::open(log, |_, _| Ok(()))?.start()?)
     }
 
     fn spawn(output: Box<dyn Write + Send>, path: Option<PathBuf>, format: Format) -> io::Result<Self> {

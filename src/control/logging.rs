@@ -2,13 +2,18 @@
 //!
 //! Lines go through a bounded queue to a thread that writes them: a paused terminal, or a pipe without a reader, costs
 //! lines and never stalls a worker. Lines that clients and servers cause are limited: see `log_limit.rs`.
+//!
+//! A proxy starts that thread when it has dropped its rights, which each thread has for itself. Until then lines are
+//! written by the thread that logs.
 
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::log_limit;
@@ -18,11 +23,68 @@ const LINES_MAX: usize = 4096;
 
 /// Writes waiting lines when it is dropped.
 #[must_use = "waiting lines are lost without it"]
-pub struct Logging(#[expect(dead_code, reason = "kept for what its drop does")] WorkerGuard);
+pub struct Logging {
+    output: Arc<Output>,
+    guard: OnceLock<WorkerGuard>,
+}
+
+impl Logging {
+    /// Has a thread write the lines from now on.
+    pub fn start_thread(&self) {
+        let stderr = self.output.direct.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(stderr) = stderr else { return };
+        let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX);
+        let (writer, guard) = builder.thread_name("log").finish(stderr);
+        // There was a direct output until now, so neither is set.
+        let _ = (self.output.queue.set(writer), self.guard.set(guard));
+        log_limit::start();
+    }
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {
         log_limit::flush();
+    }
+}
+
+/// Where lines go: to standard error, and to the queue once there is one.
+struct Output {
+    direct: Mutex<Option<Box<dyn Write + Send>>>,
+    queue: OnceLock<NonBlocking>,
+}
+
+/// A line's way out.
+enum Line<'a> {
+    Direct(&'a Output),
+    Queued(NonBlocking),
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Direct(output) => {
+                match &mut *output.direct.lock().unwrap_or_else(PoisonError::into_inner) {
+                    Some(stderr) => stderr.write(line),
+                    None => Ok(line.len()),
+                }
+            }
+            Self::Queued(queue) => queue.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the subscriber has of the output.
+struct ToOutput(Arc<Output>);
+
+impl<'a> MakeWriter<'a> for ToOutput {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        self.0.queue.get().map_or(Line::Direct(&self.0), |queue| Line::Queued(queue.clone()))
     }
 }
 
@@ -33,20 +95,27 @@ pub fn start(least: LevelFilter) -> Logging {
 
 /// The same for a standard error that something else writes to as well.
 pub fn start_to(least: LevelFilter, stderr: impl Write + Send + 'static) -> Logging {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(LINES_MAX)
-        .thread_name("log")
-        .finish(stderr);
+    let logging = start_without_thread_to(least, stderr);
+    logging.start_thread();
+    logging
+}
+
+/// The same without a thread, until it is asked for.
+pub fn start_without_thread(least: LevelFilter) -> Logging {
+    start_without_thread_to(least, io::stderr())
+}
+
+fn start_without_thread_to(least: LevelFilter, stderr: impl Write + Send + 'static) -> Logging {
+    let output = Arc::new(Output { direct: Mutex::new(Some(Box::new(stderr))), queue: OnceLock::new() });
     let lines = tracing_subscriber::fmt::layer()
         .compact()
         .with_ansi(has_colours())
         .with_target(false)
-        .with_writer(writer);
-    let subscriber = tracing_subscriber::registry().with(lines).with(log_limit::start()).with(own(least));
+        .with_writer(ToOutput(Arc::clone(&output)));
+    let subscriber = tracing_subscriber::registry().with(lines).with(log_limit::layer()).with(own(least));
     // Fails if there is a subscriber already, which then serves as well.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Logging(guard)
+    Logging { output, guard: OnceLock::new() }
 }
 
 /// Lines of the program itself: what a library says of a DNS server, this says in its own words.

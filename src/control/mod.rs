@@ -4,7 +4,7 @@
 //! nothing on the data path waits for it: workers leave records in a bounded channel and are told to stop by a flag.
 //!
 //! ```text
-//!   Plan --> serve --> probe, pipes, bind, logs, start-up line
+//!   Plan --> serve --> probe, pipes, bind, logs, privileges, start-up line
 //!                 |--> workers (proxy::worker), one thread each --Ended--.
 //!                 |--> signals --Request--------------------------------> supervise --> orders to workers, exit
 //!                 |--> reload --another Plan----------------------------'
@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use self::names::Resolver;
+use self::privileges::UserFault;
 use self::setting::Named;
 use self::tls::Terminated;
 use crate::proxy;
@@ -50,6 +51,7 @@ mod metrics;
 pub mod names;
 mod own_listener;
 mod places;
+mod privileges;
 mod reload;
 mod running;
 mod serve;
@@ -68,6 +70,7 @@ pub use changes::Outline;
 pub use check::check;
 pub(crate) use listeners::Listeners;
 pub use places::Places;
+pub use privileges::WrittenUser;
 pub use reload::Read;
 pub(crate) use running::{Workers, start_workers};
 pub use serve::serve;
@@ -99,6 +102,10 @@ pub struct Plan {
     pub outline: Outline,
     /// How names are looked up again.
     pub resolver: Resolver,
+    /// The user that a process which root starts goes on as.
+    pub user: Option<WrittenUser>,
+    /// The files that the settings name, and the one that they stand in.
+    pub files: Vec<PathBuf>,
 }
 
 /// A service, and what only this room needs of it.
@@ -209,6 +216,21 @@ pub enum Error {
     /// Connections to servers cannot come from the addresses of clients.
     #[error("cannot connect to servers from the addresses of clients ({transparent}): {0}{hint}", transparent = setting::setting("transparent"), hint = sources::hint_for_clients(.0))]
     Transparent(#[source] io::Error),
+    /// A user that the process cannot go on as.
+    #[error("{user} {written}: {fault}", user = setting::setting("user"))]
+    User {
+        /// As given.
+        written: WrittenUser,
+        /// Why not.
+        fault: UserFault,
+    },
+    /// Rights that cannot be dropped.
+    #[error(
+        "cannot give up the rights of root: {0}; a container needs the capabilities SETUID, SETGID, SETPCAP and CHOWN for \
+         that, or starts the proxy as its user without {user}",
+        user = setting::setting("user")
+    )]
+    Privileges(#[from] privileges::Fault),
     /// What this host does not allow: an address, `io_uring`.
     #[error("{}", setting::advised(.0))]
     Proxy(#[from] proxy::Error),
@@ -227,9 +249,11 @@ impl Error {
             Self::AccessLog { source, .. }
             | Self::AdminToken { fault: TokenFault::Unreadable(source), .. } => exit_code_of_file(source),
             Self::OwnListener { .. } | Self::AdminToken { .. } => ExitCode::from(2),
+            Self::User { fault, .. } => fault.exit_code(),
             Self::UnreadAccessLog(_)
             | Self::SourceAddress { .. }
             | Self::Transparent(_)
+            | Self::Privileges(_)
             | Self::Proxy(_)
             | Self::Resource(_)
             | Self::Worker(_) => ExitCode::FAILURE,

@@ -128,6 +128,7 @@ pub(super) fn take_over(running: &mut Running, (read, askers): Taken) -> Result<
         let mut needing_restart = changes::needing_restart(&running.workers, &plan.workers);
         let admin = running.admin.as_ref().map(Admin::settings);
         needing_restart.extend(changes::needing_restart_of_admin(admin, plan.admin.as_ref()));
+        needing_restart.extend(changes::needing_restart_of_user(running.user.as_ref(), plan.user.as_ref()));
         replace(running, plan).map_err(|error| places.describe(&error)).map(|said| (said, needing_restart))
     });
     match taken {

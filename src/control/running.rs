@@ -9,10 +9,11 @@ use super::admin::{Admin, Board, Shown, View, config};
 use super::certificates::Served;
 use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
-use super::log_writer::{LogWriter, NoLog};
+use super::log_writer::{LogWriter, NoLog, Opened};
 use super::logins::Watch;
 use super::metrics::{DroppedLines, Sources};
 use super::names::{self, Resolver};
+use super::privileges::{User, WrittenUser, give_log};
 use super::supervise::{Event, Supervisor};
 use super::timeouts::{LOG_END, WORKERS_CHANGE};
 use super::tls::Expiry;
@@ -51,6 +52,8 @@ pub(super) struct Running {
     pub(super) resolver: Resolver,
     /// Looks names up again, since any group has had one.
     pub(super) names: Option<names::Watch>,
+    /// The user that it runs as, if it gave up root for it.
+    pub(super) user: Option<WrittenUser>,
     /// To the supervisor.
     pub(super) events: Sender<Event>,
 }
@@ -232,7 +235,29 @@ impl Log {
     /// # Errors
     /// It cannot be opened, or there is no thread.
     pub(super) fn open(settings: Option<AccessLog>) -> Result<Self, Error> {
-        let writer = settings.as_ref().map(open).transpose()?;
+        let opened = Self::open_for(settings.as_ref(), None)?;
+        Self::start(settings, opened)
+    }
+
+    /// Opens the target, which the user gets if there is one. Nothing is written, and no thread started.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open_for(
+        settings: Option<&AccessLog>,
+        user: Option<&User>,
+    ) -> Result<Option<Opened>, Error> {
+        let Some(log) = settings else { return Ok(None) };
+        let opened = Opened::open(log, |file, path| user.map_or(Ok(()), |user| give_log(user, file, path)));
+        opened.map(Some).map_err(|why| no_log(log, why))
+    }
+
+    /// Starts to write to what was opened for these settings.
+    ///
+    /// # Errors
+    /// No thread.
+    pub(super) fn start(settings: Option<AccessLog>, opened: Option<Opened>) -> Result<Self, Error> {
+        let writer = opened.map(Opened::start).transpose().map_err(Error::Resource)?;
         Ok(Self { settings, writer, lines_dropped: 0 })
     }
 
@@ -269,12 +294,12 @@ impl Log {
     }
 }
 
-fn open(log: &AccessLog) -> Result<LogWriter, Error> {
-    LogWriter::start(log).map_err(|why| match why {
+fn no_log(log: &AccessLog, why: NoLog) -> Error {
+    match why {
         NoLog::Unread => Error::UnreadAccessLog(log.target.clone()),
         NoLog::Failed(error) if uring::is_out_of_descriptors(&error) => Error::Resource(error),
         NoLog::Failed(source) => Error::AccessLog { target: log.target.clone(), source },
-    })
+    }
 }
 
 /// Running workers.

@@ -8,8 +8,10 @@ use super::certificates::{self, Served};
 use super::handover::starter::Starter;
 use super::limits::wanted_by;
 use super::listeners::Listeners;
+use super::logging::Logging;
 use super::logins::Watch;
 use super::names::change;
+use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
 use super::service_manager::ServiceManager;
@@ -19,20 +21,26 @@ use super::start_up::{self, StartUp};
 use super::supervise::{Command, End, Supervisor};
 use super::totals::Totals;
 use super::{Error, Plan, log_limit, logins, own_listener, sources};
-use crate::doctor::host::Granted;
+use crate::doctor::host::{Granted, Wanted};
 use crate::proxy::settings::WorkerSettings;
 use crate::uring::{self, PipeSet};
 
-/// Serves until it is told to stop; `signals` must be blocked before the process starts a second thread. `read` reads the
-/// settings again.
+/// Serves until it is told to stop; `signals` must be blocked before the process starts a second thread, and `logging` has
+/// none yet. `read` reads the settings again.
 ///
 /// # Errors
 /// What this host does not allow, or the first failure of a worker.
-pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Result<(), Error> {
+pub fn serve(
+    plan: Plan,
+    read: Read,
+    signals: Signals,
+    starter: Starter,
+    logging: &Logging,
+) -> Result<(), Error> {
     // It ends when this is dropped.
     let _starter = starter;
     setting::name(plan.named);
-    let (mut running, supervisor) = start(plan)?;
+    let (mut running, supervisor) = start(plan, logging)?;
     let mut reading = Reading::new(read, supervisor.sender());
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
     let manager = ServiceManager::start(&running.board, &running.orders, &running.counters);
@@ -103,9 +111,14 @@ pub fn serve(plan: Plan, read: Read, signals: Signals, starter: Starter) -> Resu
 }
 
 /// Starts to serve.
-fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
+fn start(plan: Plan, logging: &Logging) -> Result<(Running, Supervisor), Error> {
     let started = SystemTime::now();
-    let features = uring::probe(plan.workers[0].without).map_err(crate::proxy::Error::from)?;
+    let user = plan.user.as_ref().map(User::of).transpose()?;
+    let without = plan.workers[0].without;
+    let mut features = uring::probe(without).map_err(crate::proxy::Error::from)?;
+    if user.is_some() {
+        privileges::prepare();
+    }
     let Plan {
         services,
         sessions_max,
@@ -117,6 +130,9 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         descriptors_reserved,
         outline,
         resolver,
+        named,
+        user: written_user,
+        files,
         ..
     } = plan;
     uring::return_large_allocations();
@@ -129,12 +145,23 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     own_listener::refuse(&services, &listeners.with_files(&prepared))?;
     sources::check(&services)?;
     let admin = admin.map(Admin::open).transpose()?;
+    let log_opened = Log::open_for(access_log.as_ref(), user.as_ref())?;
+    if let Some(user) = &user {
+        let with_files = listeners.with_files(&prepared);
+        let of_admin = admin.as_ref().and_then(Admin::file);
+        let sockets: Vec<_> = with_files.iter().filter_map(|(_, file)| *file).chain(of_admin).collect();
+        let log = access_log.as_ref().map(|log| &log.target);
+        privileges::go_on_as(user, privileges::needed(&services, named), &files, log, &sockets)?;
+        // Rings of the user may be denied where root's are not.
+        features = uring::probe(without).map_err(crate::proxy::Error::from)?;
+    }
     let (sockets, _all_new) = listeners.commit(prepared, workers.len());
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let served: Vec<_> = std::iter::zip(&services, terminated)
         .map(|(service, terminated)| Served { service: Arc::clone(service), terminated })
         .collect();
-    let log = Log::open(access_log)?;
+    let log = Log::start(access_log, log_opened)?;
+    logging.start_thread();
     let tls = certificates::place(&services);
     let granted = Granted {
         pipes: pipes.iter().map(PipeSet::granted).sum(),
@@ -151,17 +178,10 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         pipes: granted.pipes,
         pipe_bytes: granted.bytes,
     };
-    tracing::info!("{line}");
-    start_up::warn_of_open_rings(&features);
-    start_up::log_each_service(&services);
-    start_up::log_what_listeners_include(&services);
-    let connections = sessions_are_asked.then_some(sessions_max as u64);
     let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
-    let descriptors = (descriptors_max, descriptors_reserved);
-    start_up::warn_of_this_host(&wanted_by(&of_services, &workers, connections, descriptors), granted);
-    start_up::warn_of_risky_settings(&services);
-    sources::log_what_clients_need(&services);
-    certificates::log_checks(&served);
+    let connections = sessions_are_asked.then_some(sessions_max as u64);
+    let wanted = wanted_by(&of_services, &workers, connections, (descriptors_max, descriptors_reserved));
+    log_start(&line, &served, &Wanted { stays_root: Some(user.is_none()), ..wanted }, granted);
 
     let Workers { supervisor, orders, counters, seats } =
         start_workers(&services, sessions_max, &workers, sockets, pipes, log.writer.as_ref())?;
@@ -184,8 +204,28 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
         board: Arc::default(),
         resolver,
         names: None,
+        user: written_user,
         events: supervisor.sender(),
     };
+    start_rest(&mut running, &supervisor)?;
+    Ok((running, supervisor))
+}
+
+/// Logs what is served, and what is to be known of it.
+fn log_start(line: &StartUp<'_>, served: &[Served], wanted: &Wanted, granted: Granted) {
+    let services: Vec<_> = served.iter().map(|one| Arc::clone(&one.service)).collect();
+    tracing::info!("{line}");
+    start_up::warn_of_open_rings(line.features);
+    start_up::log_each_service(&services);
+    start_up::log_what_listeners_include(&services);
+    start_up::warn_of_this_host(wanted, granted);
+    start_up::warn_of_risky_settings(&services);
+    sources::log_what_clients_need(&services);
+    certificates::log_checks(served);
+}
+
+/// Starts what is not a worker: checks, the admin endpoint, lookups of names.
+fn start_rest(running: &mut Running, supervisor: &Supervisor) -> Result<(), Error> {
     running.watch_logins();
     let services = running.services();
     running.prepare_checks(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
@@ -201,7 +241,7 @@ fn start(plan: Plan) -> Result<(Running, Supervisor), Error> {
     }
     running.prepare_names(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.watch_names();
-    Ok((running, supervisor))
+    Ok(())
 }
 
 fn open_pipes(workers: &[WorkerSettings]) -> Vec<PipeSet> {

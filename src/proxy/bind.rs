@@ -10,10 +10,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::AttachReusePortCbpf;
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, fchownat, geteuid};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::Error;
@@ -108,35 +110,43 @@ fn listen(socket: &Socket, listener: &Listener) -> io::Result<()> {
 }
 
 /// Checks that a listener can be bound, without listening, and leaves nothing behind. What another process of the same
-/// user shares counts as free: it is usually the proxy that runs with these settings.
+/// user shares counts as free, or of `owner`: it is usually the proxy that runs with these settings.
 ///
 /// # Errors
 /// The address could not be bound, with the cause.
-pub fn check(listener: &Listener, tcp: &SocketOptions) -> Result<(), Error> {
+pub fn check(listener: &Listener, tcp: &SocketOptions, owner: Option<Uid>) -> Result<(), Error> {
     let checked = match &listener.address {
-        Address::Ip(_) => check_tcp(listener, tcp),
-        Address::Unix(path) => check_unix(path, listener),
+        Address::Ip(_) => check_tcp(listener, tcp, owner),
+        Address::Unix(path) => check_unix(path, listener, owner),
     };
     checked.map_err(|source| Error::Bind { address: listener.address.clone(), source })
 }
 
-fn check_tcp(listener: &Listener, tcp: &SocketOptions) -> io::Result<()> {
+fn check_tcp(listener: &Listener, tcp: &SocketOptions, owner: Option<Uid>) -> io::Result<()> {
     let at = listener.address.to_sock_addr()?;
-    match tcp_socket(&at, listener, tcp)?.bind(&at) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let socket = tcp_socket(&at, listener, tcp)?;
-            socket.set_reuse_port(true)?;
-            // It does not listen: the kernel gives it no connection of those that do.
-            socket.bind(&at)
+    let is_in_use =
+        |bound: &io::Result<()>| bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+    let share = |owner: Option<Uid>| {
+        let socket = tcp_socket(&at, listener, tcp)?;
+        socket.set_reuse_port(true)?;
+        // Who joins a group has to be its user.
+        fchown(&socket, owner, None)?;
+        // It does not listen: the kernel gives it no connection of those that do.
+        socket.bind(&at)
+    };
+    let mut bound = tcp_socket(&at, listener, tcp)?.bind(&at);
+    for owner in std::iter::once(None).chain(owner.map(Some)) {
+        if is_in_use(&bound) {
+            bound = share(owner);
         }
-        bound => bound,
     }
+    bound
 }
 
-fn check_unix(path: &Path, listener: &Listener) -> io::Result<()> {
+fn check_unix(path: &Path, listener: &Listener, owner: Option<Uid>) -> io::Result<()> {
     let at = listener.address.to_sock_addr()?;
     if let Ok(found) = fs::symlink_metadata(path) {
-        let is_own = found.uid() == geteuid().as_raw();
+        let is_own = [Some(geteuid()), owner].contains(&Some(Uid::from_raw(found.uid())));
         let is_alive = || {
             Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
                 .and_then(|socket| socket.connect(&at))
@@ -167,6 +177,19 @@ impl SocketFile {
     /// Whether `path` leads to this file.
     pub fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|found| self.is(&found))
+    }
+
+    /// Where it was bound.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file another owner; not one that has its name now.
+    ///
+    /// # Errors
+    /// Those of chown(2).
+    pub fn give(&self, user: Uid, group: Gid) -> Result<(), Errno> {
+        fchownat(&self.own, "", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)
     }
 
     fn is(&self, found: &fs::Metadata) -> bool {

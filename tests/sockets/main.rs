@@ -23,6 +23,7 @@ mod masked;
 mod metrics;
 mod names;
 mod peek_memory;
+mod privileges;
 mod proxy_header;
 mod relay;
 mod reload;

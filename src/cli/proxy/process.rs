@@ -18,7 +18,7 @@ use crate::control::names::Resolver;
 use crate::control::setting::Named;
 use crate::control::{
     ADMIN_DESCRIPTORS_MAX, AccessLog, AdminSettings, LogTarget, Outline, Places, Plan, ServicePlan,
-    descriptors_a_session, descriptors_ahead,
+    WrittenUser, descriptors_a_session, descriptors_ahead,
 };
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
@@ -131,6 +131,11 @@ pub(super) struct ProcessArgs {
     #[arg(long, value_name = "FILE", requires = "admin", help_heading = "Admin")]
     admin_token_file: Option<PathBuf>,
 
+    /// User that a process started by root goes on as once its sockets and logs are open, with the user's groups or with
+    /// GROUP; names or numbers [default: none: it stays root] [nginx: user]
+    #[arg(long, value_name = "NAME[:GROUP]", help_heading = "Privileges", value_parser = WrittenUser::from_str)]
+    user: Option<WrittenUser>,
+
     /// Log a line per closed connection, or per request with --mode http: to a file, to standard output (-), or off
     /// [nginx: access_log]
     #[arg(long, value_name = "PATH", default_value = "off", help_heading = "Logging")]
@@ -220,6 +225,8 @@ impl ProcessArgs {
             places: Places::default(),
             outline: Outline::default(),
             resolver: self.resolver(),
+            user: self.user.clone(),
+            files: Vec::new(),
         })
     }
 

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
 
+use nix::unistd::Uid;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -80,7 +81,7 @@ pub(super) struct Admin {
     address: Address,
     /// Until the thread has it.
     socket: Option<Arc<OwnedFd>>,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// What the endpoint reads, and whom it can tell something.
@@ -106,19 +107,19 @@ impl Admin {
         let bound = bind::bind(&Listener::at(settings.address.clone()), &options, &[None], false)?;
         let socket = bound.sockets.into_iter().next();
         let token = token.map(|digest| Arc::new(Token::new(digest)));
-        Ok(Self { settings, token, address: bound.address, socket, _file: bound.file })
+        Ok(Self { settings, token, address: bound.address, socket, file: bound.file })
     }
 
-    /// Checks that it could be opened.
+    /// Checks that it could be opened; `owner` is as for [`bind::check`].
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub(super) fn check(settings: &AdminSettings) -> Result<(), Error> {
+    pub(super) fn check(settings: &AdminSettings, owner: Option<Uid>) -> Result<(), Error> {
         if let Some(path) = &settings.token_file {
             token::read(path)?;
         }
         let options = SocketOptions { keepalive: None, user_timeout: None };
-        Ok(bind::check(&Listener::at(settings.address.clone()), &options)?)
+        Ok(bind::check(&Listener::at(settings.address.clone()), &options, owner)?)
     }
 
     /// Starts the thread, which answers from now on.
@@ -148,6 +149,11 @@ impl Admin {
     /// Where it listens.
     pub(super) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The file of a Unix socket.
+    pub(super) fn file(&self) -> Option<&SocketFile> {
+        self.file.as_ref()
     }
 
     /// The settings that it was opened with.

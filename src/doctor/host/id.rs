@@ -35,5 +35,7 @@ words! {
         FlowSteering = "host-flow-steering",
         /// The workers have a core each.
         Cores = "host-cores",
+        /// The process does not stay root.
+        User = "host-user",
     }
 }

@@ -20,6 +20,7 @@ mod readings;
 mod resources;
 #[cfg(test)]
 mod testing;
+mod user;
 mod wanted;
 
 pub use files::Files;
@@ -39,6 +40,7 @@ pub fn findings(readings: &Readings, wanted: &Wanted) -> Findings {
     network::judge(readings, wanted, &mut found);
     cores::judge(readings, wanted, &mut found);
     clock::judge(readings, &mut found);
+    user::judge(readings, wanted, &mut found);
     found
 }
 
@@ -48,6 +50,7 @@ pub fn at_start(readings: &Readings, wanted: &Wanted) -> Vec<Finding> {
     resources::granted_pipes(readings, wanted, &mut found);
     network::backlog(readings, wanted, &mut found);
     cores::quota(readings, wanted, &mut found);
+    user::judge(readings, wanted, &mut found);
     if wanted.connections.is_some() {
         found.add(descriptors(wanted));
         network::ports(readings, wanted, &mut found);

@@ -25,6 +25,7 @@ pub(super) fn wanted() -> Wanted {
         descriptors_max: 1 << 20,
         servers: None,
         backlog: 4096,
+        stays_root: None,
         named: |name| format!("--{name}"),
     }
 }

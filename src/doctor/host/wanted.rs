@@ -29,6 +29,8 @@ pub struct Wanted {
     pub servers: Option<BTreeSet<(SocketAddr, Option<IpAddr>)>>,
     /// The longest backlog of a listener.
     pub backlog: u32,
+    /// Whether a process that root starts stays root; `None` without settings.
+    pub stays_root: Option<bool>,
     /// The name of a setting as the operator gives it.
     pub named: fn(&str) -> String,
 }

@@ -74,6 +74,12 @@ impl Launch {
         self
     }
 
+    /// Is started by this command, whose words are separated by spaces.
+    pub(crate) fn started_by(mut self, command: &str) -> Self {
+        self.wrapper = command.split_whitespace().map(str::to_owned).collect();
+        self
+    }
+
     /// Has at most this many descriptors.
     pub(crate) fn descriptors_max(mut self, most: usize) -> Self {
         let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");

@@ -1,6 +1,9 @@
 //! The three kinds of tables in a settings file, and the flags that are their keys.
 
-use clap::{ArgAction, Args, Command};
+use std::any::TypeId;
+use std::path::PathBuf;
+
+use clap::{ArgAction, ArgMatches, Args, Command};
 
 use super::super::group::GroupArgs;
 use super::super::process::ProcessArgs;
@@ -81,6 +84,17 @@ pub(in super::super) enum Shape {
 /// Whether a flag may stand without a value: then `true` stands for it.
 pub(super) fn may_lack_value(argument: &clap::Arg) -> bool {
     argument.get_num_args().is_some_and(|count| count.min_values() == 0)
+}
+
+/// The files that flags of this command name.
+pub(in super::super) fn files(command: &Command, matches: &ArgMatches) -> Vec<PathBuf> {
+    let is_file = |argument: &&clap::Arg| {
+        argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+            && matches.try_contains_id(argument.get_id().as_str()).is_ok()
+    };
+    let files = command.get_arguments().filter(is_file);
+    let given = files.filter_map(|argument| matches.get_many::<PathBuf>(argument.get_id().as_str()));
+    given.flatten().cloned().collect()
 }
 
 /// The shape of a flag's values.

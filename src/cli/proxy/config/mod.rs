@@ -78,6 +78,10 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     let process = Table::read(&source, (Kind::Process, String::new(), 0..0), root, &TABLES)?;
     let services = tables(&source, root, Kind::Service)?;
     let groups = tables(&source, root, Kind::Group)?;
+    let mut files = vec![path.to_owned()];
+    for table in services.iter().chain(&groups) {
+        files.extend(kind::files(&table.kind.command(), &table.matches()?));
+    }
     if services.is_empty() {
         return Err(source.error(
             &(0..0),
@@ -85,6 +89,7 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
         ));
     }
     let (process_args, process_matches) = with_overrides(&process, overrides)?;
+    files.extend(kind::files(&Kind::Process.command(), &process_matches));
     let mut settings =
         Settings { process: text::keys(Kind::Process, &process_matches, &[]), ..Settings::default() };
     let groups =
@@ -127,7 +132,7 @@ pub(super) fn read(path: &Path, overrides: &[Override], host: &Host) -> Result<C
     let is_of_file = process.has("access-log") && !overrides.iter().any(|one| one.key == "access-log");
     places.access_log = is_of_file.then(|| source.place(&process.place("access-log", None)));
     let text = settings.text(&plan);
-    Ok(Contents { plan: Plan { places, outline: settings.outline(), ..plan }, text })
+    Ok(Contents { plan: Plan { places, outline: settings.outline(), files, ..plan }, text })
 }
 
 /// Where the table of a group names each address that connections to its servers come from.

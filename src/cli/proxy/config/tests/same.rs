@@ -44,7 +44,7 @@ fn write_files(directory: &Path) {
 }
 
 /// Flags that go together; DIR stands for the directory of the files.
-const PIECES: [&str; 84] = [
+const PIECES: &[&str] = &[
     "--listen=127.0.0.2:0 --backlog=7",
     "--listen=unix:/run/x.sock --unix-mode=0600",
     "--listen=unix:/run/y.sock",
@@ -130,6 +130,7 @@ const PIECES: [&str; 84] = [
     "--pipe-size=64KiB --pipes=7",
     "--mode=http --peek-memory=64MiB",
     "--access-log=- --log-format=json",
+    "--user=iisplice:www-data",
 ];
 
 fn flags_of(arguments: &[String]) -> impl Iterator<Item = &str> {
@@ -140,6 +141,8 @@ fn flags_of(arguments: &[String]) -> impl Iterator<Item = &str> {
 fn described(effective: &Effective) -> Vec<String> {
     let mut plan = effective.plan.clone();
     (plan.named, plan.places) = (Named::Flags, Places::default());
+    // Of a file it is one of them.
+    plan.files.clear();
     // Servers remember when they were made.
     let text = format!("{plan:?}");
     let mut parts = text.split("Instant {");
