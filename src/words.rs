@@ -1,4 +1,5 @@
-//! Enums whose variants are words of a log: variant, word and meaning stand in one place.
+//! Words for people: enums whose variants are words of a log (variant, word and meaning stand in one place), and numbers
+//! of things.
 
 /// Defines such an enum. A variant's documentation is its meaning: one sentence, which the tables of the docs repeat. So it
 /// names no flag, and is written for operators.
@@ -38,3 +39,11 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+/// So many things: `1 request`, `2 requests`.
+pub(crate) fn counted(number: u64, one: &str, more: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {more}"),
+    }
+}

@@ -12,7 +12,7 @@ use super::plan::{Arrivals, Rate, Scenario};
 use super::recorder::{self, Counts, Cut, Leg};
 use super::samples::{Packed, Samples};
 use super::search::Step;
-use super::timeline::{self, Stretch};
+use super::timeline::{self, STRETCHES_MAX, Stretch};
 
 /// The version of the JSON form. Increases when an older reader would misread it.
 pub const FORMAT: u32 = 1;
@@ -200,7 +200,8 @@ impl Summary {
 
     /// The run over time, in a bounded number of stretches.
     pub fn timeline(&self) -> Cow<'_, [Stretch]> {
-        if self.timeline.is_empty() {
+        // A file can have anything.
+        if self.timeline.is_empty() || self.timeline.len() > STRETCHES_MAX {
             timeline::of(&self.seconds).into()
         } else {
             (&self.timeline[..]).into()
@@ -375,6 +376,9 @@ pub(crate) mod tests {
         let read: Summary = serde_json::from_value(old).unwrap();
         assert!(read.timeline.is_empty());
         assert_eq!(*read.timeline(), written.timeline);
+        // One that is longer than any version writes.
+        let long = vec![written.timeline[0].clone(); STRETCHES_MAX + 1];
+        assert_eq!(*Summary { timeline: long, ..written.clone() }.timeline(), written.timeline);
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn a_client_that_is_not_let_in_is_broken() {
 fn a_stream_is_read_from_standard_input() {
     let fine = piped(combined("192.0.2.1", 200).as_bytes(), &["--log", "-"]);
     assert_eq!(fine.status.code(), Some(0), "{fine:?}");
-    assert!(String::from_utf8_lossy(&fine.stdout).contains("log-read: 1 requests"), "{fine:?}");
+    assert!(String::from_utf8_lossy(&fine.stdout).contains("log-read: 1 request"), "{fine:?}");
     // Larger than any buffer, and a loop at both ends.
     let mut log = combined("192.0.2.9", 401).repeat(3);
     log += &combined("192.0.2.1", 200).repeat(200_000);

@@ -37,7 +37,9 @@ pub(super) fn ports(readings: &Readings, wanted: &Wanted, found: &mut Findings) 
             let servers = pairs.iter().map(|(server, _)| server).collect::<BTreeSet<_>>().len();
             let sources = if pairs.len() > servers { " from each source address" } else { "" };
             let all = all.unwrap_or(0);
-            format!("{ports} local ports{sources} for each of {servers} servers: {all} connections at once")
+            let servers =
+                if servers == 1 { "the server".to_owned() } else { format!("each of {servers} servers") };
+            format!("{ports} local ports{sources} for {servers}: {all} connections at once")
         }
     };
     let why = "beyond that no server can be connected to; a closed connection may keep its port for a minute";
@@ -212,12 +214,7 @@ mod tests {
             Fine,
             &["28232 local ports: that many connections to each server"],
         );
-        only(
-            &with(28_232, Some(1), kernel, None),
-            Id::Ports,
-            Fine,
-            &["each of 1 servers: 28232 connections"],
-        );
+        only(&with(28_232, Some(1), kernel, None), Id::Ports, Fine, &["for the server: 28232 connections"]);
         only(&with(28_232, Some(3), kernel, Some(80_000)), Id::Ports, Fine, &["each of 3 servers: 84696"]);
         let beyond = with(28_232, Some(1), kernel, Some(50_000));
         only(
@@ -227,7 +224,7 @@ mod tests {
             &["--max-connections is 50000", "ip_local_port_range", "--source-address"],
         );
         let from_two = with(28_232, Some(1), two, Some(50_000));
-        only(&from_two, Id::Ports, Fine, &["from each source address for each of 1 servers: 56464"]);
+        only(&from_two, Id::Ports, Fine, &["from each source address for the server: 56464"]);
         only(
             &with(1_000, None, kernel, None),
             Id::Ports,

@@ -3,6 +3,7 @@
 use super::readings::Readings;
 use super::wanted::Wanted;
 use super::{Finding, Findings, Id, Severity};
+use crate::words::counted;
 
 /// A limit below this is the default of a shell, not one for an edge host.
 const DESCRIPTORS_MIN: u64 = 65_536;
@@ -42,6 +43,7 @@ fn needed(wanted: &Wanted) -> Option<u64> {
 pub fn descriptors(wanted: &Wanted) -> Finding {
     let id = Id::Descriptors.as_str();
     let (limit, fitting) = (wanted.descriptors_max, wanted.fitting());
+    let connections = |number| counted(number, "connection", "connections");
     if fitting < wanted.workers as u64 {
         let reserved = wanted.descriptors_reserved;
         return Finding::broken(
@@ -55,16 +57,16 @@ pub fn descriptors(wanted: &Wanted) -> Finding {
             ),
         );
     }
-    let Some((connections, needed)) = wanted.connections.zip(needed(wanted)) else {
+    let Some((asked, needed)) = wanted.connections.zip(needed(wanted)) else {
         if limit >= DESCRIPTORS_MIN {
             return Finding::fine(
                 id,
-                format!("the descriptor limit of {limit} allows {fitting} connections"),
+                format!("the descriptor limit of {limit} allows {}", connections(fitting)),
             );
         }
         return Finding::warning(
             id,
-            format!("the descriptor limit of {limit} allows only {fitting} connections"),
+            format!("the descriptor limit of {limit} allows only {}", connections(fitting)),
             "accepting pauses when it is reached",
             format!(
                 "LimitNOFILE={DESCRIPTORS_GOOD} in the unit, or ulimit -n {DESCRIPTORS_GOOD} before the start (a service \
@@ -74,13 +76,14 @@ pub fn descriptors(wanted: &Wanted) -> Finding {
     };
     let setting = (wanted.named)("max-connections");
     if needed <= limit {
-        let saw = format!("{setting} {connections} needs {needed} descriptors of {limit}");
+        let saw = format!("{setting} {asked} needs {needed} descriptors of {limit}");
         return Finding::fine(id, saw);
     }
     Finding::warning(
         id,
         format!(
-            "{setting} {connections} needs {needed} descriptors, but the limit of {limit} allows only {fitting} connections"
+            "{setting} {asked} needs {needed} descriptors, but the limit of {limit} allows only {}",
+            connections(fitting)
         ),
         "accepting pauses when it is reached",
         format!("raise the limit to {needed} (LimitNOFILE=, ulimit -n), or lower {setting}"),

@@ -27,6 +27,7 @@ use self::entry::{Read, Unread};
 use self::format::{Format, Reader};
 use self::lines::{Line, Lines};
 use super::{Finding, Findings};
+use crate::words;
 
 /// Most clients with a finding of their own.
 const FINDINGS_MAX: usize = 20;
@@ -146,7 +147,10 @@ fn findings(counted: &Counted, clients: Clients) -> Findings {
     if counted.requests == 0 && counted.connections > 0 {
         found.add(Finding::warning(
             Id::NoStatus.as_str(),
-            format!("{} lines of connections, none of requests", counted.connections),
+            format!(
+                "{}, none of requests",
+                words::counted(counted.connections, "line of connections", "lines of connections")
+            ),
             "in TCP mode the proxy does not read requests, so its log has no statuses and no logins",
             "read the log of IIS, or serve with --mode http",
         ));
@@ -192,7 +196,7 @@ fn looped(name: &str, client: &Client, loops: &Loops) -> Finding {
     let path = if loops.path.is_empty() { "-" } else { &loops.path };
     let others = match client.others {
         0 => ", and never anything else".to_owned(),
-        others => format!("; {others} other replies"),
+        others => format!("; {}", words::counted(others, "other reply", "other replies")),
     };
     let code = cause::telling_code(&loops.evidence.codes).map_or_else(String::new, |code| {
         format!("; 401.{} with {} (0x{:08X})", code.substatus, code.win32, code.win32)
@@ -215,10 +219,13 @@ fn what_was_read(counted: &Counted, clients: &Clients) -> Finding {
     let formats = if formats.is_empty() { String::new() } else { format!(" ({})", formats.join(", ")) };
     let forgotten = match clients.forgotten {
         0 => String::new(),
-        forgotten => format!("; {forgotten} clients were not followed to the end"),
+        forgotten => {
+            format!("; {} not followed to the end", words::counted(forgotten, "client was", "clients were"))
+        }
     };
     let period = period(counted.since, counted.until);
-    let saw = format!("{} requests{formats}{period}{forgotten}", counted.requests);
+    let requests = words::counted(counted.requests, "request", "requests");
+    let saw = format!("{requests}{formats}{period}{forgotten}");
     let unread = counted.unread_total();
     if unread == 0 {
         return Finding::fine(Id::Read.as_str(), saw);
@@ -227,7 +234,8 @@ fn what_was_read(counted: &Counted, clients: &Clients) -> Finding {
     let reasons: Vec<_> = reasons
         .map(|(why, (times, first))| format!("{times} {} (first: line {first})", why.reason()))
         .collect();
-    let saw = format!("{saw}; {unread} lines could not be read: {}", reasons.join(", "));
+    let lines = words::counted(unread, "line", "lines");
+    let saw = format!("{saw}; {lines} could not be read: {}", reasons.join(", "));
     if unread > counted.requests + counted.connections {
         return Finding::warning(
             Id::Read.as_str(),

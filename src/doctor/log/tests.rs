@@ -144,7 +144,7 @@ fn what_the_proxy_writes_is_read_in_every_format() {
     for format in [access_log::Format::Text, access_log::Format::Json] {
         let mut log = String::new();
         format.append_line(&Record::example(), &mut log);
-        only(&found(&log), Id::NoStatus, Severity::Warning, &["1 lines of connections"]);
+        only(&found(&log), Id::NoStatus, Severity::Warning, &["1 line of connections"]);
     }
 }
 

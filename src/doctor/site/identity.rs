@@ -4,6 +4,7 @@ use super::Id;
 use super::reply::Reply;
 use super::visit::Visit;
 use super::wire::Broke;
+use crate::words::counted;
 
 /// Connections that are tried each time: a pool may hand out several before the one that is logged in.
 const TRIES: usize = 4;
@@ -94,7 +95,8 @@ fn leaked(visit: &Visit<'_>, first: &Reply, replies: &[Result<Reply, Broke>]) ->
     let is_served = |status: u16| (200..400).contains(&status) || Some(status) == as_user;
     let served = statuses.iter().filter(|status| is_served(**status)).count();
     (asks && served > 0).then(|| {
-        format!("{served} of {} requests WITHOUT A LOGIN on new connections are served", replies.len())
+        let requests = counted(replies.len() as u64, "request", "requests");
+        format!("{served} of {requests} WITHOUT A LOGIN on new connections are served")
     })
 }
 

@@ -6,6 +6,7 @@ use super::login::{Outcome, begin, log_in, prove};
 use super::reply::Reply;
 use super::visit::Visit;
 use super::wire::Wire;
+use crate::words::counted;
 
 /// Requests after the login.
 const REQUESTS: usize = 5;
@@ -53,11 +54,9 @@ pub(super) fn probe(visit: &mut Visit<'_>) {
         identity::another_user(visit, &other);
     }
     let lost = statuses.iter().filter(|&&status| status == 401).count();
+    let requests = counted(statuses.len() as u64, "request", "requests");
     if lost == 0 && ended.is_none() && connections.len() < 2 {
-        visit.fine(
-            Id::Persistence,
-            format!("after a login, {} requests on its connection need no other one", statuses.len()),
-        );
+        visit.fine(Id::Persistence, format!("after a login, {requests} on its connection need no other one"));
     } else if connections.len() > 1 {
         visit.broken(
             Id::Persistence,
@@ -68,21 +67,21 @@ pub(super) fn probe(visit: &mut Visit<'_>) {
     } else if lost > 0 && says.as_deref() == Some("false") {
         visit.broken(
             Id::Persistence,
-            format!("{lost} of {} requests after a login need another one", statuses.len()),
+            format!("{lost} of {requests} after a login need another one"),
             "authPersistSingleRequest is on: every request is a login of three messages, and the domain controllers feel it",
             "set authPersistSingleRequest to false",
         );
     } else if lost > 0 {
         visit.broken(
             Id::Persistence,
-            format!("{lost} of {} requests after a login need another one", statuses.len()),
+            format!("{lost} of {requests} after a login need another one"),
             "authPersistSingleRequest is on, or a proxy sends the requests of one client over several connections",
             "set authPersistSingleRequest to false; give each client a connection of its own to the server",
         );
     } else {
         visit.broken(
             Id::Persistence,
-            format!("the connection ended after {} requests: {}", statuses.len(), ended.unwrap_or_default()),
+            format!("the connection ended after {requests}: {}", ended.unwrap_or_default()),
             "users have to log in again for each connection",
             "read the log of the proxy and of HTTP.sys (httperr)",
         );

@@ -15,6 +15,7 @@ use super::reply::Reply;
 use super::wire::{Broke, Wire};
 use super::{Id, Settings, tls};
 use crate::doctor::{Finding, Findings};
+use crate::words::counted;
 
 const USER_AGENT: &str = concat!("iisplice-doctor/", env!("CARGO_PKG_VERSION"));
 
@@ -200,15 +201,11 @@ impl<'s> Visit<'s> {
 
     /// What was sent, for people.
     pub(super) fn sent(&self) -> String {
-        let count = |number: u32, one: &str, more: &str| match number {
-            1 => format!("1 {one}"),
-            _ => format!("{number} {more}"),
-        };
         format!(
             "{}: {}, {}",
             self.url,
-            count(self.connections.get(), "connection", "connections"),
-            count(self.requests.get(), "request", "requests"),
+            counted(self.connections.get().into(), "connection", "connections"),
+            counted(self.requests.get().into(), "request", "requests"),
         )
     }
 }
