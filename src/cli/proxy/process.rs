@@ -29,6 +29,10 @@ const DNS_PORT: u16 = 53;
 /// The largest default for connections, on hosts with an unlimited number of descriptors.
 const SESSIONS_MAX: u32 = 1_000_000;
 
+/// The defaults of --pipes and --pipe-size.
+const PIPES: u32 = 64;
+const PIPE_BYTES: u32 = 1024 * 1024;
+
 /// The share of the process's memory (one part in this many) for incomplete heads, hellos and handshakes.
 const PEEK_MEMORY_SHARE: u64 = 16;
 const PEEK_BYTES_DEFAULT_MAX: u64 = 1024 * 1024 * 1024;
@@ -187,14 +191,15 @@ impl ProcessArgs {
             return Err(Error::SteerUnpinned);
         }
         let splices = settings().any(|service| service.splice != Splice::Never);
+        if let Some(flag) = self.about_pipes().filter(|_| !splices) {
+            return Err(Error::Usage(format!(
+                "{flag} is about pipes, and --splice never uses none; remove one of them"
+            )));
+        }
+        self.check_log(settings())?;
         let descriptors = (descriptors_a_session(settings()), descriptors_ahead(settings()));
         let (sessions_max, mut workers, descriptors_reserved) =
             self.workers(host, listeners().count(), splices, descriptors)?;
-        if self.log_format == LogFormat::Combined
-            && settings().all(|service| matches!(service.mode, Mode::Stream))
-        {
-            return Err(Error::NeedsHttp("--log-format combined"));
-        }
         if self.peek_memory.is_some() && !settings().any(Service::reads_first) {
             return Err(Error::Usage(
                 "--peek-memory limits what clients send before they are served; add --mode http, --accept-proxy, \
@@ -228,6 +233,38 @@ impl ProcessArgs {
             user: self.user.clone(),
             files: Vec::new(),
         })
+    }
+
+    /// A flag about pipes that was given.
+    fn about_pipes(&self) -> Option<&'static str> {
+        let given = [("--pipes", self.pipes != PIPES), ("--pipe-size", self.pipe_size != PIPE_BYTES)];
+        given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// Checks that what is said of the log's lines concerns any.
+    fn check_log<'a>(&self, services: impl Iterator<Item = &'a Service>) -> Result<(), Error> {
+        let modes: Vec<_> = services.map(|service| &service.mode).collect();
+        if self.log_format == LogFormat::Combined && modes.iter().all(|mode| matches!(mode, Mode::Stream)) {
+            return Err(Error::NeedsHttp("--log-format combined"));
+        }
+        if self.access_log().is_some() {
+            return Ok(());
+        }
+        if self.log_format != LogFormat::Text {
+            return Err(Error::Usage(
+                "--log-format is for lines of the access log, which is off; add --access-log PATH, or remove it"
+                    .to_owned(),
+            ));
+        }
+        let names_users = modes.iter().any(|mode| matches!(mode, Mode::Http(http) if http.log_user));
+        if names_users && self.admin.is_none() {
+            return Err(Error::Usage(
+                "--log-user names users in the access log, which is off, and at the admin endpoint; add --access-log PATH \
+                 or --admin ADDR, or remove it"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// The number of connections, the workers and their CPUs, and the number of descriptors that connections cannot

@@ -247,6 +247,44 @@ fn values_out_of_bounds_say_the_bounds() {
 }
 
 #[test]
+fn flags_about_what_is_switched_off_are_refused() {
+    for (flags, expected) in [
+        (
+            &["--splice=never", "--pipes=8"][..],
+            "--pipes is about pipes, and --splice never uses none; remove one of them",
+        ),
+        (
+            &["--splice=never", "--pipe-size=64KiB"],
+            "--pipe-size is about pipes, and --splice never uses none; remove one of them",
+        ),
+        (
+            &["--log-format=json"],
+            "--log-format is for lines of the access log, which is off; add --access-log PATH, or remove it",
+        ),
+        (
+            &["--mode=http", "--log-format=combined", "--access-log=off"],
+            "--log-format is for lines of the access log, which is off; add --access-log PATH, or remove it",
+        ),
+        (
+            &["--mode=http", "--log-user"],
+            "--log-user names users in the access log, which is off, and at the admin endpoint; add --access-log PATH or \
+             --admin ADDR, or remove it",
+        ),
+    ] {
+        assert_eq!(plan_on(&host(), flags).expect_err("it does nothing").to_string(), expected, "{flags:?}");
+    }
+    for flags in [
+        &["--splice=never"][..],
+        &["--pipes=8", "--pipe-size=64KiB"],
+        &["--log-format=json", "--access-log=-"],
+        &["--mode=http", "--log-user", "--access-log=-"],
+        &["--mode=http", "--log-user", "--admin=127.0.0.1:9180"],
+    ] {
+        plan_on(&host(), flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"));
+    }
+}
+
+#[test]
 fn names_are_looked_up_as_the_flags_say() {
     let resolver = |flags: &[&str]| plan(flags).resolver;
     let default = resolver(&[]);

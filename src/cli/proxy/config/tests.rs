@@ -165,6 +165,7 @@ fn what_is_printed_is_a_file_that_means_the_same() {
             "--upstream=unix:/run/x",
             "--spin=50us",
             "--no-pin",
+            "--access-log=-",
             "--log-format=json",
         ],
         &[

@@ -71,7 +71,7 @@ const PIECES: &[&str] = &[
     "--mode=http --set-host=a.test:8080 --rewrite-redirects",
     "--mode=http --set-header=X-A:b --set-header=X-C:d=e --remove-header=X-D",
     "--mode=http --set-reply-header=X-A:b --remove-reply-header=X-D",
-    "--mode=http --on-identity-change=close --log-user",
+    "--mode=http --on-identity-change=close --log-user --access-log=-",
     "--mode=http --log-format=combined --access-log=/var/log/a.log",
     "--mode=http --tls-cert=DIR/cert.pem --secure-cookies",
     "--mode=http --tls-cert=DIR/cert.pem --tls-client-ca=DIR/cert.pem --client-cert-header=X-Cert",
