@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::logins::{Login, Outcome};
 use crate::counter::{Bytes, Counter, Gauge, Tally, Times};
-use crate::protocol::login::Leg;
+use crate::protocol::login::{Leg, Mechanism};
 use crate::proxy::record::End;
 use crate::words::words;
 
@@ -97,6 +96,45 @@ words! {
         NothingInCommon = "nothing-in-common",
         /// Failed: what came is malformed.
         Malformed = "malformed",
+    }
+}
+
+words! {
+    /// How a client logs in.
+    pub enum Login {
+        /// NTLM under its own name.
+        Ntlm = "ntlm",
+        /// NTLM under Negotiate.
+        NegotiateNtlm = "negotiate-ntlm",
+        /// Kerberos under Negotiate; each ticket is a login.
+        Kerberos = "kerberos",
+        /// Basic; each request that brings a password is a login.
+        Basic = "basic",
+    }
+}
+
+words! {
+    /// How far a login came.
+    pub enum Outcome {
+        /// The client has sent its first message.
+        Begun = "begun",
+        /// The server has accepted it.
+        Accepted = "accepted",
+        /// The server has refused it.
+        Refused = "refused",
+        /// There was no verdict: the connection ended, the client began anew or asked for something else, or the server
+        /// answered neither yes nor no.
+        Abandoned = "abandoned",
+    }
+}
+
+impl From<Mechanism> for Login {
+    fn from(mechanism: Mechanism) -> Self {
+        match mechanism {
+            Mechanism::Ntlm => Self::Ntlm,
+            Mechanism::NegotiateNtlm => Self::NegotiateNtlm,
+            Mechanism::Kerberos => Self::Kerberos,
+        }
     }
 }
 

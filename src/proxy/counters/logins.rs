@@ -3,48 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::cells::Cells;
+use super::cells::{Cells, Login, Outcome};
 use crate::protocol::login::{Mechanism, Step};
-use crate::words::words;
-
-words! {
-    /// How a client logs in.
-    pub enum Login {
-        /// NTLM under its own name.
-        Ntlm = "ntlm",
-        /// NTLM under Negotiate.
-        NegotiateNtlm = "negotiate-ntlm",
-        /// Kerberos under Negotiate; each ticket is a login.
-        Kerberos = "kerberos",
-        /// Basic; each request that brings a password is a login.
-        Basic = "basic",
-    }
-}
-
-words! {
-    /// How far a login came.
-    pub enum Outcome {
-        /// The client has sent its first message.
-        Begun = "begun",
-        /// The server has accepted it.
-        Accepted = "accepted",
-        /// The server has refused it.
-        Refused = "refused",
-        /// There was no verdict: the connection ended, the client began anew or asked for something else, or the server
-        /// answered neither yes nor no.
-        Abandoned = "abandoned",
-    }
-}
-
-impl From<Mechanism> for Login {
-    fn from(mechanism: Mechanism) -> Self {
-        match mechanism {
-            Mechanism::Ntlm => Self::Ntlm,
-            Mechanism::NegotiateNtlm => Self::NegotiateNtlm,
-            Mechanism::Kerberos => Self::Kerberos,
-        }
-    }
-}
 
 /// Follows the logins of a connection, exchange by exchange. One that is open when this is dropped is abandoned.
 #[derive(Default)]

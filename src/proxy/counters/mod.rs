@@ -22,9 +22,8 @@ use crate::protocol::login::{Leg, Mechanism};
 use crate::uring::RingCounters;
 
 pub use crate::counter::Counter;
-pub use cells::{Cells, Handshake, Key, Status, Unconnected};
+pub use cells::{Cells, Handshake, Key, Login, Outcome, Status, Unconnected};
 pub(super) use logins::Logins;
-pub use logins::{Login, Outcome};
 pub(super) use table::Next;
 use table::Table;
 
