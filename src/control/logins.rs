@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::login::{Leg, Mechanism, Symptom};
 use crate::proxy::counters::{Counter, Counters, Histogram};
-use crate::upstream::Server;
+use crate::upstream::{Incidents, Server};
 
 /// How often the counters are read.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -89,7 +89,14 @@ struct Logged {
 
 impl Watched {
     fn count(&self, symptom: Symptom) -> u64 {
-        self.servers.iter().map(|server| server.symptoms(symptom)).sum()
+        // The servers of a name in one group share them.
+        let mut counted: Vec<&Arc<Incidents>> = Vec::new();
+        for incidents in self.servers.iter().map(|server| server.incidents()) {
+            if !counted.iter().any(|known| Arc::ptr_eq(known, incidents)) {
+                counted.push(incidents);
+            }
+        }
+        counted.into_iter().map(|incidents| incidents.symptoms(symptom)).sum()
     }
 }
 

@@ -10,10 +10,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use super::server::Server;
+use super::token::Token;
 use crate::protocol::http1::cookie::SameSite;
-
-/// Characters of a value, two for each byte of a digest that it has: no two servers of a group have the same.
-const TOKEN_BYTES: usize = 16;
 
 /// The cookie that names a group's servers to its clients.
 #[derive(Clone)]
@@ -25,10 +23,6 @@ pub struct Affinity {
     same_site: SameSite,
     key: Arc<[u8]>,
 }
-
-/// What the cookie says: it stands for a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token([u8; TOKEN_BYTES]);
 
 /// What a client's cookies say, in their order.
 #[derive(Debug)]
@@ -84,7 +78,7 @@ impl Affinity {
         mac.update(format!("{}\0{}", server.name(), server.address()).as_bytes());
         let digest = mac.finalize().into_bytes();
         let digits = format!("{:016x}", digest[..8].iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
-        Token(digits.as_bytes().try_into().expect("two digits a byte"))
+        Token::new(digits.as_bytes().try_into().expect("two digits a byte"))
     }
 }
 
@@ -95,18 +89,6 @@ impl fmt::Debug for Affinity {
         let mut shown = f.debug_struct("Affinity");
         shown.field("cookie", &self.cookie).field("same_site", &self.same_site).field("has_key", &has_key);
         shown.finish_non_exhaustive()
-    }
-}
-
-impl Token {
-    /// What a cookie of a client says, if that can be one.
-    pub fn of_cookie(value: &[u8]) -> Option<Self> {
-        value.try_into().ok().map(Self)
-    }
-
-    /// As the cookie has it.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

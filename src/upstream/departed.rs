@@ -25,7 +25,6 @@ impl Departed {
     }
 
     /// All of them.
-    #[cfg(test)]
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
         self.0.iter().map(|(server, _)| server)
     }

@@ -1,5 +1,6 @@
 //! Servers that can replace each other, and which of them to try.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,17 +9,19 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 
-use super::affinity::{Affinity, Named, Token};
+use super::affinity::{Affinity, Named};
 use super::balance::{Algorithm, Balance, Beginning};
 use super::check::Checks;
 use super::departed::Departed;
 use super::health::Ejection;
+use super::incidents::Incidents;
 use super::names::{Answer, Name, ResolveInterval, Written};
 use super::outage::Outage;
 use super::pick::Pick;
 use super::queue::Queue;
 use super::server::Server;
 use super::sources::{Origin, Sources, Turns};
+use super::token::Token;
 use crate::protocol::proxy_protocol;
 
 /// Number of servers whose TLS sessions a worker remembers.
@@ -101,6 +104,14 @@ impl GroupSettings {
         if servers.len() > 1 {
             servers = servers.into_iter().map(|server| server.with_ejection(self.ejection)).collect();
         }
+        // Servers that are written twice count as one name, as they are shown.
+        let mut named: BTreeMap<Arc<str>, Arc<Incidents>> = BTreeMap::new();
+        let counting = |server: Server| {
+            let incidents = named.entry(Arc::clone(server.name()));
+            let incidents = Arc::clone(incidents.or_insert_with(|| Arc::clone(server.incidents())));
+            server.counting_with(&incidents)
+        };
+        servers = servers.into_iter().map(counting).collect();
         let name = name.into();
         Self {
             affinity: self.affinity.as_ref().map(|affinity| affinity.of_group(&name)),
@@ -138,21 +149,30 @@ impl GroupSettings {
     }
 
     /// The same group, which goes on with the queue of `known`, the group of earlier settings, and its servers with the
-    /// states that the same servers have there, or had until they left not long ago.
+    /// states that the same servers have there, or had until they left not long ago. A name goes on counting what happens
+    /// to it, whatever its addresses are.
     #[must_use]
     pub fn inherit(&self, known: &Self) -> Self {
         let now = Instant::now();
+        let incidents: BTreeMap<_, _> =
+            known.departed.servers().chain(&known.servers).map(|one| (one.name(), one.incidents())).collect();
         let mut left: Vec<_> = known.servers.iter().collect();
         let mut departed = known.departed.since(now);
         let is_same =
             |one: &Server, other: &Server| one.name() == other.name() && one.address() == other.address();
-        let inherit = |server: &Arc<Server>| match left.iter().position(|other| is_same(other, server)) {
-            // Each state once, if a server is in the group twice.
-            Some(nth) => Arc::new(server.inherit(left.remove(nth))),
-            None => match departed.take(|other| is_same(other, server)) {
-                Some(known) => Arc::new(server.inherit(&known)),
-                None => Arc::clone(server),
-            },
+        let inherit = |server: &Arc<Server>| {
+            let heir = match left.iter().position(|other| is_same(other, server)) {
+                // Each state once, if a server is in the group twice.
+                Some(nth) => server.inherit(left.remove(nth)),
+                None => match departed.take(|other| is_same(other, server)) {
+                    Some(known) => server.inherit(&known),
+                    None => Server::clone(server),
+                },
+            };
+            Arc::new(match incidents.get(server.name()) {
+                Some(incidents) => heir.counting_with(incidents),
+                None => heir,
+            })
         };
         let servers = self.servers.iter().map(inherit).collect();
         departed.add(left.into_iter().cloned(), now);
@@ -289,6 +309,7 @@ fn with_own_sessions(config: &ClientConfig) -> Arc<ClientConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::login::Symptom;
     use crate::upstream::names::Found;
     use crate::upstream::testing::{group, servers};
     use crate::uring::Address;
@@ -365,6 +386,38 @@ mod tests {
         assert_eq!(leases(&again), [(at(1), 1), (at(2), 2), (at(99), 4)]);
         let other = Name::Host { host: "other".into(), port: 80 };
         assert_eq!(leases(&again.with_answer(&other, &answer(&[7]))), leases(&again), "of another name");
+    }
+
+    #[test]
+    fn what_is_counted_for_a_name_never_shrinks_whatever_its_addresses_are() {
+        let (name, group) = named(&[1, 2]);
+        let count = |group: &GroupSettings, name: &str| {
+            let of_name = group.servers.iter().filter(|server| **server.name() == *name);
+            let counts: Vec<_> =
+                of_name.map(|server| server.incidents().symptoms(Symptom::Type3Refused)).collect();
+            assert!(counts.iter().all(|count| *count == counts[0]), "its addresses share one: {counts:?}");
+            counts[0]
+        };
+        for server in &group.servers {
+            server.count_symptom(Symptom::Type3Refused);
+        }
+        assert_eq!((count(&group, "iis:80"), count(&group, "fixed")), (2, 1));
+        let less = group.with_answer(&name, &answer(&[2]));
+        // A session that goes on there.
+        group.servers[0].count_symptom(Symptom::Type3Refused);
+        assert_eq!((count(&less, "iis:80"), count(&less, "fixed")), (3, 1));
+        let others = less.with_answer(&name, &answer(&[7, 8]));
+        assert_eq!(count(&others, "iis:80"), 3);
+        let reloaded = named(&[9]).1.inherit(&others);
+        assert_eq!((count(&reloaded, "iis:80"), count(&reloaded, "fixed")), (3, 1));
+        assert_eq!(count(&reloaded.with_answer(&name, &answer(&[1, 9])), "iis:80"), 3);
+        // The name leaves the settings, and comes back with another address.
+        let without = reloaded.with_servers("iis", vec![reloaded.written[1].clone()]).inherit(&reloaded);
+        assert_eq!(count(&named(&[5]).1.inherit(&without), "iis:80"), 3);
+        let twice = vec![group.written[0].clone(), group.written[0].clone()];
+        let twice = named(&[1]).1.with_servers("iis", twice);
+        twice.servers[0].count_symptom(Symptom::Type3Refused);
+        count(&twice, "iis:80");
     }
 
     #[test]

@@ -85,10 +85,6 @@ pub(super) struct Health {
     checked: AtomicU8,
     /// When it came back, in nanoseconds after `origin`; 0 when it was always there.
     back_since: AtomicU64,
-    /// How often checks found another state.
-    changes: AtomicU64,
-    /// All ejections.
-    all_ejections: AtomicU64,
 }
 
 impl Default for Health {
@@ -102,8 +98,6 @@ impl Default for Health {
             on_trial: AtomicBool::new(false),
             checked: AtomicU8::new(UNKNOWN),
             back_since: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
-            all_ejections: AtomicU64::new(0),
         }
     }
 }
@@ -139,7 +133,6 @@ impl Health {
     pub(super) fn note_check(&self, is_up: bool, now: Instant) -> bool {
         let before = self.checked.swap(if is_up { UP } else { DOWN }, Ordering::Relaxed);
         let is_change = is_up == (before == DOWN);
-        self.changes.fetch_add(u64::from(is_change), Ordering::Relaxed);
         if is_up && is_change {
             // What failed before it was down says nothing any more.
             self.failures.store(0, Ordering::Relaxed);
@@ -149,16 +142,6 @@ impl Health {
             self.come_back(now);
         }
         is_change
-    }
-
-    /// How often checks found another state than before.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed)
-    }
-
-    /// How often it was ejected.
-    pub(super) fn all_ejections(&self) -> u64 {
-        self.all_ejections.load(Ordering::Relaxed)
     }
 
     /// It is not checked any more.
@@ -207,7 +190,6 @@ impl Health {
             self.ejected_until.compare_exchange(until, end, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         swapped.then(|| {
             self.ejections.fetch_add(1, Ordering::Relaxed);
-            self.all_ejections.fetch_add(1, Ordering::Relaxed);
             time
         })
     }

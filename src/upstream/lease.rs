@@ -77,7 +77,7 @@ impl Lease {
     /// Notes that the server ended a connection before its first byte, or never sent one; logs when it is ejected.
     pub fn note_unanswered(&self, now: Instant) {
         let failed = self.server.health().note_unanswered(self.server.ejection(), now);
-        log_ejection(&self.server, failed, "no-answer");
+        note_ejection(&self.server, failed, "no-answer");
     }
 
     /// Notes that the server sent the first byte of a connection.
@@ -111,7 +111,7 @@ pub(super) fn note_failure(server: &Server, is_trial: bool, now: Instant) {
         let (name, address) = (&**server.name(), server.address());
         tracing::warn!(upstream = name, %address, "server is down; still trying it in turn");
     }
-    log_ejection(server, failed, "connect");
+    note_ejection(server, failed, "connect");
 }
 
 /// Notes a connect, and logs what it changes.
@@ -122,8 +122,10 @@ pub(super) fn note_success(server: &Server, now: Instant) {
     }
 }
 
-fn log_ejection(server: &Server, failed: Failed, cause: &'static str) {
+/// Counts an ejection, and logs it.
+fn note_ejection(server: &Server, failed: Failed, cause: &'static str) {
     let Failed { in_a_row: failures, ejected_for: Some(time) } = failed else { return };
+    server.incidents().count_ejection();
     let (name, address) = (&**server.name(), server.address());
     tracing::warn!(upstream = name, %address, cause, failures, ?time, "server ejected; using it only where no other is left");
 }

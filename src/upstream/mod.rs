@@ -9,7 +9,7 @@
 //!     |-- affinity: what a cookie says of a server
 //!     |-- names: what is looked up, and the servers that it stands for
 //!     |-- Supply: connections that a worker has opened ahead, each to be taken by one session
-//!     |-- Server: its address, health, symptoms; shared by all workers
+//!     |-- Server: its address and health; what happened to its name; shared by all workers
 //!     '-- check: what a checker outside asks servers
 //! ```
 //!
@@ -22,6 +22,7 @@ mod connect;
 mod departed;
 mod group;
 mod health;
+mod incidents;
 mod lease;
 pub mod names;
 mod outage;
@@ -29,20 +30,25 @@ mod pick;
 mod queue;
 mod server;
 mod sources;
+mod supply;
 #[cfg(test)]
 mod testing;
+mod token;
 mod warm;
 
-pub use affinity::{Affinity, Named, Token};
+pub use affinity::{Affinity, Named};
 pub use balance::Balance;
 pub use connect::{DescriptorWaits, Failure, connect, connect_ahead};
 pub use departed::Departed;
 pub use group::{Group, GroupSettings, Tls};
 pub use health::Ejection;
+pub use incidents::Incidents;
 pub use lease::Lease;
 pub use outage::Outage;
 pub use pick::Pick;
 pub use queue::{Queue, Summons};
 pub use server::{Server, ServerOptions, ServerOrder, ServerState};
 pub use sources::{ADDRESSES_MAX as SOURCE_ADDRESSES_MAX, Origin, Sources};
-pub use warm::{Supply, WarmPlace};
+pub use supply::Supply;
+pub use token::Token;
+pub use warm::WarmPlace;

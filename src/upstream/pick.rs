@@ -16,7 +16,7 @@ use super::health::Standing;
 use super::lease::Lease;
 use super::queue::{Queue, Waiter};
 use super::server::Server;
-use super::warm::Supply;
+use super::supply::Supply;
 use crate::uring::{Pager, Ring};
 
 /// How often a session that waits looks for servers that have come back.

@@ -3,15 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use socket2::SockAddr;
 
-use super::affinity::Token;
 use super::health::{Ejection, FULL_SHARE, Health, Standing};
+use super::incidents::Incidents;
+use super::token::Token;
 use crate::protocol::login::Symptom;
 use crate::uring::Address;
 use crate::words::words;
@@ -30,6 +31,7 @@ pub struct Server {
     /// What stands for it in the cookies of its group.
     token: OnceLock<Token>,
     state: Arc<State>,
+    incidents: Arc<Incidents>,
 }
 
 /// What part of a group's connections a server gets.
@@ -97,7 +99,6 @@ struct State {
     leases: AtomicUsize,
     /// How many of these wait.
     warm: AtomicUsize,
-    symptoms: [AtomicU64; Symptom::ALL.len()],
     /// What is ordered, as its number plus one; 0 for nothing.
     order: AtomicU8,
     health: Health,
@@ -124,6 +125,7 @@ impl Server {
             slow_start: Duration::ZERO,
             token: OnceLock::new(),
             state: Arc::default(),
+            incidents: Arc::default(),
         })
     }
 
@@ -151,7 +153,13 @@ impl Server {
         Self { state: Arc::clone(&known.state), ..self.clone() }
     }
 
-    /// A server like this one at another address, of which nothing is known.
+    /// The same server, which counts what happens to it with others of its name.
+    #[must_use]
+    pub(super) fn counting_with(self, incidents: &Arc<Incidents>) -> Self {
+        Self { incidents: Arc::clone(incidents), ..self }
+    }
+
+    /// A server of the same name at another address, of which nothing is known.
     pub(super) fn elsewhere(&self, address: SocketAddr) -> Self {
         let (sock_addr, address) = (address.into(), Address::Ip(address));
         Self { address, sock_addr, token: OnceLock::new(), state: Arc::default(), ..self.clone() }
@@ -192,14 +200,14 @@ impl Server {
         self.takes_connections() && self.health().standing(now) == Standing::InUse
     }
 
-    /// How often a symptom was seen with this server.
-    pub fn symptoms(&self, symptom: Symptom) -> u64 {
-        self.state.symptoms[symptom as usize].load(Ordering::Relaxed)
+    /// What has happened to it and to others of its name.
+    pub fn incidents(&self) -> &Arc<Incidents> {
+        &self.incidents
     }
 
     /// Counts a symptom that a session saw with this server.
     pub fn count_symptom(&self, symptom: Symptom) {
-        self.state.symptoms[symptom as usize].fetch_add(1, Ordering::Relaxed);
+        self.incidents.count_symptom(symptom);
     }
 
     /// What stands for it in the cookies of its group, computed once.
@@ -316,16 +324,6 @@ impl Server {
         !self.slow_start.is_zero() && self.health().share(self.slow_start, now) < FULL_SHARE
     }
 
-    /// How often checks found it up after it was down, or down.
-    pub fn state_changes(&self) -> u64 {
-        self.health().changes()
-    }
-
-    /// How often it was ejected.
-    pub fn ejections(&self) -> u64 {
-        self.health().all_ejections()
-    }
-
     /// Whether checks have found anything of it yet.
     pub fn is_checked(&self) -> bool {
         self.health().is_checked()
@@ -333,7 +331,11 @@ impl Server {
 
     /// Notes what checks found, for their only caller. True if it is a change.
     pub fn note_check(&self, is_up: bool) -> bool {
-        self.health().note_check(is_up, Instant::now())
+        let is_change = self.health().note_check(is_up, Instant::now());
+        if is_change {
+            self.incidents.count_state_change();
+        }
+        is_change
     }
 
     /// Notes that it is not checked any more.
@@ -375,7 +377,7 @@ mod tests {
         old.count_symptom(Symptom::Type3Refused);
         old.health().note_failure(&Ejection::NEVER, false, Instant::now());
         let new = server().inherit(&old);
-        assert_eq!((new.leases(), new.symptoms(Symptom::Type3Refused)), (1, 1));
+        assert_eq!((new.leases(), new.incidents().symptoms(Symptom::Type3Refused)), (1, 0));
         assert_eq!(new.health().note_success(Instant::now()), Some(1), "it was known to be down");
         old.take_back();
         assert_eq!(new.leases(), 0, "a lease of the old settings counts for the server");

@@ -1,25 +1,15 @@
 //! Places at servers for connections that are opened ahead, before any client needs them.
 //!
 //! Such a place counts like a lease: the server holds the connection. It becomes the lease of one session, or ends; there
-//! is no way from a lease to a place. The connections themselves are kept outside: see [`Supply`].
+//! is no way from a lease to a place. The connections themselves are kept outside: see
+//! [`Supply`](super::Supply).
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::group::GroupSettings;
 use super::lease::{self, Lease};
 use super::server::Server;
-
-/// Connections of one worker that wait for clients.
-pub trait Supply: Debug {
-    /// Whether one to the server at this place in the group may be left.
-    fn has(&self, nth: usize) -> bool;
-
-    /// Takes one out, if one is left that its server has not closed, and lends its place. One that is out does not come
-    /// back.
-    fn take(&self, nth: usize) -> Option<Lease>;
-}
 
 /// A place at a server, for a connection that no client has.
 #[derive(Debug)]
@@ -97,6 +87,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::upstream::Supply;
     use crate::upstream::group::Group;
     use crate::upstream::queue::Waiter;
     use crate::upstream::testing::with_options;

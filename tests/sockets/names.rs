@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Dns, Launch, Peer, Proxy, Server, exchange, wait_for, wait_until};
 
+mod counts;
 mod host;
 mod services;
 mod start;

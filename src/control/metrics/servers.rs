@@ -9,7 +9,7 @@ use super::page::{About, Labels, Page};
 use crate::control::health::groups;
 use crate::protocol::login::Symptom;
 use crate::proxy::settings::Service;
-use crate::upstream::{Server, ServerState};
+use crate::upstream::{Incidents, Server, ServerState};
 
 const QUEUE: About = About::new("queue_length", "Clients that wait for a place at a server of the group");
 const STATE: About = About::new("server_state", "Addresses of the server that are in this state");
@@ -21,7 +21,7 @@ const CHANGES: About =
 const EJECTIONS: About = About::new("server_ejections", "How often the server was ejected");
 const SYMPTOMS: About = About::new("login_symptoms", "Signs of failing logins at the server");
 
-/// The servers of a group by name, each with all its addresses.
+/// The servers of a group by name, each with all its addresses: at least one.
 type Named<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Server>>;
 
 /// Writes all of it.
@@ -43,7 +43,6 @@ pub(super) fn write(services: &[Arc<Service>], page: &mut Page<'_>) -> fmt::Resu
         })
     });
     page.gauges(STATE, states)?;
-    let sum = |servers: &[&Server], of: &dyn Fn(&Server) -> u64| servers.iter().map(|one| of(one)).sum();
     let leases = named.iter().map(|(names, servers)| {
         (labels(*names), servers.iter().map(|server| server.leases()).sum::<usize>() as f64)
     });
@@ -52,14 +51,16 @@ pub(super) fn write(services: &[Arc<Service>], page: &mut Page<'_>) -> fmt::Resu
         (labels(*names), servers.iter().map(|server| server.warm()).sum::<usize>() as f64)
     });
     page.gauges(WARM, warm)?;
-    let changes = named.iter().map(|(names, servers)| (labels(*names), sum(servers, &Server::state_changes)));
-    page.counters(CHANGES, changes)?;
-    let ejections = named.iter().map(|(names, servers)| (labels(*names), sum(servers, &Server::ejections)));
-    page.counters(EJECTIONS, ejections)?;
+    // The addresses of a name share them.
+    let incidents: Vec<_> = named.iter().map(|(names, servers)| (*names, servers[0].incidents())).collect();
+    let counts = |of: fn(&Incidents) -> u64| {
+        incidents.iter().map(move |(names, incidents)| (labels(*names), of(incidents))).collect::<Vec<_>>()
+    };
+    page.counters(CHANGES, counts(Incidents::state_changes))?;
+    page.counters(EJECTIONS, counts(Incidents::ejections))?;
     let symptoms = Symptom::ALL.into_iter().flat_map(|symptom| {
-        named.iter().map(move |(names, servers)| {
-            let count = servers.iter().map(|server| server.symptoms(symptom)).sum();
-            (with(*names, "symptom", symptom.as_str()), count)
+        incidents.iter().map(move |(names, incidents)| {
+            (with(*names, "symptom", symptom.as_str()), incidents.symptoms(symptom))
         })
     });
     page.counters(SYMPTOMS, symptoms)

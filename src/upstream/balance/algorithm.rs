@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::upstream::health::Standing;
 use crate::upstream::server::Server;
-use crate::upstream::warm::Supply;
+use crate::upstream::supply::Supply;
 
 /// One worker's way to choose servers of one group.
 pub(in crate::upstream) trait Algorithm: fmt::Debug {

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use crate::admin::Admin;
 
 /// The lines of `/metrics`, by name and labels.
-struct Metrics(Vec<(String, BTreeMap<String, String>, f64)>);
+pub(crate) struct Metrics(Vec<(String, BTreeMap<String, String>, f64)>);
 
 impl Metrics {
-    fn of(admin: &Admin) -> Self {
+    pub(crate) fn of(admin: &Admin) -> Self {
         let reply = admin.get("/metrics");
         assert_eq!(reply.status, 200, "{reply:?}");
         assert!(reply.field("content-type").starts_with("application/openmetrics-text"), "{reply:?}");
@@ -23,7 +23,7 @@ impl Metrics {
     }
 
     /// The sum of all lines with this name and these labels among theirs.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         self.found(name, labels).sum::<f64>() as u64
     }
 
