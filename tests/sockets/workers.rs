@@ -6,6 +6,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::admin::start;
+use crate::metrics::Metrics;
 use crate::support::{Launch, Peer, Proxy, Server, exchange, pair};
 
 /// How often each worker has slept; it does so at least once for every session.
@@ -125,20 +127,20 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
     let cpus: Vec<_> = (0..CpuSet::count()).filter(|cpu| own.is_set(*cpu).unwrap_or(false)).collect();
     let [here, there, ..] = cpus[..] else { panic!("this test takes two CPUs, and here is one") };
     let server = Server::v4();
-    let proxy = Launch::to(server.address()).flags("--workers 2 --steer cpu").start();
-    // How often each worker slept while clients came from one CPU. A worker that serves sleeps about once for each client, less
-    // often on a busy host. A worker that serves none may still wake, for what it has left to do of before.
-    let served_from = |cpu| {
+    let (proxy, admin) = start(Launch::to(server.address()).flags("--workers 2 --steer cpu"));
+    // How many clients each worker accepted of those that came from one CPU.
+    let accepted = || {
+        let metrics = Metrics::of(&admin);
+        ["0", "1"]
+            .map(|worker| metrics.sum("iisplice_worker_connections_accepted_total", &[("worker", worker)]))
+    };
+    let [mut first, mut second] = accepted();
+    for (cpu, here) in [(here, true), (there, false)] {
         run_on(cpu);
-        let before = sleeps(&proxy);
         for _ in 0..CLIENTS {
             drop(pair(&proxy, &server));
         }
-        proxy.wait_until_idle();
-        std::iter::zip(before, sleeps(&proxy)).map(|(before, after)| after - before).collect::<Vec<_>>()
-    };
-    for (cpu, (serves, sleeps_on)) in [(here, (0, 1)), (there, (1, 0))] {
-        let slept = served_from(cpu);
-        assert!(slept[serves] > 4 * slept[sleeps_on].max(1), "from CPU {cpu}: {slept:?}");
+        *(if here { &mut first } else { &mut second }) += CLIENTS;
+        assert_eq!(accepted(), [first, second], "from CPU {cpu}");
     }
 }

@@ -1,9 +1,13 @@
 //! What is true while connections live, and what is said of those that failed.
 
+use std::fs;
+
 use iisplice::proxy::record::End;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use super::Metrics;
-use crate::admin::start;
+use crate::admin::{Admin, start};
 use crate::support::{
     Launch, Peer, Server, exchange, pair, receive_pattern, refusing, send_pattern, wait_until,
 };
@@ -172,4 +176,33 @@ fn the_process_says_what_every_exporter_does() {
     assert!(metrics.sum("process_start_time_seconds", &[]) > 1_700_000_000);
     assert_eq!(metrics.sum("iisplice_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1);
     assert!(metrics.sum("iisplice_connections_max", &[]) > 0);
+}
+
+#[test]
+fn lines_of_the_access_log_that_are_lost_are_counted_whichever_log_lost_them() {
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let (file, good) = (directory.path().join("iisplice.toml"), directory.path().join("access.log"));
+    let server = Server::v4();
+    let text = |log: &str| {
+        format!(
+            "access-log = \"{log}\"\nadmin = \"127.0.0.1:0\"\n[service.a]\nlisten = \"127.0.0.1:0\"\nupstream = \
+             \"g\"\n[group.g]\nservers = \"{}\"\n",
+            server.address()
+        )
+    };
+    fs::write(&file, text("/dev/full")).expect("it is written");
+    let proxy = Launch::by_file(&file).logs_by_file().start();
+    let admin = Admin::of(&proxy);
+    let lost = || Metrics::of(&admin).sum("iisplice_access_log_lines_dropped_total", &[]);
+    assert_eq!(lost(), 0);
+    for nth in 1..=3 {
+        drop(pair(&proxy, &server));
+        wait_until("the line to be lost", || lost() == nth);
+    }
+    fs::write(&file, text(good.to_str().expect("text"))).expect("it is written");
+    proxy.signal(Signal::SIGHUP);
+    proxy.wait_to_say("settings reloaded");
+    drop(pair(&proxy, &server));
+    wait_until("a line to be written", || fs::read_to_string(&good).is_ok_and(|text| text.ends_with('\n')));
+    assert_eq!(lost(), 3, "those of the log before count, and no others");
 }

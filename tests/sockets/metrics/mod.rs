@@ -4,6 +4,7 @@ mod agreement;
 mod documented;
 mod live;
 mod logins;
+mod tls;
 
 use std::collections::BTreeMap;
 
