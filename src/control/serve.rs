@@ -86,8 +86,11 @@ pub fn serve(
         Command::TakeNames => change::take_over(&mut running),
     });
     let Running { listeners, log, counters, seats, has_requests, admin, .. } = running;
+    if let Some(admin) = admin {
+        admin.finish();
+    }
     // Removes the files of Unix sockets.
-    drop((listeners, admin));
+    drop(listeners);
     let log_lines_dropped = match &end {
         Ok(End::Drained) => log.finish(),
         _ => 0,

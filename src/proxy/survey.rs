@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use slab::Slab;
@@ -46,8 +46,8 @@ pub struct Sight {
     pub group: Option<Arc<str>>,
     /// The server's name and address, once it has accepted.
     pub server: Option<(Arc<str>, Address)>,
-    /// How long ago the client was accepted.
-    pub age: Duration,
+    /// When the client was accepted.
+    pub accepted: Instant,
     /// How long ago a byte last moved.
     pub idle: Duration,
     /// Bytes from client to upstream.

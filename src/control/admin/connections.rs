@@ -1,6 +1,5 @@
 //! The connections of clients: asked of every worker, which answers on its own turn.
 
-use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -59,7 +58,8 @@ struct ConnectionRow {
 
 impl ConnectionRow {
     fn of(sight: Sight) -> Self {
-        let Sight { id, address, client, service, group, server, age, idle, login, user, .. } = sight;
+        let Sight { id, address, client, service, group, server, accepted, idle, login, user, .. } = sight;
+        let age = accepted.elapsed();
         let words = |text: std::sync::Arc<str>| text.to_string();
         let (server, at) = server.unzip();
         Self {
@@ -116,7 +116,7 @@ pub(super) async fn list(reach: &Reach, turn: &Turn, wanted: Wanted) -> Result<A
     let asked = Wanted { limit: wanted.limit + 1, ..wanted.clone() };
     let answers = ask_all(reach, turn, |orders, reply| orders.look_at_sessions(asked.clone(), reply)).await?;
     let mut sights: Vec<_> = answers.into_iter().flatten().collect();
-    sights.sort_by_key(|sight| (Reverse(sight.age), sight.id));
+    sights.sort_by_key(|sight| (sight.accepted, sight.id));
     let more = sights.len() > wanted.limit;
     sights.truncate(wanted.limit);
     let connections = sights.into_iter().map(ConnectionRow::of).collect();

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -37,6 +38,9 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
 /// How long a connection is left open for its request, however many others there are.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// Shortest sleep: the runtime looks at all connections before it is over.
+const A_LOOK: Duration = Duration::from_millis(1);
 
 /// From a request to the end of its answer, and to the next request.
 const EXCHANGE: Duration = Duration::from_secs(60);
@@ -140,6 +144,7 @@ pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
     let connections = Connections::default();
     for key in 0.. {
         let mut stream = loop {
+            site.pace.keep();
             match acceptor.accept().await {
                 Ok(stream) => break stream,
                 Err(error) => {
@@ -165,17 +170,22 @@ pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
     }
 }
 
+/// Completes when it is told to, and all connections have been looked at once more.
+pub(super) async fn last_answers(ends: oneshot::Receiver<()>) {
+    let _ = ends.await;
+    sleep(A_LOOK).await;
+}
+
 /// Makes room for one more: closes the connection that has waited longest for a request, once it has had its time. False
 /// if none waits for one.
 async fn close_oldest(connections: &Connections) -> bool {
     while connections.borrow().len() >= CONNECTIONS_MAX {
-        let Some((key, since)) = oldest(connections) else { return false };
-        let left = (since + GRACE).saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            // It may ask for something meanwhile, or end.
-            sleep(left).await;
-            continue;
-        }
+        let Some((_, since)) = oldest(connections) else { return false };
+        // It may ask for something meanwhile, or end. However late this thread runs, it looks at what has come before it
+        // goes on.
+        sleep((since + GRACE).saturating_duration_since(Instant::now()).max(A_LOOK)).await;
+        let over = oldest(connections).filter(|(_, since)| since.elapsed() >= GRACE);
+        let Some((key, _)) = over else { continue };
         if let Some((_, Some(abort))) = connections.borrow_mut().remove(&key) {
             abort.abort();
         }
@@ -208,6 +218,7 @@ async fn serve(stream: Box<dyn Stream>, open: Rc<Open>, site: Rc<Site>, _place: 
         let (open, site) = (Rc::clone(&open), Rc::clone(&site));
         Box::pin(async move {
             open.begin_request();
+            site.pace.keep();
             let answer = site.answer(request).await;
             open.end_request();
             Ok::<_, Infallible>(answer)
@@ -219,7 +230,11 @@ async fn serve(stream: Box<dyn Stream>, open: Rc<Open>, site: Rc<Site>, _place: 
         .serve_connection(TokioIo::new(stream), service);
     let served = async {
         // What a client sends that is not HTTP is its own fault, and it is told so.
-        let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+        let _ = poll_fn(|cx| {
+            site.pace.keep();
+            connection.poll_without_shutdown(cx)
+        })
+        .await;
         false
     };
     let is_over = or(served, async {

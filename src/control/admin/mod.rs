@@ -9,15 +9,17 @@
 //! ```
 //!
 //! It reads what workers and checks publish, and must never make a worker wait. What a client does here costs this thread
-//! only: connections, heads, bodies and times are bounded, see `listener.rs`.
+//! only: connections, heads, bodies and times are bounded, see `listener.rs`, and so is its CPU time, see `pace.rs`.
 
 mod answer;
+mod asker;
 mod certificates;
 pub(super) mod config;
 mod connections;
 mod guard;
 mod listener;
 mod orders;
+mod pace;
 mod ready;
 mod routes;
 mod rows;
@@ -30,11 +32,14 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
+use futures_lite::future::or;
 use nix::unistd::Uid;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::Error;
@@ -45,17 +50,18 @@ use crate::proxy::settings::Listener;
 use crate::uring::{Address, SocketOptions};
 use guard::Guard;
 use listener::Acceptor;
+use pace::Pace;
 use routes::Site;
 use token::Token;
 
+pub(super) use asker::Asker;
 pub(super) use certificates::Shown;
 pub use listener::DESCRIPTORS_MAX as ADMIN_DESCRIPTORS_MAX;
-pub(super) use orders::Asker;
 pub use token::TokenFault;
 pub(super) use view::{Board, View};
 
-/// The nice value of the endpoint's thread: next to a worker that has something to do it gets a hundredth of a core.
-const LEAST_PRIORITY: i32 = 19;
+/// How long the last answers may take at the end of the process.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The endpoint as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +78,8 @@ impl fmt::Display for AdminSettings {
     }
 }
 
-/// The endpoint in use. Dropping it removes the file of a Unix socket; its thread ends with the process.
+/// The endpoint in use. Dropping it removes the file of a Unix socket; its thread ends by
+/// [`finish`](Self::finish), or with the process.
 #[derive(Debug)]
 pub(super) struct Admin {
     settings: AdminSettings,
@@ -81,7 +88,17 @@ pub(super) struct Admin {
     address: Address,
     /// Until the thread has it.
     socket: Option<Arc<OwnedFd>>,
+    /// Once it runs.
+    thread: Option<Ending>,
     file: Option<SocketFile>,
+}
+
+/// Tells the thread to end, and waits until it has.
+#[derive(Debug)]
+struct Ending {
+    end: oneshot::Sender<()>,
+    /// Nothing is sent.
+    ended: Receiver<()>,
 }
 
 /// What the endpoint reads, and whom it can tell something.
@@ -107,7 +124,7 @@ impl Admin {
         let bound = bind::bind(&Listener::at(settings.address.clone()), &options, &[None], false)?;
         let socket = bound.sockets.into_iter().next();
         let token = token.map(|digest| Arc::new(Token::new(digest)));
-        Ok(Self { settings, token, address: bound.address, socket, file: bound.file })
+        Ok(Self { settings, token, address: bound.address, socket, thread: None, file: bound.file })
     }
 
     /// Checks that it could be opened; `owner` is as for [`bind::check`].
@@ -134,16 +151,32 @@ impl Admin {
             let _entered = runtime.enter();
             Acceptor::new(&self.address, &socket)?
         };
+        let (begun, has_begun) = channel();
+        let (end, ends) = oneshot::channel();
+        let (ending, ended) = channel();
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            // Where cores are short, clients of this endpoint are last. Of this thread only (setpriority(2)); being denied
-            // it changes nothing else.
-            let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
-            let site = Rc::new(Site { reach, guard, turn: connections::Turn::default() });
-            LocalSet::new().block_on(&runtime, listener::run(acceptor, site));
+            pace::give_way();
+            drop(begun);
+            let site = Rc::new(Site { reach, guard, turn: connections::Turn::default(), pace: Pace::new() });
+            LocalSet::new()
+                .block_on(&runtime, or(listener::run(acceptor, site), listener::last_answers(ends)));
+            drop(ending);
         })?;
+        self.thread = Some(Ending { end, ended });
+        // What comes next at a start can take the right to it from all threads. Nothing is sent.
+        let _: Result<(), _> = has_begun.recv();
         let token = if self.token.is_some() { "required" } else { "none" };
         tracing::info!(address = %self.address, token, "admin endpoint is open");
         Ok(())
+    }
+
+    /// Stops answering. What was answered reaches its client first, as long as that takes no time worth noticing: the last
+    /// connection may have been closed by an operator, who is to learn that it was.
+    pub(super) fn finish(self) {
+        if let Some(Ending { end, ended }) = self.thread {
+            let _ = end.send(());
+            let _ = ended.recv_timeout(LAST_ANSWERS);
+        }
     }
 
     /// Where it listens.

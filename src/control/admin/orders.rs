@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::Reach;
 use super::answer::{Answer, Refusal, json};
+use super::asker::Asker;
 use super::rows::ServerRow;
 use crate::control::health::groups;
 use crate::control::reload::Done;
@@ -14,18 +15,6 @@ use crate::control::supervise::{Event, Request};
 use crate::control::timeouts::ADMIN_RELOAD;
 use crate::proxy::orders::Orders;
 use crate::upstream::{GroupSettings, Server, ServerOrder};
-
-/// A client that waits for what becomes of a reload.
-#[derive(Debug)]
-pub(in crate::control) struct Asker(oneshot::Sender<Result<Done, String>>);
-
-impl Asker {
-    /// Tells it.
-    pub(in crate::control) fn answer(self, outcome: Result<Done, String>) {
-        // It may have left.
-        let _ = self.0.send(outcome);
-    }
-}
 
 /// How a request names servers.
 #[derive(Debug)]
@@ -125,7 +114,7 @@ pub(super) async fn reload(reach: &Reach) -> Result<Answer, Refusal> {
     }
     tracing::info!("an operator asks for a reload");
     let (sender, outcome) = oneshot::channel();
-    reach.board.ask(Asker(sender));
+    reach.board.ask(Asker::new(sender));
     if reach.events.send(Event::Request(Request::Reload)).is_err() {
         return stopping();
     }

@@ -17,6 +17,7 @@ use super::certificates::CertificateRow;
 use super::connections::{Turn, close, list, wanted};
 use super::guard::Guard;
 use super::orders::{Named, order_servers, reload, stop};
+use super::pace::Pace;
 use super::ready::Readiness;
 use super::rows::{GroupRow, ServerRow, ServiceRow};
 use crate::control::metrics;
@@ -33,6 +34,7 @@ pub(super) struct Site {
     pub(super) reach: Reach,
     pub(super) guard: Guard,
     pub(super) turn: Turn,
+    pub(super) pace: Pace,
 }
 
 /// A path.

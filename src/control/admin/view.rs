@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::certificates::Shown;
-use super::orders::Asker;
+use super::asker::Asker;
 use crate::control::metrics::Sources;
 use crate::control::service_manager::Stuck;
 use crate::proxy::settings::Service;

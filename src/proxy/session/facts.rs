@@ -387,7 +387,7 @@ impl Seen for Session {
             service: Arc::clone(&settings.name),
             group,
             server,
-            age: now.saturating_duration_since(self.meter.accepted),
+            accepted: self.meter.accepted,
             idle: now.saturating_duration_since(self.meter.last_activity()),
             upstream_bytes: self.meter.upstream_bytes.get(),
             client_bytes: self.meter.client_bytes.get(),
