@@ -1,10 +1,12 @@
-//! What is said of the certificates of all services, at start and when settings are read again.
+//! The certificates of all services, and what is said of them at start and when settings are read again.
 
 use std::sync::Arc;
 
+use super::health::groups;
 use super::setting::setting;
 use super::tls::{Comparison, Terminated};
 use crate::proxy::settings::Service;
+use crate::upstream::OwnCertificate;
 
 /// A service that is served, with its certificates.
 #[derive(Debug)]
@@ -12,6 +14,58 @@ pub(super) struct Served {
     pub(super) service: Arc<Service>,
     /// If TLS ends here.
     pub(super) terminated: Option<Terminated>,
+}
+
+/// Whose a certificate of the proxy is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    /// Clients of the service see it.
+    Service(Arc<str>),
+    /// Servers of the group see it, if they ask for one.
+    Group(Arc<str>),
+}
+
+impl Owner {
+    /// The service, if clients see it.
+    pub(super) fn service(&self) -> Option<&str> {
+        match self {
+            Self::Service(name) => Some(name),
+            Self::Group(_) => None,
+        }
+    }
+
+    /// The group, if servers see it.
+    pub(super) fn group(&self) -> Option<&str> {
+        match self {
+            Self::Group(name) => Some(name),
+            Self::Service(_) => None,
+        }
+    }
+
+    /// Who sees it.
+    pub(super) fn side(&self) -> &'static str {
+        match self {
+            Self::Service(_) => "client",
+            Self::Group(_) => "upstream",
+        }
+    }
+}
+
+/// The proxy's own certificates: those that clients see, then those for servers.
+pub(super) fn own(all: &[Served]) -> Vec<(Owner, OwnCertificate)> {
+    let shown = all.iter().filter_map(|one| Some((&one.service.name, one.terminated.as_ref()?)));
+    let shown = shown.flat_map(|(service, terminated)| {
+        let all = std::iter::zip(&terminated.leaves, &terminated.files);
+        let own = all.map(|(leaf, file)| OwnCertificate { leaf: leaf.clone(), file: file.clone() });
+        own.map(|own| (Owner::Service(Arc::clone(service)), own)).collect::<Vec<_>>()
+    });
+    let services: Vec<_> = all.iter().map(|one| Arc::clone(&one.service)).collect();
+    let groups = groups(&services);
+    let for_servers = groups.iter().filter_map(|group| {
+        let own = group.tls.as_ref()?.own.clone()?;
+        Some((Owner::Group(Arc::clone(&group.name)), own))
+    });
+    shown.chain(for_servers).collect()
 }
 
 /// Where TLS ends or begins in these services, or that hellos are examined; `None` if not relevant.

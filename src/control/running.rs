@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
-use super::admin::{Admin, Board, Shown, View, config};
-use super::certificates::Served;
+use super::admin::{Admin, Board, View, config};
+use super::certificates::{self, Served};
 use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
 use super::log_writer::{LogWriter, NoLog, Opened};
@@ -114,17 +114,15 @@ impl Running {
 
     /// Has the admin endpoint show what is served now.
     pub(super) fn show(&self) {
-        let certificates = self.served.iter().filter_map(Shown::of).collect();
+        let certificates = certificates::own(&self.served);
         let config = config::text(&self.outline, self.workers.len(), self.sessions_max);
         let metrics = Some(self.metrics());
         self.board.show(View { services: self.services(), certificates, config, metrics });
     }
 
     fn metrics(&self) -> Sources {
-        let certificates = self.served.iter().flat_map(|one| {
-            let leaves = one.terminated.iter().flat_map(|terminated| &terminated.leaves);
-            leaves.filter_map(|leaf| Some((Arc::clone(&one.service.name), Expiry::of(leaf)?)))
-        });
+        let own = certificates::own(&self.served).into_iter();
+        let certificates = own.filter_map(|(owner, own)| Some((owner, Expiry::of(&own.leaf)?)));
         Sources {
             counters: self.counters.clone(),
             seats: Arc::clone(&self.seats),

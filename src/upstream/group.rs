@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::CertificateDer;
 
 use super::affinity::{Affinity, Named};
 use super::balance::{Algorithm, Balance, Beginning};
@@ -195,6 +197,15 @@ impl GroupSettings {
     }
 }
 
+/// A certificate of the proxy's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The certificate itself, without its chain.
+    pub leaf: CertificateDer<'static>,
+    /// The file that it was read from.
+    pub file: PathBuf,
+}
+
 /// TLS with servers.
 #[derive(Debug, Clone)]
 pub struct Tls {
@@ -202,6 +213,8 @@ pub struct Tls {
     pub config: Arc<ClientConfig>,
     /// What the configuration verifies certificates by.
     pub verifier: Arc<dyn ServerCertVerifier>,
+    /// The proxy's own certificate, for servers that ask for one.
+    pub own: Option<OwnCertificate>,
     /// Whether certificates prove nothing.
     pub trusts_any_certificate: bool,
     /// What an operator should know of the proxy's own certificate before servers notice, one line each.

@@ -40,7 +40,7 @@ pub use affinity::{Affinity, Named};
 pub use balance::Balance;
 pub use connect::{DescriptorWaits, Failure, connect, connect_ahead};
 pub use departed::Departed;
-pub use group::{Group, GroupSettings, Tls};
+pub use group::{Group, GroupSettings, OwnCertificate, Tls};
 pub use health::Ejection;
 pub use incidents::Incidents;
 pub use lease::Lease;

@@ -257,8 +257,8 @@ impl UpstreamTlsArgs {
         };
         let verifier = verifier(trust)?;
         let mut config = config_by(Arc::clone(&verifier))?;
-        let warnings = match &self.upstream_cert {
-            None => Vec::new(),
+        let (own, warnings) = match &self.upstream_cert {
+            None => (None, Vec::new()),
             Some(chain) => {
                 let files = CertificateFiles {
                     chain: chain.clone(),
@@ -269,7 +269,8 @@ impl UpstreamTlsArgs {
             }
         };
         let config = Arc::new(config);
-        Ok(Some(upstream::Tls { config, verifier, trusts_any_certificate: self.upstream_insecure, warnings }))
+        let trusts_any_certificate = self.upstream_insecure;
+        Ok(Some(upstream::Tls { config, verifier, own, trusts_any_certificate, warnings }))
     }
 
     /// What a server must prove to be, where it is spoken to with TLS.

@@ -1,38 +1,21 @@
-//! The certificates that clients are shown, as answers list them.
+//! The proxy's own certificates, as answers list them.
 
-use rustls::pki_types::CertificateDer;
 use serde::Serialize;
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::view::View;
-use crate::control::certificates::Served;
+use crate::control::certificates::Owner;
 use crate::control::tls::validity::{date, now, printable};
-
-/// The certificates of a service.
-#[derive(Debug)]
-pub(in crate::control) struct Shown {
-    service: Arc<str>,
-    certificates: Vec<(CertificateDer<'static>, PathBuf)>,
-}
-
-impl Shown {
-    /// Those of a service where TLS ends.
-    pub(in crate::control) fn of(served: &Served) -> Option<Self> {
-        let terminated = served.terminated.as_ref()?;
-        let files = terminated.files.iter().cloned();
-        let certificates = std::iter::zip(terminated.leaves.iter().cloned(), files).collect();
-        Some(Self { service: Arc::clone(&served.service.name), certificates })
-    }
-}
+use crate::upstream::OwnCertificate;
 
 /// A certificate.
 #[derive(Debug, Serialize)]
 pub(super) struct CertificateRow {
-    service: String,
+    /// Who sees it: clients, or servers that ask for one.
+    side: &'static str,
+    service: Option<String>,
+    group: Option<String>,
     file: String,
     /// What clients know the site by: DNS names and addresses.
     names: Vec<String>,
@@ -45,19 +28,17 @@ pub(super) struct CertificateRow {
 
 impl CertificateRow {
     pub(super) fn all(view: &View) -> Vec<Self> {
-        let rows = |shown: &Shown| {
-            let row = |(der, file): &(CertificateDer<'_>, PathBuf)| Self::of(&shown.service, der, file);
-            shown.certificates.iter().filter_map(row).collect::<Vec<_>>()
-        };
-        view.certificates.iter().flat_map(rows).collect()
+        view.certificates.iter().filter_map(|(owner, own)| Self::of(owner, own)).collect()
     }
 
-    fn of(service: &str, der: &[u8], file: &std::path::Path) -> Option<Self> {
-        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    fn of(owner: &Owner, OwnCertificate { leaf, file }: &OwnCertificate) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
         let validity = certificate.validity();
         let until = validity.not_after.timestamp();
         Some(Self {
-            service: service.to_owned(),
+            side: owner.side(),
+            service: owner.service().map(str::to_owned),
+            group: owner.group().map(str::to_owned),
             file: file.display().to_string(),
             names: names(&certificate),
             subject: printable(&certificate.subject().to_string()),

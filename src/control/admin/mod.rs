@@ -55,7 +55,6 @@ use routes::Site;
 use token::Token;
 
 pub(super) use asker::Asker;
-pub(super) use certificates::Shown;
 pub use listener::DESCRIPTORS_MAX as ADMIN_DESCRIPTORS_MAX;
 pub use token::TokenFault;
 pub(super) use view::{Board, View};

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::certificates::Shown;
 use super::asker::Asker;
+use crate::control::certificates::Owner;
 use crate::control::metrics::Sources;
 use crate::control::service_manager::Stuck;
 use crate::proxy::settings::Service;
+use crate::upstream::OwnCertificate;
 
 /// What is served: settings with the state that goes with them. A reload makes another one.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub(in crate::control) struct View {
     pub(in crate::control) services: Vec<Arc<Service>>,
     /// What `/metrics` is made of.
     pub(in crate::control) metrics: Option<Sources>,
-    pub(in crate::control) certificates: Vec<Shown>,
+    pub(in crate::control) certificates: Vec<(Owner, OwnCertificate)>,
     /// The settings in force as text.
     pub(in crate::control) config: String,
 }

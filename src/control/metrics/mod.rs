@@ -28,6 +28,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
+use super::certificates::Owner;
 use super::service_manager::Stuck;
 use super::tls::Expiry;
 use crate::proxy::counters::{Counter, Counters};
@@ -62,8 +63,8 @@ pub(super) struct Sources {
     pub(super) sessions_max: usize,
     pub(super) log: DroppedLines,
     pub(super) services: Vec<Arc<Service>>,
-    /// The certificates that clients see, each with its service.
-    pub(super) certificates: Vec<(Arc<str>, Expiry)>,
+    /// The proxy's own certificates.
+    pub(super) certificates: Vec<(Owner, Expiry)>,
     /// When the process started.
     pub(super) started: SystemTime,
 }
@@ -123,13 +124,15 @@ fn write_rest(sources: &Sources, page: &mut Page<'_>) -> fmt::Result {
     page.counters(UNNAMED, [(Vec::new(), sum(Counters::unnamed_requests))])?;
     // Two can have the same name, one for each type of key: the first that expires is the one to know of.
     let mut first = BTreeMap::new();
-    for (service, Expiry { name, not_after }) in &sources.certificates {
-        let known = first.entry((&**service, &**name)).or_insert(*not_after);
+    for (owner, Expiry { name, not_after }) in &sources.certificates {
+        let known = first.entry((owner, &**name)).or_insert(*not_after);
         *known = (*known).min(*not_after);
     }
-    let certificates = first
-        .into_iter()
-        .map(|((service, name), not_after)| (vec![("service", service), ("name", name)], not_after as f64));
+    let certificates = first.into_iter().map(|((owner, name), not_after)| {
+        let [service, group] = [owner.service(), owner.group()].map(Option::unwrap_or_default);
+        let labels = vec![("service", service), ("group", group), ("side", owner.side()), ("name", name)];
+        (labels, not_after as f64)
+    });
     page.gauges(EXPIRY, certificates)
 }
 

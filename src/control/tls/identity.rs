@@ -12,6 +12,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::side::{Side, TO_SERVERS};
 use super::{Error, files, key, validity};
 use crate::protocol::credentials::{self, Wanted};
+use crate::upstream::OwnCertificate;
 
 /// A certificate's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,16 +25,21 @@ pub struct CertificateFiles {
     pub passphrases: Option<PathBuf>,
 }
 
-/// Reads the certificate that servers are shown if they ask for one, and puts it into `config`. Returns what an operator
-/// should know before servers notice, one line each.
+/// Reads the certificate that servers are shown if they ask for one, and puts it into `config`. Returns it,
+/// and what an operator should know before servers notice, one line each.
 ///
 /// # Errors
 /// The first file that is not as required.
-pub fn show_to_servers(config: &mut ClientConfig, files: &CertificateFiles) -> Result<Vec<String>, Error> {
+pub fn show_to_servers(
+    config: &mut ClientConfig,
+    files: &CertificateFiles,
+) -> Result<(Option<OwnCertificate>, Vec<String>), Error> {
     let certified = read(files, TO_SERVERS)?;
     let warnings = validity::warnings(&certified.cert, &files.chain, TO_SERVERS, validity::now());
+    let own = certified.cert.first().cloned();
+    let own = own.map(|leaf| OwnCertificate { leaf, file: files.chain.clone() });
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
-    Ok(warnings)
+    Ok((own, warnings))
 }
 
 /// Reads a certificate of `side` and its key.

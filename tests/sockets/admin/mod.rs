@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod connections;
+mod documented;
 mod orders;
 mod state;
 mod status;

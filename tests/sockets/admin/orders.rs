@@ -323,7 +323,8 @@ fn certificates_are_listed_with_names_file_and_expiry_and_secrets_are_blank() {
     fs::write(&cert, parameters.self_signed(&pair).expect("a certificate").pem()).expect("it is written");
     fs::write(&key, pair.serialize_pem()).expect("it is written");
     let flags = format!(
-        "--mode http --tls-cert {} --tls-key {} --set-header X-Api-Key:s3cret --set-header X-Open:yes",
+        "--mode http --tls-cert {0} --tls-key {1} --set-header X-Api-Key:s3cret --set-header X-Open:yes \
+         --upstream-tls --upstream-insecure --upstream-name iis.test --upstream-cert {0} --upstream-key {1}",
         cert.display(),
         key.display()
     );
@@ -332,6 +333,21 @@ fn certificates_are_listed_with_names_file_and_expiry_and_secrets_are_blank() {
     let one = &all["certificates"][0];
     assert_eq!((&one["service"], &one["names"]), (&json!("default"), &json!(["a.test", "127.0.0.1"])));
     assert_eq!(one["file"], cert.display().to_string());
+    let mut for_servers = one.clone();
+    assert_eq!((&one["side"], &one["group"]), (&json!("client"), &Value::Null));
+    for (key, value) in [("side", json!("upstream")), ("service", Value::Null), ("group", json!("default"))] {
+        for_servers[key] = value;
+    }
+    let [_, other] = &all["certificates"].as_array().expect("a list")[..] else { panic!("two: {all}") };
+    for_servers["seconds_left"] = other["seconds_left"].clone();
+    assert_eq!(*other, for_servers, "the one that servers see");
+    let metrics = admin.get("/metrics").body;
+    let not_after = 4_738_953_600_u64;
+    for labels in ["service=\"default\",side=\"client\"", "group=\"default\",side=\"upstream\""] {
+        let line =
+            format!("iisplice_certificate_not_after_seconds{{{labels},name=\"a.test\"}} {not_after}\n");
+        assert!(metrics.contains(&line), "{line}");
+    }
     assert_eq!(
         (&one["not_before"], &one["not_after"]),
         (&json!("2020-01-02T00:00:00Z"), &json!("2120-03-04T00:00:00Z"))

@@ -310,8 +310,8 @@ impl Maker {
         }
         if self.manners.tls.server {
             let TlsConfigs { client: config, verifier, .. } = TlsConfigs::get();
-            let (trusts_any_certificate, warnings) = (false, Vec::new());
-            group.tls = Some(upstream::Tls { config, verifier, trusts_any_certificate, warnings });
+            let (own, trusts_any_certificate, warnings) = (None, false, Vec::new());
+            group.tls = Some(upstream::Tls { config, verifier, own, trusts_any_certificate, warnings });
         }
         Arc::new(group)
     }
