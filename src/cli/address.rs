@@ -166,10 +166,15 @@ fn place(text: &str) -> Result<Place, AddressError> {
             long => Err(AddressError::LongPath(long)),
         };
     }
-    if let Some((_, rest)) = text.split_once("://") {
+    if let Some((scheme, rest)) = text.split_once("://") {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let authority = if authority.is_empty() { "HOST:PORT" } else { authority };
-        return Err(AddressError::Url(authority.to_owned()));
+        let has_port = authority.rsplit(']').next().is_some_and(|behind| behind.contains(':'));
+        return Err(AddressError::Url(match scheme {
+            _ if authority.is_empty() => "HOST:PORT".to_owned(),
+            "http" if !has_port => format!("{authority}:80"),
+            "https" if !has_port => format!("{authority}:443"),
+            _ => authority.to_owned(),
+        }));
     }
     if let Some(rest) = text.strip_prefix('[') {
         return bracketed(rest);
@@ -284,6 +289,8 @@ mod tests {
             ("10.0.0.1:65536", "the port is not a number from 0 to 65535; write 10.0.0.1:PORT"),
             ("http://iis1.corp:80/x", "this is a URL; write iis1.corp:80"),
             ("https://", "this is a URL; write HOST:PORT"),
+            ("http://iis1.corp/", "this is a URL; write iis1.corp:80"),
+            ("https://[2001:db8::1]", "this is a URL; write [2001:db8::1]:443"),
             ("::1:80", "an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
             ("::1", "an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),
             ("[::1:80", "an IPv6 address needs brackets; write [ADDRESS]:PORT, like [2001:db8::1]:80"),

@@ -90,6 +90,9 @@ fn bind_hint(error: &io::Error) -> &'static str {
             "; raise the limit on open files (ulimit -n, LimitNOFILE=)"
         }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address (see `ip address`)",
+        io::ErrorKind::NotFound => {
+            "; the directory of the Unix socket does not exist: create it (RuntimeDirectory= in a systemd unit)"
+        }
         io::ErrorKind::InvalidInput => {
             "; an IPv6 link-local address needs its interface, as in [fe80::1%eth0]:80"
         }

@@ -20,7 +20,10 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wanted = "give a URL such as http://host:8080/path";
-        let url = url::Url::parse(text).map_err(|error| format!("{error}; {wanted}"))?;
+        let url = url::Url::parse(text).map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => format!("it has no http:// or https://; {wanted}"),
+            error => format!("{error}; {wanted}"),
+        })?;
         match (url.scheme(), url.host_str()) {
             ("http" | "https", Some(_)) if url.username().is_empty() && url.password().is_none() => {
                 Ok(Self(url))

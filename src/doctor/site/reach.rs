@@ -60,25 +60,29 @@ fn accepts(visit: &mut Visit<'_>, address: SocketAddr) -> bool {
                 Broke::Connect(error) => error.to_string(),
                 other => other.to_string(),
             };
+            let fix = advice(broke, visit.address_name(), address);
             visit.broken(
                 Id::Address,
                 format!("{address} accepts no connection: {reason}"),
                 "a client that gets this address cannot reach the site",
-                advice(broke, address),
+                fix,
             );
         }
     }
     connected.is_ok()
 }
 
-fn advice(broke: &Broke, address: SocketAddr) -> String {
+fn advice(broke: &Broke, name: &str, address: SocketAddr) -> String {
+    let ip = address.ip();
+    // The URL may have the address itself.
+    let or = if name == ip.to_string() { String::new() } else { format!(", or take {ip} out of the name") };
     match broke {
         Broke::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            format!("start what should listen there, or take {} out of the name", address.ip())
+            format!("start what should listen there{or}")
         }
         Broke::Connect(error) if error.kind() == io::ErrorKind::TimedOut => {
-            format!("check the firewalls on the way, or take {} out of the name", address.ip())
+            format!("check the firewalls on the way{or}")
         }
-        _ => format!("check the route: ip route get {}", address.ip()),
+        _ => format!("check the route: ip route get {ip}"),
     }
 }
