@@ -13,6 +13,7 @@
 //! | [`proxy`] | listener, session, relay | `uring`, `protocol`, `upstream` |
 //! | [`control`] | the slow path: limits, signals, supervision, reload, certificates, logs | `proxy`, `doctor` |
 //! | [`admin_client`] | asks the admin endpoint of a running proxy | `uring` |
+//! | [`top`] | the live view of a running proxy on a terminal | `admin_client` |
 //! | [`load`] | the load generator: plan, schedule, client, recorder, summary | `protocol` |
 //! | [`doctor`] | probes of a site, this machine, access logs, and what they found | `protocol`, `uring` |
 //! | [`report`] | summaries and findings as text, JSON, HTML and HDR histogram files | `load`, `doctor` |
@@ -37,6 +38,7 @@ pub mod mock;
 pub mod protocol;
 pub mod proxy;
 pub mod report;
+pub mod top;
 pub mod upstream;
 pub mod uring;
 mod words;

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         Command::Status(arguments) => {
             cli::status::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
+        Command::Top(arguments) => {
+            cli::top::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
         Command::Report(arguments) => {
             cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }

@@ -92,6 +92,17 @@ Examples:
 Exit codes: 0 the proxy is ready; 1 it is not: a group has no server up, or it
 is stopping; 2 an error in the command line, or no proxy answers";
 
+/// Of `iisplice top`.
+pub(super) const TOP: &str = "\
+Examples:
+  iisplice top
+  iisplice top --admin proxy.corp:9180 --token-file token --interval 5s
+  iisplice top --admin 127.0.0.1:9180 --once
+
+Exit codes: 0 ended by a key, or the picture is printed; 1 an error on this
+host, or the terminal has gone; 2 an error in the command line, or no proxy
+answers; 128 + n ended by signal n";
+
 /// Of `iisplice report`.
 pub(super) const REPORT: &str = "\
 Examples:
@@ -137,6 +148,7 @@ mod tests {
             (LOAD, 4),
             (DOCTOR, 5),
             (STATUS, 3),
+            (TOP, 3),
             (REPORT, 3),
         ] {
             let joined = text.replace("\\\n", "");

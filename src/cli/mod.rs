@@ -24,6 +24,7 @@ mod quantity;
 pub mod report;
 pub mod status;
 mod text_file;
+pub mod top;
 mod verbosity;
 
 use clap::{Parser, Subcommand};
@@ -56,6 +57,9 @@ pub enum Command {
     /// Show what a running proxy does: services, servers and their states
     #[command(after_help = examples::STATUS)]
     Status(status::StatusArgs),
+    /// Watch a running proxy on the terminal: rates, logins, times; drain servers
+    #[command(after_help = examples::TOP)]
+    Top(top::TopArgs),
     /// Run a mock IIS site that really verifies NTLM and Negotiate logins
     #[command(after_help = examples::MOCK)]
     Mock(Box<mock::MockArgs>),

@@ -360,6 +360,10 @@ impl Walk {
         }
         match arguments[0].as_str() {
             "proxy" if arguments.iter().any(|word| word == "--check") => self.measure(line, arguments),
+            // Without a terminal there is nothing to watch it on.
+            "top" if !arguments.iter().any(|word| word == "--once") => {
+                self.measure(line, [arguments, vec!["--once".to_owned()]].concat());
+            }
             "proxy" | "mock" if !arguments.iter().any(|word| word == "--help") => self.serve(line, arguments),
             _ => self.measure(line, arguments),
         }
@@ -403,6 +407,7 @@ pages! {
     metrics_s_commands_work "docs/metrics.md"
     mock_s_commands_work "docs/mock.md"
     tls_s_commands_work "docs/tls.md"
+    top_s_commands_work "docs/top.md"
     troubleshooting_s_commands_work "docs/troubleshooting.md"
 }
 

@@ -1,5 +1,6 @@
-//! The binary on a terminal: colours, the live view, and how wide the lines are.
+//! The binary on a terminal: colours, the live views, and how wide the lines are.
 
 mod colours;
 mod live;
 mod pty;
+mod top;
