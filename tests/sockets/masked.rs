@@ -1,7 +1,8 @@
 //! Sessions on kernels that lack an optional part of `io_uring`: the same tests again, each time without some.
 //!
 //! What replaces a missing part differs from it in what sessions see: when receives complete and how many there are, and in
-//! which turn. All tests can be run this way by hand: `IISPLICE_TEST_IO_URING_WITHOUT=no-iowait cargo test --test sockets`.
+//! which turn. All tests can be run this way by hand: `IISPLICE_TEST_IO_URING_WITHOUT=no-iowait cargo test --test sockets`; those
+//! of `start_up` that expect a feature in the start-up line then fail.
 
 use std::process::Command;
 

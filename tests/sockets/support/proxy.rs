@@ -245,9 +245,9 @@ impl Proxy {
         open.filter(|found| found.as_ref().is_ok_and(|found| is_kind(&found.target))).count()
     }
 
-    /// Sockets it has open, listening ones among them.
+    /// Sockets it has open, listening ones among them, besides the one to its starter.
     pub(crate) fn sockets(&self) -> usize {
-        self.open(|target| matches!(target, FDTarget::Socket(_)))
+        self.open(|target| matches!(target, FDTarget::Socket(_))) - 1
     }
 
     /// All its descriptors.
