@@ -194,6 +194,30 @@ fn a_panic_gives_the_terminal_back_before_its_message() {
 }
 
 #[test]
+fn a_shell_can_suspend_it_and_have_it_go_on() {
+    let site = site();
+    let proxy = Proxy::start(&site, &["--admin=127.0.0.1:0"]);
+    let mut shell = Command::new("bash");
+    shell.args(["--norc", "--noprofile", "-i"]).env_clear().envs([("TERM", "xterm-256color"), ("PS1", "$ ")]);
+    let mut terminal = Terminal::take(&shell, (24, 80));
+    let binary = env!("CARGO_BIN_EXE_iisplice");
+    // What is typed earlier can be lost: to a shell that starts, or to the view that ends.
+    let is_prompting = |screen: &str| screen.trim_end().ends_with('$');
+    terminal.wait_for("the shell", is_prompting);
+    terminal.press(&format!("{binary} top --interval=200ms --admin {}\r", proxy.admin));
+    terminal.wait_for("the view", |screen| screen.contains("SERVERS 2"));
+    terminal.press("\u{1a}");
+    terminal.wait_for("the prompt", |screen| screen.contains("Stopped") && is_prompting(screen));
+    terminal.press("fg\r");
+    terminal.wait_for("the view again", |screen| screen.contains("SERVERS 2"));
+    terminal.press("q");
+    terminal.wait_for("the prompt", is_prompting);
+    terminal.press("echo code=$?; exit\r");
+    terminal.wait_for("the shell again", |screen| screen.contains("code=0"));
+    assert_eq!(terminal.restored(), Some(0));
+}
+
+#[test]
 fn a_proxy_that_goes_away_is_said_and_comes_back() {
     let site = site();
     let directory = tempfile::tempdir().expect("a directory");
