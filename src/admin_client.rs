@@ -1,7 +1,7 @@
 //! A client of the admin endpoint of a running proxy, for the commands that show what it does.
 //!
 //! It waits for the answer to one request at a time, each on a connection of its own, and for none longer than
-//! [`TIMEOUT`]. It must never start or stop anything by itself.
+//! [`TIMEOUT`], or what it is told instead. It must never start or stop anything by itself.
 
 use std::io;
 use std::time::Duration;
@@ -39,11 +39,13 @@ pub enum Error {
     },
     /// No answer in time.
     #[error(
-        "no proxy answers at {address} within {TIMEOUT:?}; see its log, or whether something else listens there"
+        "no proxy answers at {address} within {within:?}; see its log, or whether something else listens there"
     )]
     TimedOut {
         /// Where it was asked.
         address: Address,
+        /// How long it was waited for.
+        within: Duration,
     },
     /// The connection ended before its answer, or carries something else than HTTP.
     #[error("{address} is no admin endpoint of iisplice: {why}; give the address of --admin")]
@@ -103,6 +105,7 @@ impl Answer {
 pub struct Client {
     runtime: Runtime,
     address: Address,
+    within: Duration,
     token: Option<String>,
 }
 
@@ -113,7 +116,13 @@ impl Client {
     /// No descriptor.
     pub fn new(address: Address, token: Option<String>) -> Result<Self, Error> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Local)?;
-        Ok(Self { runtime, address, token })
+        Ok(Self { runtime, address, within: TIMEOUT, token })
+    }
+
+    /// Waits for answers for so long.
+    #[must_use]
+    pub fn waiting(self, within: Duration) -> Self {
+        Self { within, ..self }
     }
 
     /// Where it asks.
@@ -135,8 +144,9 @@ impl Client {
     /// See [`Error`].
     pub fn request(&self, method: &Method, path: &str, also: &[StatusCode]) -> Result<Answer, Error> {
         let address = || self.address.clone();
-        let asked = self.runtime.block_on(async { timeout(TIMEOUT, self.ask(method, path)).await });
-        let answer = asked.map_err(|_elapsed| Error::TimedOut { address: address() })??;
+        let asked = self.runtime.block_on(async { timeout(self.within, self.ask(method, path)).await });
+        let answer =
+            asked.map_err(|_elapsed| Error::TimedOut { address: address(), within: self.within })??;
         if answer.status.is_success() || also.contains(&answer.status) {
             return Ok(answer);
         }

@@ -141,7 +141,10 @@ impl Demo {
         let Self { mock, supervisor, orders, .. } = self;
         // The supervisor holds the receiver, so sending cannot fail.
         let _ = supervisor.sender().send(Event::Request(Request::Stop));
-        let end = supervisor.wait(|_drain| orders.iter().for_each(Orders::drain));
+        let end = supervisor.wait(|_drain| {
+            orders.iter().for_each(Orders::drain);
+            false
+        });
         mock.stop();
         end.map_err(control::Error::from)?;
         Ok(())

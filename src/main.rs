@@ -8,6 +8,7 @@ use iisplice::cli::demo::DemoArgs;
 use iisplice::cli::mock::MockArgs;
 use iisplice::cli::proxy::{Effective, ProxyArgs};
 use iisplice::cli::{self, Cli, Command};
+use iisplice::control::handover::Predecessor;
 use iisplice::control::handover::starter::{self, Starter};
 use iisplice::control::limits::Host;
 use iisplice::control::signals::Signals;
@@ -21,9 +22,12 @@ fn main() -> ExitCode {
     if let Some(successor) = starter::ordered(std::env::args_os()) {
         return starter::run(&successor);
     }
+    let predecessor = Predecessor::of_this_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => return fail(cli::one_line(&error), ExitCode::from(2)),
+        Err(error) if error.use_stderr() => {
+            return refuse(predecessor.as_ref(), cli::one_line(&error), ExitCode::from(2));
+        }
         Err(help) => {
             // A closed standard output leaves no way to report the error.
             let _ = help.print();
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
     };
     let log_level = cli.verbosity.filter();
     match cli.command {
-        Command::Proxy(arguments) => proxy(*arguments, log_level),
+        Command::Proxy(arguments) => proxy(*arguments, log_level, predecessor.as_ref()),
         Command::Demo(arguments) => demo(arguments, log_level),
         Command::Mock(arguments) => mock(*arguments, log_level),
         Command::Load(arguments) => {
@@ -48,17 +52,21 @@ fn main() -> ExitCode {
         Command::Top(arguments) => {
             cli::top::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
+        Command::Upgrade(arguments) => {
+            cli::upgrade::execute(&arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
+        }
         Command::Report(arguments) => {
             cli::report::execute(arguments).unwrap_or_else(|error| fail(&error, error.exit_code()))
         }
     }
 }
 
-fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
+fn proxy(arguments: ProxyArgs, log_level: LevelFilter, predecessor: Option<&Predecessor>) -> ExitCode {
+    let fail = |line: &dyn Display, code| refuse(predecessor, line, code);
     let host = match Host::prepare() {
         Ok(host) => host,
         Err(error) => {
-            return fail(format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
+            return fail(&format_args!("cannot read this process's limits: {error}"), ExitCode::FAILURE);
         }
     };
     let effective = match arguments.settings(&host) {
@@ -78,7 +86,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
     // After the resolver, which can take long, and before any other thread starts, because threads inherit the mask.
     let signals = match Signals::block() {
         Ok(signals) => signals,
-        Err(error) => return fail(format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
+        Err(error) => return fail(&format_args!("cannot block signals: {error}"), ExitCode::FAILURE),
     };
     let logging = logging::start_without_thread(log_level);
     let places = effective.plan.places.clone();
@@ -86,12 +94,15 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter) -> ExitCode {
         let read = arguments.settings(&host);
         read.map(|effective| effective.plan).map_err(|error| error.to_string())
     };
-    match control::serve(effective.plan, Box::new(read), signals, starter, &logging) {
+    match control::serve(effective.plan, Box::new(read), signals, (starter, predecessor), &logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let line = places.describe(&error);
-            service_manager::say_failure(&line, &error);
-            fail(line, error.exit_code())
+            if !predecessor.is_some_and(|predecessor| predecessor.fail(&line)) {
+                service_manager::say_failure(&line, &error);
+                self::fail(line, error.exit_code());
+            }
+            error.exit_code()
         }
     }
 }
@@ -161,6 +172,11 @@ fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
     let _ = signals.wait();
     mock.stop();
     ExitCode::SUCCESS
+}
+
+/// Says in one line why it does not serve: to the process that it was to take over from, which logs it, or as [`fail`].
+fn refuse(predecessor: Option<&Predecessor>, line: impl Display, code: ExitCode) -> ExitCode {
+    if predecessor.is_some_and(|predecessor| predecessor.fail(&line)) { code } else { fail(line, code) }
 }
 
 /// Prints one line on standard error, through the log once it runs, because the log never waits for the terminal.

@@ -40,11 +40,24 @@ Examples:
     iisplice proxy --config iisplice.toml --check
 
 Signals: TERM, QUIT and INT drain; HUP reloads settings and certificates; USR1
-reopens the access log
+reopens the access log; USR2 hands over to a new process, see iisplice upgrade
 
 Exit codes: 0 stopped by a signal; 1 an error on this host (a name that does
 not resolve, a file without permission, a port in use, io_uring denied); 2 an
 error in the command line, or a file of the wrong kind";
+
+/// Of `iisplice upgrade`.
+pub(super) const UPGRADE: &str = "\
+Examples:
+  iisplice upgrade
+  iisplice upgrade --admin 127.0.0.1:9000
+
+The new process is the binary that stands at the path of the running one, with
+the same arguments. It takes the listening sockets; the old process serves the
+connections that it has to their ends, or until drain-timeout
+
+Exit codes: 0 the new process serves; 1 it does not, and the old one goes on;
+2 no proxy answers, or an error in the command line";
 
 /// Of `iisplice mock`.
 pub(super) const MOCK: &str = "\

@@ -25,6 +25,7 @@ pub mod report;
 pub mod status;
 mod text_file;
 pub mod top;
+pub mod upgrade;
 mod verbosity;
 
 use clap::{Parser, Subcommand};
@@ -60,6 +61,9 @@ pub enum Command {
     /// Watch a running proxy on the terminal: rates, logins, times; drain servers
     #[command(after_help = examples::TOP)]
     Top(top::TopArgs),
+    /// Have a running proxy hand over to a new process, without a lost connection
+    #[command(after_help = examples::UPGRADE)]
+    Upgrade(upgrade::UpgradeArgs),
     /// Run a mock IIS site that really verifies NTLM and Negotiate logins
     #[command(after_help = examples::MOCK)]
     Mock(Box<mock::MockArgs>),

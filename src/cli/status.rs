@@ -105,15 +105,17 @@ pub fn execute(arguments: &StatusArgs) -> Result<ExitCode, Error> {
 fn state(client: &Client) -> Result<Value, Error> {
     let ready = client.request(&Method::GET, "/readyz", &[StatusCode::SERVICE_UNAVAILABLE])?;
     let ready = ready.json(client.address())?;
-    let [services, groups, servers] = ["services", "groups", "servers"].map(|what| {
-        let all = client.get(&format!("/v1/{what}"));
-        all.map(|mut all| all[what].take())
-    });
+    let [services, groups, servers, generations] =
+        ["services", "groups", "servers", "generations"].map(|what| {
+            let all = client.get(&format!("/v1/{what}"));
+            all.map(|mut all| all[what].take())
+        });
     Ok(json!({
         "ready": ready["ready"],
         "reasons": ready["reasons"],
         "services": services?,
         "groups": groups?,
         "servers": servers?,
+        "generations": generations?,
     }))
 }

@@ -16,6 +16,14 @@ pub(super) struct Served {
     pub(super) terminated: Option<Terminated>,
 }
 
+impl Served {
+    /// These services, each with its certificates.
+    pub(super) fn all(services: &[Arc<Service>], terminated: Vec<Option<Terminated>>) -> Vec<Self> {
+        let with_service = |(service, terminated)| Self { service: Arc::clone(service), terminated };
+        std::iter::zip(services, terminated).map(with_service).collect()
+    }
+}
+
 /// Whose a certificate of the proxy is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {

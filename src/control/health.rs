@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::timeouts::FIRST_CHECKS;
 use crate::proxy::settings::Service;
 use crate::upstream::check::{Checks, Target, check};
 use crate::upstream::{GroupSettings, Server};
@@ -28,6 +29,9 @@ const AT_ONCE_MAX: usize = 64;
 
 /// From the first check of one server to that of the next.
 const SPREAD: Duration = Duration::from_millis(10);
+
+/// From one look whether servers were checked to the next.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Intervals differ by up to this part, so that checks of many servers, and of several proxies, do not march in step.
 const JITTER: f64 = 0.1;
@@ -48,6 +52,20 @@ impl Checker {
         Ok(Self(sender))
     }
 
+    /// Starts the thread and checks these services' servers, if any have checks.
+    ///
+    /// # Errors
+    /// No thread, or no descriptor.
+    pub(super) fn of(services: &[Arc<Service>]) -> io::Result<Option<Self>> {
+        let groups = groups(services);
+        if !groups.iter().any(|group| group.checks.is_some()) {
+            return Ok(None);
+        }
+        let checker = Self::start()?;
+        checker.replace(groups);
+        Ok(Some(checker))
+    }
+
     /// Checks the servers of these groups from now on, and no others.
     pub(super) fn replace(&self, groups: Vec<Arc<GroupSettings>>) {
         // It lives as long as this.
@@ -64,6 +82,22 @@ pub(super) fn groups(services: &[Arc<Service>]) -> Vec<Arc<GroupSettings>> {
         }
     }
     groups
+}
+
+/// Waits until each server that has checks was checked once, but not for ever.
+pub(super) fn wait_for_first(services: &[Arc<Service>]) {
+    let groups = groups(services);
+    let with_checks = groups.iter().filter(|group| group.checks.is_some());
+    let servers: Vec<_> = with_checks.flat_map(|group| &group.servers).collect();
+    let is_due = |server: &&Arc<Server>| !server.options().disabled && !server.is_checked();
+    let deadline = Instant::now() + FIRST_CHECKS;
+    while servers.iter().any(&is_due) {
+        if Instant::now() >= deadline {
+            tracing::warn!("servers are not checked within {FIRST_CHECKS:?}; serving without");
+            return;
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 async fn run(mut sets: UnboundedReceiver<Vec<Arc<GroupSettings>>>) {

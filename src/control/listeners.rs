@@ -13,6 +13,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 use super::Error;
+use super::given::{Given, GivenGroup};
+use super::handover::{At, Description, Role};
 use crate::proxy::bind::{self, SocketFile};
 use crate::proxy::settings::{Listener, Service};
 use crate::uring::{Address, SocketOptions};
@@ -25,7 +27,7 @@ pub(crate) struct Listeners {
     closing: Vec<(Address, Vec<Weak<OwnedFd>>)>,
 }
 
-/// A listener, and what it was made for.
+/// A listener, and what it was made for. Sockets are in the order of their `SO_REUSEPORT` group.
 #[derive(Debug)]
 struct Open {
     /// The service of its clients.
@@ -35,7 +37,7 @@ struct Open {
     /// With the address that it is bound to.
     settings: Listener,
     tcp: SocketOptions,
-    /// One for each worker.
+    /// One for each worker. After these, some that a process with more workers had: they get no more clients.
     sockets: Vec<Weak<OwnedFd>>,
     /// The file of a Unix socket.
     file: Option<SocketFile>,
@@ -61,8 +63,8 @@ struct Next {
 enum Source {
     /// One that is open.
     Kept(usize),
-    /// Bound now.
-    New { sockets: Vec<Arc<OwnedFd>>, file: Option<SocketFile> },
+    /// Bound now, or (`are_given`) some of them by another process.
+    New { sockets: Vec<Arc<OwnedFd>>, file: Option<SocketFile>, are_given: bool },
 }
 
 /// Whether an open listener is the one that a service of this name wants at this address.
@@ -92,33 +94,43 @@ impl Listeners {
         services: &mut [Service],
         worker_cpus: &[Option<usize>],
     ) -> Result<Vec<Sockets>, Error> {
-        let prepared = self.prepare(services, worker_cpus)?;
+        let prepared = self.prepare(services, worker_cpus.len(), &mut Given::default())?;
+        prepared.listen(worker_cpus)?;
         Ok(self.commit(prepared, worker_cpus.len()).0)
     }
 
     /// Finds or binds a listener for every one of the services, and writes the addresses into them that they are bound to.
-    /// `worker_cpus` are as for [`bind::bind`].
+    /// New ones do not [`listen`](Prepared::listen) yet.
     ///
     /// # Errors
     /// The first listener that cannot be bound.
     pub(super) fn prepare(
         &self,
         services: &mut [Service],
-        worker_cpus: &[Option<usize>],
+        workers: usize,
+        given: &mut Given,
     ) -> Result<Prepared, Error> {
-        let mut kept = self.kept(services).into_iter();
+        let wanted = wanted(services);
+        let mut kept = self.kept(&wanted).into_iter();
         let mut next = Vec::new();
+        let is_shared: Vec<_> =
+            wanted.iter().map(|(_, at)| self.covers(at) || given.covers(at, overlap)).collect();
+        let mut is_shared = is_shared.into_iter();
+        let mut taken = given.take_listeners(&wanted).into_iter();
         for service in services {
             for listener in &mut service.listeners {
                 let written = listener.address.clone();
+                let (taken, is_shared) = (taken.next().flatten(), is_shared.next().unwrap_or_default());
                 let source = if let Some(nth) = kept.next().flatten() {
                     listener.address = self.open[nth].settings.address.clone();
                     Source::Kept(nth)
+                } else if let Some(given) = taken {
+                    listener.address = given.address.clone();
+                    with_given(&given, listener, &service.tcp, workers)?
                 } else {
-                    let is_shared = self.covers(&written);
-                    let bound = bind::bind(listener, &service.tcp, worker_cpus, is_shared)?;
+                    let bound = bind::bind(listener, &service.tcp, workers, is_shared)?;
                     listener.address = bound.address;
-                    Source::New { sockets: bound.sockets, file: bound.file }
+                    Source::New { sockets: bound.sockets, file: bound.file, are_given: false }
                 };
                 next.push(Next {
                     service: Arc::clone(&service.name),
@@ -133,12 +145,7 @@ impl Listeners {
     }
 
     /// The open listener for each of the services' listeners, in their order.
-    fn kept(&self, services: &[Service]) -> Vec<Option<usize>> {
-        let of_service = |service: &Service| {
-            let wanted = |listener: &Listener| (Arc::clone(&service.name), listener.address.clone());
-            service.listeners.iter().map(wanted).collect::<Vec<_>>()
-        };
-        let wanted: Vec<_> = services.iter().flat_map(of_service).collect();
+    fn kept(&self, wanted: &[(Arc<str>, Address)]) -> Vec<Option<usize>> {
         let mut kept = vec![None; wanted.len()];
         let is_bound: Match = |open, (_, address)| open.settings.address == *address;
         // Port 0: the port that it got, in the same service if possible.
@@ -203,11 +210,14 @@ impl Listeners {
                 Source::Kept(nth) => {
                     before[nth].take().map_or_else(Default::default, |open| (open.sockets, open.file))
                 }
-                Source::New { sockets, file } => {
+                Source::New { sockets, file, .. } => {
                     difference.added.push(settings.address.clone());
                     let weak = sockets.iter().map(Arc::downgrade).collect();
-                    for (of_worker, socket) in of_workers.iter_mut().zip(sockets) {
-                        of_worker.push((settings.address.clone(), socket));
+                    for (nth, socket) in sockets.into_iter().enumerate() {
+                        of_workers[nth % workers].push((settings.address.clone(), socket));
+                    }
+                    if let Some(file) = &file {
+                        file.remove_at_end();
                     }
                     (weak, file)
                 }
@@ -220,6 +230,55 @@ impl Listeners {
             self.closing.push((settings.address, sockets));
         }
         (of_workers, difference)
+    }
+
+    /// Whether any has more sockets than there are workers.
+    pub(super) fn has_extra(&self, workers: usize) -> bool {
+        self.open.iter().any(|open| open.sockets.len() > workers)
+    }
+
+    /// Forgets the sockets that no worker has any more: nothing was to arrive there.
+    pub(super) fn forget_extra(&mut self, workers: usize) {
+        for open in self.open.iter_mut().filter(|open| open.sockets.len() > workers) {
+            open.sockets.truncate(workers);
+            if let (false, Some(first)) = (open.settings.steer_by_cpu, open.sockets().first())
+                && let Err(error) = bind::cease_to_steer(first)
+            {
+                let listener = &open.settings.address;
+                tracing::debug!(%listener, %error, "cannot stop steering; new connections go on to all workers");
+            }
+        }
+    }
+
+    /// The sockets that a successor gets.
+    pub(super) fn to_hand_over(&self) -> Vec<(Description, Arc<OwnedFd>)> {
+        let of_one = |open: &Open| {
+            let mut sockets = open.sockets();
+            if let Address::Unix(_) = open.settings.address {
+                // All workers share one.
+                sockets.truncate(1);
+            }
+            let description = Description {
+                role: Role::Listener,
+                address: At::from(&open.settings.address),
+                written: At::from(&open.written),
+                service: open.service.to_string(),
+                worker: 0,
+                file: open.file.as_ref().and_then(|file| file.id().ok()),
+            };
+            let one = move |(worker, socket)| (Description { worker, ..description.clone() }, socket);
+            sockets.into_iter().enumerate().map(one).collect::<Vec<_>>()
+        };
+        self.open.iter().flat_map(of_one).collect()
+    }
+
+    /// Leaves the files of the listeners at these addresses to a successor.
+    pub(super) fn leave(&self, addresses: &[Address]) {
+        for open in self.open.iter().filter(|open| addresses.contains(&open.settings.address)) {
+            if let Some(file) = &open.file {
+                file.keep();
+            }
+        }
     }
 
     /// Where clients connect to.
@@ -238,6 +297,59 @@ impl Listeners {
         };
         prepared.next.iter().map(with_file).collect()
     }
+}
+
+impl Prepared {
+    /// Has the new ones accept clients into their queues, and gives those that were given the options that the services
+    /// want. `worker_cpus` are as for [`bind::listen`].
+    ///
+    /// # Errors
+    /// The first listener that cannot.
+    pub(super) fn listen(&self, worker_cpus: &[Option<usize>]) -> Result<(), Error> {
+        for Next { settings, tcp, source, .. } in &self.next {
+            if let Source::New { sockets, are_given, file } = source {
+                bind::listen(sockets, settings, tcp, worker_cpus, *are_given)?;
+                if let Some(file) = file.as_ref().filter(|_| *are_given) {
+                    file.set_mode(settings)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What services want: the service and the written address of each listener, in their order.
+fn wanted(services: &[Service]) -> Vec<(Arc<str>, Address)> {
+    let of_service = |service: &Service| {
+        let wanted = |listener: &Listener| (Arc::clone(&service.name), listener.address.clone());
+        service.listeners.iter().map(wanted).collect::<Vec<_>>()
+    };
+    services.iter().flat_map(of_service).collect()
+}
+
+/// A listener with sockets that were given, and as many more as workers need.
+fn with_given(
+    given: &GivenGroup,
+    listener: &Listener,
+    tcp: &SocketOptions,
+    workers: usize,
+) -> Result<Source, Error> {
+    let mut sockets = given.sockets();
+    let file = match &given.address {
+        Address::Unix(path) => {
+            sockets = sockets.first().map_or_else(Vec::new, |shared| vec![Arc::clone(shared); workers]);
+            // The file of a service manager is its own.
+            given.file.and_then(|_| SocketFile::of_another(path).ok())
+        }
+        Address::Ip(_) => {
+            let missing = workers.saturating_sub(sockets.len());
+            if missing > 0 {
+                sockets.extend(bind::bind(listener, tcp, missing, true)?.sockets);
+            }
+            None
+        }
+    };
+    Ok(Source::New { sockets, file, are_given: true })
 }
 
 impl Open {
@@ -287,7 +399,8 @@ mod tests {
         listeners: &mut Listeners,
         mut services: Vec<Service>,
     ) -> (Vec<Address>, Sockets, Difference) {
-        let prepared = listeners.prepare(&mut services, &[None]).expect("free addresses");
+        let prepared = listeners.prepare(&mut services, 1, &mut Given::default()).expect("free addresses");
+        prepared.listen(&[None]).expect("free addresses");
         let (mut sockets, difference) = listeners.commit(prepared, 1);
         let bound = services.iter().flat_map(|service| &service.listeners);
         (bound.map(|listener| listener.address.clone()).collect(), sockets.remove(0), difference)
@@ -327,7 +440,8 @@ mod tests {
         let taken = Address::Ip(held.local_addr().expect("it is bound"));
         let mut listeners = Listeners::default();
         let (_, _sockets, _) = take_over(&mut listeners, vec![service("a", &[&address("127.0.0.1:0")])]);
-        listeners.prepare(&mut [service("a", &[&taken])], &[None]).expect_err("another one listens there");
+        let mut services = [service("a", &[&taken])];
+        listeners.prepare(&mut services, 1, &mut Given::default()).expect_err("another one listens there");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!                 |--> workers (proxy::worker), one thread each --Ended--.
 //!                 |--> signals --Request--------------------------------> supervise --> orders to workers, exit
 //!                 |--> reload --another Plan----------------------------'
+//!                 |--> handover: another process, in this one's place
 //!                 |--> health: checks of servers
 //!                 |--> admin: answers operators and programs
 //!                 |--> names: what they stand for now ------------------> orders to workers
@@ -39,6 +40,7 @@ mod admin;
 mod certificates;
 mod changes;
 mod check;
+mod given;
 pub mod handover;
 mod health;
 pub mod limits;
@@ -240,6 +242,9 @@ pub enum Error {
     /// A worker that failed or panicked.
     #[error(transparent)]
     Worker(#[from] supervise::WorkerFailure),
+    /// The process before this one hands nothing over.
+    #[error("cannot take over: {0}")]
+    Predecessor(String),
 }
 
 impl Error {
@@ -256,7 +261,8 @@ impl Error {
             | Self::Privileges(_)
             | Self::Proxy(_)
             | Self::Resource(_)
-            | Self::Worker(_) => ExitCode::FAILURE,
+            | Self::Worker(_)
+            | Self::Predecessor(_) => ExitCode::FAILURE,
         }
     }
 }

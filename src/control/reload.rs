@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use super::admin::{Admin, Asker, NextToken};
 use super::certificates::{self, Served};
+use super::given::Given;
 use super::limits::wanted_by;
 use super::listeners::{Difference, Prepared};
 use super::logins::Watch;
@@ -213,7 +214,8 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
         services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     inherit(&mut services, &running.services());
     let cpus = running.cpus();
-    let listeners = running.listeners.prepare(&mut services, &cpus)?;
+    let listeners = running.listeners.prepare(&mut services, cpus.len(), &mut Given::default())?;
+    listeners.listen(&cpus)?;
     own_listener::refuse(&services, &running.listeners.with_files(&listeners))?;
     sources::check(&services)?;
     if running.logins.is_none() && services.iter().any(is_http) {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::admin::{Admin, Board, View, config};
 use super::certificates::{self, Served};
+use super::handover::{Description, Estate, Generations, Role, Successor};
 use super::health::{self, Checker};
 use super::listeners::{Listeners, Sockets};
 use super::log_writer::{LogWriter, NoLog, Opened};
@@ -25,7 +26,7 @@ use crate::proxy::seats::Seats;
 use crate::proxy::settings::{Mode, Service, WorkerSettings};
 use crate::proxy::worker;
 use crate::upstream::{GroupSettings, Server};
-use crate::uring::{self, PipeSet};
+use crate::uring::{self, Address, PipeSet};
 
 /// See the module docs.
 pub(super) struct Running {
@@ -50,6 +51,8 @@ pub(super) struct Running {
     pub(super) board: Arc<Board>,
     /// How names are looked up.
     pub(super) resolver: Resolver,
+    /// This process and those before it.
+    pub(super) generations: Arc<Generations>,
     /// Looks names up again, since any group has had one.
     pub(super) names: Option<names::Watch>,
     /// The user that it runs as, if it gave up root for it.
@@ -132,7 +135,45 @@ impl Running {
             services: self.services(),
             certificates: certificates.collect(),
             started: self.started,
+            generations: Arc::clone(&self.generations),
         }
+    }
+
+    /// What a successor gets.
+    pub(super) fn estate(&self) -> Estate {
+        let mut sockets = self.listeners.to_hand_over();
+        sockets.extend(self.admin.as_ref().map(Admin::to_hand_over));
+        Estate::new(&self.generations, self.generations.own(&self.counters), sockets)
+    }
+
+    /// Leaves to a process that serves in this one's place what it has taken, and reports to it until the end. `sockets` are
+    /// those that it was given.
+    pub(super) fn leave(&mut self, successor: &Successor) {
+        let of_listener = |description: &Description| match description.role {
+            Role::Listener => Some(Address::from(description.address.clone())),
+            Role::Admin => None,
+        };
+        let mut addresses: Vec<_> = successor.taken().filter_map(of_listener).collect();
+        addresses.dedup();
+        let takes_admin = successor.taken().any(|description| description.role == Role::Admin);
+        self.listeners.leave(&addresses);
+        self.orders.iter().for_each(|orders| orders.leave(addresses.clone()));
+        self.drain();
+        if let Some(admin) = &self.admin {
+            admin.leave(takes_admin);
+        }
+        if let Err(error) = successor.report(&self.generations, self.counters.clone(), self.events.clone()) {
+            tracing::warn!(%error, "cannot tell the new process of the connections here");
+        }
+    }
+
+    /// Closes sockets on which nothing arrives any more.
+    pub(super) fn close_extra(&mut self) {
+        let (done, all_done) = channel();
+        self.orders.iter().for_each(|orders| orders.close_extra(done.clone()));
+        drop(done);
+        wait_for(&all_done);
+        self.listeners.forget_extra(self.workers.len());
     }
 
     /// Starts the checker, if these services need it and there is none yet.

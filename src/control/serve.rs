@@ -1,11 +1,16 @@
 //! The way from a plan to a serving proxy, and to its end.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::admin::{Admin, Reach};
 use super::certificates::{self, Served};
+use super::given::Given;
 use super::handover::starter::Starter;
+use super::handover::{Inheritance, Predecessor, Upgrades};
+use super::health::{self, Checker};
 use super::limits::wanted_by;
 use super::listeners::Listeners;
 use super::logging::Logging;
@@ -14,19 +19,23 @@ use super::names::change;
 use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
-use super::service_manager::ServiceManager;
+use super::service_manager::{self, ServiceManager};
 use super::setting;
 use super::signals::Signals;
 use super::start_up::{self, StartUp};
-use super::supervise::{Command, End, Supervisor};
+use super::supervise::{Command, End, Event, Supervisor};
+use super::timeouts::{ADDRESS_IN_USE, EXTRA_SOCKETS};
 use super::totals::Totals;
 use super::{Error, Plan, log_limit, logins, own_listener, sources};
 use crate::doctor::host::{Granted, Wanted};
-use crate::proxy::settings::WorkerSettings;
+use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::{self, PipeSet};
 
+/// From one try to bind an address that is in use to the next.
+const ADDRESS_PAUSE: Duration = Duration::from_millis(50);
+
 /// Serves until it is told to stop; `signals` must be blocked before the process starts a second thread, and `logging` has
-/// none yet. `read` reads the settings again.
+/// none yet. `read` reads the settings again. `starter` starts what takes over from this process, which takes over from `predecessor`.
 ///
 /// # Errors
 /// What this host does not allow, or the first failure of a worker.
@@ -34,13 +43,13 @@ pub fn serve(
     plan: Plan,
     read: Read,
     signals: Signals,
-    starter: Starter,
+    (starter, predecessor): (Starter, Option<&Predecessor>),
     logging: &Logging,
 ) -> Result<(), Error> {
-    // It ends when this is dropped.
-    let _starter = starter;
     setting::name(plan.named);
-    let (mut running, supervisor) = start(plan, logging)?;
+    let (mut running, supervisor) = start(plan, predecessor, logging)?;
+    let mut upgrades = Upgrades::new(starter, supervisor.sender());
+    let mut postponed = Postponed::default();
     let mut reading = Reading::new(read, supervisor.sender());
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
     let manager = ServiceManager::start(&running.board, &running.orders, &running.counters);
@@ -48,45 +57,77 @@ pub fn serve(
     manager.serves();
     certificates::compare(&running.served);
 
-    let mut asked = None;
+    let (mut asked, mut has_left) = (None, false);
     let mut ended_before = String::new();
-    let end = supervisor.wait(|command| match command {
-        Command::Drain => {
-            running.board.stop();
-            manager.stops(running.drain_timeout());
-            asked = Some(Instant::now());
-            running.drain();
-            // Clients that are served have their servers.
-            running.names = None;
-        }
-        Command::End => {
-            ended_before = running.totals().to_string();
-            running.end();
-        }
-        Command::ReopenLog => running.log.reopen(),
-        Command::Reload | Command::TakeOver if asked.is_some() => {
-            tracing::warn!("stopping; settings are not reloaded any more");
-            // Who asked learns it by that.
-            drop(running.board.take_askers());
-        }
-        Command::Reload => {
-            manager.reloads();
-            if let Err(error) = reading.begin(running.board.take_askers()) {
-                manager.reloaded(Err(error));
+    let end = supervisor.wait(|command| {
+        match command {
+            Command::Drain => {
+                running.board.stop();
+                manager.stops(running.drain_timeout());
+                upgrades.give_up();
+                asked = Some(Instant::now());
+                running.drain();
+                // Clients that are served have their servers.
+                running.names = None;
             }
-        }
-        Command::TakeOver => {
-            if let Some(taken) = reading.take() {
-                let outcome = reload::take_over(&mut running, taken);
-                if !reading.is_in_progress() {
-                    manager.reloaded(outcome);
+            Command::End => {
+                ended_before = running.totals().to_string();
+                running.end();
+            }
+            Command::ReopenLog => {
+                running.log.reopen();
+                running.generations.reopen_logs();
+            }
+            Command::Reload | Command::TakeOver if asked.is_some() => {
+                tracing::warn!("stopping; settings are not reloaded any more");
+                // Who asked learns it by that.
+                drop(running.board.take_askers());
+            }
+            // What the new process takes over stays as it is until then.
+            Command::Reload if upgrades.is_running() => postponed.reload = true,
+            Command::TakeOver if upgrades.is_running() => postponed.take_over = true,
+            Command::Reload => begin_reading(&running, &mut reading, &manager),
+            Command::TakeOver => take_over(&mut running, &mut reading, &manager),
+            Command::TakeNames => change::take_over(&mut running),
+            Command::Upgrade if asked.is_some() => {
+                tracing::warn!("stopping; the proxy is not upgraded any more");
+                drop(running.board.take_upgrade_askers());
+            }
+            Command::Upgrade => {
+                let askers = running.board.take_upgrade_askers();
+                upgrades.begin(|| running.estate(), askers);
+            }
+            Command::Upgraded => {
+                let taken = upgrades.take();
+                if asked.is_some() {
+                    // It was told to stop, and so was the new process.
+                } else if let Some((successor, askers)) = taken {
+                    running.board.stop();
+                    asked = Some(Instant::now());
+                    manager.leaves();
+                    running.leave(&successor);
+                    running.names = None;
+                    if std::mem::take(&mut postponed).any() {
+                        successor.reload();
+                        drop(running.board.take_askers());
+                    }
+                    successor.tell(askers);
+                    has_left = true;
+                    return true;
+                } else {
+                    std::mem::take(&mut postponed).make_up_for(&mut running, &mut reading, &manager);
                 }
             }
+            Command::CloseExtra if asked.is_some() => {}
+            Command::CloseExtra => running.close_extra(),
         }
-        Command::TakeNames => change::take_over(&mut running),
+        false
     });
     let Running { listeners, log, counters, seats, has_requests, admin, .. } = running;
     if let Some(admin) = admin {
+        if has_left {
+            admin.wait_for_answers();
+        }
         admin.finish();
     }
     // Removes the files of Unix sockets.
@@ -113,8 +154,52 @@ pub fn serve(
     Ok(())
 }
 
-/// Starts to serve.
-fn start(plan: Plan, logging: &Logging) -> Result<(Running, Supervisor), Error> {
+/// What waits for the end of an upgrade.
+#[derive(Debug, Default, Clone, Copy)]
+struct Postponed {
+    /// Settings that were read.
+    take_over: bool,
+    /// Settings that are to be read.
+    reload: bool,
+}
+
+impl Postponed {
+    fn any(self) -> bool {
+        self.take_over || self.reload
+    }
+
+    fn make_up_for(self, running: &mut Running, reading: &mut Reading, manager: &ServiceManager) {
+        if self.take_over {
+            take_over(running, reading, manager);
+        }
+        if self.reload {
+            begin_reading(running, reading, manager);
+        }
+    }
+}
+
+fn begin_reading(running: &Running, reading: &mut Reading, manager: &ServiceManager) {
+    manager.reloads();
+    if let Err(error) = reading.begin(running.board.take_askers()) {
+        manager.reloaded(Err(error));
+    }
+}
+
+fn take_over(running: &mut Running, reading: &mut Reading, manager: &ServiceManager) {
+    if let Some(taken) = reading.take() {
+        let outcome = reload::take_over(running, taken);
+        if !reading.is_in_progress() {
+            manager.reloaded(outcome);
+        }
+    }
+}
+
+/// Starts to serve, in the place of `predecessor` if there is one.
+fn start(
+    plan: Plan,
+    predecessor: Option<&Predecessor>,
+    logging: &Logging,
+) -> Result<(Running, Supervisor), Error> {
     let started = SystemTime::now();
     let user = plan.user.as_ref().map(User::of).transpose()?;
     let without = plan.workers[0].without;
@@ -144,10 +229,14 @@ fn start(plan: Plan, logging: &Logging) -> Result<(Running, Supervisor), Error> 
     let (mut services, terminated): (Vec<_>, Vec<_>) =
         services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     let mut listeners = Listeners::default();
-    let prepared = listeners.prepare(&mut services, &cpus)?;
+    let inherited = predecessor.map(Predecessor::meet).transpose().map_err(Error::Predecessor)?;
+    let Inheritance { mut given, generations } = inherited.unwrap_or_default();
+    let patience = if given.is_empty() { ADDRESS_IN_USE } else { Duration::ZERO };
+    let prepared = in_time(patience, || listeners.prepare(&mut services, workers.len(), &mut given))?;
     own_listener::refuse(&services, &listeners.with_files(&prepared))?;
     sources::check(&services)?;
-    let admin = admin.map(Admin::open).transpose()?;
+    let admin =
+        admin.map(|admin| in_time(patience, || Admin::open(admin.clone(), &mut given))).transpose()?;
     let log_opened = Log::open_for(access_log.as_ref(), user.as_ref())?;
     if let Some(user) = &user {
         let with_files = listeners.with_files(&prepared);
@@ -158,18 +247,18 @@ fn start(plan: Plan, logging: &Logging) -> Result<(Running, Supervisor), Error> 
         // Rings of the user may be denied where root's are not.
         features = uring::probe(without).map_err(crate::proxy::Error::from)?;
     }
-    let (sockets, _all_new) = listeners.commit(prepared, workers.len());
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
-    let served: Vec<_> = std::iter::zip(&services, terminated)
-        .map(|(service, terminated)| Served { service: Arc::clone(service), terminated })
-        .collect();
+    let served = Served::all(&services, terminated);
     let log = Log::start(access_log, log_opened)?;
     logging.start_thread();
+    let checker = predecessor.map(|one| be_ready(one, &services, &given)).transpose()?.flatten();
+    // What was given and nothing wants is the predecessor's to serve.
+    drop(given);
+    prepared.listen(&cpus)?;
+    admin.as_ref().map(Admin::listen).transpose()?;
+    let (sockets, _all_new) = listeners.commit(prepared, workers.len());
     let tls = certificates::place(&services);
-    let granted = Granted {
-        pipes: pipes.iter().map(PipeSet::granted).sum(),
-        bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
-    };
+    let granted = granted(&pipes);
     let line = StartUp {
         listeners: start_up::addresses(&services).collect(),
         servers: servers(&services),
@@ -202,15 +291,17 @@ fn start(plan: Plan, logging: &Logging) -> Result<(Running, Supervisor), Error> 
         seats,
         started,
         has_requests: false,
-        checker: None,
+        checker,
         admin,
         board: Arc::default(),
         resolver,
+        generations: Arc::new(generations),
         names: None,
         user: written_user,
         events: supervisor.sender(),
     };
-    start_rest(&mut running, &supervisor)?;
+    start_rest(&mut running)?;
+    come_to_serve(&running, predecessor)?;
     Ok((running, supervisor))
 }
 
@@ -228,23 +319,87 @@ fn log_start(line: &StartUp<'_>, served: &[Served], wanted: &Wanted, granted: Gr
 }
 
 /// Starts what is not a worker: checks, the admin endpoint, lookups of names.
-fn start_rest(running: &mut Running, supervisor: &Supervisor) -> Result<(), Error> {
+fn start_rest(running: &mut Running) -> Result<(), Error> {
     running.watch_logins();
     let services = running.services();
     running.prepare_checks(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.check_servers();
     running.show();
-    if let Some(admin) = &mut running.admin {
-        let reach = Reach {
-            board: Arc::clone(&running.board),
-            workers: running.orders.clone(),
-            events: supervisor.sender(),
-        };
-        admin.start(reach).map_err(Error::Resource)?;
-    }
+    open_admin(running)?;
     running.prepare_names(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.watch_names();
     Ok(())
+}
+
+/// Waits for the first check of each server, and for the word of the process before this one.
+fn be_ready(
+    predecessor: &Predecessor,
+    services: &[Arc<Service>],
+    given: &Given,
+) -> Result<Option<Checker>, Error> {
+    let checker = Checker::of(services).map_err(Error::Resource)?;
+    health::wait_for_first(services);
+    predecessor.ready(given.taken()).map_err(Error::Predecessor)?;
+    Ok(checker)
+}
+
+/// What is left to do where another process served before.
+fn come_to_serve(running: &Running, predecessor: Option<&Predecessor>) -> Result<(), Error> {
+    running.generations.listen(running.events.clone()).map_err(Error::Resource)?;
+    if running.listeners.has_extra(running.workers.len()) {
+        close_later(running.events.clone()).map_err(Error::Resource)?;
+    }
+    if let Some(predecessor) = predecessor {
+        service_manager::say_main_process();
+        predecessor.serving();
+        let generation = running.generations.number();
+        tracing::info!(generation, "this process serves in the place of the one before it");
+    }
+    Ok(())
+}
+
+/// Binds again for a while where an address is in use: a process that was killed has it until the kernel has closed all
+/// that it had.
+fn in_time<T>(patience: Duration, mut bind: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match bind() {
+            Err(Error::Proxy(crate::proxy::Error::Bind { source, .. }))
+                if source.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                thread::sleep(ADDRESS_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Asks for an end of the sockets that a process with more workers had, once nothing can arrive there.
+fn close_later(events: Sender<Event>) -> std::io::Result<()> {
+    thread::Builder::new().name("extra".to_owned()).spawn(move || {
+        thread::sleep(EXTRA_SOCKETS);
+        // Without a supervisor the process is ending.
+        let _ = events.send(Event::Quiet);
+    })?;
+    Ok(())
+}
+
+/// Has the admin endpoint answer.
+fn open_admin(running: &mut Running) -> Result<(), Error> {
+    let reach = Reach {
+        board: Arc::clone(&running.board),
+        workers: running.orders.clone(),
+        events: running.events.clone(),
+    };
+    running.admin.as_mut().map_or(Ok(()), |admin| admin.start(reach)).map_err(Error::Resource)
+}
+
+/// What this host gives of the pipes that are wanted.
+fn granted(pipes: &[PipeSet]) -> Granted {
+    Granted {
+        pipes: pipes.iter().map(PipeSet::granted).sum(),
+        bytes: pipes.iter().map(PipeSet::bytes_min).filter(|bytes| *bytes > 0).min().unwrap_or(0),
+    }
 }
 
 fn open_pipes(workers: &[WorkerSettings]) -> Vec<PipeSet> {

@@ -9,6 +9,7 @@
 //! | SIGINT | drain; the second one stops immediately, however soon: it comes from the keyboard |
 //! | SIGUSR1 | reopen the access log |
 //! | SIGHUP | read the settings again |
+//! | SIGUSR2 | have a new process serve in this one's place |
 //!
 //! Rust programs ignore SIGPIPE from their start; splice(2) has no flag for that.
 
@@ -35,8 +36,9 @@ impl Signals {
     /// # Errors
     /// None with valid signals, according to sigprocmask(2).
     pub fn block() -> Result<Self, Errno> {
-        let taken = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP];
-        let taken: SigSet = taken.into_iter().collect();
+        let stops = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT];
+        let others = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP];
+        let taken: SigSet = stops.into_iter().chain(others).collect();
         taken.thread_block()?;
         Ok(Self(taken))
     }
@@ -63,6 +65,7 @@ impl Signals {
                     }
                     Signal::SIGTERM | Signal::SIGQUIT | Signal::SIGINT => Request::Stop,
                     Signal::SIGUSR1 => Request::ReopenLog,
+                    Signal::SIGUSR2 => Request::Upgrade,
                     _hang_up => Request::Reload,
                 };
                 tracing::info!(signal = signal.as_str(), "received signal");

@@ -30,6 +30,10 @@ pub enum Event {
     Read,
     /// Names stand for other servers.
     Resolved,
+    /// A new process serves in this one's place, or the upgrade has failed.
+    Upgraded,
+    /// Nothing arrives any more on sockets that an earlier process had more of.
+    Quiet,
     /// A worker's thread ended.
     Ended {
         /// Which one, from 0.
@@ -48,6 +52,8 @@ pub enum Request {
     ReopenLog,
     /// Read the settings again.
     Reload,
+    /// Have a new process serve in this one's place.
+    Upgrade,
 }
 
 /// What the supervisor asks its caller to do.
@@ -63,6 +69,12 @@ pub enum Command {
     TakeOver,
     /// Take over what names stand for.
     TakeNames,
+    /// Start the process that is to serve in this one's place.
+    Upgrade,
+    /// See what has become of it.
+    Upgraded,
+    /// Close sockets on which nothing arrives any more.
+    CloseExtra,
     /// End the sessions of every worker immediately.
     End,
 }
@@ -145,24 +157,33 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first failure of a worker; the others may still run.
-    pub fn wait(self, mut carry_out: impl FnMut(Command)) -> Result<End, WorkerFailure> {
-        let mut is_draining = false;
+    ///
+    /// Of what the caller carries out, [`Command::Upgraded`] drains the workers if a new process serves (`true`): after that,
+    /// the first request to stop changes nothing, because it is usually meant for all processes.
+    pub fn wait(self, mut carry_out: impl FnMut(Command) -> bool) -> Result<End, WorkerFailure> {
+        let (mut is_draining, mut is_stopping) = (false, false);
         let mut running = self.workers;
         for event in &self.events {
             match event {
-                Event::Request(Request::Stop) if is_draining => {
+                Event::Request(Request::Stop) if is_stopping => {
                     carry_out(Command::End);
                     self.wait_for_ends(running);
                     return Ok(End::AtOnce);
                 }
                 Event::Request(Request::Stop) => {
-                    is_draining = true;
-                    carry_out(Command::Drain);
+                    is_stopping = true;
+                    if !is_draining {
+                        is_draining = true;
+                        carry_out(Command::Drain);
+                    }
                 }
-                Event::Request(Request::ReopenLog) => carry_out(Command::ReopenLog),
-                Event::Request(Request::Reload) => carry_out(Command::Reload),
-                Event::Read => carry_out(Command::TakeOver),
-                Event::Resolved => carry_out(Command::TakeNames),
+                Event::Request(Request::Upgrade) => _ = carry_out(Command::Upgrade),
+                Event::Upgraded => is_draining |= carry_out(Command::Upgraded),
+                Event::Quiet => _ = carry_out(Command::CloseExtra),
+                Event::Request(Request::ReopenLog) => _ = carry_out(Command::ReopenLog),
+                Event::Request(Request::Reload) => _ = carry_out(Command::Reload),
+                Event::Read => _ = carry_out(Command::TakeOver),
+                Event::Resolved => _ = carry_out(Command::TakeNames),
                 Event::Ended { worker, fault: Some(fault) } => return Err(WorkerFailure { worker, fault }),
                 Event::Ended { worker, fault: None } if !is_draining => {
                     return Err(WorkerFailure { worker, fault: Fault::Ended });
@@ -183,7 +204,7 @@ impl Supervisor {
         while running > 0 {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended { .. }) => running -= 1,
-                Ok(Event::Request(_) | Event::Read | Event::Resolved) => {}
+                Ok(Event::Request(_) | Event::Read | Event::Resolved | Event::Upgraded | Event::Quiet) => {}
                 Err(_) => return,
             }
         }
@@ -247,7 +268,7 @@ mod tests {
         stop
     }
 
-    fn never(_: Command) {
+    fn never(_: Command) -> bool {
         panic!("no command was expected");
     }
 
@@ -261,6 +282,7 @@ mod tests {
             for stop in &stops {
                 stop.send(()).expect("the worker waits");
             }
+            false
         });
         assert_eq!(end, Ok(End::Drained));
     }
@@ -275,8 +297,31 @@ mod tests {
         }
         let mut commands = Vec::new();
         // The worker does not listen.
-        assert_eq!(supervisor.wait(|command| commands.push(command)), Ok(End::AtOnce));
+        let end = supervisor.wait(|command| {
+            commands.push(command);
+            false
+        });
+        assert_eq!(end, Ok(End::AtOnce));
         assert_eq!(commands, [Command::Drain, Command::End]);
+    }
+
+    #[test]
+    fn a_process_that_was_taken_over_from_ends_at_the_second_request() {
+        let mut supervisor = Supervisor::default();
+        let _stop = obedient(&mut supervisor);
+        let events = supervisor.sender();
+        for event in [Event::Upgraded, Event::Upgraded, Event::Request(Request::Stop)] {
+            events.send(event).expect("it listens");
+        }
+        events.send(Event::Request(Request::Stop)).expect("it listens");
+        let mut commands = Vec::new();
+        let end = supervisor.wait(|command| {
+            commands.push(command);
+            // The first upgrade fails.
+            commands.len() == 2
+        });
+        assert_eq!(end, Ok(End::AtOnce));
+        assert_eq!(commands, [Command::Upgraded, Command::Upgraded, Command::End]);
     }
 
     #[test]
@@ -294,6 +339,7 @@ mod tests {
             if commands.len() == 4 {
                 stop.send(()).expect("the worker waits");
             }
+            false
         });
         assert_eq!(end, Ok(End::Drained));
         let (drain, reopen) = (Command::Drain, Command::ReopenLog);
@@ -338,7 +384,7 @@ mod tests {
         supervisor.start(move || stopped.recv().map_err(|_| "the ring is gone")).expect("a thread");
         supervisor.sender().send(Event::Request(Request::Stop)).expect("it listens");
         let mut stop = Some(stop);
-        let failure = supervisor.wait(|_| drop(stop.take())).expect_err("the worker failed");
+        let failure = supervisor.wait(|_| stop.take().is_none()).expect_err("the worker failed");
         assert_eq!(failure.fault, Fault::Failed("the ring is gone".to_owned()));
     }
 }

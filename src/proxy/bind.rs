@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -38,8 +39,8 @@ pub struct Bound {
     pub file: Option<SocketFile>,
 }
 
-/// Binds a listener once per entry of `worker_cpus`, which holds the CPU that the worker is pinned to, if any. Accepted
-/// sockets take the options `tcp` over. `is_shared`: another listener of this process has clients of this address, for
+/// Binds a listener once for each of the workers; it does not [`listen`] yet. Accepted sockets take the options `tcp` over.
+/// `is_shared`: another listener of this process, or of the one that it takes over from, has clients of this address, for
 /// as long as both are there.
 ///
 /// # Errors
@@ -47,14 +48,80 @@ pub struct Bound {
 pub fn bind(
     listener: &Listener,
     tcp: &SocketOptions,
-    worker_cpus: &[Option<usize>],
+    workers: usize,
     is_shared: bool,
 ) -> Result<Bound, Error> {
     let bound = match &listener.address {
-        Address::Ip(_) => bind_tcp(listener, tcp, worker_cpus, is_shared),
-        Address::Unix(path) => bind_unix(path, listener, worker_cpus.len()),
+        Address::Ip(_) => bind_tcp(listener, tcp, workers, is_shared),
+        Address::Unix(path) => bind_unix(path, listener, workers),
     };
     bound.map_err(|source| Error::Bind { address: listener.address.clone(), source })
+}
+
+/// Has a listener accept clients into its queues. `worker_cpus` holds the CPU that each worker is pinned to, if any. Sockets
+/// after those of the workers get no more clients; those of another process (`are_given`) get the options of this one.
+///
+/// # Errors
+/// An option could not be set, or the address is taken by now, with the cause.
+pub fn listen(
+    sockets: &[Arc<OwnedFd>],
+    listener: &Listener,
+    tcp: &SocketOptions,
+    worker_cpus: &[Option<usize>],
+    are_given: bool,
+) -> Result<(), Error> {
+    let begun = match &listener.address {
+        Address::Ip(_) => listen_tcp(sockets, listener, tcp, worker_cpus, are_given),
+        Address::Unix(_) => sockets.first().map_or(Ok(()), |shared| queue(&SockRef::from(shared), listener)),
+    };
+    begun.map_err(|source| Error::Bind { address: listener.address.clone(), source })
+}
+
+fn listen_tcp(
+    sockets: &[Arc<OwnedFd>],
+    listener: &Listener,
+    tcp: &SocketOptions,
+    worker_cpus: &[Option<usize>],
+    are_given: bool,
+) -> io::Result<()> {
+    if are_given {
+        set_all_options(sockets, listener, tcp)?;
+    }
+    if let Some(first) = sockets.first() {
+        steer(first, sockets.len(), listener, worker_cpus, are_given)?;
+    }
+    sockets.iter().try_for_each(|socket| queue(&SockRef::from(socket), listener))
+}
+
+/// Directs clients to the sockets of the workers, which come first in the group.
+fn steer(
+    first: &OwnedFd,
+    sockets: usize,
+    listener: &Listener,
+    worker_cpus: &[Option<usize>],
+    was_steered: bool,
+) -> io::Result<()> {
+    if listener.steer_by_cpu {
+        steer_by_cpu(&first, worker_cpus)
+    } else if sockets > worker_cpus.len() {
+        steer_by_chance(&first, worker_cpus.len())
+    } else if was_steered {
+        cease_to_steer(first)
+    } else {
+        Ok(())
+    }
+}
+
+/// Ends what [`listen`] does where there are more sockets than workers: the others are closed.
+///
+/// # Errors
+/// The socket is of another kind.
+pub fn cease_to_steer(first: &OwnedFd) -> io::Result<()> {
+    match detach_reuseport_program(&first) {
+        // There is no program.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        detached => detached,
+    }
 }
 
 /// Gives sockets of a listener, among them the first of its group, the options of `to` in place of those of `from`.
@@ -73,7 +140,7 @@ pub fn tune(
         Address::Ip(_) => tune_tcp(sockets, from.0, listener, tcp, worker_cpus),
         Address::Unix(path) => fs::set_permissions(path, Permissions::from_mode(listener.unix_mode)),
     };
-    let backlog = || sockets.iter().try_for_each(|socket| listen(&SockRef::from(socket), listener));
+    let backlog = || sockets.iter().try_for_each(|socket| queue(&SockRef::from(socket), listener));
     tuned.and_then(|()| backlog()).map_err(|source| Error::Bind { address: listener.address.clone(), source })
 }
 
@@ -84,6 +151,16 @@ fn tune_tcp(
     tcp: &SocketOptions,
     worker_cpus: &[Option<usize>],
 ) -> io::Result<()> {
+    set_all_options(sockets, to, tcp)?;
+    match sockets.first() {
+        Some(first) if to.steer_by_cpu && !from.steer_by_cpu => steer_by_cpu(first, worker_cpus),
+        Some(first) if from.steer_by_cpu && !to.steer_by_cpu => detach_reuseport_program(first),
+        _ => Ok(()),
+    }
+}
+
+/// Sets options, and takes back those that are off.
+fn set_all_options(sockets: &[Arc<OwnedFd>], to: &Listener, tcp: &SocketOptions) -> io::Result<()> {
     for socket in sockets {
         let socket = SockRef::from(socket);
         if tcp.keepalive.is_none() {
@@ -97,15 +174,11 @@ fn tune_tcp(
         }
         set_options(&socket, to, tcp)?;
     }
-    match sockets.first() {
-        Some(first) if to.steer_by_cpu && !from.steer_by_cpu => steer_by_cpu(first, worker_cpus),
-        Some(first) if from.steer_by_cpu && !to.steer_by_cpu => detach_reuseport_program(first),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Listens, or sets how many clients may wait from now on.
-fn listen(socket: &Socket, listener: &Listener) -> io::Result<()> {
+fn queue(socket: &Socket, listener: &Listener) -> io::Result<()> {
     socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))
 }
 
@@ -160,18 +233,57 @@ fn check_unix(path: &Path, listener: &Listener, owner: Option<Uid>) -> io::Resul
     Ok(access(directory.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
-/// The file of a Unix socket that was bound here. Dropping this removes it, unless another file has its name by then.
+/// The file of a Unix socket that was bound here, or by the process that this one takes over from. Dropping this removes
+/// it, unless another file has its name by then, or another process goes on with it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     /// Opened as a path only (`O_PATH`): while this is held, no other file gets its inode number.
     own: File,
+    is_kept: AtomicBool,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
         let own = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
-        Ok(Self { path: path.to_owned(), own })
+        Ok(Self { path: path.to_owned(), own, is_kept: AtomicBool::new(false) })
+    }
+
+    /// The file of a socket that another process has bound, which keeps it until [`remove_at_end`](Self::remove_at_end).
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_another(path: &Path) -> io::Result<Self> {
+        let file = Self::of(path)?;
+        file.keep();
+        Ok(file)
+    }
+
+    /// Gives it the permissions of these settings.
+    ///
+    /// # Errors
+    /// It has another owner.
+    pub fn set_mode(&self, listener: &Listener) -> Result<(), Error> {
+        let set = fs::set_permissions(&self.path, Permissions::from_mode(listener.unix_mode));
+        set.map_err(|source| Error::Bind { address: listener.address.clone(), source })
+    }
+
+    /// Leaves it to another process: it is not removed when this is dropped.
+    pub fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// It is this process's to remove.
+    pub fn remove_at_end(&self) {
+        self.is_kept.store(false, Ordering::Relaxed);
+    }
+
+    /// Device and inode.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn id(&self) -> io::Result<(u64, u64)> {
+        self.own.metadata().map(|own| (own.dev(), own.ino()))
     }
 
     /// Whether `path` leads to this file.
@@ -199,41 +311,29 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
+        let is_own = || fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found));
+        if !self.is_kept.load(Ordering::Relaxed) && is_own() {
             // The file may be gone already.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn bind_tcp(
-    listener: &Listener,
-    tcp: &SocketOptions,
-    worker_cpus: &[Option<usize>],
-    is_shared: bool,
-) -> io::Result<Bound> {
+fn bind_tcp(listener: &Listener, tcp: &SocketOptions, workers: usize, is_shared: bool) -> io::Result<Bound> {
     let mut at = listener.address.to_sock_addr()?;
     // Any process of the same user may join the group: without this probe a second proxy would silently take half of
     // the first one's clients.
     if !is_shared {
         tcp_socket(&at, listener, tcp)?.bind(&at)?;
     }
-    let mut sockets = Vec::with_capacity(worker_cpus.len());
-    for _worker in worker_cpus {
+    let mut sockets = Vec::with_capacity(workers);
+    for _worker in 0..workers {
         let socket = tcp_socket(&at, listener, tcp)?;
         socket.set_reuse_port(true)?;
         socket.bind(&at)?;
         // The other sockets join the port that the kernel chose for the first.
         at = socket.local_addr()?;
         sockets.push(socket);
-    }
-    if listener.steer_by_cpu
-        && let Some(first) = sockets.first()
-    {
-        steer_by_cpu(first, worker_cpus)?;
-    }
-    for socket in &sockets {
-        listen(socket, listener)?;
     }
     let address = at.as_socket().map_or_else(|| listener.address.clone(), Address::Ip);
     let sockets = sockets.into_iter().map(|socket| Arc::new(OwnedFd::from(socket))).collect();
@@ -289,6 +389,19 @@ fn steer_by_cpu(group: &impl AsFd, worker_cpus: &[Option<usize>]) -> io::Result<
     Ok(setsockopt(group, AttachReusePortCbpf, &program)?)
 }
 
+/// Directs each connection to one of the first `workers` sockets of a group.
+fn steer_by_chance(group: &impl AsFd, workers: usize) -> io::Result<()> {
+    const ACCUMULATOR_FROM_CHANCE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
+    let instruction = |code: u32, k| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut program = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, ACCUMULATOR_FROM_CHANCE),
+        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, workers as u32),
+        instruction(libc::BPF_RET | libc::BPF_A, 0),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    Ok(setsockopt(group, AttachReusePortCbpf, &program)?)
+}
+
 fn bind_unix(path: &Path, listener: &Listener, workers: usize) -> io::Result<Bound> {
     let at = listener.address.to_sock_addr()?;
     remove_stale(path, &at)?;
@@ -298,7 +411,6 @@ fn bind_unix(path: &Path, listener: &Listener, workers: usize) -> io::Result<Bou
     socket.bind(&at)?;
     let file = SocketFile::of(path)?;
     fs::set_permissions(path, Permissions::from_mode(listener.unix_mode))?;
-    listen(&socket, listener)?;
     let socket = Arc::new(OwnedFd::from(socket));
     // A descriptor for all workers, which is closed when the last of them closes it.
     let sockets = vec![socket; workers];
@@ -312,11 +424,13 @@ fn remove_stale(path: &Path, at: &SockAddr) -> io::Result<()> {
     if !is_socket {
         return Ok(());
     }
+    let found = SocketFile::of_another(path)?;
     let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    match probe.connect(at) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Ok(()),
+    if probe.connect(at).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        // Not one that has come in its place meanwhile.
+        found.remove_at_end();
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -332,7 +446,8 @@ mod tests {
     #[test]
     fn accepted_sockets_probe_a_silent_peer_for_as_long_again() {
         let anywhere = Listener::at(Address::Ip(([127, 0, 0, 1], 0).into()));
-        let bound = bind(&anywhere, &tcp(), &[None], false).expect("a port");
+        let bound = bind(&anywhere, &tcp(), 1, false).expect("a port");
+        listen(&bound.sockets, &anywhere, &tcp(), &[None], false).expect("a free port");
         let listener = SockRef::from(&bound.sockets[0]);
         listener.set_nonblocking(false).expect("a socket");
         let at = bound.address.to_sock_addr().expect("an IP address");
@@ -351,15 +466,15 @@ mod tests {
         let path = directory.path().join("socket");
         let at = |unix_mode| Listener { unix_mode, ..Listener::at(Address::Unix(path.clone())) };
         for mode in [0o600, 0o660, 0o666, 0o777] {
-            let _bound = bind(&at(mode), &tcp(), &[None, None], false).expect("the directory is ours");
+            let _bound = bind(&at(mode), &tcp(), 2, false).expect("the directory is ours");
             let data = fs::symlink_metadata(&path).expect("it is bound");
             assert!(data.file_type().is_socket());
             assert_eq!(data.permissions().mode() & 0o7777, mode);
         }
         assert!(!path.exists(), "removed with the last socket");
-        let first = bind(&at(0o660), &tcp(), &[None], false).expect("the directory is ours");
+        let first = bind(&at(0o660), &tcp(), 1, false).expect("the directory is ours");
         fs::remove_file(&path).expect("it is there");
-        let second = bind(&at(0o660), &tcp(), &[None], false).expect("the place is free");
+        let second = bind(&at(0o660), &tcp(), 1, false).expect("the place is free");
         let is_at_path = |bound: &Bound| bound.file.as_ref().is_some_and(|file| file.is_at(&path));
         assert!(!is_at_path(&first) && is_at_path(&second));
         drop(first);

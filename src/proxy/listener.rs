@@ -29,12 +29,13 @@ const GONE_IN_A_ROW_MAX: u32 = 64;
 pub(super) struct Open {
     listening: RefCell<Rc<Listening>>,
     closing: Drain,
+    left: Drain,
 }
 
 impl Open {
     /// Clients get the service of `listening`.
     pub(super) fn new(listening: Rc<Listening>) -> Self {
-        Self { listening: RefCell::new(listening), closing: Drain::default() }
+        Self { listening: RefCell::new(listening), closing: Drain::default(), left: Drain::default() }
     }
 
     /// Clients that are accepted from now on get the service of `listening`.
@@ -47,18 +48,32 @@ impl Open {
         self.closing.begin();
     }
 
+    /// It accepts no more clients at once: another process has the same socket, with those that wait.
+    pub(super) fn leave(&self) {
+        self.left.begin();
+    }
+
     /// What the next client gets.
     pub(super) fn listening(&self) -> Rc<Listening> {
         Rc::clone(&self.listening.borrow())
     }
 }
 
-/// Accepts until the listener closes or the worker drains, and no client waits: closing earlier would reset the clients
-/// in the queue.
+/// Accepts until the listener is left to another process, or closes or the worker drains, and no client waits: closing
+/// earlier would reset the clients in the queue.
 ///
 /// # Errors
 /// The listening socket has become unusable.
 pub(super) async fn run(context: &Rc<Context>, open: &Open, listener: Listener) -> io::Result<()> {
+    // A client that is accepted has its session before anything is waited for.
+    or(accept(context, open, listener), async {
+        open.left.begun().await;
+        Ok(())
+    })
+    .await
+}
+
+async fn accept(context: &Rc<Context>, open: &Open, listener: Listener) -> io::Result<()> {
     let mut pause = ERROR_PAUSE;
     let is_ending = || context.is_draining() || open.closing.has_begun();
     loop {

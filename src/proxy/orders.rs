@@ -30,7 +30,7 @@ const END: u8 = 2;
 pub struct Change {
     /// The services of all workers, with the addresses that their listeners are bound to.
     pub services: Vec<Arc<Service>>,
-    /// The sockets of listeners that it does not serve yet. It goes on with its own socket for every other listener of
+    /// The sockets of listeners that it does not serve yet; the first at an address is its own. It goes on with its own socket for every other listener of
     /// the services, and closes what is no listener of theirs.
     pub sockets: Vec<(Address, Arc<OwnedFd>)>,
     /// Where records go, if there is an access log.
@@ -57,6 +57,10 @@ enum Letter {
     Change(Change, Sender<()>),
     /// A question.
     Ask(Question),
+    /// To leave the listeners at these addresses to another process.
+    Leave(Vec<Address>),
+    /// To close the sockets that get no more clients, with what is dropped when the worker has begun to.
+    CloseExtra(Sender<()>),
 }
 
 /// What a worker is asked.
@@ -114,6 +118,16 @@ impl Orders {
         self.send(Letter::Ask(Question::End(id, reply)));
     }
 
+    /// Tells the worker to leave the listeners at these addresses at once: another process accepts their clients.
+    pub fn leave(&self, addresses: Vec<Address>) {
+        self.send(Letter::Leave(addresses));
+    }
+
+    /// Tells the worker to close the sockets that it has besides its own at an address. It drops `done` afterwards.
+    pub fn close_extra(&self, done: Sender<()>) {
+        self.send(Letter::CloseExtra(done));
+    }
+
     /// Tells the worker that orders for servers have changed: sessions look at them.
     pub fn look_at_servers(&self) {
         self.servers_changed.store(true, Ordering::Release);
@@ -162,6 +176,10 @@ pub(super) enum Order {
     Look,
     /// Answer a question.
     Ask(Question),
+    /// Leave these listeners.
+    Leave(Vec<Address>),
+    /// Close the sockets that get no more clients; drop the sender afterwards.
+    CloseExtra(Sender<()>),
     /// Accept no more clients.
     Drain,
     /// End at once.
@@ -186,6 +204,8 @@ impl Inbox {
                 return match letter {
                     Letter::Change(change, done) => Order::Change(change, done),
                     Letter::Ask(question) => Order::Ask(question),
+                    Letter::Leave(addresses) => Order::Leave(addresses),
+                    Letter::CloseExtra(done) => Order::CloseExtra(done),
                 };
             }
             if self.orders.servers_changed.swap(false, Ordering::AcqRel) {

@@ -24,12 +24,14 @@ pub(super) struct Serving {
     context: Rc<Context>,
     /// The listeners by the address that they are bound to; not those that close.
     open: RefCell<Vec<(Address, Rc<Open>)>>,
+    /// More sockets at these addresses, which a process with more workers had: they get no more clients.
+    extra: RefCell<Vec<(Address, Rc<Open>)>>,
 }
 
 impl Serving {
     /// Nothing is served yet.
     pub(super) fn new(context: Rc<Context>) -> Self {
-        Self { context, open: RefCell::default() }
+        Self { context, open: RefCell::default(), extra: RefCell::default() }
     }
 
     /// Serves these services from now on. `new` are listeners at addresses that it does not listen on yet, or listens
@@ -39,11 +41,19 @@ impl Serving {
         let mut before = self.open.take();
         let known: Vec<_> = before.iter().map(|(_, open)| Rc::clone(&open.listening().service)).collect();
         let mut after = Vec::new();
+        let (mut extra_before, mut extra) = (self.extra.take(), Vec::new());
         let services = services(settings, self.context.number(), &known, &self.context.counters);
         keeper::keep(&self.context, &services);
         for service in services {
             for (address, listening) in service.listening() {
+                while let Some((_, open)) = take(&mut extra_before, address) {
+                    open.serve(Rc::clone(&listening));
+                    extra.push((address.clone(), open));
+                }
                 let open = if let Some((_, listener)) = take(&mut new, address) {
+                    while let Some((_, more)) = take(&mut new, address) {
+                        extra.push((address.clone(), self.accept(Rc::clone(&listening), more)));
+                    }
                     self.accept(listening, listener)
                 } else if let Some((_, open)) = take(&mut before, address) {
                     open.serve(listening);
@@ -54,10 +64,26 @@ impl Serving {
                 after.push((address.clone(), open));
             }
         }
-        for (_, open) in before {
+        for (_, open) in before.into_iter().chain(extra_before) {
             open.close();
         }
         self.open.replace(after);
+        self.extra.replace(extra);
+    }
+
+    /// Leaves the listeners at these addresses to another process, with the clients that wait there.
+    pub(super) fn leave(&self, addresses: &[Address]) {
+        let (open, extra) = (self.open.borrow(), self.extra.borrow());
+        for (_, open) in open.iter().chain(&*extra).filter(|(at, _)| addresses.contains(at)) {
+            open.leave();
+        }
+    }
+
+    /// Closes the sockets that get no more clients.
+    pub(super) fn close_extra(&self) {
+        for (_, open) in self.extra.take() {
+            open.close();
+        }
     }
 
     fn accept(&self, listening: Rc<Listening>, listener: Listener) -> Rc<Open> {
@@ -68,9 +94,9 @@ impl Serving {
     }
 }
 
-/// Takes what stands at an address.
+/// Takes the first that stands at an address.
 fn take<T>(all: &mut Vec<(Address, T)>, address: &Address) -> Option<(Address, T)> {
-    all.iter().position(|(at, _)| at == address).map(|nth| all.swap_remove(nth))
+    all.iter().position(|(at, _)| at == address).map(|nth| all.remove(nth))
 }
 
 async fn accept(context: Rc<Context>, open: Rc<Open>, listener: Listener) {

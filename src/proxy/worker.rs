@@ -83,6 +83,11 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
             }
             Order::Look => context.look_at_servers(),
             Order::Ask(question) => answer(&context, question).await,
+            Order::Leave(addresses) => serving.leave(&addresses),
+            Order::CloseExtra(done) => {
+                serving.close_extra();
+                drop(done);
+            }
             Order::Drain | Order::End => break,
         }
     }
@@ -90,7 +95,7 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
         loop {
             match inbox.next(true).await {
                 // It serves no one any more to whom a change could matter.
-                Order::Change(..) | Order::Drain => {}
+                Order::Change(..) | Order::Leave(_) | Order::CloseExtra(_) | Order::Drain => {}
                 Order::Look => context.look_at_servers(),
                 Order::Ask(question) => answer(&context, question).await,
                 Order::End => return,

@@ -8,6 +8,8 @@ use textwrap::core::display_width;
 
 /// Columns of the tables, with the width of each; the last may be longer.
 const SERVICES: [(&str, usize); 4] = [("SERVICE", 16), ("MODE", 6), ("GROUPS", 22), ("LISTENERS", 33)];
+const GENERATIONS: [(&str, usize); 5] =
+    [("GENERATION", 10), ("PID", 8), ("STATE", 8), ("SINCE", 20), ("CONNECTIONS", 11)];
 const SERVERS: [(&str, usize); 5] =
     [("GROUP", 13), ("SERVER", 21), ("ADDRESS", 21), ("STATE", 10), ("CONNECTIONS", 11)];
 
@@ -60,6 +62,20 @@ pub fn text(state: &Value, has_colours: bool) -> String {
         row(&mut text, with_widths(cells, SERVERS), |nth, cell| {
             if nth == 3 { style.apply_to(cell).to_string() } else { cell.to_owned() }
         });
+    }
+    let generations: Vec<_> = all(&state["generations"]).collect();
+    // One alone says nothing.
+    if generations.len() > 1 {
+        text.push('\n');
+        row(&mut text, GENERATIONS.map(|(name, width)| (name.to_owned(), width)), |_, cell| {
+            head.apply_to(cell).to_string()
+        });
+    }
+    for one in generations.iter().filter(|_| generations.len() > 1) {
+        let number = |name: &str| one[name].to_string();
+        let (state, since) = (word(&one["state"]), word(&one["since"]));
+        let cells = [number("generation"), number("pid"), state, since, number("connections")];
+        row(&mut text, with_widths(cells, GENERATIONS), |_, cell| cell.to_owned());
     }
     text
 }
@@ -139,6 +155,11 @@ mod tests {
                 {"group": long, "name": "\u{1b}[31m", "address": long, "state": "slow-start", "connections": 123_456, "max_connections": null},
             ],
         });
+        let mut state = state;
+        state["generations"] = json!([
+            {"generation": 2, "pid": 4712, "since": "2026-11-26T07:50:56Z", "state": "serving", "connections": 12},
+            {"generation": 1, "pid": 4711, "since": "2026-11-20T07:50:56Z", "state": "draining", "connections": 3},
+        ]);
         let plain = text(&state, false);
         assert!(plain.lines().all(|line| display_width(line) <= 80), "{plain}");
         assert!(
@@ -150,6 +171,8 @@ mod tests {
             "web              http   iis api                0.0.0.0:80 [::]:80",
             "GROUP         SERVER                ADDRESS               STATE      CONNECTIONS",
             "iis           iis1:80               10.0.0.1:80           up         3 of 9",
+            "GENERATION PID      STATE    SINCE                CONNECTIONS",
+            "1          4711     draining 2026-11-20T07:50:56Z 3",
         ] {
             assert!(plain.lines().any(|known| known == line), "{line}\n{plain}");
         }

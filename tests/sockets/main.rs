@@ -12,6 +12,7 @@ mod end_of_service;
 mod endings;
 mod extended_protection;
 mod groups;
+mod handover;
 mod health;
 mod hello;
 mod http;

@@ -8,10 +8,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use futures_lite::future::{or, poll_once};
@@ -20,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -44,6 +46,9 @@ const A_LOOK: Duration = Duration::from_millis(1);
 
 /// From a request to the end of its answer, and to the next request.
 const EXCHANGE: Duration = Duration::from_secs(60);
+
+/// From one look whether all requests are answered to the next.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How long a last word may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -139,9 +144,21 @@ impl Open {
 /// The open connections, in the order in which they began.
 type Connections = Rc<RefCell<BTreeMap<u64, (Rc<Open>, Option<AbortHandle>)>>>;
 
-/// Accepts clients and answers them, for ever.
-pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
+/// Accepts clients until `closing`, and answers them, for ever. Drops `answered` when it accepts no more and all requests
+/// are answered.
+pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>, closing: Arc<Notify>, answered: Sender<()>) {
     let connections = Connections::default();
+    or(accept(acceptor, site, &connections), closing.notified()).await;
+    while connections.borrow().values().any(|(open, _)| open.is_busy.get()) {
+        sleep(LOOK).await;
+    }
+    drop(answered);
+    // The process ends this.
+    pending::<()>().await;
+}
+
+/// Accepts clients, each of which is answered in a task of its own.
+async fn accept(acceptor: Acceptor, site: Rc<Site>, connections: &Connections) {
     for key in 0.. {
         let mut stream = loop {
             site.pace.keep();
@@ -153,7 +170,7 @@ pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
                 }
             }
         };
-        if connections.borrow().len() >= CONNECTIONS_MAX && !close_oldest(&connections).await {
+        if connections.borrow().len() >= CONNECTIONS_MAX && !close_oldest(connections).await {
             // Each of the others is being answered.
             let reply =
                 last_word("503 Service Unavailable", "there are too many admin clients; try again later");
@@ -162,7 +179,7 @@ pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>) {
         }
         let open = Open::new();
         connections.borrow_mut().insert(key, (Rc::clone(&open), None));
-        let place = Place { connections: Rc::clone(&connections), key };
+        let place = Place { connections: Rc::clone(connections), key };
         let task = spawn_local(serve(stream, open, Rc::clone(&site), place));
         if let Some((_, abort)) = connections.borrow_mut().get_mut(&key) {
             *abort = Some(task.abort_handle());

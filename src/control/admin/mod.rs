@@ -39,12 +39,15 @@ use std::time::Duration;
 use futures_lite::future::or;
 use nix::unistd::Uid;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
 use super::Error;
+use super::given::Given;
+use super::handover::{At, Description, Role};
 use super::supervise::Event;
-use crate::proxy::bind::{self, SocketFile};
+use super::timeouts::ADMIN_ANSWERS;
+use crate::proxy::bind::{self, Bound, SocketFile};
 use crate::proxy::orders::Orders;
 use crate::proxy::settings::Listener;
 use crate::uring::{Address, SocketOptions};
@@ -61,6 +64,9 @@ pub(super) use view::{Board, View};
 
 /// How long the last answers may take at the end of the process.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Connections of clients are short.
+const OPTIONS: SocketOptions = SocketOptions { keepalive: None, user_timeout: None };
 
 /// The endpoint as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +91,14 @@ pub(super) struct Admin {
     token: Option<Arc<Token>>,
     /// As bound.
     address: Address,
-    /// Until the thread has it.
-    socket: Option<Arc<OwnedFd>>,
+    socket: Arc<OwnedFd>,
     /// Once it runs.
     thread: Option<Ending>,
     file: Option<SocketFile>,
+    /// Tells the thread to accept no more clients.
+    closing: Arc<Notify>,
+    /// Ends when it has answered those that it had.
+    answered: Option<Receiver<()>>,
 }
 
 /// Tells the thread to end, and waits until it has.
@@ -113,17 +122,75 @@ pub(super) struct Reach {
 pub(super) struct NextToken(token::Digest);
 
 impl Admin {
-    /// Binds the endpoint and reads its token; serves nothing yet.
+    /// Binds the endpoint, or takes what was given, and reads its token; does not listen yet.
     ///
     /// # Errors
     /// The address cannot be bound, or the token cannot be read.
-    pub(super) fn open(settings: AdminSettings) -> Result<Self, Error> {
+    pub(super) fn open(settings: AdminSettings, given: &mut Given) -> Result<Self, Error> {
         let token = settings.token_file.as_deref().map(token::read).transpose()?;
-        let options = SocketOptions { keepalive: None, user_timeout: None };
-        let bound = bind::bind(&Listener::at(settings.address.clone()), &options, &[None], false)?;
-        let socket = bound.sockets.into_iter().next();
+        let bound = if let Some(given) = given.take_admin(&settings.address) {
+            let file = match (&given.address, given.file) {
+                (Address::Unix(path), Some(_)) => SocketFile::of_another(path).ok(),
+                _ => None,
+            };
+            Bound { address: given.address.clone(), sockets: given.sockets(), file }
+        } else {
+            bind::bind(&Listener::at(settings.address.clone()), &OPTIONS, 1, false)?
+        };
+        let Some(socket) = bound.sockets.into_iter().next() else { unreachable!("a socket for one worker") };
         let token = token.map(|digest| Arc::new(Token::new(digest)));
-        Ok(Self { settings, token, address: bound.address, socket, thread: None, file: bound.file })
+        Ok(Self {
+            settings,
+            token,
+            address: bound.address,
+            socket,
+            thread: None,
+            file: bound.file,
+            closing: Arc::default(),
+            answered: None,
+        })
+    }
+
+    /// Has clients wait until it [starts](Self::start).
+    ///
+    /// # Errors
+    /// Another process listens there by now.
+    pub(super) fn listen(&self) -> Result<(), Error> {
+        let sockets = std::slice::from_ref(&self.socket);
+        bind::listen(sockets, &Listener::at(self.address.clone()), &OPTIONS, &[None], false)?;
+        if let Some(file) = &self.file {
+            file.remove_at_end();
+        }
+        Ok(())
+    }
+
+    /// What a successor gets.
+    pub(super) fn to_hand_over(&self) -> (Description, Arc<OwnedFd>) {
+        let description = Description {
+            role: Role::Admin,
+            address: At::from(&self.address),
+            written: At::from(&self.settings.address),
+            service: String::new(),
+            worker: 0,
+            file: self.file.as_ref().and_then(|file| file.id().ok()),
+        };
+        (description, Arc::clone(&self.socket))
+    }
+
+    /// Waits until those whom it had when it left are answered, but not for long.
+    pub(super) fn wait_for_answers(&self) {
+        if let Some(answered) = &self.answered {
+            // Nothing is sent.
+            let _ = answered.recv_timeout(ADMIN_ANSWERS);
+        }
+    }
+
+    /// Accepts no more clients. Those that it has are answered. A successor that has the socket (`is_taken`) has its file.
+    pub(super) fn leave(&self, is_taken: bool) {
+        self.closing.notify_one();
+        if let Some(file) = self.file.as_ref().filter(|_| is_taken) {
+            file.keep();
+        }
     }
 
     /// Checks that it could be opened; `owner` is as for [`bind::check`].
@@ -134,8 +201,7 @@ impl Admin {
         if let Some(path) = &settings.token_file {
             token::read(path)?;
         }
-        let options = SocketOptions { keepalive: None, user_timeout: None };
-        Ok(bind::check(&Listener::at(settings.address.clone()), &options, owner)?)
+        Ok(bind::check(&Listener::at(settings.address.clone()), &OPTIONS, owner)?)
     }
 
     /// Starts the thread, which answers from now on.
@@ -143,22 +209,24 @@ impl Admin {
     /// # Errors
     /// No thread, or no descriptor.
     pub(super) fn start(&mut self, reach: Reach) -> io::Result<()> {
-        let Some(socket) = self.socket.take() else { return Ok(()) };
         let guard = Guard::new(&self.address, self.token.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let acceptor = {
             let _entered = runtime.enter();
-            Acceptor::new(&self.address, &socket)?
+            Acceptor::new(&self.address, &self.socket)?
         };
         let (begun, has_begun) = channel();
         let (end, ends) = oneshot::channel();
         let (ending, ended) = channel();
+        let closing = Arc::clone(&self.closing);
+        let (answering, answered) = channel();
+        self.answered = Some(answered);
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             pace::give_way();
             drop(begun);
             let site = Rc::new(Site { reach, guard, turn: connections::Turn::default(), pace: Pace::new() });
-            LocalSet::new()
-                .block_on(&runtime, or(listener::run(acceptor, site), listener::last_answers(ends)));
+            let answers = listener::run(acceptor, site, closing, answering);
+            LocalSet::new().block_on(&runtime, or(answers, listener::last_answers(ends)));
             drop(ending);
         })?;
         self.thread = Some(Ending { end, ended });

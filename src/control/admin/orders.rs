@@ -1,4 +1,4 @@
-//! What operators order: servers, connections, a reload, a stop.
+//! What operators order: servers, connections, a reload, an upgrade, a stop.
 
 use hyper::StatusCode;
 use serde::Serialize;
@@ -9,10 +9,11 @@ use super::Reach;
 use super::answer::{Answer, Refusal, json};
 use super::asker::Asker;
 use super::rows::ServerRow;
+use crate::control::handover::Done;
 use crate::control::health::groups;
-use crate::control::reload::Done;
+use crate::control::reload;
 use crate::control::supervise::{Event, Request};
-use crate::control::timeouts::ADMIN_RELOAD;
+use crate::control::timeouts::{ADMIN_RELOAD, ADMIN_UPGRADE};
 use crate::proxy::orders::Orders;
 use crate::upstream::{GroupSettings, Server, ServerOrder};
 
@@ -119,7 +120,7 @@ pub(super) async fn reload(reach: &Reach) -> Result<Answer, Refusal> {
         return stopping();
     }
     match timeout(ADMIN_RELOAD, outcome).await {
-        Ok(Ok(Ok(Done { changed, need_restart }))) => {
+        Ok(Ok(Ok(reload::Done { changed, need_restart }))) => {
             Ok(json(StatusCode::OK, &AfterReload { reloaded: true, changed, need_restart }))
         }
         Ok(Ok(Err(why))) => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, why)),
@@ -127,6 +128,41 @@ pub(super) async fn reload(reach: &Reach) -> Result<Answer, Refusal> {
         Err(_elapsed) => unavailable(format!(
             "reading the settings takes longer than {ADMIN_RELOAD:?}; it goes on, and the log says how it ends"
         )),
+    }
+}
+
+#[derive(Serialize)]
+struct AfterUpgrade {
+    upgraded: bool,
+    generation: u64,
+    pid: u32,
+}
+
+/// Has a new process serve in this one's place, and waits for what becomes of it.
+pub(super) async fn upgrade(reach: &Reach) -> Result<Answer, Refusal> {
+    let stopping = || {
+        let why = "the proxy is stopping; it is not upgraded any more";
+        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why))
+    };
+    if reach.board.is_stopping() {
+        return stopping();
+    }
+    tracing::info!("an operator asks for an upgrade");
+    let (sender, outcome) = oneshot::channel();
+    reach.board.ask_for_upgrade(sender);
+    if reach.events.send(Event::Request(Request::Upgrade)).is_err() {
+        return stopping();
+    }
+    match timeout(ADMIN_UPGRADE, outcome).await {
+        Ok(Ok(Ok(Done { generation, pid }))) => {
+            Ok(json(StatusCode::OK, &AfterUpgrade { upgraded: true, generation, pid }))
+        }
+        Ok(Ok(Err(why))) => Err(Refusal::new(StatusCode::CONFLICT, why)),
+        Ok(Err(_gone)) => stopping(),
+        Err(_elapsed) => {
+            let why = format!("the upgrade takes longer than {ADMIN_UPGRADE:?}; the log says how it ends");
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why))
+        }
     }
 }
 

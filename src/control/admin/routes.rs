@@ -16,10 +16,10 @@ use super::answer::{Answer, Refusal, json, with_body};
 use super::certificates::CertificateRow;
 use super::connections::{Turn, close, list, wanted};
 use super::guard::Guard;
-use super::orders::{Named, order_servers, reload, stop};
+use super::orders::{Named, order_servers, reload, stop, upgrade};
 use super::pace::Pace;
 use super::ready::Readiness;
-use super::rows::{GroupRow, ServerRow, ServiceRow};
+use super::rows::{GenerationRow, GroupRow, ServerRow, ServiceRow};
 use crate::control::metrics;
 use crate::upstream::ServerOrder;
 
@@ -54,6 +54,8 @@ enum Route {
     /// An order for the servers of this name; none takes it back.
     Order(String, Option<ServerOrder>),
     Reload,
+    Upgrade,
+    Generations,
     Stop,
 }
 
@@ -70,6 +72,8 @@ impl Route {
             "/v1/config" => Self::Config,
             "/v1/certificates" => Self::Certificates,
             "/v1/reload" => Self::Reload,
+            "/v1/upgrade" => Self::Upgrade,
+            "/v1/generations" => Self::Generations,
             "/v1/stop" => Self::Stop,
             _ if path.starts_with("/v1/connections/") => {
                 let id = path.strip_prefix("/v1/connections/")?.strip_suffix("/close")?;
@@ -97,7 +101,7 @@ impl Route {
 
     /// Whether it changes anything.
     fn is_order(&self) -> bool {
-        matches!(self, Self::Order(..) | Self::Close(_) | Self::Reload | Self::Stop)
+        matches!(self, Self::Order(..) | Self::Close(_) | Self::Reload | Self::Upgrade | Self::Stop)
     }
 }
 
@@ -164,6 +168,10 @@ impl Site {
                 json(StatusCode::OK, &Certificates { certificates: CertificateRow::all(&view) })
             }
             Route::Reload => reload(&self.reach).await?,
+            Route::Upgrade => upgrade(&self.reach).await?,
+            Route::Generations => {
+                json(StatusCode::OK, &Generations { generations: GenerationRow::all(&view) })
+            }
             Route::Order(name, order) => {
                 let [group, address] = values(query, ["group", "address"])?;
                 order_servers(&self.reach, &Named { name, group, address }, order)?
@@ -186,6 +194,11 @@ struct Services {
 #[derive(Serialize)]
 struct Groups {
     groups: Vec<GroupRow>,
+}
+
+#[derive(Serialize)]
+struct Generations {
+    generations: Vec<GenerationRow>,
 }
 
 #[derive(Serialize)]

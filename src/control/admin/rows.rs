@@ -1,10 +1,11 @@
-//! Services, groups and servers as answers list them: by name, with their state now.
+//! Services, groups, servers and generations as answers list them, with their state now.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::view::View;
+use crate::control::handover::Report;
 use crate::control::health::groups;
 use crate::proxy::settings::{Mode, Service};
 use crate::upstream::{GroupSettings, Server, ServerOrder, ServerState};
@@ -87,6 +88,37 @@ impl GroupRow {
             self.members.iter().map(|member| format!("{} is {}", member.label(), member.state)).collect();
         let states = if states.is_empty() { "it has none".to_owned() } else { states.join(", ") };
         Some(format!("group {} has no server up: {states}", self.name))
+    }
+}
+
+/// A process of the proxy.
+#[derive(Debug, Serialize)]
+pub(super) struct GenerationRow {
+    generation: u64,
+    pid: u32,
+    /// When it started.
+    since: String,
+    state: &'static str,
+    connections: u64,
+}
+
+impl GenerationRow {
+    /// This one, then those before it.
+    pub(super) fn all(view: &View) -> Vec<Self> {
+        let Some(sources) = &view.metrics else { return Vec::new() };
+        sources.generations().into_iter().map(|(state, report)| Self::of(state, &report)).collect()
+    }
+
+    fn of(state: &'static str, report: &Report) -> Self {
+        let Report { generation, pid, since, connections } = *report;
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since);
+        Self {
+            generation,
+            pid,
+            since: humantime::format_rfc3339_seconds(since).to_string(),
+            state,
+            connections,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::asker::Asker;
 use crate::control::certificates::Owner;
+use crate::control::handover;
 use crate::control::metrics::Sources;
 use crate::control::service_manager::Stuck;
 use crate::proxy::settings::Service;
@@ -30,6 +31,8 @@ pub(in crate::control) struct Board {
     pub(in crate::control) stuck: Arc<Stuck>,
     /// Those who asked for a reload that has not begun.
     askers: Mutex<Vec<Asker>>,
+    /// Those who asked for an upgrade that has not begun.
+    upgrade_askers: Mutex<Vec<handover::Asker>>,
 }
 
 impl Board {
@@ -51,6 +54,16 @@ impl Board {
     /// Those who wait for the reload that begins now.
     pub(in crate::control) fn take_askers(&self) -> Vec<Asker> {
         std::mem::take(&mut self.askers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes who waits for the next upgrade.
+    pub(super) fn ask_for_upgrade(&self, asker: handover::Asker) {
+        self.upgrade_askers.lock().unwrap_or_else(PoisonError::into_inner).push(asker);
+    }
+
+    /// Those who wait for the upgrade that begins now.
+    pub(in crate::control) fn take_upgrade_askers(&self) -> Vec<handover::Asker> {
+        std::mem::take(&mut self.upgrade_askers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes that the proxy was told to stop. False if it had been told before.

@@ -29,6 +29,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
 use super::certificates::Owner;
+use super::handover::{Generations, Report};
 use super::service_manager::Stuck;
 use super::tls::Expiry;
 use crate::proxy::counters::{Counter, Counters};
@@ -49,6 +50,8 @@ const CHANGES: About =
     About::new("identity_changes", "How often the user of a client connection changed, or was about to");
 const UNNAMED: About =
     About::new("unnamed_requests", "Requests whose credentials name no user in readable form");
+const GENERATION: About =
+    About::new("generation_connections", "Connections of clients that a process of the proxy serves");
 const EXPIRY: About =
     About::new("certificate_not_after", "When a certificate expires, in seconds since 1970").seconds();
 
@@ -67,6 +70,16 @@ pub(super) struct Sources {
     pub(super) certificates: Vec<(Owner, Expiry)>,
     /// When the process started.
     pub(super) started: SystemTime,
+    pub(super) generations: Arc<Generations>,
+}
+
+impl Sources {
+    /// The processes of the proxy that live, each with its state: this one, then those before it.
+    pub(super) fn generations(&self) -> Vec<(&'static str, Report)> {
+        let own = ("serving", self.generations.own(&self.counters));
+        let older = self.generations.older().into_iter().map(|report| ("draining", report));
+        std::iter::once(own).chain(older).collect()
+    }
 }
 
 /// How many lines the access log has lost.
@@ -122,6 +135,13 @@ fn write_rest(sources: &Sources, page: &mut Page<'_>) -> fmt::Result {
     page.counters(LOG_DROPPED, [(Vec::new(), sources.log.count())])?;
     page.counters(CHANGES, [(Vec::new(), sum(Counters::identity_changes))])?;
     page.counters(UNNAMED, [(Vec::new(), sum(Counters::unnamed_requests))])?;
+    let generations = sources.generations();
+    let numbered: Vec<_> =
+        generations.iter().map(|(state, report)| (report.generation.to_string(), *state, report)).collect();
+    let lines = numbered.iter().map(|(number, state, report)| {
+        (vec![("generation", number.as_str()), ("state", *state)], report.connections as f64)
+    });
+    page.gauges(GENERATION, lines)?;
     // Two can have the same name, one for each type of key: the first that expires is the one to know of.
     let mut first = BTreeMap::new();
     for (owner, Expiry { name, not_after }) in &sources.certificates {

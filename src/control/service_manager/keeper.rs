@@ -109,6 +109,7 @@ impl Keeper {
                 self.reload = outcome.err().map_or(Reload::Fine, Reload::Failed);
                 self.say_ready();
             }
+            Note::Leaves => self.outbox = None,
             Note::Stops(drain_timeout) => {
                 let now = Instant::now();
                 // A time-out of centuries is beyond what an Instant holds.

@@ -57,6 +57,8 @@ enum Note {
     Reloaded(Result<(), String>),
     /// The proxy was told to stop; connections have this long.
     Stops(Duration),
+    /// Another process serves in this one's place, and speaks for the proxy.
+    Leaves,
 }
 
 impl ServiceManager {
@@ -99,6 +101,11 @@ impl ServiceManager {
         self.tell(Note::Stops(drain_timeout));
     }
 
+    /// Another process serves in this one's place: nothing more is said here.
+    pub(super) fn leaves(&self) {
+        self.tell(Note::Leaves);
+    }
+
     fn tell(&self, note: Note) {
         if let Some(notes) = &self.notes {
             // It lives as long as this.
@@ -115,6 +122,15 @@ impl Drop for ServiceManager {
             let _ = thread.join();
         }
     }
+}
+
+/// Tells the service manager, if there is one, that this process is the one that it watches from now on. It knows when this
+/// returns: the process before this one may end then.
+pub(super) fn say_main_process() {
+    let Some(address) = Environment::of_this_process().notify_socket else { return };
+    let mut outbox = Outbox::to(address);
+    outbox.push(Message::lasting().field("MAINPID", std::process::id()));
+    outbox.finish();
 }
 
 /// Tells the service manager, if there is one, why the process ends: `line`, and the number of the system's error below it.

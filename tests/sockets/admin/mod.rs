@@ -24,7 +24,7 @@ impl<T: Read + Write> Stream for T {}
 
 /// The admin endpoint of a proxy.
 pub(crate) struct Admin {
-    address: String,
+    pub(crate) address: String,
 }
 
 /// What it answered.

@@ -22,9 +22,13 @@ use super::{wait_for, wait_until};
 pub(crate) struct Launch {
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Instead of the binary that was built.
+    binary: Option<PathBuf>,
     arguments: Vec<String>,
     /// The settings file says where the access log goes.
     logs_by_file: bool,
+    /// The settings file says how many workers there are.
+    workers_by_file: bool,
 }
 
 /// Read by the tests only: features of `io_uring` that every proxy does without. See `masked.rs`.
@@ -53,6 +57,12 @@ impl Launch {
     /// Leaves the access log to the settings file.
     pub(crate) fn logs_by_file(mut self) -> Self {
         self.logs_by_file = true;
+        self
+    }
+
+    /// Runs what stands at this path.
+    pub(crate) fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_owned());
         self
     }
 
@@ -87,19 +97,26 @@ impl Launch {
         self
     }
 
+    /// Leaves the number of workers to the settings file.
+    pub(crate) fn workers_by_file(mut self) -> Self {
+        self.workers_by_file = true;
+        self
+    }
+
     fn has(&self, flag: &str) -> bool {
         self.arguments.iter().any(|argument| argument == flag)
     }
 
     fn command(&self, directory: &Path) -> Command {
         let mut words = self.wrapper.clone();
-        words.push(env!("CARGO_BIN_EXE_iisplice").to_owned());
+        let built = Path::new(env!("CARGO_BIN_EXE_iisplice"));
+        words.push(self.binary.as_deref().unwrap_or(built).display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("proxy").args(&self.arguments);
         if !self.has("--listen") && !self.has("--config") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        if !self.has("--workers") {
+        if !self.has("--workers") && !self.workers_by_file {
             command.args(["--workers", "1", "--no-pin"]);
         }
         if let Some(features) = without() {
@@ -229,6 +246,13 @@ impl Proxy {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our child");
     }
 
+    /// The processes that have taken over, the last one at the end.
+    pub(crate) fn successors(&self) -> Vec<i32> {
+        let lines = self.said("the new process serves");
+        let pid = |line: &String| line.split_once("pid=")?.1.split(' ').next()?.parse().ok();
+        lines.iter().filter_map(pid).collect()
+    }
+
     /// Waits for its end: exit code.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let status = wait_for("the proxy to end", || self.child.try_wait().expect("our child"));
@@ -286,6 +310,14 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        // Those that have taken over outlive what they were started by.
+        for pid in self.successors() {
+            let is_ours = fs::read_link(format!("/proc/{pid}/exe"))
+                .is_ok_and(|exe| exe == Path::new(env!("CARGO_BIN_EXE_iisplice")));
+            if is_ours {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
         if self.ended.is_none() {
             // It may have ended by itself.
             let _ = self.child.kill();

@@ -1,0 +1,188 @@
+//! What the old process and the new one each do.
+
+use super::*;
+use crate::support::{Identity, TlsPeer};
+
+#[test]
+fn a_new_process_takes_over_and_the_old_one_serves_what_it_has() {
+    let server = Server::v4();
+    let (mut proxy, admin) = start(Launch::to(server.address()).flags("--drain-timeout 1h"));
+    let held = pair(&proxy, &server);
+    let first = own_pid(&proxy);
+    assert_eq!(generations(&admin).len(), 1);
+
+    let second = upgrade(&proxy, first);
+    let next = pair(&proxy, &server);
+    exchange(&held.0, &held.1);
+    wait_until("each process to serve one connection", || {
+        let rows = generations(&admin);
+        let facts = |row: &Value| {
+            (
+                row["generation"].as_i64(),
+                row["pid"].as_i64(),
+                row["state"].as_str().map(str::to_owned),
+                row["connections"].as_i64(),
+            )
+        };
+        let row = |generation, pid: i32, state: &str| {
+            (Some(generation), Some(i64::from(pid)), Some(state.to_owned()), Some(1))
+        };
+        rows.iter().map(facts).collect::<Vec<_>>() == [row(2, second, "serving"), row(1, first, "draining")]
+    });
+    let metrics = admin.get("/metrics").body;
+    for line in [
+        r#"iisplice_generation_connections{generation="2",state="serving"} 1"#,
+        r#"iisplice_generation_connections{generation="1",state="draining"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+
+    // The first one still drains when the third comes.
+    let done = command(&admin.address);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(said.starts_with("generation 3 serves"), "{said}");
+    wait_until("the third process to hear of both", || generations(&admin).len() == 3);
+    let last = pair(&proxy, &server);
+    for (client, upstream) in [&held, &next, &last] {
+        exchange(client, upstream);
+    }
+    drop(held);
+    assert_eq!(proxy.exit_code(), Some(0));
+    drop(next);
+    wait_until("the second process to end", || is_gone(second));
+    wait_until("the third process to note it", || generations(&admin).len() == 1);
+    exchange(&last.0, &last.1);
+}
+
+/// Clients that wait in the accept queues of each worker, while the process stands still.
+#[test]
+fn who_waits_to_be_accepted_is_served_however_many_workers_there_are() {
+    let server = echo();
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("iisplice.toml");
+    let address = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+    let write = |workers: usize, steers: &str| {
+        let text = format!(
+            "workers = {workers}\nno-pin = true\n[service.a]\nlisten = [\"{address}\"]\nsteer = \"{steers}\"\n\
+             upstream = \"g\"\n[group.g]\nservers = [\"{server}\"]\n"
+        );
+        fs::write(&path, text).expect("it is written");
+    };
+    write(3, "hash");
+    let proxy = Launch::by_file(&path).logs_by_file().workers_by_file().start();
+    let mut pid = own_pid(&proxy);
+    for (workers, steers) in [(1, "hash"), (4, "hash"), (2, "cpu"), (2, "hash")] {
+        write(workers, steers);
+        signal(pid, Signal::SIGSTOP);
+        let waiting: Vec<_> = (0..40).map(|_| connect(&address.to_string()).expect("it listens")).collect();
+        signal(pid, Signal::SIGUSR2);
+        signal(pid, Signal::SIGCONT);
+        pid = upgrade_begun(&proxy);
+        for mut client in waiting {
+            talk(&mut client).expect("it is served");
+        }
+        for _ in 0..20 {
+            talk(&mut connect(&address.to_string()).expect("it listens")).expect("it is served");
+        }
+    }
+}
+
+/// Waits for the end of an upgrade that was asked for.
+fn upgrade_begun(proxy: &Proxy) -> i32 {
+    let begun = proxy.said("upgrade begins").len();
+    wait_for("the new process to serve", || {
+        let failed = proxy.said("cannot upgrade");
+        assert!(failed.is_empty(), "{failed:?}");
+        let begun = begun.max(proxy.said("upgrade begins").len());
+        Some(proxy.successors()).filter(|all| begun > 0 && all.len() == begun)?.last().copied()
+    })
+}
+
+#[test]
+fn listeners_come_and_go_with_an_upgrade() {
+    let server = echo();
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("iisplice.toml");
+    let free = || TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound");
+    let (stays, goes, comes) = (free(), free(), free());
+    let write = |one, other| {
+        let text = format!(
+            "[service.a]\nlisten = [\"{one}\", \"{other}\"]\nupstream = \"g\"\n[group.g]\nservers = [\"{server}\"]\n"
+        );
+        fs::write(&path, text).expect("it is written");
+    };
+    write(goes, stays);
+    let proxy = Launch::by_file(&path).logs_by_file().start();
+    write(stays, comes);
+    upgrade(&proxy, own_pid(&proxy));
+    for address in [stays, comes] {
+        talk(&mut connect(&address.to_string()).expect("it listens")).expect("it is served");
+    }
+    wait_until("the removed listener to be closed", || connect(&goes.to_string()).is_err());
+}
+
+#[test]
+fn idle_clients_of_http_mode_are_let_go_and_tls_connections_stay() {
+    let server = Server::v4();
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let identity = Identity::make(directory.path(), "site", &["site.test"]);
+    let flags = format!("--mode http {} --drain-timeout 1h", identity.flags());
+    let mut proxy = Launch::to(server.address()).flags(&flags).start();
+    let config = std::sync::Arc::new(identity.client(None));
+    let connect = || TlsPeer::connect(proxy.address(), &config, "site.test");
+    let ask = |client: &TlsPeer| {
+        client.plain.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+    };
+    let answer = |upstream: &Peer| {
+        let mut head = [0; 4096];
+        assert!(upstream.receive(&mut head).expect("a request") > 0);
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    };
+    let idle = connect();
+    ask(&idle);
+    let idle_upstream = server.accept();
+    answer(&idle_upstream);
+    idle.plain.expect(b"HTTP/1.1 200 OK\r\n");
+    let busy = connect();
+    ask(&busy);
+    let busy_upstream = server.accept();
+
+    upgrade(&proxy, own_pid(&proxy));
+    idle_upstream.expect_end();
+    let next = connect();
+    ask(&next);
+    answer(&server.accept());
+    next.plain.expect(b"HTTP/1.1 200 OK\r\n");
+    answer(&busy_upstream);
+    busy.plain.expect(b"HTTP/1.1 200 OK\r\n");
+    drop((idle, busy, busy_upstream, idle_upstream));
+    assert_eq!(proxy.exit_code(), Some(0));
+}
+
+#[test]
+fn the_first_request_to_stop_lets_a_process_that_drains_go_on() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
+    let held = pair(&proxy, &server);
+    upgrade(&proxy, own_pid(&proxy));
+    proxy.signal(Signal::SIGUSR2);
+    proxy.wait_to_say("stopping; the proxy is not upgraded any more");
+    proxy.signal(Signal::SIGTERM);
+    proxy.wait_to_say("received signal signal=\"SIGTERM\"");
+    exchange(&held.0, &held.1);
+    drop(held);
+    assert_eq!(proxy.exit_code(), Some(0));
+}
+
+#[test]
+fn the_new_process_serves_when_the_old_one_was_killed() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).start();
+    let address = proxy.address().to_owned();
+    upgrade(&proxy, own_pid(&proxy));
+    proxy.signal(Signal::SIGKILL);
+    let client = Peer::connect(&address);
+    client.send(b"first");
+    server.accept().expect(b"first");
+}
