@@ -20,8 +20,9 @@ pub(super) const UPGRADE: Duration = Duration::from_secs(40);
 /// How long a client of the admin endpoint, and the new process, wait for what becomes of an upgrade.
 pub(super) const ADMIN_UPGRADE: Duration = Duration::from_secs(45);
 
-/// How long the end of a process that was taken over from waits for its last answers at the admin endpoint.
-pub(super) const ADMIN_ANSWERS: Duration = Duration::from_secs(1);
+/// How long the end of a process that was taken over from waits for its last answers at the admin endpoint, whose thread comes
+/// last where CPU time is short.
+pub(super) const ADMIN_ANSWERS: Duration = Duration::from_secs(10);
 
 /// How long a new process waits for the first check of each server.
 pub(super) const FIRST_CHECKS: Duration = Duration::from_secs(10);

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use nix::sys::signal::SigSet;
+
 use super::generations::{Generations, Older, Report};
 use super::message::{PROTOCOL, ToPredecessor, ToSuccessor};
 use super::starter::{HANDOVER, is_pair};
@@ -44,6 +46,8 @@ impl Predecessor {
         let socket = is_pair(&stdin).then(|| stdin.as_fd().try_clone_to_owned().ok())??;
         let nothing = std::fs::File::open("/dev/null").ok()?;
         nix::unistd::dup2_stdin(nothing).ok()?;
+        // The starter has all blocked, and a child inherits that.
+        SigSet::empty().thread_set_mask().ok()?;
         Some(Self { socket: Arc::new(socket), is_over: AtomicBool::new(false) })
     }
 

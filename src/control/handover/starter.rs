@@ -96,7 +96,7 @@ impl Starter {
     pub fn start_successor(&mut self, socket: &OwnedFd) -> Result<u32, String> {
         let running = self.running()?;
         // What was said of one before this.
-        while running.said().is_ok() {}
+        while let Ok(Some(_)) = running.said() {}
         let asked = wire::send(&running.socket, &Order::Start, &[socket.as_fd()], Instant::now() + ANSWER);
         let answered = asked.and_then(|()| wire::receive(&running.socket, Instant::now() + ANSWER));
         match answered {
@@ -202,7 +202,7 @@ pub struct Successor {
 
 /// Starts successors for as long as the proxy lives.
 pub fn run(successor: &Successor) -> ExitCode {
-    // They are the proxy's; those that kill cannot be blocked. A successor starts with none blocked, see `Command`.
+    // They are the proxy's. A successor begins by unblocking them: to do it here would let in what has arrived meanwhile.
     let _ = SigSet::all().thread_block();
     close_others();
     let _ = nix::sys::prctl::set_name(NAME);

@@ -49,7 +49,7 @@ fn the_old_process_goes_on_whatever_the_new_one_does() {
     let cases: [(&dyn Fn(), &str); 7] = [
         (&|| fs::remove_file(&place.path).expect("it is there"), "No such file or directory"),
         (&|| place.fill("exit 3"), "ended with exit code 3"),
-        (&|| place.fill("kill -SEGV $$"), "was ended by SIGSEGV"),
+        (&|| place.fill("kill -KILL $$"), "was ended by SIGKILL"),
         (&|| place.fill(&format!("exec {BINARY} \"$@\" --nonsense")), "--nonsense"),
         (&|| bad("upstream = \"g\"", "upstream = \"h\""), "\"h\""),
         (&|| bad("127.0.0.1:0\", \"unix", &format!("{taken}\", \"unix")), "cannot listen on"),
@@ -95,4 +95,18 @@ fn a_second_upgrade_while_one_runs_is_refused() {
     proxy.signal(Signal::SIGTERM);
     let first = first.join().expect("no panic");
     assert_ne!(first.status.code(), Some(0), "{first:?}");
+}
+
+#[test]
+fn without_its_starter_a_proxy_serves_and_cannot_be_upgraded() {
+    let (proxy, admin) = start(Launch::to(&echo()));
+    let pid = own_pid(&proxy);
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    signal(children.trim().parse().expect("one child"), Signal::SIGKILL);
+    for _ in 0..2 {
+        let done = command(&admin.address);
+        assert_eq!(done.status.code(), Some(1), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("was killed; restart instead"), "{done:?}");
+        talk(&mut connect(proxy.address()).expect("it listens")).expect("it is served");
+    }
 }
