@@ -1,4 +1,4 @@
-//! TLS handshakes by how they went, with clients and with servers.
+//! TLS handshakes of clients by how they went.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,50 +86,4 @@ fn clients_without_the_certificate_that_is_demanded_are_counted() {
         TlsPeer::connect(proxy.address(), &Arc::new(front.client(own)), "front.test").failure();
     }
     expect(&admin, FAILED, "client", &[("certificate", 2)]);
-}
-
-#[test]
-fn handshakes_with_servers_are_counted_by_how_they_went() {
-    let directory = TempDir::new().expect("a directory for temporary files");
-    let back = Identity::make(directory.path(), "back", &["back.test"]);
-    let server = Server::v4();
-    let flags = format!(
-        "--upstream-tls --upstream-name back.test --upstream-ca {} --connect-timeout 500ms --eject-after 0",
-        back.certificate.display()
-    );
-    let (proxy, admin) = start(Launch::to(server.address()).flags(&flags));
-    let config = back.server(None);
-    // The look at its certificate at the start is no client's.
-    TlsPeer::serve(server.accept(), &config).facts();
-    proxy.wait_to_say("Extended Protection");
-    for _ in 0..3 {
-        let client = Peer::connect(proxy.address());
-        exchange(&client, &TlsPeer::serve(server.accept(), &config).plain);
-    }
-    expect(&admin, COMPLETED, "upstream", &[("full", 1), ("resumed", 2)]);
-    assert_eq!(Metrics::of(&admin).count(FAILED.0, &[("side", "client")]), 0);
-
-    let fail = |act: &dyn Fn(Peer), reasons: &[(&str, u64)]| {
-        let client = Peer::connect(proxy.address());
-        act(server.accept());
-        client.expect_end();
-        expect(&admin, FAILED, "upstream", reasons);
-    };
-    fail(&|peer| drop(peer.receive(&mut [0; 4096])), &[("ended", 1)]);
-    let silence = |peer: Peer| {
-        wait_until("the proxy to give up", || matches!(peer.receive(&mut [0; 4096]), Ok(0) | Err(_)));
-    };
-    fail(&silence, &[("ended", 1), ("timed-out", 1)]);
-    let plain = |peer: Peer| {
-        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        silence(peer);
-    };
-    fail(&plain, &[("ended", 1), ("not-tls", 1), ("timed-out", 1)]);
-    let other = Identity::make(directory.path(), "other", &["back.test"]).server(None);
-    let stranger = |peer: Peer| {
-        TlsPeer::serve(peer, &other).failure();
-    };
-    fail(&stranger, &[("certificate", 1), ("ended", 1), ("not-tls", 1), ("timed-out", 1)]);
-    let failures = Metrics::of(&admin).sum("iisplice_upstream_connect_failures_total", &[("cause", "tls")]);
-    assert_eq!(failures, 4);
 }
