@@ -177,7 +177,7 @@ mod tests {
             (&["serve"], "unrecognized subcommand 'serve'"),
             (
                 &[],
-                "'iisplice' requires a subcommand but one was not provided [subcommands: demo, proxy, status, mock, load, doctor, report, help]",
+                "'iisplice' requires a subcommand but one was not provided [subcommands: demo, proxy, status, top, upgrade, mock, load, doctor, report, help]",
             ),
         ] {
             assert_eq!(complaint(arguments), expected, "{arguments:?}");

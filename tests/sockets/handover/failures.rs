@@ -51,7 +51,7 @@ fn the_old_process_goes_on_whatever_the_new_one_does() {
         (&|| place.fill("exit 3"), "ended with exit code 3"),
         (&|| place.fill("kill -KILL $$"), "was ended by SIGKILL"),
         (&|| place.fill(&format!("exec {BINARY} \"$@\" --nonsense")), "--nonsense"),
-        (&|| bad("upstream = \"g\"", "upstream = \"h\""), "\"h\""),
+        (&|| bad("upstream = \"g\"", "upstream = \"h\""), "there is no [group.h]"),
         (&|| bad("127.0.0.1:0\", \"unix", &format!("{taken}\", \"unix")), "cannot listen on"),
         (&|| bad("admin", "access-log = \"/nowhere/log\"\nadmin"), "access-log"),
     ];
@@ -61,7 +61,7 @@ fn the_old_process_goes_on_whatever_the_new_one_does() {
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(1), "{nth}: {done:?}");
         assert!(said.starts_with("iisplice: cannot upgrade: ") && said.contains(why), "{nth}: {said}");
-        let lines = proxy.said("cannot upgrade");
+        let lines = proxy.wait_to_say_times("cannot upgrade", nth + 1);
         assert_eq!(lines.len(), nth + 1, "{lines:?}");
         assert!(lines[nth].contains(why), "{lines:?}");
         place.mend();

@@ -28,6 +28,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_iisplice");
 fn upgrade(proxy: &Proxy, pid: i32) -> i32 {
     let before = proxy.successors().len();
     signal(pid, Signal::SIGUSR2);
+    successor(proxy, before)
+}
+
+/// Waits for the process that takes over after `before` others: its id.
+fn successor(proxy: &Proxy, before: usize) -> i32 {
     wait_for("the new process to serve", || {
         let failed = proxy.said("cannot upgrade");
         assert!(failed.is_empty(), "{failed:?}");
