@@ -29,7 +29,7 @@ pub(super) struct Manners {
 }
 
 /// The sides of the proxy that use TLS.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sides {
     pub(super) client: bool,
     pub(super) server: bool,
