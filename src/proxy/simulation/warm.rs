@@ -1,6 +1,7 @@
 //! Connections that are opened ahead, for an hour: none grows as old as IIS lets it, clients that come now and then get one
 //! each, and an idle proxy soon has none.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::proxy::access_log::Entry;
 use crate::proxy::record::Connect;
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::{Listener, Service};
-use crate::upstream::{GroupSettings, Server};
+use crate::upstream::{Ejection, GroupSettings, Server};
 use crate::uring::Address;
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Far, Faults, Heard, Next, Peer, Servers, Supplies};
 
@@ -126,6 +127,47 @@ fn they_are_replaced_in_time_as_long_as_clients_come() {
     assert!(last <= idle_from, "one was opened long after the last client");
     // Each client's, a new one for each of those that grow old, and the first ones.
     assert!(count as u64 <= CLIENTS + 20, "{count} connections");
+}
+
+/// A server that responds to attempts to connect in these ways, one after the other, and refuses those after them.
+struct Moody(VecDeque<Answer>);
+
+impl Servers for Moody {
+    fn answer(&mut self, _to: &SockAddr, _dice: &mut Dice) -> Answer {
+        self.0.pop_front().unwrap_or(Answer { after: Duration::ZERO, error: Some(libc::ECONNREFUSED) })
+    }
+
+    fn accept(&mut self, to: &SockAddr, dice: &mut Dice) -> Accepted {
+        Site.accept(to, dice)
+    }
+}
+
+/// The first client takes the connection that there is. The second one comes before that is replaced; the server refuses
+/// its own and is left out for that, which the keeper looks for once a second only. The third one comes before.
+#[test]
+fn what_a_client_meets_after_its_server_was_left_out_is_closed_at_once() {
+    let ejection = Ejection { after: 1, time: Duration::from_secs(600), time_max: Duration::from_secs(600) };
+    let mut group = GroupSettings { warm_max: 1, ..group() };
+    group.servers = vec![Arc::new(Server::clone(&group.servers[0]).with_ejection(ejection))];
+    let (stage, to) = stage(group);
+    let (first, third) = (Duration::from_millis(100), Duration::from_millis(110));
+    let second = first + Duration::from_micros(300);
+    let arrival = |(nth, after): (u16, Duration)| {
+        let address: SocketAddr = (Ipv4Addr::new(192, 0, 2, 1), 10_000 + nth).into();
+        let (to, address) = (to.into(), address.into());
+        (after, Arrival { to, address, peer: Box::new(Guest(None)), socket_bytes: (100, 100) })
+    };
+    let accepts = || Answer { after: Duration::from_millis(1), error: None };
+    let refuses = Answer { after: Duration::from_millis(4), error: Some(libc::ECONNREFUSED) };
+    let servers = Moody([accepts(), accepts(), refuses].into());
+    let arrivals = [(1, first), (2, second), (3, third)].map(arrival);
+    let played = stage.play(1, Box::new(servers), arrivals.into());
+    let world = played.world.borrow();
+    assert_eq!(world.served.len(), 2, "the first client's connection and what replaced it");
+    let closes = world.served.iter().map(|one| world.connections[one.id].near_close.as_ref());
+    let last = closes.map(|close| close.expect("all descriptors are closed").at).max();
+    let lasted = last.expect("there are some") - played.begin;
+    assert!(lasted <= first + SESSION + Duration::from_millis(10), "one was open for {lasted:?}");
 }
 
 #[test]
