@@ -275,8 +275,8 @@ impl Group {
     /// Whether a client at `source` may go to any of the servers that get connections, if there is one.
     pub fn suits(&self, source: Option<IpAddr>) -> bool {
         let origin = self.origin(source);
-        let mut enabled = self.settings.servers.iter().filter(|server| !server.options().disabled).peekable();
-        enabled.peek().is_none() || enabled.any(|server| origin.suits(server.address()))
+        let mut taking = self.settings.servers.iter().filter(|server| server.takes_connections()).peekable();
+        taking.peek().is_none() || taking.any(|server| origin.suits(server.address()))
     }
 
     /// Leases in the order to try them for a client at `source`: the server that the algorithm chooses, then the others;
@@ -454,6 +454,23 @@ mod tests {
             group.with_answer(&name, &found).servers.iter().map(|server| server.options()).collect();
         let [one, two, _] = options[..] else { panic!("three servers") };
         assert_eq!((one.weight.get(), one.backup, two.weight.get(), two.backup), (7, false, 1, true));
+    }
+
+    #[test]
+    fn a_client_suits_servers_that_get_connections_only() {
+        let server = |text: &str| {
+            let address = Address::Ip(text.parse().expect("an address"));
+            Arc::new(Server::new(text, address, None).expect("an IP address"))
+        };
+        let (v4, v6) = (server("10.1.0.2:80"), server("[2001:db8::2]:80"));
+        let settings = GroupSettings::new("iis", vec![Arc::clone(&v4), Arc::clone(&v6)]);
+        let view = Group::new(Arc::new(GroupSettings { sources: Sources::Client, ..settings }), 0);
+        let suits = || view.suits(Some([192, 0, 2, 7].into()));
+        assert!(suits());
+        v4.set_order(Some(crate::upstream::ServerOrder::Drain));
+        assert!(!suits(), "the server of its family is kept out");
+        v6.set_order(Some(crate::upstream::ServerOrder::Disable));
+        assert!(suits(), "no server is left, whatever its family");
     }
 
     #[test]
