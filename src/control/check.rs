@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::admin::Admin;
+use super::admin::{self, Admin};
 use super::certificates::{self, Served};
 use super::privileges::{self, User};
 use super::{Error, LogTarget, Plan, own_listener, setting, sources, start_up};
@@ -33,7 +33,7 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     }
     let listeners = services.iter().flat_map(|service| &service.listeners);
     let listeners: Vec<_> = listeners.map(|listener| (&listener.address, None)).collect();
-    own_listener::refuse(&services, &listeners)?;
+    own_listener::refuse(&services, &listeners, admin::address(plan.admin.as_ref()))?;
     sources::check(&services)?;
     if let Some(admin) = &plan.admin {
         Admin::check(admin, owner)?;

@@ -207,6 +207,16 @@ pub enum Error {
         /// As bound.
         listener: Address,
     },
+    /// A server that is this proxy's admin endpoint.
+    #[error(
+        "server {server} is this proxy's admin endpoint {endpoint}, which is not for clients; give the server's own address"
+    )]
+    OwnAdmin {
+        /// As written and as resolved.
+        server: String,
+        /// As written.
+        endpoint: Address,
+    },
     /// An address that connections to servers cannot come from.
     #[error("cannot connect to servers from {address}: {source}{hint}", hint = sources::hint(source))]
     SourceAddress {
@@ -253,7 +263,7 @@ impl Error {
         match self {
             Self::AccessLog { source, .. }
             | Self::AdminToken { fault: TokenFault::Unreadable(source), .. } => exit_code_of_file(source),
-            Self::OwnListener { .. } | Self::AdminToken { .. } => ExitCode::from(2),
+            Self::OwnListener { .. } | Self::OwnAdmin { .. } | Self::AdminToken { .. } => ExitCode::from(2),
             Self::User { fault, .. } => fault.exit_code(),
             Self::UnreadAccessLog(_)
             | Self::SourceAddress { .. }

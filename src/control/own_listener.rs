@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::listeners::WithFile;
+use crate::proxy::bind::SocketFile;
 use crate::proxy::settings::Service;
 use crate::uring::Address;
 
@@ -14,31 +15,44 @@ const ANY_PORT: u16 = 9;
 /// Symbolic links that are followed, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
 
-/// Refuses servers whose address leads to a listener; `listeners` are those of the services, Unix sockets with their
-/// files. Where nothing is bound yet they have none, and paths are compared.
+/// Refuses servers whose address leads to a listener, or to the admin endpoint, which is not for clients; `listeners` are
+/// those of the services, Unix sockets with their files. Where nothing is bound yet they have none, and paths are compared.
 ///
 /// # Errors
 /// The first such server.
-pub(super) fn refuse(services: &[Service], listeners: &[WithFile<'_>]) -> Result<(), Error> {
+pub(super) fn refuse(
+    services: &[Service],
+    listeners: &[WithFile<'_>],
+    admin: Option<&Address>,
+) -> Result<(), Error> {
+    if let Some((server, listener)) = first_at(services, listeners) {
+        return Err(Error::OwnListener { server, listener: listener.clone() });
+    }
+    let admin = admin.map(|address| (address, None));
+    match first_at(services, admin.as_slice()) {
+        Some((server, endpoint)) => Err(Error::OwnAdmin { server, endpoint: endpoint.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The first server whose address leads to one of these places, in words, and the place.
+fn first_at<'a>(services: &[Service], places: &[WithFile<'a>]) -> Option<(String, &'a Address)> {
     let groups = services.iter().flat_map(Service::groups);
-    for server in groups.flat_map(|group| &group.servers) {
+    groups.flat_map(|group| &group.servers).find_map(|server| {
         let address = server.address();
-        let own = listeners.iter().find(|(listener, file)| match (listener, address) {
-            (Address::Ip(listener), Address::Ip(server)) => leads_to(*server, *listener),
+        let is_there = |own: &Address, file: Option<&SocketFile>| match (own, address) {
+            (Address::Ip(own), Address::Ip(server)) => leads_to(*server, *own),
             (Address::Unix(own), Address::Unix(path)) => match file {
                 Some(file) => file.is_at(path),
                 None => place(own) == place(path),
             },
             _ => false,
-        });
-        if let Some((listener, _)) = own {
-            let name = server.name();
-            let resolved = address.to_string();
-            let server = if **name == *resolved { resolved } else { format!("{name} ({resolved})") };
-            return Err(Error::OwnListener { server, listener: (*listener).clone() });
-        }
-    }
-    Ok(())
+        };
+        let (own, _) = places.iter().find(|(own, file)| is_there(own, *file))?;
+        let (name, resolved) = (server.name(), address.to_string());
+        let server = if **name == *resolved { resolved } else { format!("{name} ({resolved})") };
+        Some((server, *own))
+    })
 }
 
 /// Whether a connection to this address arrives at one of the listeners.

@@ -216,7 +216,8 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     let cpus = running.cpus();
     let listeners = running.listeners.prepare(&mut services, cpus.len(), &mut Given::default())?;
     listeners.listen(&cpus)?;
-    own_listener::refuse(&services, &running.listeners.with_files(&listeners))?;
+    let admin = running.admin.as_ref().map(Admin::address);
+    own_listener::refuse(&services, &running.listeners.with_files(&listeners), admin)?;
     sources::check(&services)?;
     if running.logins.is_none() && services.iter().any(is_http) {
         running.logins = Some(Watch::start().map_err(Error::Resource)?);

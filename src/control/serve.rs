@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::admin::{Admin, Reach};
+use super::admin::{self, Admin, Reach};
 use super::certificates::{self, Served};
 use super::given::Given;
 use super::handover::starter::Starter;
@@ -233,7 +233,7 @@ fn start(
     let Inheritance { mut given, generations } = inherited.unwrap_or_default();
     let patience = if given.is_empty() { ADDRESS_IN_USE } else { Duration::ZERO };
     let prepared = in_time(patience, || listeners.prepare(&mut services, workers.len(), &mut given))?;
-    own_listener::refuse(&services, &listeners.with_files(&prepared))?;
+    own_listener::refuse(&services, &listeners.with_files(&prepared), admin::address(admin.as_ref()))?;
     sources::check(&services)?;
     let admin =
         admin.map(|admin| in_time(patience, || Admin::open(admin.clone(), &mut given))).transpose()?;

@@ -128,6 +128,17 @@ fn a_server_that_is_a_listener_of_its_own_is_refused() {
         assert_eq!((code, checked.len()), (Some(2), 1), "{flags}: {checked:?}");
         assert!(checked[0].contains("own listener"), "{flags}: {checked:?}");
     }
+    for (admin, server) in [
+        (format!("127.0.0.1:{port}"), format!("127.0.0.1:{port}")),
+        (format!("unix:{path}"), format!("unix:{link}")),
+    ] {
+        let flags = format!("--listen 127.0.0.1:0 --admin {admin} --upstream {server}");
+        for flags in [&flags, &format!("{flags} --check")] {
+            let (code, said) = Launch::by_routes().flags(flags).fail();
+            assert_eq!((code, said.len()), (Some(2), 1), "{flags}: {said:?}");
+            assert!(said[0].contains("admin endpoint") && said[0].contains(&admin), "{flags}: {said:?}");
+        }
+    }
     let other = Server::at("127.0.0.1:0");
     Launch::to(other.address()).flags("--listen 0.0.0.0:0").start();
 }

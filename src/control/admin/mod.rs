@@ -77,6 +77,11 @@ pub struct AdminSettings {
     pub token_file: Option<PathBuf>,
 }
 
+/// Where an endpoint with these settings listens, if there is one.
+pub(super) fn address(settings: Option<&AdminSettings>) -> Option<&Address> {
+    settings.map(|settings| &settings.address)
+}
+
 impl fmt::Display for AdminSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)
