@@ -13,7 +13,7 @@ use seccompiler::{
 };
 use tempfile::TempDir;
 
-use crate::support::{Launch, Network, Peer, Proxy, Server, exchange, in_own_network, run, wait_for};
+use crate::support::{Dns, Launch, Network, Peer, Proxy, Server, exchange, in_own_network, run, wait_for};
 
 /// The networks of clients and servers; the proxy's is that of the thread.
 struct Networks {
@@ -175,6 +175,23 @@ fn clients_without_an_address_that_servers_could_see_are_refused() {
         let reply = client.receive_all();
         assert!(reply.starts_with("HTTP/1.1 502 "), "{reply}");
         proxy.wait_to_say("no server can be connected to from the client's address");
+    });
+}
+
+#[test]
+fn addresses_that_a_name_gets_later_have_their_commands_in_the_log() {
+    in_own_network("transparent::addresses_that_a_name_gets_later_have_their_commands_in_the_log", || {
+        let dns = Dns::new();
+        dns.set("iis.test", &["10.77.2.2"]);
+        let flags = "--transparent --resolve-interval 100ms --listen 127.0.0.1:0";
+        let proxy = Launch::to("iis.test:80").flags(&dns.flag()).flags(flags).start();
+        assert_eq!(commands(&proxy).len(), 2, "the route and the rule of the first address");
+        dns.set("iis.test", &["10.77.2.2", "10.77.2.3"]);
+        let said = proxy.wait_to_say("replies of the new servers");
+        assert!(said.ends_with(": ip rule add from 10.77.2.3 ipproto tcp sport 80 lookup 100"), "{said}");
+        dns.set("iis.test", &["10.77.2.2"]);
+        proxy.wait_to_say_times("name has other servers", 2);
+        assert_eq!(proxy.said("replies of the new servers").len(), 1, "a server that left needs nothing");
     });
 }
 

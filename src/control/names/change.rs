@@ -8,6 +8,7 @@ use super::watch::{Change, Watch};
 use crate::control::admin::Admin;
 use crate::control::own_listener;
 use crate::control::running::Running;
+use crate::control::sources;
 use crate::upstream::GroupSettings;
 use crate::upstream::names::{Answer, Name};
 
@@ -27,6 +28,7 @@ fn apply(running: &mut Running, Change { key: (name, interval), answer, .. }: Ch
         group.resolve_interval == interval
             && group.names().any(|(own, known)| *own == name && known.servers != answer.servers)
     };
+    let services = running.services();
     let mut groups: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut before: BTreeSet<SocketAddr> = BTreeSet::new();
     running.replace_groups(|group| {
@@ -50,6 +52,7 @@ fn apply(running: &mut Running, Change { key: (name, interval), answer, .. }: Ch
         servers = now.len(),
         "name has other servers; using them for new connections"
     );
+    sources::log_what_new_servers_need(&services, &running.services());
 }
 
 /// The answer without the proxy's own listeners, whose connections would loop, and its admin endpoint, which is not for

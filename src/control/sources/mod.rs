@@ -72,6 +72,19 @@ pub(super) fn log_what_clients_need(services: &[Arc<Service>]) {
     }
 }
 
+/// Says what routes the replies of servers that see the clients' addresses and that there were not before.
+pub(super) fn log_what_new_servers_need(before: &[Arc<Service>], now: &[Arc<Service>]) {
+    let commands = |services: &[Arc<Service>]| routing::commands(services.iter().map(|service| &**service));
+    let known = commands(before);
+    let new: Vec<_> = commands(now).into_iter().filter(|command| !known.contains(command)).collect();
+    if !new.is_empty() {
+        tracing::info!(
+            "replies of the new servers, which see the clients' addresses, have to be routed here to the proxy as well: {}",
+            new.join("; ")
+        );
+    }
+}
+
 /// What helps against the error of an address.
 pub(super) fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
