@@ -132,11 +132,17 @@ impl GroupSettings {
         self.written.iter().filter_map(Written::name)
     }
 
-    /// The same group, where the name stands for other servers now: those that stay go on with their states.
+    /// The same group, where the name stands for other servers now: those that stay go on with their states, and clients that
+    /// wait for places wait for those of the others as well. For the settings that are used next.
     #[must_use]
     pub fn with_answer(&self, name: &Name, answer: &Answer) -> Self {
         let written = self.written.iter().map(|written| written.with_answer(name, answer)).collect();
-        self.with_servers(Arc::clone(&self.name), written).inherit(self)
+        let now = self.with_servers(Arc::clone(&self.name), written).inherit(self);
+        // Where servers see the clients' addresses not every server is for every client.
+        if now.sources != Sources::Client {
+            now.queue.renew(&now.servers, Instant::now());
+        }
+        now
     }
 
     /// Whether connections are opened before their clients are known: not where servers see their addresses.

@@ -125,7 +125,9 @@ impl<'a> Pick<'a> {
                 return None;
             }
             if let Some((nth, lease)) = ring.timeout(left.min(LOOK_INTERVAL), ticket.called()).await {
-                self.tried.add(nth);
+                if let Some(nth) = nth {
+                    self.tried.add(nth);
+                }
                 self.may_try_due &= !lease.is_trial();
                 return Some(lease);
             }

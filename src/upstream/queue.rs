@@ -33,7 +33,7 @@ struct Line {
     /// By their numbers: in the order in which they came.
     waiters: BTreeMap<u64, Waiter>,
     /// Servers that have been lent to sessions which have not taken them yet.
-    called: BTreeMap<u64, (usize, Lease)>,
+    called: BTreeMap<u64, Called>,
     /// Tasks that hold places for no client, and give them up when a session waits.
     holders: BTreeMap<u64, (Arc<Pager>, Waker)>,
 }
@@ -43,6 +43,8 @@ struct Line {
 pub(super) struct Waiter {
     /// The servers that would do.
     servers: Vec<Place>,
+    /// Those that its group got while it waits.
+    later: Vec<Arc<Server>>,
     /// Whether it may be the one that tries a server that was ejected.
     may_try_due: bool,
     task: Option<Waker>,
@@ -51,6 +53,9 @@ pub(super) struct Waiter {
 
 /// A server with its place in its group.
 pub(super) type Place = (usize, Arc<Server>);
+
+/// What a session is lent: the server's place in the group that it knows, if it is there, and the lease.
+pub(super) type Called = (Option<usize>, Lease);
 
 /// A session's place in the queue, which it leaves when this is dropped.
 #[derive(Debug)]
@@ -61,7 +66,20 @@ pub(super) struct Ticket<'a> {
 
 impl Waiter {
     pub(super) fn new(servers: Vec<Place>, may_try_due: bool, pager: &Arc<Pager>) -> Self {
-        Self { servers, may_try_due, task: None, pager: Arc::clone(pager) }
+        Self { servers, later: Vec::new(), may_try_due, task: None, pager: Arc::clone(pager) }
+    }
+
+    /// The servers that would do, those that the session knows with their places in its group.
+    fn all(&self) -> impl Iterator<Item = (Option<usize>, &Arc<Server>)> {
+        let known = self.servers.iter().map(|(nth, server)| (Some(*nth), server));
+        known.chain(self.later.iter().map(|server| (None, server)))
+    }
+
+    /// Its group has these servers now.
+    fn renew(&mut self, servers: &[Arc<Server>]) {
+        self.servers.retain(|(_, known)| servers.iter().any(|server| server.is_same(known)));
+        let is_new = |server: &&Arc<Server>| !self.servers.iter().any(|(_, known)| known.is_same(server));
+        self.later = servers.iter().filter(is_new).map(Arc::clone).collect();
     }
 
     /// Whether it may have a place at this server of its own, which is not down. `now`: none if only what holds at any
@@ -71,7 +89,7 @@ impl Waiter {
         let is_due = || now.is_some_and(|now| health.standing(now) == Standing::Due) && !health.is_on_trial();
         health.is_in_use()
             || self.may_try_due && is_due()
-            || !self.servers.iter().any(|(_, own)| own.takes_connections() && own.health().is_in_use())
+            || !self.all().any(|(_, own)| own.takes_connections() && own.health().is_in_use())
     }
 }
 
@@ -114,6 +132,19 @@ impl Queue {
         Some(Ticket { queue: self, number })
     }
 
+    /// The group has these servers now: they do for all who wait, and those that are gone do not any more.
+    pub(super) fn renew(self: &Arc<Self>, servers: &[Arc<Server>], now: Instant) {
+        if !self.is_in_use() {
+            return;
+        }
+        let mut line = self.lock();
+        line.waiters.values_mut().for_each(|waiter| waiter.renew(servers));
+        for server in servers {
+            server.tell_of_places(&(Arc::clone(self) as Arc<dyn Heirs>));
+            self.offer(&mut line, server, Some(now));
+        }
+    }
+
     /// Has `task` woken whenever a session begins to wait while connections to its servers wait for clients.
     pub fn summon(self: &Arc<Self>, pager: &Arc<Pager>, task: Waker) -> Summons {
         let mut line = self.lock();
@@ -128,9 +159,7 @@ impl Queue {
         let mut full: Option<Arc<Server>> = None;
         let mut called = Vec::new();
         for (number, waiter) in &line.waiters {
-            let Some((nth, own)) = waiter.servers.iter().find(|(_, own)| own.is_same(server)) else {
-                continue;
-            };
+            let Some((nth, own)) = waiter.all().find(|(_, own)| own.is_same(server)) else { continue };
             // Sessions of other settings may know it with another number of places.
             if full.as_ref().is_some_and(|full| Arc::ptr_eq(full, own)) {
                 break;
@@ -145,7 +174,7 @@ impl Queue {
                 if let Some(now) = now.filter(|_| waiter.may_try_due) {
                     lease.begin_trial(now);
                 }
-                called.push((*number, (*nth, lease)));
+                called.push((*number, (nth, lease)));
             }
         }
         for (number, place) in called {
@@ -192,8 +221,10 @@ impl Ticket<'_> {
     /// Looks for places that became free unnoticed: at a server that is up again, or due.
     pub(super) fn look(&self, now: Instant) {
         let mut line = self.queue.lock();
-        let servers = line.waiters.get(&self.number).map(|waiter| waiter.servers.clone()).unwrap_or_default();
-        for (_, server) in servers {
+        let waiter = line.waiters.get(&self.number);
+        let servers: Vec<_> =
+            waiter.iter().flat_map(|waiter| waiter.all()).map(|(_, server)| Arc::clone(server)).collect();
+        for server in servers {
             self.queue.offer(&mut line, &server, Some(now));
         }
     }
@@ -203,8 +234,8 @@ impl Ticket<'_> {
         self.number
     }
 
-    /// Completes with a lease, and with the place of its server in the group.
-    pub(super) async fn called(&self) -> (usize, Lease) {
+    /// Completes with a lease.
+    pub(super) async fn called(&self) -> Called {
         poll_fn(|cx| {
             let mut line = self.queue.lock();
             if let Some(place) = line.called.remove(&self.number) {
@@ -322,6 +353,28 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_gets_places_at_servers_that_the_group_has_got_meanwhile_and_none_at_those_that_left() {
+        let options = ServerOptions { connections_max: NonZeroU32::new(1), ..ServerOptions::default() };
+        let servers = with_options(&[options, options, options]);
+        let queue = Arc::new(Queue::default());
+        assert!(servers[0].lend() && servers[1].lend());
+        let known = vec![(0, Arc::clone(&servers[0])), (1, Arc::clone(&servers[1]))];
+        let mut tickets: Vec<_> = (0..3)
+            .map(|_| {
+                let waiter = Waiter::new(known.clone(), true, &pager());
+                queue.join(None, waiter, Instant::now()).expect("room in the queue")
+            })
+            .collect();
+        queue.renew(&servers[1..], Instant::now());
+        assert_eq!(tickets.iter().map(is_called).collect::<Vec<_>>(), [true, false, false], "at the new one");
+        servers[0].take_back();
+        assert!(!is_called(&tickets[1]), "this one has left");
+        servers[2].take_back();
+        servers[1].take_back();
+        assert_eq!(tickets.drain(1..).filter(is_called).count(), 2);
+    }
+
+    #[test]
     fn a_place_that_is_free_already_is_given_at_once() {
         let (queue, server) = (Arc::new(Queue::default()), server(1));
         let ticket = join(&queue, &server);
@@ -361,7 +414,7 @@ mod tests {
         let called = |nth: usize| block_on(poll_once(tickets[nth].called()));
         assert!(called(0).is_none() && called(2).is_none(), "it may not, and one is enough");
         let (place, lease) = called(1).expect("its place");
-        assert!(place == 1 && lease.is_trial());
+        assert!(place == Some(1) && lease.is_trial());
         tickets[2].look(due);
         assert!(called(2).is_none());
         lease.note_success(due);

@@ -102,6 +102,22 @@ fn addresses_come_and_go_and_connections_stay() {
 }
 
 #[test]
+fn a_client_that_waits_for_a_place_gets_one_at_an_address_that_comes_meanwhile() {
+    let (dns, host) = (Dns::new(), Host::of(2));
+    dns.set("iis.test", &["127.0.0.1"]);
+    let proxy = host.launch(&dns, ",max-connections=1").flags(OFTEN).flags("--queue-timeout 5m").start();
+    let (_first, nth, _upstream) = host.client(proxy.address());
+    assert_eq!(nth, 1);
+    let waits = Peer::connect(proxy.address());
+    waits.send(b"first");
+    proxy.wait_to_say("the client waits");
+    dns.set("iis.test", &["127.0.0.1", "127.0.0.2"]);
+    let upstream = host.servers[1].accept();
+    upstream.expect(b"first");
+    exchange(&waits, &upstream);
+}
+
+#[test]
 fn another_order_and_an_address_twice_are_no_change() {
     let (dns, host) = (Dns::new(), Host::of(3));
     dns.set("iis.test", &["127.0.0.3", "127.0.0.1", "127.0.0.2", "127.0.0.1"]);
