@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{BINARY, program, read, repository, run, said};
+use super::{BINARY, await_that, program, read, repository, run, said};
 
 /// Each key exists in this kernel, or may be missing by its dash; what it is set to can be a value of it; a comment says why.
 pub(super) fn sysctl() {
@@ -92,12 +92,4 @@ pub(super) fn sample() {
     let output = run(Command::new(BINARY).args(["proxy", "--check", "--config"]).arg(&file), b"");
     assert!(output.status.success(), "{}", said(&output));
     assert!(repository("deploy/iisplice.toml").exists(), "the larger one is an example of the package");
-}
-
-fn await_that(happens: impl Fn() -> bool) {
-    let started = std::time::Instant::now();
-    while !happens() {
-        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it does not happen");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
 }

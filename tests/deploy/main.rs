@@ -3,6 +3,7 @@
 //!
 //! What a claim needs and this machine lacks is said, and the claim is skipped.
 
+mod container;
 #[path = "../../examples/generate/files.rs"]
 mod files;
 mod host;
@@ -13,6 +14,7 @@ mod unit;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -37,6 +39,8 @@ const CLAIMS: &[(&str, Needs, fn())] = &[
     ("keys_of_sysctl_exist_and_have_a_reason", &[], host::sysctl),
     ("logrotate_rotates_a_log_in_use", &["logrotate"], host::logrotate),
     ("the_sample_of_the_package_is_checked", &[], host::sample),
+    ("the_containers_profile_lets_the_binary_serve_and_little_more", &[], container::profile),
+    ("a_container_needs_nothing_but_its_layout", &["chroot", "ldd"], container::layout),
 ];
 
 fn main() -> ExitCode {
@@ -97,4 +101,12 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
 /// What a program printed, on both ways.
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+fn await_that(happens: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !happens() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
