@@ -63,9 +63,14 @@ sleep 2
 apt-get install -q -y /packages/iisplice_0.1.0-2_*.deb
 wait "$loading" || { cat /tmp/load.log; false; }
 cat /tmp/load.log
+grep -Eq '^errors +0$' /tmp/load.log
 for _ in $(seq 100); do [[ $(main_pid) != "$before" ]] && break; sleep 0.1; done
 echo "main process: $before, then $(main_pid)"
 [[ $(main_pid) != "$before" && $(main_pid) != 0 ]]
+# In place: systemd has started it once.
+[[ $(systemctl show --property NRestarts --value iisplice) == 0 ]]
+[[ $(journalctl --no-pager --unit iisplice --output cat --grep '^Started iisplice' | wc -l) == 1 ]]
+iisplice status
 systemctl is-active iisplice
 # The file that was edited is still the edited one.
 grep -q '\[::\]:80' /etc/iisplice/iisplice.toml
