@@ -1,7 +1,6 @@
 //! Checks that what clients saw is allowed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cast::{ExpectedClient, Left};
@@ -17,7 +16,7 @@ use crate::proxy::simulation::groups::server_at;
 use crate::proxy::simulation::pace::Leaving;
 use crate::proxy::simulation::peer::{Hears, Registry};
 use crate::proxy::simulation::stage::{Played, Stage};
-use crate::upstream::{GroupSettings, Server};
+use crate::upstream::Server;
 use crate::uring::Address;
 use crate::uring::sim::World;
 
@@ -123,7 +122,6 @@ impl Trial<'_> {
         let case = Case { expected, site, world, client: &client, line: &line, servers, is_orderly };
         judge_servers(&case);
         judge_ways(&case);
-        judge_cookies(&case);
         self.judge_log(&case);
         self.judge_end(&case);
         if case.is_orderly {
@@ -135,7 +133,6 @@ impl Trial<'_> {
         self.judge_login(&case);
         Self::judge_leaving(&case);
         if self.manners.is_calm {
-            judge_affinity(&case);
             self.judge_calm(&case);
         }
     }
@@ -344,34 +341,6 @@ fn judge_ways(case: &Case<'_>) {
         };
         assert!(is_right, "{asked:?}, which leads to {lead:?}, got {status} from {origin:?}: {site:?}");
     }
-}
-
-/// Checks that servers saw no cookie of the proxy.
-fn judge_cookies(case: &Case<'_>) {
-    if case.http().is_none() {
-        return;
-    }
-    let own: Vec<_> = case.site.settings.groups().filter_map(|group| group.affinity.as_ref()).collect();
-    let is_own = |name: &str| own.iter().any(|affinity| **affinity.cookie() == *name.trim());
-    for cookies in case.servers.iter().flat_map(|(server, _)| &server.cookies) {
-        let mut names = cookies.split(';').filter_map(|cookie| cookie.split_once('='));
-        assert!(!names.any(|(name, _)| is_own(name)), "a server saw {cookies:?}");
-    }
-}
-
-/// Checks that a client got the server that its cookie names, where nothing keeps that one from it.
-fn judge_affinity(case: &Case<'_>) {
-    let (Some(named), Some(_http)) = (&case.expected.named, case.http()) else { return };
-    let mut groups = case.site.settings.groups();
-    let has_cookie = |group: &&Arc<GroupSettings>| {
-        group.affinity.as_ref().is_some_and(|affinity| *affinity.cookie() == named.cookie)
-    };
-    let Some(group) = groups.find(has_cookie).filter(|group| server_at(group, named.server).is_some()) else {
-        return;
-    };
-    let of_group = case.servers.iter().map(|(server, _)| server.address());
-    let first = of_group.into_iter().find(|address| server_at(group, *address).is_some());
-    assert!(first.is_none_or(|first| first == named.server), "{first:?}, though {} is named", named.server);
 }
 
 /// Checks that a stream that TLS did not end is not forwarded as one that ended in order.
