@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::balance::{Algorithm, Candidates, Tried, Wanted};
 use super::health::Standing;
 use super::lease::Lease;
-use super::queue::{Queue, Waiter};
+use super::queue::{Called, Queue, Ticket, Waiter};
 use super::server::Server;
 use super::supply::Supply;
 use crate::uring::{Pager, Ring};
@@ -115,21 +115,15 @@ impl<'a> Pick<'a> {
     /// sessions wait, and when no server holds it up any more.
     pub async fn wait(&mut self, ring: &Ring, pager: &Arc<Pager>, timeout: Duration) -> Option<Lease> {
         let ends = ring.now() + timeout;
-        let servers = self.limited().map(|(nth, server)| (nth, Arc::clone(server))).collect();
-        let waiter = Waiter::new(servers, self.may_try_due, pager);
-        let ticket = self.queue.join(self.number, waiter, ring.now())?;
+        let ticket = self.join(pager, ring.now())?;
         self.number = Some(ticket.number());
         loop {
             let left = ends.saturating_duration_since(ring.now());
             if left.is_zero() || !self.is_held_up() {
                 return None;
             }
-            if let Some((nth, lease)) = ring.timeout(left.min(LOOK_INTERVAL), ticket.called()).await {
-                if let Some(nth) = nth {
-                    self.tried.add(nth);
-                }
-                self.may_try_due &= !lease.is_trial();
-                return Some(lease);
+            if let Some(called) = ring.timeout(left.min(LOOK_INTERVAL), ticket.called()).await {
+                return Some(self.answer(called));
             }
             // A server may have come back, or be due for a trial.
             self.now = ring.now();
@@ -138,6 +132,32 @@ impl<'a> Pick<'a> {
                 return Some(lease);
             }
         }
+    }
+
+    /// A place that is free and that no session which waits could use. There is one where those that wait have other settings,
+    /// from before a reload, and so other servers.
+    pub fn unwanted(&mut self, pager: &Arc<Pager>, now: Instant) -> Option<Lease> {
+        if !self.queue.is_in_use() {
+            return None;
+        }
+        let called = self.join(pager, now)?.take()?;
+        Some(self.answer(called))
+    }
+
+    /// Queues up for a place at one of the servers that hold it up.
+    fn join(&self, pager: &Arc<Pager>, now: Instant) -> Option<Ticket<'a>> {
+        let servers = self.limited().map(|(nth, server)| (nth, Arc::clone(server))).collect();
+        let waiter = Waiter::new(servers, self.may_try_due, pager);
+        self.queue.join(self.number, waiter, now)
+    }
+
+    /// Goes on with the place that the queue gave.
+    fn answer(&mut self, (nth, lease): Called) -> Lease {
+        if let Some(nth) = nth {
+            self.tried.add(nth);
+        }
+        self.may_try_due &= !lease.is_trial();
+        lease
     }
 
     /// The servers that were not tried, may be used, and have a limited number of places.
@@ -400,6 +420,30 @@ mod tests {
             (0..2).for_each(|_| lease_of(&group, nth, now).note_failure(now));
         }
         assert_eq!(order_for(&group, &[3], now)[0], 3, "all are ejected");
+    }
+
+    #[test]
+    fn sessions_that_wait_keep_no_other_from_a_server_that_is_none_of_theirs() {
+        let one = ServerOptions { connections_max: std::num::NonZeroU32::new(1), ..ServerOptions::default() };
+        let group = group_of(&[one]);
+        let GroupSettings { servers, queue, .. } = group.settings();
+        let before_reload = with_options(&[one]).remove(0);
+        assert!(before_reload.lend());
+        let pager = Pager::new(Bell::new().expect("a descriptor"));
+        let now = Instant::now();
+        let waiter = Waiter::new(vec![(0, before_reload)], true, &pager);
+        let _ticket = queue.join(None, waiter, now).expect("room in the queue");
+        let mut pick = group.pick(None, now);
+        assert!(pick.next().is_none() && pick.is_held_up(), "places are for those who wait");
+        let lease = pick.unwanted(&pager, now).expect("a place that they cannot use");
+        assert!(servers[0].is_full() && queue.waiting() == 1);
+        let mut pick = group.pick(None, now);
+        assert!(pick.next().is_none() && pick.unwanted(&pager, now).is_none(), "it is taken");
+        drop(lease);
+        let waiter = Waiter::new(vec![(0, Arc::clone(&servers[0]))], true, &pager);
+        let _first = queue.join(None, waiter, now).expect("room in the queue");
+        let mut pick = group.pick(None, now);
+        assert!(pick.next().is_none() && pick.unwanted(&pager, now).is_none(), "it is for the one who waits");
     }
 
     #[test]

@@ -234,6 +234,11 @@ impl Ticket<'_> {
         self.number
     }
 
+    /// What it has been lent by now.
+    pub(super) fn take(&self) -> Option<Called> {
+        self.queue.lock().called.remove(&self.number)
+    }
+
     /// Completes with a lease.
     pub(super) async fn called(&self) -> Called {
         poll_fn(|cx| {

@@ -211,12 +211,15 @@ fn hand(session: &Session, group: &Group) -> Option<Hand> {
 async fn wait(session: &Session, group: &Group, pick: &mut Pick<'_>, patience: Duration) -> Option<Lease> {
     let (client, group) = (session.client_address(), &*group.settings().name);
     let timeout = if pick.is_held_up_by_warm() { patience.max(WARM_CLOSES) } else { patience };
+    let context = session.context();
     if timeout.is_zero() {
-        tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
-        return None;
+        let lease = pick.unwanted(&context.pager, context.ring.now());
+        if lease.is_none() {
+            tracing::warn!(%client, group, "every server has as many connections as it may have; refusing the client");
+        }
+        return lease;
     }
     tracing::info!(%client, group, ?timeout, "every server has as many connections as it may have; the client waits");
-    let context = session.context();
     let lease = pick.wait(&context.ring, &context.pager, timeout).await;
     if lease.is_none() && pick.is_held_up() {
         tracing::warn!(%client, group, "the client got no place at a server within its time, or too many wait; refusing it");
