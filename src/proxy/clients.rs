@@ -54,6 +54,25 @@ impl ClientLimits {
         self.table = Arc::clone(&known.table);
     }
 
+    /// Whether both know the same clients.
+    #[cfg(test)]
+    pub(super) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table)
+    }
+
+    /// How many connections are counted.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> u32 {
+        let shards = self.table.shards.iter().map(|shard| shard.lock().expect("no panic while locked"));
+        shards.map(|shard| shard.clients.values().map(|client| client.connections).sum::<u32>()).sum()
+    }
+
+    /// Most connections of a client at once, and how fast they may come.
+    #[cfg(test)]
+    pub(super) fn most(&self) -> (Option<u32>, Option<Rate>) {
+        (self.connections_max, self.rate)
+    }
+
     /// Counts one more connection of a client until the result is dropped, if it may have it.
     pub(super) fn take(&self, client: IpAddr, now: Instant) -> Result<Taken, Excess> {
         let key = key(client);

@@ -5,10 +5,14 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::choices::{TLS_NAME, milliseconds};
+use crate::protocol::http1::cookie::SameSite;
 use crate::protocol::proxy_protocol::Version;
-use crate::upstream::{Balance, Ejection, GroupSettings, Server, ServerOptions, Sources};
+use crate::upstream::{Affinity, Balance, Ejection, GroupSettings, Server, ServerOptions, Sources};
 use crate::uring::Address;
 use crate::uring::sim::Dice;
+
+/// What the proxy's own cookies begin with.
+const OWN_COOKIE: &str = "own-";
 
 /// Makes groups, each server with a name and an address of its own for ever.
 pub(super) struct Founder {
@@ -94,7 +98,11 @@ impl Founder {
             _ => Sources::Kernel,
         };
         let warm_max = dice.one_of(&[0, 0, 0, 1, 2, 5]);
-        GroupSettings { balance, sources, connect_timeout, connect_budget, queue_timeout, warm_max, ..group }
+        // Only those of HTTP make use of it.
+        let cookie = format!("{OWN_COOKIE}{}", group.name);
+        let affinity = dice.chance(400).then(|| Affinity::new(Some(&cookie), SameSite::Lax, b""));
+        let group = GroupSettings { balance, affinity, sources, ..group };
+        GroupSettings { connect_timeout, connect_budget, queue_timeout, warm_max, ..group }
     }
 }
 

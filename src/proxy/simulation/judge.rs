@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::admissions::{Stay, is_let_in};
 use super::choices::ip;
 use super::groups::server_at;
 use super::lending::{judge_queue, judge_refusal};
@@ -13,7 +14,7 @@ use super::scenario::{Client, Scenario};
 use super::stage::{DESCRIPTORS_PLENTY, Played, Stage};
 use crate::proxy::access_log::Entry;
 use crate::proxy::record::{Connect, End, Record};
-use crate::proxy::settings::{Service, Splice};
+use crate::proxy::settings::{ClientLimits, Rate, Service, Splice};
 use crate::upstream::{GroupSettings, Server, Sources};
 use crate::uring::Address;
 use crate::uring::sim::{Connection, SETTING_UP_TURN_MAX, SUSPECT_DELAY, World};
@@ -56,10 +57,10 @@ impl Judge<'_> {
         (is_only && !service.accept_proxy).then(|| (ip(server.address()), order, connection.began))
     }
 
-    fn judge_client(&self, client: &Client) {
-        let Self { stage, scenario, played } = *self;
+    /// What the log has of a client.
+    fn record_of(&self, client: &Client) -> Option<&Record> {
         let address = Address::Ip(client.address);
-        let mut of_client = played.entries.iter().filter_map(|entry| match entry {
+        let mut of_client = self.played.entries.iter().filter_map(|entry| match entry {
             Entry::Record(record) if record.client == address => Some(record),
             Entry::Request(record) if record.client == address => {
                 panic!("a request of {address}, which is served in stream mode: {record:?}")
@@ -68,6 +69,28 @@ impl Judge<'_> {
         });
         let record = of_client.next();
         assert!(of_client.next().is_none(), "two records of {address}");
+        record
+    }
+
+    /// The stays of all other clients with the same address where the same limits count them.
+    fn stays_beside(&self, client: &Client, limits: &ClientLimits) -> Vec<Stay> {
+        let others = self.scenario.clients.iter().filter(|other| other.address != client.address);
+        let same = others.filter(|other| other.ip() == client.ip());
+        let stay = |other: &Client| {
+            let connection = other.notes.borrow().connection;
+            let theirs = self.played.service_of(connection)?.admission.as_ref()?.limits.as_ref()?;
+            let record = self.record_of(other).filter(|_| theirs.is_shared_with(limits))?;
+            let world = self.played.world.borrow();
+            let closed = world.connections[connection?].near_close.expect("all descriptors are closed").at;
+            Some(Stay::new(closed, record.duration, record.connect_time, record.end))
+        };
+        same.filter_map(stay).collect()
+    }
+
+    fn judge_client(&self, client: &Client) {
+        let Self { stage, scenario, played } = *self;
+        let address = Address::Ip(client.address);
+        let record = self.record_of(client);
         let notes = &*client.notes.borrow();
         let world = &*played.world.borrow();
         played.check_door(client.arrives_after, notes.connection);
@@ -76,7 +99,10 @@ impl Judge<'_> {
             (Some(record), Some(service)) => {
                 let id = notes.connection.expect("it was accepted");
                 let group = service.routes.default.as_ref().expect("everything goes to one group");
+                let limits = service.admission.as_ref().and_then(|admission| admission.limits.as_ref());
+                let beside = limits.map(|limits| self.stays_beside(client, limits)).unwrap_or_default();
                 let case = Case {
+                    beside,
                     stage,
                     scenario,
                     played,
@@ -109,6 +135,8 @@ impl Judge<'_> {
 
 /// One accepted client.
 struct Case<'a> {
+    /// The stays that count for its address as well.
+    beside: Vec<Stay>,
     stage: &'a Stage,
     scenario: &'a Scenario,
     played: &'a Played,
@@ -133,6 +161,7 @@ impl Case<'_> {
         self.addresses_fit(server);
         self.counts_fit(server);
         self.end_is_plausible(server);
+        self.admission_fits();
         match (self.record.end, server) {
             (End::ClientClose | End::UpstreamClose, _) => self.all_was_delivered(server),
             (End::ClientReset, Some(server)) => self.breaks(self.notes, server),
@@ -215,7 +244,49 @@ impl Case<'_> {
 
     /// The address that servers may see.
     fn client_ip(&self) -> IpAddr {
-        self.client.proxied.unwrap_or(self.client.address).ip()
+        self.client.ip()
+    }
+
+    fn stay(&self) -> Stay {
+        let Record { duration, connect_time, end, .. } = *self.record;
+        Stay::new(self.closed_at(), duration, connect_time, end)
+    }
+
+    /// What each client of the service may have.
+    fn most(&self) -> (Option<u32>, Option<Rate>) {
+        let limits = self.service.admission.as_ref().and_then(|admission| admission.limits.as_ref());
+        limits.map_or((None, None), ClientLimits::most)
+    }
+
+    /// Checks that a client that may not connect got nothing, and that one that got a server had not too much.
+    fn admission_fits(&self) {
+        let end = self.record.end;
+        let is_before_admission = matches!(end, End::Denied | End::ProxyHeader | End::Drain);
+        assert!(
+            is_let_in(self.service, self.client_ip()) || is_before_admission,
+            "{end:?} of one who is denied"
+        );
+        let stay = self.stay();
+        if let (Some(max), _) = self.most() {
+            let count = self.beside.iter().filter(|other| other.counts_for(&stay)).count();
+            assert!(count < max as usize, "{count} others of a client that may have {max} connections");
+        }
+    }
+
+    /// Whether others of the same address may be the reason that it was refused.
+    fn is_too_much(&self, end: End) -> bool {
+        let stay = self.stay();
+        let count =
+            |may: fn(&Stay, &Stay) -> bool| self.beside.iter().filter(|other| may(other, &stay)).count();
+        match (end, self.most()) {
+            (End::ClientConnections, (Some(max), _)) => count(Stay::may_count_for) >= max as usize,
+            // Earlier settings may have been slower.
+            (End::ClientRate, (_, Some(rate))) => {
+                let is_only = self.scenario.services.len() == 1;
+                count(Stay::may_have_come_before) >= if is_only { rate.burst as usize } else { 1 }
+            }
+            _ => false,
+        }
     }
 
     /// Checks that counts match what the kernel took. When a session ends early, an operation in flight may add to
@@ -347,11 +418,10 @@ impl Case<'_> {
                 duration >= group.queue_timeout
                     && group.servers.iter().any(|server| server.options().connections_max.is_some())
             }
-            // No peer here uses TLS or HTTP, and every service admits all clients.
-            End::Denied
-            | End::ClientConnections
-            | End::ClientRate
-            | End::TlsClient
+            End::Denied => !is_let_in(settings, self.client_ip()),
+            End::ClientConnections | End::ClientRate => self.is_too_much(end),
+            // No peer here uses TLS or HTTP.
+            End::TlsClient
             | End::TlsUpstream
             | End::HelloTimeout
             | End::PeekMemory
@@ -381,6 +451,9 @@ impl Case<'_> {
         let connects = matches!(
             end,
             End::ClientLeft
+                | End::Denied
+                | End::ClientConnections
+                | End::ClientRate
                 | End::Refused
                 | End::Full
                 | End::NoSource

@@ -6,6 +6,7 @@
 //! peer that receives a byte it must not (`peer.rs`), or by a record that does not fit what happened (`judge.rs`). HTTP
 //! mode has peers and a judge of its own (`http`). A failed run prints its seed and how to replay it (`seeds.rs`).
 
+mod admissions;
 mod choices;
 mod counts;
 mod farm;

@@ -1,7 +1,7 @@
 //! Stream services in a worker, their servers and their clients.
 
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,13 @@ pub(super) struct Client {
     pub(super) proxied: Option<SocketAddr>,
     pub(super) has_sound_header: bool,
     pub(super) arrives_after: Duration,
+}
+
+impl Client {
+    /// The address that it counts for: that in its PROXY header, if it has one.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.proxied.unwrap_or(self.address).ip()
+    }
 }
 
 impl Scenario {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::choices;
 use super::farm::Farm;
 use super::groups::Founder;
+use super::{admissions, choices};
 use crate::proxy::routes::Routes;
 use crate::proxy::settings::Service;
 use crate::upstream::GroupSettings;
@@ -24,7 +24,7 @@ pub(super) fn generations(changes: usize, farm: &mut Farm, dice: &mut Dice) -> V
     let mut maker = Maker { farm, founder, groups: Vec::new(), homes, accept_proxy };
     let count = dice.one_of(&[1, 1, 2, 3]);
     let mut services: Services =
-        std::array::from_fn(|number| (number < count).then(|| maker.service(number, None, dice)));
+        std::array::from_fn(|number| (number < count).then(|| maker.service(number, None, None, dice)));
     let mut all = vec![services.clone()];
     for _ in 0..changes {
         services = maker.changed(&services, dice);
@@ -46,13 +46,24 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// A service with this group, or with one of its own or with that of another service.
-    fn service(&mut self, number: usize, group: Option<Arc<GroupSettings>>, dice: &mut Dice) -> Arc<Service> {
+    /// A service with this group, or with one of its own or with that of another service; in place of the one `before`.
+    fn service(
+        &mut self,
+        number: usize,
+        group: Option<Arc<GroupSettings>>,
+        before: Option<&Service>,
+        dice: &mut Dice,
+    ) -> Arc<Service> {
         let group = group.unwrap_or_else(|| self.group(dice));
         let home = self.homes[number];
         let service = choices::service(home, Routes::all(group), dice);
         let name = format!("service{number}").into();
-        Arc::new(Service { name, accept_proxy: self.accept_proxy[home], ..service })
+        let (accept_proxy, admission) = (self.accept_proxy[home], admissions::admission(dice));
+        let mut service = Service { name, accept_proxy, admission, ..service };
+        if let Some(before) = before {
+            service.inherit(before);
+        }
+        Arc::new(service)
     }
 
     fn group(&mut self, dice: &mut Dice) -> Arc<GroupSettings> {
@@ -75,7 +86,7 @@ impl Maker<'_> {
         }
         let mut after = std::array::from_fn(|number| self.successor(number, before[number].as_ref(), dice));
         if after.iter().all(Option::is_none) {
-            after[0] = Some(self.service(0, None, dice));
+            after[0] = Some(self.service(0, None, None, dice));
         }
         if dice.chance(200) {
             let one = dice.number(0, SERVICES_MAX - 1);
@@ -103,14 +114,16 @@ impl Maker<'_> {
         before: Option<&Arc<Service>>,
         dice: &mut Dice,
     ) -> Option<Arc<Service>> {
-        let Some(before) = before else { return dice.chance(400).then(|| self.service(number, None, dice)) };
+        let Some(before) = before else {
+            return dice.chance(400).then(|| self.service(number, None, None, dice));
+        };
         let group = before.routes.default.as_ref().expect("everything goes to one group");
         let now = self.groups.iter().find(|now| now.name == group.name).expect("groups stay known");
         match dice.number(0, 9) {
             0..=1 => None,
             2..=3 if Arc::ptr_eq(group, now) => Some(Arc::clone(before)),
-            2..=7 => Some(self.service(number, Some(Arc::clone(now)), dice)),
-            _ => Some(self.service(number, None, dice)),
+            2..=7 => Some(self.service(number, Some(Arc::clone(now)), Some(before), dice)),
+            _ => Some(self.service(number, None, Some(before), dice)),
         }
     }
 }

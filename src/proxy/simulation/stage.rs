@@ -178,6 +178,8 @@ impl Stage {
         assert_eq!(self.holders(), holders, "services that are held when all sessions have ended");
         let groups: Vec<_> = self.services().flat_map(|service| service.groups()).collect();
         judge_returns(&groups, world.borrow().now);
+        let limits = self.services().filter_map(|service| service.admission.as_ref()?.limits.as_ref());
+        assert!(limits.into_iter().all(|limits| limits.connections() == 0), "clients that still count");
         let free = (0..=self.sessions_max).take_while(|_| seats.take(0)).count();
         assert_eq!(free, self.sessions_max, "free seats");
         assert!(leftovers.none(), "operations or buffers that did not come back");

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockAddr;
@@ -14,7 +15,7 @@ use super::notes::ClientNotes;
 use super::server::{Server, ServerNotes};
 use super::site::Site;
 use super::wire::{TlsConfigs, Wire};
-use crate::proxy::simulation::choices::{entrance, socket_bytes, source};
+use crate::proxy::simulation::choices::{entrance, ip, socket_bytes, source};
 use crate::proxy::simulation::peer::{Registry, SERVER_NUMBER_MIN};
 use crate::uring::sim::{Accepted, Answer, Arrival, Dice, Servers};
 
@@ -48,7 +49,39 @@ pub(super) struct ExpectedClient {
     pub(super) arrives_after: Duration,
     pub(super) changes_user: bool,
     pub(super) pipelines: bool,
+    /// The server that it names.
+    pub(super) named: Option<Named>,
     pub(super) left: Left<ClientNotes>,
+}
+
+/// A server that a client's cookies name.
+pub(super) struct Named {
+    /// The name of the cookie that does.
+    pub(super) cookie: Arc<str>,
+    pub(super) server: SocketAddr,
+    /// All that it sends.
+    cookies: String,
+}
+
+impl Named {
+    /// One of the servers of a group with affinity, if the service has any.
+    fn of(site: &Site, dice: &mut Dice) -> Option<Self> {
+        let servers =
+            site.settings.groups().filter_map(|group| Some((group.affinity.as_ref()?, &group.servers)));
+        let all: Vec<_> = servers
+            .flat_map(|(affinity, servers)| servers.iter().map(move |server| (affinity, server)))
+            .collect();
+        if all.is_empty() {
+            return None;
+        }
+        let (affinity, server) = all[dice.number(0, all.len() - 1)];
+        let (cookie, token) = (Arc::clone(affinity.cookie()), affinity.token(server));
+        let (before, after) = (dice.one_of(&["", "a=b; ", ";"]), dice.one_of(&["", "; c", "; d=\"e;"]));
+        // Of two the first one that names a server counts.
+        let junk = if dice.chance(200) { format!("{cookie}=junk; ") } else { String::new() };
+        let cookies = format!("{before}{junk}{cookie}={}{after}", token.as_str());
+        Some(Self { cookie, server: ip(server.address()), cookies })
+    }
 }
 
 impl ExpectedClient {
@@ -62,7 +95,9 @@ impl ExpectedClient {
         dice: &mut Dice,
     ) -> (Self, (Duration, Arrival)) {
         let address = source(PORT_MIN + number, dice);
-        let script = manners.client(dice);
+        let mut script = manners.client(dice);
+        let named = Named::of(site, dice).filter(|_| manners.is_http);
+        script.cookies = named.as_ref().map(|named| named.cookies.clone());
         let left = Left::default();
         let to = entrance(&site.settings, dice);
         let expected = Self {
@@ -72,6 +107,7 @@ impl ExpectedClient {
             arrives_after,
             changes_user: script.changes_user,
             pipelines: script.hearing == Hearing::Ahead,
+            named,
             left: left.clone(),
         };
         let client = Client::new(number, script, left.notes, registry);

@@ -39,6 +39,8 @@ pub(super) struct Script {
     pub(super) others: &'static [&'static str],
     /// What the paths of its requests begin with.
     pub(super) areas: &'static [&'static str],
+    /// The cookies that it sends, if it has any.
+    pub(super) cookies: Option<String>,
 }
 
 /// When a client reads replies.
@@ -280,6 +282,9 @@ impl Client {
 
     fn ask(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
         let mut fields = String::new();
+        if let Some(cookies) = &self.script.cookies {
+            let _ = write!(fields, "Cookie: {cookies}\r\n");
+        }
         let authorization = self.authorization(dice);
         if let Some(value) = &authorization {
             let _ = write!(fields, "Authorization: {value}\r\n");

@@ -1,6 +1,7 @@
 //! Checks that what clients saw is allowed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cast::{ExpectedClient, Left};
@@ -16,7 +17,7 @@ use crate::proxy::simulation::groups::server_at;
 use crate::proxy::simulation::pace::Leaving;
 use crate::proxy::simulation::peer::{Hears, Registry};
 use crate::proxy::simulation::stage::{Played, Stage};
-use crate::upstream::Server;
+use crate::upstream::{GroupSettings, Server};
 use crate::uring::Address;
 use crate::uring::sim::World;
 
@@ -122,6 +123,7 @@ impl Trial<'_> {
         let case = Case { expected, site, world, client: &client, line: &line, servers, is_orderly };
         judge_servers(&case);
         judge_ways(&case);
+        judge_cookies(&case);
         self.judge_log(&case);
         self.judge_end(&case);
         if case.is_orderly {
@@ -133,6 +135,7 @@ impl Trial<'_> {
         self.judge_login(&case);
         Self::judge_leaving(&case);
         if self.manners.is_calm {
+            judge_affinity(&case);
             self.judge_calm(&case);
         }
     }
@@ -302,7 +305,9 @@ fn judge_servers(case: &Case<'_>) {
         for (server, line) in servers.iter().filter(|(server, _)| is_of_group(server)) {
             let options = server_at(group, server.address()).map(Server::options);
             assert!(options.is_some_and(|options| !options.disabled), "{server:?} is disabled");
-            let is_alone = closed_at.is_none_or(|at| Some(at) <= line.began.map(|began| began + LATE_CLOSE));
+            // One that was opened ahead may be older than its session's need of it.
+            let began = if group.warm_max > 0 { line.spoken_to } else { line.began };
+            let is_alone = closed_at.is_none_or(|at| Some(at) <= began.map(|began| began + LATE_CLOSE));
             assert!(is_alone, "two connections to one group at once: {server:?}");
             let id = line.connection.expect("it has spoken");
             closed_at = Some(world.connections[id].near_close.expect("all descriptors are closed").at);
@@ -341,6 +346,34 @@ fn judge_ways(case: &Case<'_>) {
         };
         assert!(is_right, "{asked:?}, which leads to {lead:?}, got {status} from {origin:?}: {site:?}");
     }
+}
+
+/// Checks that servers saw no cookie of the proxy.
+fn judge_cookies(case: &Case<'_>) {
+    if case.http().is_none() {
+        return;
+    }
+    let own: Vec<_> = case.site.settings.groups().filter_map(|group| group.affinity.as_ref()).collect();
+    let is_own = |name: &str| own.iter().any(|affinity| **affinity.cookie() == *name.trim());
+    for cookies in case.servers.iter().flat_map(|(server, _)| &server.cookies) {
+        let mut names = cookies.split(';').filter_map(|cookie| cookie.split_once('='));
+        assert!(!names.any(|(name, _)| is_own(name)), "a server saw {cookies:?}");
+    }
+}
+
+/// Checks that a client got the server that its cookie names, where nothing keeps that one from it.
+fn judge_affinity(case: &Case<'_>) {
+    let (Some(named), Some(_http)) = (&case.expected.named, case.http()) else { return };
+    let mut groups = case.site.settings.groups();
+    let has_cookie = |group: &&Arc<GroupSettings>| {
+        group.affinity.as_ref().is_some_and(|affinity| *affinity.cookie() == named.cookie)
+    };
+    let Some(group) = groups.find(has_cookie).filter(|group| server_at(group, named.server).is_some()) else {
+        return;
+    };
+    let of_group = case.servers.iter().map(|(server, _)| server.address());
+    let first = of_group.into_iter().find(|address| server_at(group, *address).is_some());
+    assert!(first.is_none_or(|first| first == named.server), "{first:?}, though {} is named", named.server);
 }
 
 /// Checks that a stream that TLS did not end is not forwarded as one that ended in order.

@@ -61,6 +61,8 @@ pub(super) struct LineNotes {
     /// The connection in the world, once there is one.
     pub(super) connection: Option<usize>,
     pub(super) began: Option<Instant>,
+    /// When the first byte of its stream arrived.
+    pub(super) spoken_to: Option<Instant>,
     /// How it left early, if it did.
     pub(super) left: Option<Leaving>,
     pub(super) left_at: Option<Instant>,
@@ -112,7 +114,11 @@ impl<P: Part> Line<P> {
     /// Receives a piece. False when there is none now.
     fn receive(&mut self, far: &mut Far<'_>) -> bool {
         let wanted = far.dice.number(1, self.pace.piece_bytes_max);
-        match self.wire.receive(&mut self.unread, wanted, far) {
+        let heard = self.wire.receive(&mut self.unread, wanted, far);
+        if !self.unread.is_empty() {
+            self.notes.borrow_mut().spoken_to.get_or_insert(far.now);
+        }
+        match heard {
             Heard::Nothing => return false,
             Heard::Bytes(_) => self.part.read(&mut self.unread),
             Heard::End => {

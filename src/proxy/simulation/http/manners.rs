@@ -90,6 +90,7 @@ impl Manners {
             strays: dice.one_of(&[0, 0, 150]),
             others: &HOSTS,
             areas: dice.one_of(&[&AREAS[..1], &AREAS[1..2], &AREAS, &AREAS]),
+            cookies: None,
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct ServerNotes {
     pub(super) address: Option<SocketAddr>,
     /// The hosts of its requests, and what their paths begin with.
     pub(super) asked: BTreeSet<(String, String)>,
+    /// What its requests had as cookies.
+    pub(super) cookies: BTreeSet<String>,
     /// Whether the stream ended within a request.
     pub(super) was_cut_short: bool,
     /// Its replies, by the numbers of their requests.
@@ -150,6 +152,7 @@ impl Server {
         assert_eq!(self.asked, self.answered, "a request before the reply to the one before it");
         let host = head.value("host").expect("every request has one");
         self.notes.borrow_mut().asked.insert((host.to_owned(), area.to_owned()));
+        self.notes.borrow_mut().cookies.extend(head.value("cookie").map(str::to_owned));
         self.asked += 1;
         let end = if method == "GET" { End::After(0) } else { End::of(head) };
         assert!(end != End::Close, "a request without an end");
