@@ -162,11 +162,14 @@ impl Case<'_> {
         self.counts_fit(server);
         self.end_is_plausible(server);
         self.admission_fits();
+        self.is_closed_in_time();
         match (self.record.end, server) {
             (End::ClientClose | End::UpstreamClose, _) => self.all_was_delivered(server),
             (End::ClientReset, Some(server)) => self.breaks(self.notes, server),
             (End::UpstreamReset, Some(server)) => self.breaks(server, self.notes),
-            (End::Idle | End::Drain, Some(server)) => self.no_partial_stream_looks_complete(server),
+            (End::Idle | End::Drain | End::AdminClose, Some(server)) => {
+                self.no_partial_stream_looks_complete(server);
+            }
             _ => {}
         }
     }
@@ -261,7 +264,8 @@ impl Case<'_> {
     /// Checks that a client that may not connect got nothing, and that one that got a server had not too much.
     fn admission_fits(&self) {
         let end = self.record.end;
-        let is_before_admission = matches!(end, End::Denied | End::ProxyHeader | End::Drain);
+        let is_before_admission = matches!(end, End::Denied | End::ProxyHeader | End::Drain)
+            || end == End::AdminClose && self.record.upstream.is_none();
         assert!(
             is_let_in(self.service, self.client_ip()) || is_before_admission,
             "{end:?} of one who is denied"
@@ -405,10 +409,10 @@ impl Case<'_> {
                     || self.stage.faults.descriptor > 0
                     || self.stage.descriptors_max < 100
             }
-            End::NoServer => group
-                .servers
-                .iter()
-                .all(|server| server.options().disabled || self.played.found.was_down(ip(server.address()))),
+            End::NoServer => group.servers.iter().all(|server| {
+                let address = ip(server.address());
+                server.options().disabled || self.was_down(address) || self.played.done.was_kept_out(address)
+            }),
             // All servers have IPv4 addresses.
             End::NoSource => group.sources == Sources::Client && self.client_ip().is_ipv6(),
             End::Full => {
@@ -436,8 +440,8 @@ impl Case<'_> {
             | End::ReplyTimeout
             | End::SendTimeout
             | End::Ok
-            | End::Drained
-            | End::AdminClose => false,
+            | End::Drained => false,
+            End::AdminClose => self.played.done.closed(self.client.address).is_some(),
             End::Drain => self.closed_at() >= self.drain_at + self.stage.drain_timeout,
         };
         assert!(
@@ -475,7 +479,25 @@ impl Case<'_> {
             !self.scenario.servers.borrow().errors(self.group).is_empty() || self.some_server_broke();
         let has_descriptors =
             self.stage.faults.descriptor == 0 && self.stage.descriptors_max >= DESCRIPTORS_PLENTY;
-        has_descriptors && !server.options().disabled && !self.played.found.was_down(address) && !has_failed
+        let is_kept_out = server.options().disabled || self.played.done.was_kept_out(address);
+        has_descriptors && !is_kept_out && !self.was_down(address) && !has_failed
+    }
+
+    /// Whether checks ever found the server down.
+    fn was_down(&self, server: SocketAddr) -> bool {
+        self.played.found.ever(server, |is_up| !is_up)
+    }
+
+    /// Checks that a client that the operator closed is gone.
+    fn is_closed_in_time(&self) {
+        if let Some(at) = self.played.done.closed(self.client.address) {
+            assert!(
+                self.closed_at() <= at + LATE_CLOSE,
+                "{:?} went on: {:?}",
+                self.client.address,
+                self.record
+            );
+        }
     }
 
     fn some_server_broke(&self) -> bool {

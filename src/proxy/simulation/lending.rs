@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::choices::ip;
+use super::operator::Ordered;
 use crate::upstream::{Group, GroupSettings, Server};
 use crate::uring::Ring;
 use crate::uring::sim::{Dice, World};
@@ -46,24 +47,51 @@ pub(super) fn findings(groups: &[&Arc<GroupSettings>], dice: &mut Dice) -> Vec<F
     findings
 }
 
-/// When each server was found up or down, in that order.
-#[derive(Default)]
-pub(super) struct Found(BTreeMap<SocketAddr, Vec<(Instant, bool)>>);
+/// What became known of each server, in that order.
+pub(super) struct Past<T>(BTreeMap<SocketAddr, Vec<(Instant, T)>>);
 
-impl Found {
-    /// Whether a server was ever found down.
-    pub(super) fn was_down(&self, server: SocketAddr) -> bool {
-        self.0.get(&server).is_some_and(|found| found.iter().any(|(_, is_up)| !is_up))
-    }
-
-    /// Whether a server was down all the time for so long until `at`.
-    fn is_down_for(&self, server: SocketAddr, long: Duration, at: Instant) -> bool {
-        let found = self.0.get(&server).map(Vec::as_slice).unwrap_or_default();
-        let before = found.iter().rev().find(|(since, _)| *since + long <= at);
-        let is_new = |since: Instant| since + long > at && since <= at;
-        before.is_some_and(|(_, is_up)| !is_up) && !found.iter().any(|(since, _)| is_new(*since))
+impl<T> Default for Past<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
     }
 }
+
+impl<T: Copy> Past<T> {
+    pub(super) fn note(&mut self, server: &Server, at: Instant, news: T) {
+        self.0.entry(ip(server.address())).or_default().push((at, news));
+    }
+
+    fn of(&self, server: SocketAddr) -> &[(Instant, T)] {
+        self.0.get(&server).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether such news of a server ever came.
+    pub(super) fn ever(&self, server: SocketAddr, is_such: impl Fn(T) -> bool) -> bool {
+        self.of(server).iter().any(|(_, news)| is_such(*news))
+    }
+
+    /// Whether such news were the last ones all the time for so long until `at`.
+    pub(super) fn held_for(
+        &self,
+        server: SocketAddr,
+        is_such: impl Fn(T) -> bool,
+        long: Duration,
+        at: Instant,
+    ) -> bool {
+        let all = self.of(server);
+        let before = all.iter().rev().find(|(since, _)| *since + long <= at);
+        let is_new = |since: Instant| since + long > at && since <= at;
+        before.is_some_and(|(_, news)| is_such(*news)) && !all.iter().any(|(since, _)| is_new(*since))
+    }
+
+    /// The last news of a server, and since when they hold.
+    pub(super) fn last(&self, server: SocketAddr) -> Option<(Instant, T)> {
+        self.of(server).last().copied()
+    }
+}
+
+/// When each server was found up or down.
+pub(super) type Found = Past<bool>;
 
 /// Notes the findings, as the checker does.
 pub(super) async fn check(ring: Ring, findings: Vec<Finding>, found: Rc<RefCell<Found>>) {
@@ -71,15 +99,18 @@ pub(super) async fn check(ring: Ring, findings: Vec<Finding>, found: Rc<RefCell<
     for Finding { after, server, is_up } in findings {
         ring.sleep_until(begin + after).await;
         server.note_check(is_up);
-        found.borrow_mut().0.entry(ip(server.address())).or_default().push((ring.now(), is_up));
+        found.borrow_mut().note(&server, ring.now(), is_up);
     }
 }
 
-/// Checks that no server was connected to that had been down for some time.
-pub(super) fn judge_choices(world: &World, found: &Found) {
+/// Checks that no server was connected to that had been down for some time, or kept out by the operator.
+pub(super) fn judge_choices(world: &World, found: &Found, ordered: &Ordered) {
     for (at, to) in &world.connects {
         let to = to.as_socket().expect("servers have IP addresses");
-        assert!(!found.is_down_for(to, CONNECTING_MAX, *at), "a connect to {to}, which is down");
+        let is_down = found.held_for(to, |is_up| !is_up, CONNECTING_MAX, *at);
+        assert!(!is_down, "a connect to {to}, which is down");
+        let is_kept_out = ordered.held_for(to, |order| order.is_some(), CONNECTING_MAX, *at);
+        assert!(!is_kept_out, "a connect to {to}, which the operator keeps connections from");
     }
 }
 
@@ -161,5 +192,5 @@ pub(super) fn judge_returns(groups: &[&Arc<GroupSettings>], now: Instant) {
 }
 
 fn is_in_use(server: &Server) -> bool {
-    !server.options().disabled && !server.is_down()
+    server.takes_connections() && !server.is_down()
 }

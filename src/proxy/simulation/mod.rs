@@ -5,6 +5,12 @@
 //! violation inside the kernel (`uring/sim`), by something that is left when the worker has ended (`stage.rs`), by a
 //! peer that receives a byte it must not (`peer.rs`), or by a record that does not fit what happened (`judge.rs`). HTTP
 //! mode has peers and a judge of its own (`http`). A failed run prints its seed and how to replay it (`seeds.rs`).
+//!
+//! There is one worker. Sessions never move between workers, and what workers share is counted and lent in steps that no
+//! other thread can divide: places at servers, seats, numbers of a client's connections, and queues under a lock. Whether
+//! these steps are sound is for tests with threads (`upstream/server.rs`, `upstream/queue.rs`, `proxy/seats.rs`,
+//! `proxy/clients`), and whether workers call each other for tests over sockets; a schedule of several simulated kernels
+//! would add what none of them depends on.
 
 mod admissions;
 mod choices;
@@ -14,6 +20,7 @@ mod groups;
 mod http;
 mod judge;
 mod lending;
+mod operator;
 mod pace;
 mod peer;
 mod scenario;
@@ -59,6 +66,7 @@ fn run(seed: u64) {
         drain_after: if drains { dice.time(DRAIN_AFTER_MAX) } else { LATE_DRAIN },
         drain_timeout: drain_timeout(dice),
         findings: findings(&groups(&scenario.services), dice),
+        acts: operator::acts(&groups(&scenario.services), dice),
         generations: Generation::all(scenario.services.clone(), dice),
     };
     tracing::debug!(?stage, "replay");

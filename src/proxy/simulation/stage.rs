@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::choices::{LATE_DRAIN, ip};
 use super::counts::judge_counts;
 use super::lending::{self, Finding, Found, judge_choices, judge_limits, judge_returns};
+use super::operator::{self, Act, Done};
 use crate::proxy::access_log::{self, Entry};
 use crate::proxy::context::Context;
 use crate::proxy::counters::Counters;
@@ -45,6 +46,8 @@ pub(super) struct Stage {
     pub(super) generations: Vec<Generation>,
     /// What checks find of its servers.
     pub(super) findings: Vec<Finding>,
+    /// What the operator does.
+    pub(super) acts: Vec<Act>,
     /// How long sessions may continue after a request to stop.
     pub(super) drain_timeout: Duration,
     pub(super) supplies: Supplies,
@@ -108,6 +111,8 @@ pub(super) struct Played {
     doors: Vec<Door>,
     /// What checks found.
     pub(super) found: Found,
+    /// What the operator did.
+    pub(super) done: Done,
     drain_at: Instant,
     /// Whether clients may have to wait for a seat or a descriptor.
     is_short: bool,
@@ -168,6 +173,8 @@ impl Stage {
         ring.spawn(control.run(self.generations.clone(), drain));
         let found = Rc::new(RefCell::default());
         ring.spawn(lending::check(ring.clone(), self.findings.clone(), Rc::clone(&found)));
+        let done = Rc::new(RefCell::default());
+        ring.spawn(operator::work(Rc::clone(&context), self.acts.clone(), Rc::clone(&done)));
 
         ring.run().expect("a simulated kernel can always be entered");
         let took = world.borrow().now.duration_since(begin);
@@ -186,17 +193,17 @@ impl Stage {
         assert_eq!(world.borrow().open_descriptors(), 0, "descriptors that are still open");
 
         world.borrow_mut().settle();
-        let found = found.take();
+        let (found, done): (Found, Done) = (found.take(), done.take());
         judge_limits(&world.borrow(), &groups);
         if !is_short {
-            judge_choices(&world.borrow(), &found);
+            judge_choices(&world.borrow(), &found, &done.ordered);
         }
         let doors = doors.take();
         let entries: Vec<_> = entries.try_iter().collect();
         judge_counts(&counters, &entries);
         let generations = self.generations.clone();
         let drain_at = begin + self.drain_after;
-        Played { world, begin, entries, generations, doors, found, drain_at, is_short }
+        Played { world, begin, entries, generations, doors, found, done, drain_at, is_short }
     }
 
     fn services(&self) -> impl Iterator<Item = &Arc<Service>> {

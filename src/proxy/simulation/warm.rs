@@ -84,6 +84,7 @@ fn stage(group: GroupSettings) -> (Stage, SocketAddr) {
         drain_after: LATE_DRAIN,
         drain_timeout: Duration::ZERO,
         findings: Vec::new(),
+        acts: Vec::new(),
         generations: Generation::all(vec![vec![Arc::new(service)]], &mut Dice::new(0)),
     };
     (stage, address)

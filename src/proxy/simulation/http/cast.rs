@@ -49,6 +49,7 @@ pub(super) struct ExpectedClient {
     pub(super) arrives_after: Duration,
     pub(super) changes_user: bool,
     pub(super) pipelines: bool,
+    pub(super) may_log_in: bool,
     /// The server that it names.
     pub(super) named: Option<Named>,
     pub(super) left: Left<ClientNotes>,
@@ -107,6 +108,7 @@ impl ExpectedClient {
             arrives_after,
             changes_user: script.changes_user,
             pipelines: script.hearing == Hearing::Ahead,
+            may_log_in: script.scheme.is_some(),
             named,
             left: left.clone(),
         };
@@ -116,7 +118,7 @@ impl ExpectedClient {
         let arrival = Arrival {
             to: to.into(),
             address: address.into(),
-            peer: Box::new(Line::new(client, manners.pace(dice), left.line, wire)),
+            peer: Box::new(Line::new(client, manners.client_pace(dice), left.line, wire)),
             socket_bytes: socket_bytes(dice, manners.scale),
         };
         (expected, (arrives_after, arrival))

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::line::{Part, Parting};
 use super::login::ClientLogin;
@@ -395,7 +396,7 @@ impl Part for Client {
         });
     }
 
-    fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
+    fn write(&mut self, out: &mut VecDeque<u8>, _now: Instant, dice: &mut Dice) {
         self.fill_tunnel(out, dice);
         let may_ask = || out.is_empty() && (self.pipelines() || self.asked == self.answered());
         if !self.has_asked_all() && self.tunnel.is_none() && !self.gives_up() && may_ask() {

@@ -9,7 +9,7 @@ use super::line::{LineNotes, Parting};
 use super::manners::Manners;
 use super::message::Framing;
 use super::notes::{Answer, Asked, ClientNotes, Origin, Over, UntilClose};
-use super::server::ServerNotes;
+use super::server::{Answered, ServerNotes};
 use super::site::{IDLE_TIMEOUT_LONG, Lead, Site, Sites};
 use crate::proxy::access_log::Entry;
 use crate::proxy::settings::Http;
@@ -27,6 +27,10 @@ const MISDIRECTED: u16 = 421;
 const NOT_FOUND: u16 = 404;
 /// Descriptors are closed when their last operation has completed, which may be this long after the end.
 const LATE_CLOSE: Duration = Duration::from_millis(10);
+/// A peer that is in the middle of something goes on within this time.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client's connection that carries nothing now may go unwatched, where it has several.
+const UNWATCHED: Duration = Duration::from_secs(1);
 /// How long a server end may last after its client has left.
 const LEAVING_MAX: Duration = Duration::from_secs(3);
 
@@ -119,7 +123,9 @@ impl Trial<'_> {
         let servers: Vec<_> = servers.map(|end| (end.notes.borrow(), end.line.borrow())).collect();
         let servers: Vec<_> = servers.iter().map(|(notes, line)| (&**notes, &**line)).collect();
         let servers = &servers[..];
-        let is_orderly = !self.stage.drains() && site.settings.timeouts.idle >= IDLE_TIMEOUT_LONG;
+        let closed = self.played.done.closed(expected.address);
+        let is_orderly =
+            !self.stage.drains() && closed.is_none() && site.settings.timeouts.idle >= IDLE_TIMEOUT_LONG;
         let case = Case { expected, site, world, client: &client, line: &line, servers, is_orderly };
         judge_servers(&case);
         judge_ways(&case);
@@ -132,7 +138,13 @@ impl Trial<'_> {
         if case.http().is_none() && case.is_orderly {
             judge_truncation(&case);
         }
-        self.judge_login(&case);
+        if let Some(at) = closed {
+            judge_closed(&case, at);
+        } else {
+            self.judge_login(&case);
+        }
+        self.judge_drained(&case);
+        self.judge_rests(&case);
         Self::judge_leaving(&case);
         if self.manners.is_calm {
             judge_affinity(&case);
@@ -245,6 +257,62 @@ impl Trial<'_> {
         }
     }
 
+    /// Checks that the client leaves a server that drains: between two requests, unless they belong to one login.
+    fn judge_drained(&self, case: &Case<'_>) {
+        let Case { world, servers, line: client, .. } = *case;
+        let (Some(_http), Some(client)) = (case.http(), client.connection) else { return };
+        let is_alone = servers.len() == 1;
+        for (server, line) in servers {
+            let Some(since) = self.played.done.drains_since(server.address()) else { continue };
+            let goes_on = |reply: &&Answered| reply.at >= since && !reply.is_within_login;
+            // Another connection may be within a login.
+            let followed = server.followed.iter().find(goes_on).filter(|_| is_alone);
+            assert!(
+                followed.is_none(),
+                "another request although the server drains since {since:?}: {server:?}"
+            );
+            let is_idle = server.answered.is_some_and(|reply| !reply.is_within_login)
+                && server.tunnel.is_none()
+                && !case.client.is_within_login
+                && (is_alone || servers.iter().all(|(server, _)| server.identities.is_empty()));
+            let own = &world.connections[line.connection.expect("it has spoken")];
+            let closed_at = own.near_close.expect("all descriptors are closed").at;
+            let last = own.last_moved.max(world.connections[client].last_moved).max(since);
+            let is_short = world.buffers_short_at.is_some_and(|at| at + LONGEST_PAUSE >= last);
+            let longest = if is_alone { LONGEST_PAUSE } else { LONGEST_PAUSE + UNWATCHED };
+            let quiet = closed_at.saturating_duration_since(last);
+            assert!(
+                !is_idle || is_short || quiet <= longest,
+                "idle for {quiet:?} although the server drains: {server:?}, {line:?}, {:?}, {:?}",
+                case.client,
+                case.line
+            );
+        }
+    }
+
+    /// Checks that the connection to a server that drains ends while its client rests.
+    fn judge_rests(&self, case: &Case<'_>) {
+        let Case { expected, world, servers, line: client, .. } = *case;
+        let (Some(_http), [(server, line)]) = (case.http(), servers) else { return };
+        let Some(since) = self.played.done.drains_since(server.address()) else { return };
+        if expected.pipelines || expected.may_log_in || server.tunnel.is_some() || server.hangs {
+            return;
+        }
+        let own = &world.connections[line.connection.expect("it has spoken")];
+        let closed_at = own.near_close.expect("all descriptors are closed").at;
+        for (from, until) in &client.rests {
+            // Before its first request the client has no server.
+            let has_server = server.replied_at().any(|at| at <= *from);
+            let ends_by = since.max(*from) + LONGEST_PAUSE;
+            let is_short = world.buffers_short_at.is_some_and(|at| at + LONGEST_PAUSE >= *from);
+            assert!(
+                !has_server || is_short || ends_by > *until || closed_at <= ends_by,
+                "a client rests for {:?}, and its server drains: {server:?}, {line:?}, {client:?}",
+                *until - *from
+            );
+        }
+    }
+
     fn judge_calm(&self, case: &Case<'_>) {
         let Case { expected, client, line, .. } = *case;
         let was_last = client.was_told_last || client.until_close().is_some();
@@ -290,6 +358,15 @@ impl Trial<'_> {
         let is_short = case.site.has_short_timeouts();
         let from = if is_short { Duration::ZERO } else { self.stage.drain_after + self.stage.drain_timeout };
         self.played.begin + from
+    }
+}
+
+/// Checks that nothing is left of a client that the operator closed.
+fn judge_closed(case: &Case<'_>, at: Instant) {
+    for line in case.lines() {
+        let connection = line.connection.map(|id| &case.world.connections[id]);
+        let closed = connection.and_then(|connection| connection.near_close.as_ref());
+        assert!(closed.is_none_or(|closed| closed.at <= at + LATE_CLOSE), "{line:?} went on");
     }
 }
 

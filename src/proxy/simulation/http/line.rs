@@ -19,7 +19,7 @@ pub(super) trait Part {
     fn ended(&mut self, unread: &[u8]);
 
     /// Appends what to send now.
-    fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice);
+    fn write(&mut self, out: &mut VecDeque<u8>, now: Instant, dice: &mut Dice);
 
     /// Whether it receives now, with `out` still to be sent.
     fn listens(&self, out: &VecDeque<u8>) -> bool;
@@ -53,6 +53,8 @@ pub(super) struct Pace {
     pub(super) patience: Patience,
     /// This many bytes are sent one by one when there was nothing to send before: heads.
     pub(super) single_bytes: usize,
+    /// The longest time from having something to say to saying it, when nothing was to be sent before.
+    pub(super) rest_max: Duration,
 }
 
 /// What is known of an end from outside.
@@ -75,6 +77,8 @@ pub(super) struct LineNotes {
     pub(super) parted: Option<Parting>,
     /// Whether it had not seen the end of the other stream by then.
     pub(super) parted_unasked: bool,
+    /// When it rested, unless it left before: from when until when it did not send what it had to say.
+    pub(super) rests: Vec<(Instant, Instant)>,
 }
 
 /// See the module docs.
@@ -198,12 +202,18 @@ impl<P: Part> Peer for Line<P> {
         if self.hears() == Hears::Reset {
             return Next::Done;
         }
-        if self.has_sent_all() {
+        let had_sent_all = self.has_sent_all();
+        if had_sent_all {
             self.single_bytes_left = self.pace.single_bytes;
         }
-        self.part.write(&mut self.out, far.dice);
+        self.part.write(&mut self.out, far.now, far.dice);
         if self.part.gives_up() {
             self.out.clear();
+        }
+        if had_sent_all && !self.has_sent_all() && !self.pace.rest_max.is_zero() {
+            let until = far.now + far.dice.time(self.pace.rest_max);
+            self.notes.borrow_mut().rests.push((far.now, until));
+            self.send_at = Some(until);
         }
         let has_parted = self.notes.borrow().parted.is_some();
         if self.has_sent_all() && self.part.is_through() && !has_parted && self.part(far) {

@@ -44,7 +44,14 @@ impl Manners {
             pause_max: milliseconds(dice, if self.hurries { &[0, 1] } else { &[0, 1, 20] }),
             patience: leaves.then(|| (patience, dice.one_of(&[Leaving::Close, Leaving::Reset]))),
             single_bytes: if dice.chance(200) { dice.number(1, 400) } else { 0 },
+            rest_max: Duration::ZERO,
         }
+    }
+
+    /// The pace of a client: some rest before they send a request.
+    pub(super) fn client_pace(self, dice: &mut Dice) -> Pace {
+        let rests: &[u64] = if self.is_calm { &[0] } else { &[0, 300] };
+        Pace { rest_max: milliseconds(dice, rests), ..self.pace(dice) }
     }
 
     fn body_bytes_max(self, dice: &mut Dice) -> u64 {

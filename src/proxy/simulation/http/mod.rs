@@ -27,6 +27,7 @@ use super::choices::{self, LATE_DRAIN};
 use super::farm;
 use super::judge::Judge;
 use super::lending::findings;
+use super::operator;
 use super::peer::Registry;
 use super::scenario::Scenario;
 use super::seeds::for_each_seed;
@@ -129,6 +130,7 @@ fn play(seed: u64, manners: Manners, dice: &mut Dice) {
         descriptors_max: DESCRIPTORS_PLENTY,
         drain_timeout: choices::drain_timeout(dice),
         findings: if is_calm { Vec::new() } else { findings(&groups(&services), dice) },
+        acts: if is_calm { Vec::new() } else { operator::acts(&groups(&services), dice) },
         generations: Generation::all(services, dice),
     };
     let clients: Vec<_> = (0..dice.one_of(&[1, 1, 2, 3, 5]))

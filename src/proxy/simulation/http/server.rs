@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::line::{Part, Parting};
 use super::login::{ServerLogin, Verdict};
@@ -52,6 +53,10 @@ pub(super) struct ServerNotes {
     pub(super) hangs: bool,
     /// The users that have logged in.
     pub(super) identities: BTreeSet<String>,
+    /// The last reply; none while a request awaits one.
+    pub(super) answered: Option<Answered>,
+    /// The replies after which others came.
+    pub(super) followed: Vec<Answered>,
 }
 
 impl ServerNotes {
@@ -59,6 +64,24 @@ impl ServerNotes {
     pub(super) fn address(&self) -> SocketAddr {
         self.address.expect("it is a server's end")
     }
+
+    /// When it sent its replies.
+    pub(super) fn replied_at(&self) -> impl Iterator<Item = Instant> {
+        self.followed.iter().chain(&self.answered).map(|reply| reply.at)
+    }
+
+    /// Another request came behind the last reply.
+    fn is_asked(&mut self) {
+        self.followed.extend(self.answered.take());
+    }
+}
+
+/// The last reply of a server end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) at: Instant,
+    /// Whether its client has to go on with a login.
+    pub(super) is_within_login: bool,
 }
 
 /// The body of a reply.
@@ -154,6 +177,7 @@ impl Server {
         self.notes.borrow_mut().asked.insert((host.to_owned(), area.to_owned()));
         self.notes.borrow_mut().cookies.extend(head.value("cookie").map(str::to_owned));
         self.asked += 1;
+        self.notes.borrow_mut().is_asked();
         let end = if method == "GET" { End::After(0) } else { End::of(head) };
         assert!(end != End::Close, "a request without an end");
         let is_http10 = version == "HTTP/1.0";
@@ -296,7 +320,7 @@ impl Part for Server {
         };
     }
 
-    fn write(&mut self, out: &mut VecDeque<u8>, dice: &mut Dice) {
+    fn write(&mut self, out: &mut VecDeque<u8>, now: Instant, dice: &mut Dice) {
         let Some(request) = &self.request else { return };
         if self.answered == self.asked || self.has_closed || self.notes.borrow().hangs {
             return;
@@ -311,6 +335,8 @@ impl Part for Server {
         self.waits_for_body = None;
         if let Some(request) = self.request.take() {
             self.answer(&request, out, dice);
+            let is_within_login = self.login.is_within() || request.challenge.is_some();
+            self.notes.borrow_mut().answered = Some(Answered { at: now, is_within_login });
             if !request.is_whole {
                 self.request = Some(request);
             }

@@ -94,6 +94,7 @@ fn run(seed: u64) {
         descriptors_max: 3000,
         drain_timeout: drain_timeout(dice),
         findings: Vec::new(),
+        acts: Vec::new(),
         generations: Generation::all(sites.services(), dice),
     };
     tracing::debug!(quitters, ?longest, ?sites, "replay");
