@@ -11,6 +11,7 @@ use iisplice::cli::{self, Cli, Command};
 use iisplice::control::handover::Predecessor;
 use iisplice::control::handover::starter::{self, Starter};
 use iisplice::control::limits::Host;
+use iisplice::control::service_manager::PassedSockets;
 use iisplice::control::signals::Signals;
 use iisplice::control::{self, logging, service_manager};
 use iisplice::report::live::Live;
@@ -63,6 +64,13 @@ fn main() -> ExitCode {
 
 fn proxy(arguments: ProxyArgs, log_level: LevelFilter, predecessor: Option<&Predecessor>) -> ExitCode {
     let fail = |line: &dyn Display, code| refuse(predecessor, line, code);
+    let passed = match PassedSockets::take() {
+        Ok(passed) => passed,
+        Err(fault) => {
+            service_manager::say_failure(&fault, &fault);
+            return fail(&fault, ExitCode::from(2));
+        }
+    };
     let host = match Host::prepare() {
         Ok(host) => host,
         Err(error) => {
@@ -72,7 +80,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter, predecessor: Option<&Pred
     let effective = match arguments.settings(&host) {
         Ok(effective) => effective,
         Err(error) => {
-            if !arguments.is_check() {
+            if predecessor.is_none() && !arguments.is_check() {
                 service_manager::say_failure(&error, &error);
             }
             return fail(&error, error.exit_code());
@@ -94,7 +102,7 @@ fn proxy(arguments: ProxyArgs, log_level: LevelFilter, predecessor: Option<&Pred
         let read = arguments.settings(&host);
         read.map(|effective| effective.plan).map_err(|error| error.to_string())
     };
-    match control::serve(effective.plan, Box::new(read), signals, (starter, predecessor), &logging) {
+    match control::serve(effective.plan, Box::new(read), signals, (starter, predecessor), &logging, passed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let line = places.describe(&error);

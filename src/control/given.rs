@@ -30,12 +30,14 @@ pub(super) struct GivenGroup {
     sockets: Vec<(usize, usize, Arc<OwnedFd>)>,
     /// Device and inode of a Unix socket's file.
     pub(super) file: Option<(u64, u64)>,
+    /// Whether it is the service manager's: no more can be bound beside it.
+    pub(super) is_of_unit: bool,
 }
 
 impl Given {
     /// One more.
     pub(super) fn add(&mut self, description: Description, socket: OwnedFd) {
-        let Description { role, address, written, service, worker, file } = description;
+        let Description { role, address, written, service, worker, file, is_of_unit } = description;
         let (address, socket) = (Address::from(address), Arc::new(socket));
         let one = (worker, self.count, socket);
         self.count += 1;
@@ -46,7 +48,15 @@ impl Given {
             return;
         }
         let written = written.into();
-        self.groups.push(GivenGroup { role, address, written, service, sockets: vec![one], file });
+        self.groups.push(GivenGroup {
+            role,
+            address,
+            written,
+            service,
+            sockets: vec![one],
+            file,
+            is_of_unit,
+        });
     }
 
     /// Whether there is none.

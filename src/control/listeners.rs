@@ -15,6 +15,8 @@ use std::sync::{Arc, Weak};
 use super::Error;
 use super::given::{Given, GivenGroup};
 use super::handover::{At, Description, Role};
+use super::service_manager::Kept;
+use super::setting::setting;
 use crate::proxy::bind::{self, SocketFile};
 use crate::proxy::settings::{Listener, Service};
 use crate::uring::{Address, SocketOptions};
@@ -41,6 +43,8 @@ struct Open {
     sockets: Vec<Weak<OwnedFd>>,
     /// The file of a Unix socket.
     file: Option<SocketFile>,
+    /// Whether the sockets are the service manager's.
+    is_of_unit: bool,
 }
 
 /// The listeners of a set of services, before they come into use. Dropping this closes those that are new.
@@ -64,7 +68,7 @@ enum Source {
     /// One that is open.
     Kept(usize),
     /// Bound now, or (`are_given`) some of them by another process.
-    New { sockets: Vec<Arc<OwnedFd>>, file: Option<SocketFile>, are_given: bool },
+    New { sockets: Vec<Arc<OwnedFd>>, file: Option<SocketFile>, are_given: bool, is_of_unit: bool },
 }
 
 /// Whether an open listener is the one that a service of this name wants at this address.
@@ -123,14 +127,25 @@ impl Listeners {
                 let (taken, is_shared) = (taken.next().flatten(), is_shared.next().unwrap_or_default());
                 let source = if let Some(nth) = kept.next().flatten() {
                     listener.address = self.open[nth].settings.address.clone();
+                    if self.open[nth].is_of_unit {
+                        let_nobody_steer(listener);
+                    }
                     Source::Kept(nth)
                 } else if let Some(given) = taken {
                     listener.address = given.address.clone();
+                    if given.is_of_unit {
+                        let_nobody_steer(listener);
+                    }
                     with_given(&given, listener, &service.tcp, workers)?
                 } else {
                     let bound = bind::bind(listener, &service.tcp, workers, is_shared)?;
                     listener.address = bound.address;
-                    Source::New { sockets: bound.sockets, file: bound.file, are_given: false }
+                    Source::New {
+                        sockets: bound.sockets,
+                        file: bound.file,
+                        are_given: false,
+                        is_of_unit: false,
+                    }
                 };
                 next.push(Next {
                     service: Arc::clone(&service.name),
@@ -206,11 +221,11 @@ impl Listeners {
         let mut of_workers = vec![Sockets::new(); workers];
         let mut difference = Difference::default();
         for Next { service, written, settings, tcp, source } in prepared.next {
-            let (sockets, file) = match source {
-                Source::Kept(nth) => {
-                    before[nth].take().map_or_else(Default::default, |open| (open.sockets, open.file))
-                }
-                Source::New { sockets, file, .. } => {
+            let (sockets, file, is_of_unit) = match source {
+                Source::Kept(nth) => before[nth]
+                    .take()
+                    .map_or_else(Default::default, |open| (open.sockets, open.file, open.is_of_unit)),
+                Source::New { sockets, file, is_of_unit, .. } => {
                     difference.added.push(settings.address.clone());
                     let weak = sockets.iter().map(Arc::downgrade).collect();
                     for (nth, socket) in sockets.into_iter().enumerate() {
@@ -219,10 +234,10 @@ impl Listeners {
                     if let Some(file) = &file {
                         file.remove_at_end();
                     }
-                    (weak, file)
+                    (weak, file, is_of_unit)
                 }
             };
-            self.open.push(Open { service, written, settings, tcp, sockets, file });
+            self.open.push(Open { service, written, settings, tcp, sockets, file, is_of_unit });
         }
         self.closing.retain(|(_, sockets)| sockets.iter().any(|socket| socket.strong_count() > 0));
         for Open { settings, sockets, .. } in before.into_iter().flatten() {
@@ -254,10 +269,13 @@ impl Listeners {
     pub(super) fn to_hand_over(&self) -> Vec<(Description, Arc<OwnedFd>)> {
         let of_one = |open: &Open| {
             let mut sockets = open.sockets();
-            if let Address::Unix(_) = open.settings.address {
-                // All workers share one.
-                sockets.truncate(1);
-            }
+            // Workers can share one.
+            let mut seen = Vec::new();
+            sockets.retain(|socket| {
+                let is_new = !seen.contains(&Arc::as_ptr(socket));
+                seen.push(Arc::as_ptr(socket));
+                is_new
+            });
             let description = Description {
                 role: Role::Listener,
                 address: At::from(&open.settings.address),
@@ -265,11 +283,37 @@ impl Listeners {
                 service: open.service.to_string(),
                 worker: 0,
                 file: open.file.as_ref().and_then(|file| file.id().ok()),
+                is_of_unit: open.is_of_unit,
             };
             let one = move |(worker, socket)| (Description { worker, ..description.clone() }, socket);
             sockets.into_iter().enumerate().map(one).collect::<Vec<_>>()
         };
         self.open.iter().flat_map(of_one).collect()
+    }
+
+    /// The sockets that the service manager is to keep over a restart: those of the workers, but for its own.
+    pub(super) fn to_keep(&self, workers: usize) -> Vec<Kept> {
+        let of_one = |open: &Open| {
+            let address = &open.settings.address;
+            let count = match address {
+                Address::Ip(_) => workers,
+                // All workers share one.
+                Address::Unix(_) => 1,
+            };
+            let sockets = open.sockets.iter().take(count).enumerate();
+            sockets.map(|(worker, socket)| Kept::new(address, worker, socket.clone())).collect::<Vec<_>>()
+        };
+        self.open.iter().filter(|open| !open.is_of_unit).flat_map(of_one).collect()
+    }
+
+    /// The addresses of those whose sockets are the service manager's.
+    pub(super) fn of_units(&self) -> impl Iterator<Item = &Address> {
+        self.open.iter().filter(|open| open.is_of_unit).map(|open| &open.settings.address)
+    }
+
+    /// Leaves the files of all listeners to a process that gets their sockets after the end of this one.
+    pub(super) fn leave_all(&self) {
+        self.open.iter().filter_map(|open| open.file.as_ref()).for_each(SocketFile::keep);
     }
 
     /// Leaves the files of the listeners at these addresses to a successor.
@@ -307,7 +351,7 @@ impl Prepared {
     /// The first listener that cannot.
     pub(super) fn listen(&self, worker_cpus: &[Option<usize>]) -> Result<(), Error> {
         for Next { settings, tcp, source, .. } in &self.next {
-            if let Source::New { sockets, are_given, file } = source {
+            if let Source::New { sockets, are_given, file, .. } = source {
                 bind::listen(sockets, settings, tcp, worker_cpus, *are_given)?;
                 if let Some(file) = file.as_ref().filter(|_| *are_given) {
                     file.set_mode(settings)?;
@@ -336,9 +380,13 @@ fn with_given(
 ) -> Result<Source, Error> {
     let mut sockets = given.sockets();
     let file = match &given.address {
+        _ if given.is_of_unit => {
+            let count = workers.max(sockets.len());
+            sockets = sockets.into_iter().cycle().take(count).collect();
+            None
+        }
         Address::Unix(path) => {
             sockets = sockets.first().map_or_else(Vec::new, |shared| vec![Arc::clone(shared); workers]);
-            // The file of a service manager is its own.
             given.file.and_then(|_| SocketFile::of_another(path).ok())
         }
         Address::Ip(_) => {
@@ -349,7 +397,15 @@ fn with_given(
             None
         }
     };
-    Ok(Source::New { sockets, file, are_given: true })
+    Ok(Source::New { sockets, file, are_given: true, is_of_unit: given.is_of_unit })
+}
+
+/// Where workers share a socket no program can choose among them.
+fn let_nobody_steer(listener: &mut Listener) {
+    if std::mem::take(&mut listener.steer_by_cpu) {
+        let listener = &listener.address;
+        tracing::warn!(%listener, "{} has no effect on a socket that the service manager passed on: all workers share it", setting("steer"));
+    }
 }
 
 impl Open {

@@ -196,6 +196,9 @@ pub enum Error {
         /// Why not.
         fault: TokenFault,
     },
+    /// A socket that the service manager passed on, and no listener wants.
+    #[error(transparent)]
+    PassedSocket(#[from] service_manager::PassedFault),
     /// A server that is this proxy.
     #[error(
         "server {server} is this proxy's own listener {listener}, so connections would loop; give the server's own \
@@ -263,7 +266,10 @@ impl Error {
         match self {
             Self::AccessLog { source, .. }
             | Self::AdminToken { fault: TokenFault::Unreadable(source), .. } => exit_code_of_file(source),
-            Self::OwnListener { .. } | Self::OwnAdmin { .. } | Self::AdminToken { .. } => ExitCode::from(2),
+            Self::OwnListener { .. }
+            | Self::OwnAdmin { .. }
+            | Self::PassedSocket(_)
+            | Self::AdminToken { .. } => ExitCode::from(2),
             Self::User { fault, .. } => fault.exit_code(),
             Self::UnreadAccessLog(_)
             | Self::SourceAddress { .. }

@@ -164,7 +164,7 @@ fn refuse(error: &dyn fmt::Display) {
 /// cannot use.
 fn log_state(running: &Running, descriptors: (u64, u64)) {
     let services = running.services();
-    start_up::log_what_listeners_include(&services);
+    start_up::log_what_listeners_include(&services, &running.listeners);
     let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
     let connections = Some(running.sessions_max as u64);
     start_up::warn_if_descriptors_run_out(&wanted_by(
@@ -247,6 +247,7 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
     running.watch_logins();
     running.check_servers();
     running.show();
+    running.keep_sockets();
     if let Some(admin) = &running.admin {
         admin.set_token(admin_token);
     }

@@ -15,6 +15,7 @@ use super::logins::Watch;
 use super::metrics::{DroppedLines, Sources};
 use super::names::{self, Resolver};
 use super::privileges::{User, WrittenUser, give_log};
+use super::service_manager::ServiceManager;
 use super::supervise::{Event, Supervisor};
 use super::timeouts::{LOG_END, WORKERS_CHANGE};
 use super::tls::Expiry;
@@ -49,6 +50,8 @@ pub(super) struct Running {
     pub(super) admin: Option<Admin>,
     /// What the admin endpoint shows.
     pub(super) board: Arc<Board>,
+    /// Told what happens, if there is one.
+    pub(super) manager: ServiceManager,
     /// How names are looked up.
     pub(super) resolver: Resolver,
     /// This process and those before it.
@@ -121,6 +124,13 @@ impl Running {
         let config = config::text(&self.outline, self.workers.len(), self.sessions_max);
         let metrics = Some(self.metrics());
         self.board.show(View { services: self.services(), certificates, config, metrics });
+    }
+
+    /// Has the service manager keep the sockets of listeners, if it does.
+    pub(super) fn keep_sockets(&self) {
+        if self.manager.keeps_sockets() {
+            self.manager.keep(self.listeners.to_keep(self.workers.len()));
+        }
     }
 
     fn metrics(&self) -> Sources {

@@ -5,11 +5,11 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::admin::{self, Admin, Reach};
+use super::admin::{self, Admin, AdminSettings, Reach};
 use super::certificates::{self, Served};
 use super::given::Given;
 use super::handover::starter::Starter;
-use super::handover::{Inheritance, Predecessor, Upgrades};
+use super::handover::{Generations, Inheritance, Predecessor, Upgrades};
 use super::health::{self, Checker};
 use super::limits::wanted_by;
 use super::listeners::Listeners;
@@ -19,7 +19,7 @@ use super::names::change;
 use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
-use super::service_manager::{self, ServiceManager};
+use super::service_manager::{self, PassedSockets, ServiceManager};
 use super::setting;
 use super::signals::Signals;
 use super::start_up::{self, StartUp};
@@ -35,7 +35,8 @@ use crate::uring::{self, PipeSet};
 const ADDRESS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until it is told to stop; `signals` must be blocked before the process starts a second thread, and `logging` has
-/// none yet. `read` reads the settings again. `starter` starts what takes over from this process, which takes over from `predecessor`.
+/// none yet. `read` reads the settings again. `starter` starts what takes over from this process, which takes over from
+/// `predecessor`. `passed` are sockets of the service manager.
 ///
 /// # Errors
 /// What this host does not allow, or the first failure of a worker.
@@ -45,16 +46,15 @@ pub fn serve(
     signals: Signals,
     (starter, predecessor): (Starter, Option<&Predecessor>),
     logging: &Logging,
+    passed: PassedSockets,
 ) -> Result<(), Error> {
     setting::name(plan.named);
-    let (mut running, supervisor) = start(plan, predecessor, logging)?;
+    let (mut running, supervisor) = start(plan, predecessor, logging, passed)?;
     let mut upgrades = Upgrades::new(starter, supervisor.sender());
     let mut postponed = Postponed::default();
     let mut reading = Reading::new(read, supervisor.sender());
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;
-    let manager = ServiceManager::start(&running.board, &running.orders, &running.counters);
-    let manager = manager.map_err(Error::Resource)?;
-    manager.serves();
+    running.manager.serves();
     certificates::compare(&running.served);
 
     let (mut asked, mut has_left) = (None, false);
@@ -63,7 +63,7 @@ pub fn serve(
         match command {
             Command::Drain => {
                 running.board.stop();
-                manager.stops(running.drain_timeout());
+                running.manager.stops(running.drain_timeout());
                 upgrades.give_up();
                 asked = Some(Instant::now());
                 running.drain();
@@ -86,8 +86,8 @@ pub fn serve(
             // What the new process takes over stays as it is until then.
             Command::Reload if upgrades.is_running() => postponed.reload = true,
             Command::TakeOver if upgrades.is_running() => postponed.take_over = true,
-            Command::Reload => begin_reading(&running, &mut reading, &manager),
-            Command::TakeOver => take_over(&mut running, &mut reading, &manager),
+            Command::Reload => read_again(&running, &mut reading),
+            Command::TakeOver => take_over(&mut running, &mut reading),
             Command::TakeNames => change::take_over(&mut running),
             Command::Upgrade if asked.is_some() => {
                 tracing::warn!("stopping; the proxy is not upgraded any more");
@@ -104,7 +104,7 @@ pub fn serve(
                 } else if let Some((successor, askers)) = taken {
                     running.board.stop();
                     asked = Some(Instant::now());
-                    manager.leaves();
+                    running.manager.leaves();
                     running.leave(&successor);
                     running.names = None;
                     if std::mem::take(&mut postponed).any() {
@@ -115,7 +115,7 @@ pub fn serve(
                     has_left = true;
                     return true;
                 } else {
-                    std::mem::take(&mut postponed).make_up_for(&mut running, &mut reading, &manager);
+                    std::mem::take(&mut postponed).make_up_for(&mut running, &mut reading);
                 }
             }
             Command::CloseExtra if asked.is_some() => {}
@@ -123,15 +123,8 @@ pub fn serve(
         }
         false
     });
-    let Running { listeners, log, counters, seats, has_requests, admin, .. } = running;
-    if let Some(admin) = admin {
-        if has_left {
-            admin.wait_for_answers();
-        }
-        admin.finish();
-    }
-    // Removes the files of Unix sockets.
-    drop(listeners);
+    let Running { listeners, log, counters, seats, has_requests, admin, manager, .. } = running;
+    close(listeners, admin, has_left, manager.keeps_sockets());
     let log_lines_dropped = match &end {
         Ok(End::Drained) => log.finish(),
         _ => 0,
@@ -154,6 +147,21 @@ pub fn serve(
     Ok(())
 }
 
+/// Closes the endpoints of a process that serves no more; one before a successor (`has_left`) waits for those whom its admin
+/// endpoint answers. Removes the files of Unix sockets, but for those that the service manager keeps.
+fn close(listeners: Listeners, admin: Option<Admin>, has_left: bool, are_kept: bool) {
+    if are_kept && !has_left {
+        listeners.leave_all();
+    }
+    if let Some(admin) = admin {
+        if has_left {
+            admin.wait_for_answers();
+        }
+        admin.finish();
+    }
+    drop(listeners);
+}
+
 /// What waits for the end of an upgrade.
 #[derive(Debug, Default, Clone, Copy)]
 struct Postponed {
@@ -168,28 +176,29 @@ impl Postponed {
         self.take_over || self.reload
     }
 
-    fn make_up_for(self, running: &mut Running, reading: &mut Reading, manager: &ServiceManager) {
+    fn make_up_for(self, running: &mut Running, reading: &mut Reading) {
         if self.take_over {
-            take_over(running, reading, manager);
+            take_over(running, reading);
         }
         if self.reload {
-            begin_reading(running, reading, manager);
+            read_again(running, reading);
         }
     }
 }
 
-fn begin_reading(running: &Running, reading: &mut Reading, manager: &ServiceManager) {
-    manager.reloads();
+/// Begins to read the settings again.
+fn read_again(running: &Running, reading: &mut Reading) {
+    running.manager.reloads();
     if let Err(error) = reading.begin(running.board.take_askers()) {
-        manager.reloaded(Err(error));
+        running.manager.reloaded(Err(error));
     }
 }
 
-fn take_over(running: &mut Running, reading: &mut Reading, manager: &ServiceManager) {
+fn take_over(running: &mut Running, reading: &mut Reading) {
     if let Some(taken) = reading.take() {
         let outcome = reload::take_over(running, taken);
         if !reading.is_in_progress() {
-            manager.reloaded(outcome);
+            running.manager.reloaded(outcome);
         }
     }
 }
@@ -199,6 +208,7 @@ fn start(
     plan: Plan,
     predecessor: Option<&Predecessor>,
     logging: &Logging,
+    passed: PassedSockets,
 ) -> Result<(Running, Supervisor), Error> {
     let started = SystemTime::now();
     let user = plan.user.as_ref().map(User::of).transpose()?;
@@ -229,8 +239,7 @@ fn start(
     let (mut services, terminated): (Vec<_>, Vec<_>) =
         services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     let mut listeners = Listeners::default();
-    let inherited = predecessor.map(Predecessor::meet).transpose().map_err(Error::Predecessor)?;
-    let Inheritance { mut given, generations } = inherited.unwrap_or_default();
+    let (mut given, generations, stored) = inherit(predecessor, passed, &services, admin.as_ref())?;
     let patience = if given.is_empty() { ADDRESS_IN_USE } else { Duration::ZERO };
     let prepared = in_time(patience, || listeners.prepare(&mut services, workers.len(), &mut given))?;
     own_listener::refuse(&services, &listeners.with_files(&prepared), admin::address(admin.as_ref()))?;
@@ -273,11 +282,11 @@ fn start(
     let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
     let connections = sessions_are_asked.then_some(sessions_max as u64);
     let wanted = wanted_by(&of_services, &workers, connections, (descriptors_max, descriptors_reserved));
-    log_start(&line, &served, &Wanted { stays_root: Some(user.is_none()), ..wanted }, granted);
+    log_start(&line, (&served, &listeners), &Wanted { stays_root: Some(user.is_none()), ..wanted }, granted);
 
     let Workers { supervisor, orders, counters, seats } =
         start_workers(&services, sessions_max, &workers, sockets, pipes, log.writer.as_ref())?;
-    let watch = services.iter().any(|service| is_http(service)).then(Watch::start);
+    let board = Arc::default();
     let mut running = Running {
         served,
         listeners,
@@ -285,7 +294,8 @@ fn start(
         workers,
         sessions_max,
         log,
-        logins: watch.transpose().map_err(Error::Resource)?,
+        logins: watch_logins(&services)?,
+        manager: ServiceManager::start(&board, (&orders, &counters), stored).map_err(Error::Resource)?,
         orders,
         counters,
         seats,
@@ -293,7 +303,7 @@ fn start(
         has_requests: false,
         checker,
         admin,
-        board: Arc::default(),
+        board,
         resolver,
         generations: Arc::new(generations),
         names: None,
@@ -305,13 +315,38 @@ fn start(
     Ok((running, supervisor))
 }
 
+/// The sockets that this process does not have to bind, the generations of the proxy, and the names of what the service
+/// manager keeps for it.
+fn inherit(
+    predecessor: Option<&Predecessor>,
+    passed: PassedSockets,
+    services: &[Service],
+    admin: Option<&AdminSettings>,
+) -> Result<(Given, Generations, Vec<String>), Error> {
+    let inherited = predecessor.map(Predecessor::meet).transpose().map_err(Error::Predecessor)?;
+    let Inheritance { mut given, generations } = inherited.unwrap_or_default();
+    let stored = passed.give_to(&mut given, services, admin)?;
+    Ok((given, generations, stored))
+}
+
+/// Watches the logins at servers, if any service reads requests.
+fn watch_logins(services: &[Arc<Service>]) -> Result<Option<Watch>, Error> {
+    let watch = services.iter().any(|service| is_http(service)).then(Watch::start);
+    watch.transpose().map_err(Error::Resource)
+}
+
 /// Logs what is served, and what is to be known of it.
-fn log_start(line: &StartUp<'_>, served: &[Served], wanted: &Wanted, granted: Granted) {
+fn log_start(
+    line: &StartUp<'_>,
+    (served, listeners): (&[Served], &Listeners),
+    wanted: &Wanted,
+    granted: Granted,
+) {
     let services: Vec<_> = served.iter().map(|one| Arc::clone(&one.service)).collect();
     tracing::info!("{line}");
     start_up::warn_of_open_rings(line.features);
     start_up::log_each_service(&services);
-    start_up::log_what_listeners_include(&services);
+    start_up::log_what_listeners_include(&services, listeners);
     start_up::warn_of_this_host(wanted, granted);
     start_up::warn_of_risky_settings(&services);
     sources::log_what_clients_need(&services);
@@ -325,6 +360,7 @@ fn start_rest(running: &mut Running) -> Result<(), Error> {
     running.prepare_checks(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.check_servers();
     running.show();
+    running.keep_sockets();
     open_admin(running)?;
     running.prepare_names(services.iter().map(|service| &**service)).map_err(Error::Resource)?;
     running.watch_names();

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::certificates;
+use super::listeners::Listeners;
 use super::running::{is_http, servers};
 use super::setting::setting;
 use crate::doctor::host::{self, Files, Granted, Readings, Wanted};
@@ -149,8 +150,15 @@ pub(super) fn warn_of_open_rings(features: &Features) {
     }
 }
 
-pub(super) fn log_what_listeners_include(services: &[Arc<Service>]) {
-    for note in on_ipv6(&addresses(services).cloned().collect::<Vec<_>>()) {
+/// Logs what listeners on all addresses include. Those of the service manager are as their units say.
+pub(super) fn log_what_listeners_include(services: &[Arc<Service>], listeners: &Listeners) {
+    let of_units: Vec<_> = listeners.of_units().collect();
+    if !of_units.is_empty() {
+        let listeners = List(&of_units);
+        tracing::info!(%listeners, "listening on sockets that the service manager passed on; all workers share them");
+    }
+    let own = addresses(services).filter(|address| !of_units.contains(address));
+    for note in on_ipv6(&own.cloned().collect::<Vec<_>>()) {
         tracing::info!("{note}");
     }
 }

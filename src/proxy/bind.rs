@@ -118,8 +118,8 @@ fn steer(
 /// The socket is of another kind.
 pub fn cease_to_steer(first: &OwnedFd) -> io::Result<()> {
     match detach_reuseport_program(&first) {
-        // There is no program.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // There is no program, or no group of sockets (one that a service manager passed on).
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(()),
         detached => detached,
     }
 }

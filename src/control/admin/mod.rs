@@ -178,6 +178,7 @@ impl Admin {
             service: String::new(),
             worker: 0,
             file: self.file.as_ref().and_then(|file| file.id().ok()),
+            is_of_unit: false,
         };
         (description, Arc::clone(&self.socket))
     }

@@ -64,6 +64,8 @@ pub(in crate::control) struct Description {
     pub(in crate::control) worker: usize,
     /// Device and inode of a Unix socket's file.
     pub(in crate::control) file: Option<(u64, u64)>,
+    /// Whether it is the service manager's: all workers share it, and no more can be bound beside it.
+    pub(in crate::control) is_of_unit: bool,
 }
 
 /// What a socket is for.

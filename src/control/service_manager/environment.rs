@@ -14,6 +14,8 @@ pub(super) struct Environment {
     pub(super) notify_socket: Option<NotifyAddress>,
     /// How long it waits for a word before it takes the process for dead (`WatchdogSec=`), if it does.
     pub(super) watchdog: Option<Duration>,
+    /// How many descriptors it keeps over a restart (`FileDescriptorStoreMax=`).
+    pub(super) store_max: usize,
 }
 
 impl Environment {
@@ -43,7 +45,8 @@ impl Environment {
         let is_watched = number("WATCHDOG_PID").is_none_or(|named| named == u64::from(pid));
         let period = number("WATCHDOG_USEC").filter(|period| *period > 0);
         let watchdog = period.filter(|_| is_watched && notify_socket.is_some()).map(Duration::from_micros);
-        Self { notify_socket, watchdog }
+        let store_max = number("FDSTORE").filter(|_| notify_socket.is_some()).unwrap_or_default();
+        Self { notify_socket, watchdog, store_max: usize::try_from(store_max).unwrap_or(usize::MAX) }
     }
 }
 

@@ -9,6 +9,7 @@ use super::Note;
 use super::message::Message;
 use super::outbox::{Outbox, RETRY};
 use super::status::{self, Reload};
+use super::store::Store;
 use super::turns::Turns;
 
 /// How often the line of status is renewed at most.
@@ -26,6 +27,7 @@ pub(super) struct Keeper {
     outbox: Option<Outbox>,
     has_watchdog: bool,
     turns: Turns,
+    store: Store,
     board: Arc<Board>,
     state: State,
     reload: Reload,
@@ -48,13 +50,18 @@ enum State {
 }
 
 impl Keeper {
-    pub(super) fn new(outbox: Option<Outbox>, has_watchdog: bool, turns: Turns, board: Arc<Board>) -> Self {
+    pub(super) fn new(
+        (outbox, has_watchdog, store): (Option<Outbox>, bool, Store),
+        turns: Turns,
+        board: Arc<Board>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             outbox,
             has_watchdog,
             next_look: now + turns.tick(),
             turns,
+            store,
             board,
             state: State::Starts,
             reload: Reload::default(),
@@ -110,6 +117,11 @@ impl Keeper {
                 self.say_ready();
             }
             Note::Leaves => self.outbox = None,
+            Note::Keep(sockets) => {
+                for message in self.store.replace(sockets) {
+                    self.send(message);
+                }
+            }
             Note::Stops(drain_timeout) => {
                 let now = Instant::now();
                 // A time-out of centuries is beyond what an Instant holds.

@@ -1,6 +1,8 @@
 //! Messages to the service manager: lines of `NAME=value` (`sd_notify`(3)).
 
 use std::fmt::{Display, Write as _};
+use std::os::fd::OwnedFd;
+use std::sync::Weak;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -13,17 +15,19 @@ const TEXT_BYTES_MAX: usize = 400;
 pub(super) struct Message {
     text: String,
     is_lasting: bool,
+    /// What comes along, as long as it is open elsewhere: a message must not keep it open.
+    descriptor: Option<Weak<OwnedFd>>,
 }
 
 impl Message {
     /// One that is kept until it can be sent.
     pub(super) fn lasting() -> Self {
-        Self { text: String::new(), is_lasting: true }
+        Self { text: String::new(), is_lasting: true, descriptor: None }
     }
 
     /// One that another will follow anyway.
     pub(super) fn passing() -> Self {
-        Self { text: String::new(), is_lasting: false }
+        Self { text: String::new(), is_lasting: false, descriptor: None }
     }
 
     /// With this line; `value` has no line breaks.
@@ -31,6 +35,15 @@ impl Message {
         // Writing to a String does not fail.
         let _ = writeln!(self.text, "{name}={value}");
         self
+    }
+
+    /// With this descriptor. If it is closed before the message is sent, nothing is.
+    pub(super) fn with(self, descriptor: Weak<OwnedFd>) -> Self {
+        Self { descriptor: Some(descriptor), ..self }
+    }
+
+    pub(super) fn descriptor(&self) -> Option<&Weak<OwnedFd>> {
+        self.descriptor.as_ref()
     }
 
     pub(super) fn is_lasting(&self) -> bool {

@@ -4,7 +4,8 @@
 //! notes in a channel, and read or write plain numbers.
 //!
 //! ```text
-//!   serve --Note--> keeper (thread) --Message--> outbox --> socket --> service manager
+//!   serve --Note--> keeper (thread) --Message--> outbox --> socket --> service manager --sockets--> passed --> listeners
+//!                      |-- store: sockets that it keeps over a restart
 //!                      |-- turns: bells and counters of the workers --> watchdog, /healthz, /readyz, /metrics
 //!                      '-- board: what is served                    --> STATUS=
 //! ```
@@ -17,8 +18,10 @@ mod environment;
 mod keeper;
 mod message;
 mod outbox;
+mod passed;
 mod socket;
 mod status;
+mod store;
 mod turns;
 
 use std::error::Error as StdError;
@@ -36,6 +39,9 @@ use environment::Environment;
 use keeper::Keeper;
 use message::{Message, one_line};
 use outbox::Outbox;
+pub use passed::{PassedFault, PassedSockets};
+pub(super) use store::Kept;
+use store::Store;
 pub(super) use turns::{Stuck, Turns};
 
 /// See the module docs. Dropping it ends its thread, which sends what it has.
@@ -44,6 +50,7 @@ pub(super) struct ServiceManager {
     /// `None` only while it is dropped.
     notes: Option<Sender<Note>>,
     thread: Option<JoinHandle<()>>,
+    keeps_sockets: bool,
 }
 
 /// What the thread is told.
@@ -55,6 +62,8 @@ enum Note {
     Reloads(Duration),
     /// They are in force, or what keeps those from before in force.
     Reloaded(Result<(), String>),
+    /// The service manager is to keep these sockets, and no others.
+    Keep(Vec<Kept>),
     /// The proxy was told to stop; connections have this long.
     Stops(Duration),
     /// Another process serves in this one's place, and speaks for the proxy.
@@ -62,28 +71,41 @@ enum Note {
 }
 
 impl ServiceManager {
-    /// Watches these workers from now on, and tells the service manager of the environment, if there is one.
+    /// Watches these workers from now on, and tells the service manager of the environment, if there is one. It keeps what
+    /// was `stored` under these names.
     ///
     /// # Errors
     /// No thread.
     pub(super) fn start(
         board: &Arc<Board>,
-        orders: &[Orders],
-        counters: &[Arc<Counters>],
+        (orders, counters): (&[Orders], &[Arc<Counters>]),
+        stored: Vec<String>,
     ) -> io::Result<Self> {
         let environment = Environment::of_this_process();
         let outbox = environment.notify_socket.clone().map(Outbox::to);
         let turns = Turns::new(environment.watchdog, orders, counters);
         let (notes, received) = channel();
-        let keeper = Keeper::new(outbox, environment.watchdog.is_some(), turns, Arc::clone(board));
+        let keeps_sockets = environment.store_max > 0;
+        let store = Store::new(environment.store_max, stored);
+        let keeper = Keeper::new((outbox, environment.watchdog.is_some(), store), turns, Arc::clone(board));
         let thread =
             thread::Builder::new().name("manager".to_owned()).spawn(move || keeper.run(&received))?;
-        Ok(Self { notes: Some(notes), thread: Some(thread) })
+        Ok(Self { notes: Some(notes), thread: Some(thread), keeps_sockets })
     }
 
     /// The proxy listens, and its workers run: said once each of them has taken a turn.
     pub(super) fn serves(&self) {
         self.tell(Note::Serves);
+    }
+
+    /// Whether the service manager keeps sockets over a restart.
+    pub(super) fn keeps_sockets(&self) -> bool {
+        self.keeps_sockets
+    }
+
+    /// The service manager is to keep these sockets, and no others.
+    pub(super) fn keep(&self, sockets: Vec<Kept>) {
+        self.tell(Note::Keep(sockets));
     }
 
     /// Settings are about to be read again.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Weak;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,12 @@ impl Outbox {
     }
 
     fn send(&mut self, message: &Message) -> bool {
-        match self.socket.send(message.bytes()) {
+        let descriptor = match message.descriptor().map(Weak::upgrade) {
+            // It is closed.
+            Some(None) => return true,
+            open => open.flatten(),
+        };
+        match self.socket.send(message.bytes(), descriptor.as_deref()) {
             Ok(()) => {
                 self.is_dead = false;
                 true

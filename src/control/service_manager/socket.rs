@@ -1,10 +1,13 @@
 //! Sending to the service manager, without ever waiting for it: what cannot be sent now is for the caller to keep.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::NotifyAddress;
@@ -29,18 +32,18 @@ impl NotifySocket {
         Self { address, connected }
     }
 
-    /// Sends one message.
+    /// Sends one message, and a descriptor with it, which leads nowhere in another machine.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where the receiver has no room now; otherwise it cannot be reached.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&mut self, bytes: &[u8], descriptor: Option<&OwnedFd>) -> io::Result<()> {
         match &self.address {
             NotifyAddress::Unix(address) => {
                 let socket = match &self.connected {
                     Some(socket) => socket,
                     None => self.connected.insert(connect(address)?),
                 };
-                let sent = socket.send(bytes).map(drop);
+                let sent = send_with(socket, bytes, descriptor);
                 if sent.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
                     // Another one may listen there by the next time.
                     self.connected = None;
@@ -52,6 +55,17 @@ impl NotifySocket {
             }
         }
     }
+}
+
+fn send_with(socket: &UnixDatagram, bytes: &[u8], descriptor: Option<&OwnedFd>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = descriptor.into_iter().map(AsFd::as_fd).collect();
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 fn connect(address: &SocketAddr) -> io::Result<UnixDatagram> {

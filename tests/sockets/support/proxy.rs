@@ -90,6 +90,12 @@ impl Launch {
         self
     }
 
+    /// Started by this command, which its own follows.
+    pub(crate) fn wrapped(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Has at most this many descriptors.
     pub(crate) fn descriptors_max(mut self, most: usize) -> Self {
         let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
