@@ -374,7 +374,7 @@ fn a_starter_holds_nothing_ignores_signals_and_ends_with_its_proxy() {
     exchange(&mut proxy.connect());
     assert!(place.join("exe").exists(), "it was killed");
     proxy.signal(Signal::SIGKILL);
-    // Whoever it was left to may take a while to wait for it.
+    // Its new parent may take a while to wait for it.
     let is_gone = || std::fs::read_link(place.join("exe")).is_err();
     wait_until(is_gone, "it outlives its proxy");
 }

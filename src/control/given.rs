@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::handover::{Description, Role};
 use crate::uring::Address;
 
-/// Sockets that nobody has taken yet, and which were taken.
+/// The sockets that are not taken yet, and the numbers of those that are.
 #[derive(Debug, Default)]
 pub(super) struct Given {
     groups: Vec<GivenGroup>,
@@ -22,7 +22,7 @@ pub(super) struct GivenGroup {
     role: Role,
     /// As bound.
     pub(super) address: Address,
-    /// As the settings of who gave it have it.
+    /// As the settings of the process that gave it have it.
     written: Address,
     /// The service of its clients there.
     service: String,

@@ -80,7 +80,7 @@ pub fn serve(
             }
             Command::Reload | Command::TakeOver if asked.is_some() => {
                 tracing::warn!("stopping; settings are not reloaded any more");
-                // Who asked learns it by that.
+                // The clients that asked learn it by that.
                 drop(running.board.take_askers());
             }
             // What the new process takes over stays as it is until then.

@@ -202,7 +202,7 @@ fn check_tcp(listener: &Listener, tcp: &SocketOptions, owner: Option<Uid>) -> io
     let share = |owner: Option<Uid>| {
         let socket = tcp_socket(&at, listener, tcp)?;
         socket.set_reuse_port(true)?;
-        // Who joins a group has to be its user.
+        // A socket joins only a group of its own user.
         fchown(&socket, owner, None)?;
         // It does not listen: the kernel gives it no connection of those that do.
         socket.bind(&at)

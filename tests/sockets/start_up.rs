@@ -120,7 +120,7 @@ fn rings_of_workers_are_restricted_unless_that_is_switched_off() {
         for part in parts {
             assert!(line.contains(part), "expected {part:?} in: {line}");
         }
-        assert!(proxy.said("cannot restrict").is_empty(), "nobody was told what he asked for");
+        assert!(proxy.said("cannot restrict").is_empty(), "what was asked for is no news");
     }
 }
 

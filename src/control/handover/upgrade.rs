@@ -31,7 +31,7 @@ const END: Duration = Duration::from_secs(2);
 /// Most sockets in a message: it has a bound in bytes as well.
 const SOCKETS_MAX: usize = 32;
 
-/// Who waits for what becomes of an upgrade.
+/// The way to tell a client of the admin endpoint what became of an upgrade.
 pub(in crate::control) type Asker = oneshot::Sender<Result<Done, String>>;
 
 /// What an upgrade did.

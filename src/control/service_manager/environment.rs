@@ -37,7 +37,7 @@ impl Environment {
         let notify_socket = variable("NOTIFY_SOCKET").filter(|text| !text.is_empty()).and_then(|text| {
             let address = NotifyAddress::parse(&text);
             if address.is_err() {
-                tracing::warn!(value = ?text, "NOTIFY_SOCKET in the environment is no address; telling nobody");
+                tracing::warn!(value = ?text, "NOTIFY_SOCKET in the environment is no address; telling the service manager nothing");
             }
             address.ok()
         });
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(watchdog(&[period]), Some(Duration::from_secs(3)));
         assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "17")]), Some(Duration::from_secs(3)));
         assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "18")]), None);
-        assert_eq!(watchdog(&[period, ("NOTIFY_SOCKET", "")]), None, "nobody would hear");
+        assert_eq!(watchdog(&[period, ("NOTIFY_SOCKET", "")]), None, "there is nothing to tell");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Keeper {
         }
     }
 
-    /// Works until nobody can leave notes any more.
+    /// Works until no note can come any more.
     pub(super) fn run(mut self, notes: &Receiver<Note>) {
         loop {
             match notes.recv_timeout(self.wait()) {

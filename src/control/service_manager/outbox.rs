@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Outbox {
     socket: NotifySocket,
     waiting: VecDeque<Message>,
-    /// Whether the last attempt failed because nobody can be reached.
+    /// Whether the last attempt failed because nothing listens there.
     is_dead: bool,
 }
 
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_receiver_that_never_comes_costs_a_bounded_amount_of_memory_and_no_time() {
         let mut outbox =
-            Outbox::to(NotifyAddress::parse(OsStr::new("@iisplice nobody is here")).expect("a name"));
+            Outbox::to(NotifyAddress::parse(OsStr::new("@iisplice nothing listens here")).expect("a name"));
         for number in 0..1000 {
             outbox.push(lasting(number));
         }
