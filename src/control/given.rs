@@ -1,6 +1,6 @@
 //! Listening sockets that this process was given when it started, by address and worker: they are used in place of new ones.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +57,11 @@ impl Given {
             file,
             is_of_unit,
         });
+    }
+
+    /// How many there were.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Whether there is none.

@@ -177,6 +177,21 @@ fn set_all_options(sockets: &[Arc<OwnedFd>], to: &Listener, tcp: &SocketOptions)
     Ok(())
 }
 
+/// Whether it is a socket that listens at this address.
+pub fn listens_at(socket: &impl AsFd, address: &Address) -> bool {
+    let socket = SockRef::from(socket);
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    let is_there = || {
+        let at = socket.local_addr().ok()?;
+        Some(match address {
+            Address::Ip(address) => at.as_socket() == Some(*address),
+            // The path may be written in another way.
+            Address::Unix(_) => at.as_pathname().is_some(),
+        })
+    };
+    is_stream && socket.is_listener().unwrap_or(false) && is_there() == Some(true)
+}
+
 /// Listens, or sets how many clients may wait from now on.
 fn queue(socket: &Socket, listener: &Listener) -> io::Result<()> {
     socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))

@@ -19,10 +19,13 @@ use crate::control::supervise::{Event, Request};
 use crate::proxy::counters::Counters;
 
 /// Most generations before this one that are heard; of more, the oldest are not.
-const OLDER_MAX: usize = wire::DESCRIPTORS_MAX;
+pub(super) const OLDER_MAX: usize = wire::DESCRIPTORS_MAX;
 
 /// From one report to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// From one look for messages to the next: what a process says without end waits in its socket, and then it waits itself.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a process says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,12 +133,12 @@ impl Generations {
             if self.has_left.load(Ordering::Relaxed) {
                 return;
             }
-            if waited.is_err() {
-                continue;
+            if waited.is_ok() {
+                for one in &older {
+                    self.note(one, wire::receive_now(&one.socket), events);
+                }
             }
-            for one in &older {
-                self.note(one, wire::receive_now(&one.socket), events);
-            }
+            thread::sleep(PAUSE);
         }
     }
 
@@ -202,9 +205,50 @@ pub(super) fn report(
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                     Ok(None) | Err(_) => return,
                 }
+                thread::sleep(PAUSE);
             }
         }
     };
     thread::Builder::new().name("report".to_owned()).spawn(work)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Sends until the other end takes no more for now.
+    fn flood(socket: &OwnedFd, message: &impl Serialize) {
+        while wire::send(socket, message, &[], Instant::now()).is_ok() {}
+    }
+
+    #[test]
+    fn a_process_that_talks_without_end_costs_a_bounded_number_of_events() {
+        let (own, other) = wire::pair().expect("sockets");
+        let report = Report { generation: 1, pid: 1, since: 0, connections: 0 };
+        let older = vec![Older { report, socket: Arc::new(own) }];
+        let generations = Arc::new(Generations::new(2, older));
+        let (events, heard) = channel();
+        generations.listen(events).expect("a thread");
+        let (own, successor) = wire::pair().expect("sockets");
+        let (events, reopened) = channel();
+        super::report(Arc::default(), Vec::new(), Arc::new(own), events).expect("a thread");
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            flood(&other, &ToSuccessor::Reload);
+            flood(&successor, &ToPredecessor::ReopenLog);
+        }
+        let most = begun.elapsed().as_millis() / PAUSE.as_millis() + 2;
+        for events in [heard, reopened] {
+            let count = events.try_iter().count();
+            assert!((1..=most).contains(&(count as u128)), "{count} events in {:?}", begun.elapsed());
+        }
+        drop((other, successor));
+        while !generations.older().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "its end is not noticed");
+            thread::sleep(PAUSE);
+        }
+    }
 }

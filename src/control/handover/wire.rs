@@ -94,7 +94,12 @@ pub(super) fn receive_now<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<
             descriptors.extend(sent);
         }
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // What did arrive is closed here. The space is rounded up: a few more than the most may fit.
+    if received.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > DESCRIPTORS_MAX {
+        let why = "a message has more descriptors than can be taken; is the limit (ulimit -n) reached?";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }
     if received.bytes == 0 {
@@ -172,8 +177,38 @@ mod tests {
         let raw = vec![b'1'; BYTES_MAX + 1];
         rustix::net::send(&one, &raw, SendFlags::empty()).expect("the buffers are larger");
         receive::<u32>(&other, soon()).expect_err("longer than a message");
+        for half in [&b"[1"[..], b"\"text", b"\xff", b"[[[[[[[["] {
+            rustix::net::send(&one, half, SendFlags::empty()).expect("it fits");
+            receive::<(u32, u32)>(&other, soon()).expect_err("half of a message");
+        }
         let full = std::iter::repeat_with(|| send(&one, &"x".repeat(BYTES_MAX / 2), &[], Instant::now()));
         let refused = full.take(1000).find_map(Result::err).expect("nothing is read, so it fills up");
         assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn descriptors_that_come_in_excess_or_with_what_is_refused_are_closed() {
+        let (one, other) = pair().expect("sockets");
+        let refused = |bytes: &[u8], count: usize, flood: usize| {
+            let (mut read, write) = io::pipe().expect("a pipe");
+            let many = vec![write.as_fd(); count];
+            let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(&many).size()];
+            for _ in 0..flood {
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                assert!(ancillary.push(SendAncillaryMessage::ScmRights(&many)), "the space is for them");
+                sendmsg(&one, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::empty()).expect("it fits");
+                receive::<u32>(&other, soon()).expect_err("it is refused");
+            }
+            drop(many);
+            drop(write);
+            let mut nothing = Vec::new();
+            read.read_to_end(&mut nothing).expect("an end: no descriptor is left");
+        };
+        refused(b"1", DESCRIPTORS_MAX + 1, 3);
+        // The most that the kernel sends at once.
+        refused(b"1", 253, 3);
+        refused(b"\"another kind\"", 3, 3);
+        refused(b"1 2", DESCRIPTORS_MAX, 3);
+        refused(&vec![b' '; BYTES_MAX + 1], 1, 1);
     }
 }
