@@ -50,7 +50,7 @@ pub fn serve(
 ) -> Result<(), Error> {
     setting::name(plan.named);
     let (mut running, supervisor) = start(plan, predecessor, logging, passed)?;
-    let mut upgrades = Upgrades::new(starter, supervisor.sender());
+    let mut upgrades = Upgrades::new(starter, supervisor.sender()).map_err(Error::Resource)?;
     let mut postponed = Postponed::default();
     let mut reading = Reading::new(read, supervisor.sender());
     signals.forward(supervisor.sender()).map_err(Error::Resource)?;

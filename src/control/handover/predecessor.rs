@@ -197,6 +197,7 @@ mod tests {
             service: "a".to_owned(),
             worker: 0,
             file: None,
+            is_of_unit: false,
         }
     }
 

@@ -19,6 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
@@ -40,6 +41,9 @@ const OF_THE_FIRST: [&str; 4] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "
 
 /// Longest wait for the other end, which has little else to do.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// Most messages of a starter about processes before the one that is to be started.
+const STALE_MAX: usize = 16;
 
 /// This process as `ps` and `top` show it, in at most 15 bytes.
 const NAME: &std::ffi::CStr = c"iisplice-start";
@@ -80,7 +84,8 @@ pub struct Starter(Result<Running, String>);
 #[derive(Debug)]
 struct Running {
     socket: OwnedFd,
-    child: Child,
+    /// Until it is watched.
+    child: Option<Child>,
 }
 
 impl Starter {
@@ -89,22 +94,61 @@ impl Starter {
         Self(start().map_err(|error| error.to_string()))
     }
 
+    /// One that runs already, at the other end of this socket.
+    #[cfg(test)]
+    pub(super) fn at(socket: OwnedFd) -> Self {
+        Self(Ok(Running { socket, child: None }))
+    }
+
+    /// Waits for its end in a thread, so that it leaves nothing in the table of processes, and says if it ends before this
+    /// process.
+    ///
+    /// # Errors
+    /// No thread.
+    pub(in crate::control) fn watch(&mut self) -> io::Result<()> {
+        let Some(mut child) = self.0.as_mut().ok().and_then(|running| running.child.take()) else {
+            return Ok(());
+        };
+        let work = move || {
+            if let Ok(status) = child.wait()
+                && !status.success()
+            {
+                let how = how(status);
+                tracing::warn!(
+                    "the process that starts new ones {how}; an upgrade needs a restart from now on"
+                );
+            }
+        };
+        thread::Builder::new().name("starter".to_owned()).spawn(work)?;
+        Ok(())
+    }
+
     /// Starts the successor, with this socket as its standard input.
     ///
     /// # Errors
     /// Why it does not run.
     pub fn start_successor(&mut self, socket: &OwnedFd) -> Result<u32, String> {
+        let gone = || "the process that starts new ones was killed; restart instead".to_owned();
         let running = self.running()?;
         // What was said of one before this.
-        while let Ok(Some(_)) = running.said() {}
-        let asked = wire::send(&running.socket, &Order::Start, &[socket.as_fd()], Instant::now() + ANSWER);
-        let answered = asked.and_then(|()| wire::receive(&running.socket, Instant::now() + ANSWER));
+        for _ in 0..STALE_MAX {
+            if !matches!(running.said(), Ok(Some(_))) {
+                break;
+            }
+        }
+        let deadline = Instant::now() + ANSWER;
+        let asked = wire::send(&running.socket, &Order::Start, &[socket.as_fd()], deadline);
+        let mut answered = asked.and_then(|()| wire::receive(&running.socket, deadline));
+        if let Ok(Some((Said::Ended { .. }, _))) = answered {
+            // That one has ended just now.
+            answered = wire::receive(&running.socket, deadline);
+        }
         match answered {
             Ok(Some((Said::Started { pid }, _))) => Ok(pid),
             Ok(Some((Said::Failed { why }, _))) => Err(why),
             Ok(Some((Said::Ended { how }, _))) => Err(format!("the new process {how}")),
-            Ok(None) => Err(self.gone()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(self.gone()),
+            Ok(None) => Err(gone()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(gone()),
             Err(error) => Err(format!("the process that starts new ones does not answer: {error}")),
         }
     }
@@ -134,14 +178,6 @@ impl Starter {
         let why = |why: &mut String| format!("the process that starts new ones does not run: {why}");
         self.0.as_mut().map_err(why)
     }
-
-    /// It was killed. It is not waited for at once, because nothing else depends on it.
-    fn gone(&mut self) -> String {
-        if let Ok(Running { child, .. }) = &mut self.0 {
-            let _ = child.try_wait();
-        }
-        "the process that starts new ones was killed; restart instead".to_owned()
-    }
 }
 
 impl Running {
@@ -158,7 +194,7 @@ fn start() -> io::Result<Running> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("iisplice").args([COMMAND.as_ref(), path(&name)?.as_os_str(), &name]).args(arguments);
     let child = command.env_remove(HANDOVER).stdin(Stdio::from(other)).spawn()?;
-    Ok(Running { socket: own, child })
+    Ok(Running { socket: own, child: Some(child) })
 }
 
 /// Where this binary was started: where an upgrade puts the next one. A name like `/opt/iisplice/current/iisplice` stays as
@@ -287,5 +323,35 @@ fn close_others() {
     for number in numbers.into_iter().filter(|number| *number > 2) {
         // One of them was the directory's own.
         let _ = nix::unistd::close(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(starter: &OwnedFd, said: &Said) {
+        wire::send(starter, said, &[], Instant::now() + ANSWER).expect("it fits");
+    }
+
+    #[test]
+    fn what_is_said_of_an_earlier_process_is_no_answer() {
+        let (own, other) = wire::pair().expect("sockets");
+        let (socket, _successor) = wire::pair().expect("sockets");
+        let mut starter = Starter::at(own);
+        let ended = Said::Ended { how: "ended with exit code 1".to_owned() };
+        say(&other, &ended);
+        let playing = thread::spawn(move || {
+            let order = wire::receive::<Order>(&other, Instant::now() + ANSWER).expect("an order");
+            assert!(matches!(order, Some((Order::Start, sockets)) if sockets.len() == 1));
+            say(&other, &ended);
+            say(&other, &Said::Started { pid: 7 });
+            // It is killed at the next order.
+            wire::receive::<Order>(&other, Instant::now() + ANSWER).expect("an order");
+        });
+        assert_eq!(starter.start_successor(&socket), Ok(7));
+        let why = starter.start_successor(&socket).expect_err("it was killed");
+        assert!(why.contains("was killed; restart instead"), "{why}");
+        playing.join().expect("no panic");
     }
 }

@@ -126,8 +126,13 @@ struct Running {
 }
 
 impl Upgrades {
-    pub(in crate::control) fn new(starter: Starter, events: Sender<Event>) -> Self {
-        Self { starter: Some(starter), running: None, events }
+    /// None yet. The process has the rights by now that its threads may have.
+    ///
+    /// # Errors
+    /// No thread.
+    pub(in crate::control) fn new(mut starter: Starter, events: Sender<Event>) -> io::Result<Self> {
+        starter.watch()?;
+        Ok(Self { starter: Some(starter), running: None, events })
     }
 
     /// Whether one runs.

@@ -101,8 +101,11 @@ fn a_second_upgrade_while_one_runs_is_refused() {
 fn without_its_starter_a_proxy_serves_and_cannot_be_upgraded() {
     let (proxy, admin) = start(Launch::to(&echo()));
     let pid = own_pid(&proxy);
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
-    signal(children.trim().parse().expect("one child"), Signal::SIGKILL);
+    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    signal(children().trim().parse().expect("one child"), Signal::SIGKILL);
+    wait_until("the proxy to have waited for its starter", || children().is_empty());
+    let said = proxy.wait_to_say("the process that starts new ones was ended by SIGKILL");
+    assert!(said.contains("WARN") && said.contains("an upgrade needs a restart"), "{said}");
     for _ in 0..2 {
         let done = command(&admin.address);
         assert_eq!(done.status.code(), Some(1), "{done:?}");
