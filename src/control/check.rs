@@ -44,7 +44,7 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     if let Some(user) = &user {
         let kept = privileges::needed(&services, plan.named);
         let log = plan.access_log.as_ref().map(|log| &log.target);
-        privileges::go_on_as(user, kept, &plan.files, log, &[])?;
+        privileges::go_on_as(user, kept, &plan.files, log, &[], &[])?;
         uring::probe(without).map_err(crate::proxy::Error::from)?;
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();

@@ -1,10 +1,13 @@
 //! Listening sockets that this process was given when it started, by address and worker: they are used in place of new ones.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::unistd::Uid;
+
 use super::handover::{Description, Role};
+use crate::proxy::bind;
 use crate::uring::Address;
 
 /// The sockets that are not taken yet, and the numbers of those that are.
@@ -69,9 +72,10 @@ impl Given {
         self.groups.is_empty()
     }
 
-    /// Whether one that was given has clients of this address, as `overlap` has it.
-    pub(super) fn covers(&self, address: &Address, overlap: fn(&Address, &Address) -> bool) -> bool {
-        self.groups.iter().any(|group| overlap(&group.address, address))
+    /// The owner of one that was given and has clients of this address, as `overlap` has it.
+    pub(super) fn owner(&self, address: &Address, overlap: fn(&Address, &Address) -> bool) -> Option<Uid> {
+        let group = self.groups.iter().find(|group| overlap(&group.address, address))?;
+        group.sockets.first().map(|(_, _, socket)| bind::owner(socket))
     }
 
     /// Takes the listeners for what services want, in their order.

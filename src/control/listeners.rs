@@ -12,6 +12,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
+use nix::unistd::Uid;
+
 use super::Error;
 use super::given::{Given, GivenGroup};
 use super::handover::{At, Description, Role};
@@ -117,14 +119,14 @@ impl Listeners {
         let wanted = wanted(services);
         let mut kept = self.kept(&wanted).into_iter();
         let mut next = Vec::new();
-        let is_shared: Vec<_> =
-            wanted.iter().map(|(_, at)| self.covers(at) || given.covers(at, overlap)).collect();
-        let mut is_shared = is_shared.into_iter();
+        let owner = |at| self.owner(at).or_else(|| given.owner(at, overlap));
+        let owners: Vec<_> = wanted.iter().map(|(_, at)| owner(at)).collect();
+        let mut owners = owners.into_iter();
         let mut taken = given.take_listeners(&wanted).into_iter();
         for service in services {
             for listener in &mut service.listeners {
                 let written = listener.address.clone();
-                let (taken, is_shared) = (taken.next().flatten(), is_shared.next().unwrap_or_default());
+                let (taken, owner) = (taken.next().flatten(), owners.next().flatten());
                 let source = if let Some(nth) = kept.next().flatten() {
                     listener.address = self.open[nth].settings.address.clone();
                     if self.open[nth].is_of_unit {
@@ -138,7 +140,7 @@ impl Listeners {
                     }
                     with_given(&given, listener, &service.tcp, workers)?
                 } else {
-                    let bound = bind::bind(listener, &service.tcp, workers, is_shared)?;
+                    let bound = bind::bind(listener, &service.tcp, workers, owner)?;
                     listener.address = bound.address;
                     Source::New {
                         sockets: bound.sockets,
@@ -179,12 +181,13 @@ impl Listeners {
         kept
     }
 
-    /// Whether a listener of this process has clients of this address: those who bind to it then are not others.
-    fn covers(&self, address: &Address) -> bool {
-        let is_open = |sockets: &[Weak<OwnedFd>]| sockets.iter().any(|socket| socket.strong_count() > 0);
+    /// The owner of a listener of this process that has clients of this address.
+    fn owner(&self, address: &Address) -> Option<Uid> {
+        let one = |sockets: &[Weak<OwnedFd>]| sockets.iter().find_map(Weak::upgrade);
         let open = self.open.iter().map(|open| (&open.settings.address, &open.sockets));
         let closing = self.closing.iter().map(|(address, sockets)| (address, sockets));
-        open.chain(closing).any(|(own, sockets)| overlap(own, address) && is_open(sockets))
+        let mut all = open.chain(closing).filter(|(own, _)| overlap(own, address));
+        all.find_map(|(_, sockets)| one(sockets)).map(|socket| bind::owner(&socket))
     }
 
     /// Gives listeners that stay the options that the services want.
@@ -344,6 +347,15 @@ impl Listeners {
 }
 
 impl Prepared {
+    /// The new sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
+        let of_one = self.next.iter().filter_map(|next| match &next.source {
+            Source::New { sockets, .. } => Some(sockets),
+            Source::Kept(_) => None,
+        });
+        of_one.flatten().map(Arc::as_ref)
+    }
+
     /// Has the new ones accept clients into their queues, and gives those that were given the options that the services
     /// want. `worker_cpus` are as for [`bind::listen`].
     ///
@@ -391,8 +403,9 @@ fn with_given(
         }
         Address::Ip(_) => {
             let missing = workers.saturating_sub(sockets.len());
-            if missing > 0 {
-                sockets.extend(bind::bind(listener, tcp, missing, true)?.sockets);
+            if let (Some(first), 1..) = (sockets.first(), missing) {
+                let owner = bind::owner(first);
+                sockets.extend(bind::bind(listener, tcp, missing, Some(owner))?.sockets);
             }
             None
         }

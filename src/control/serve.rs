@@ -1,5 +1,6 @@
 //! The way from a plan to a serving proxy, and to its end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -12,7 +13,7 @@ use super::handover::starter::Starter;
 use super::handover::{Generations, Inheritance, Predecessor, Upgrades};
 use super::health::{self, Checker};
 use super::limits::wanted_by;
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Prepared};
 use super::logging::Logging;
 use super::logins::Watch;
 use super::names::change;
@@ -20,13 +21,13 @@ use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
 use super::service_manager::{self, PassedSockets, ServiceManager};
-use super::setting;
+use super::setting::{self, Named};
 use super::signals::Signals;
 use super::start_up::{self, StartUp};
 use super::supervise::{Command, End, Event, Supervisor};
 use super::timeouts::{ADDRESS_IN_USE, EXTRA_SOCKETS};
 use super::totals::Totals;
-use super::{Error, Plan, log_limit, logins, own_listener, sources};
+use super::{AccessLog, Error, Plan, log_limit, logins, own_listener, sources};
 use crate::doctor::host::{Granted, Wanted};
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::{self, PipeSet};
@@ -248,11 +249,8 @@ fn start(
         admin.map(|admin| in_time(patience, || Admin::open(admin.clone(), &mut given))).transpose()?;
     let log_opened = Log::open_for(access_log.as_ref(), user.as_ref())?;
     if let Some(user) = &user {
-        let with_files = listeners.with_files(&prepared);
-        let of_admin = admin.as_ref().and_then(Admin::file);
-        let sockets: Vec<_> = with_files.iter().filter_map(|(_, file)| *file).chain(of_admin).collect();
-        let log = access_log.as_ref().map(|log| &log.target);
-        privileges::go_on_as(user, privileges::needed(&services, named), &files, log, &sockets)?;
+        let settings = (services.as_slice(), files.as_slice(), access_log.as_ref());
+        go_on_as(user, settings, named, (&listeners, &prepared), admin.as_ref())?;
         // Rings of the user may be denied where root's are not.
         features = uring::probe(without).map_err(crate::proxy::Error::from)?;
     }
@@ -313,6 +311,23 @@ fn start(
     start_rest(&mut running)?;
     come_to_serve(&running, predecessor)?;
     Ok((running, supervisor))
+}
+
+/// Gives up root, and leaves to the user what was bound and opened so far.
+fn go_on_as(
+    user: &User,
+    (services, files, log): (&[Service], &[PathBuf], Option<&AccessLog>),
+    named: Named,
+    (listeners, prepared): (&Listeners, &Prepared),
+    admin: Option<&Admin>,
+) -> Result<(), Error> {
+    let kept = privileges::needed(services, named);
+    let with_files = listeners.with_files(prepared);
+    let of_admin = admin.and_then(Admin::file);
+    let socket_files: Vec<_> = with_files.iter().filter_map(|(_, file)| *file).chain(of_admin).collect();
+    let sockets: Vec<_> = prepared.sockets().chain(admin.map(Admin::socket)).collect();
+    let log = log.map(|log| &log.target);
+    Ok(privileges::go_on_as(user, kept, files, log, &sockets, &socket_files)?)
 }
 
 /// The sockets that this process does not have to bind, the generations of the proxy, and the names of what the service

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::AttachReusePortCbpf;
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, fchownat, geteuid};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -40,8 +40,8 @@ pub struct Bound {
 }
 
 /// Binds a listener once for each of the workers; it does not [`listen`] yet. Accepted sockets take the options `tcp` over.
-/// `is_shared`: another listener of this process, or of the one that it takes over from, has clients of this address, for
-/// as long as both are there.
+/// `shared_with`: the [`owner`] of another listener of this process, or of the one that it takes over from, that has clients of
+/// this address for as long as both are there.
 ///
 /// # Errors
 /// The address could not be bound, with the cause.
@@ -49,10 +49,10 @@ pub fn bind(
     listener: &Listener,
     tcp: &SocketOptions,
     workers: usize,
-    is_shared: bool,
+    shared_with: Option<Uid>,
 ) -> Result<Bound, Error> {
     let bound = match &listener.address {
-        Address::Ip(_) => bind_tcp(listener, tcp, workers, is_shared),
+        Address::Ip(_) => bind_tcp(listener, tcp, workers, shared_with),
         Address::Unix(path) => bind_unix(path, listener, workers),
     };
     bound.map_err(|source| Error::Bind { address: listener.address.clone(), source })
@@ -192,6 +192,19 @@ pub fn listens_at(socket: &impl AsFd, address: &Address) -> bool {
     is_stream && socket.is_listener().unwrap_or(false) && is_there() == Some(true)
 }
 
+/// The user of a socket: others cannot bind to its address (`SO_REUSEPORT`, socket(7)).
+pub fn owner(socket: &impl AsFd) -> Uid {
+    fstat(socket).map_or_else(|_| geteuid(), |found| Uid::from_raw(found.st_uid))
+}
+
+/// Gives a socket to a user, so that this user can bind more of them to its address.
+///
+/// # Errors
+/// Those of chown(2).
+pub fn give(socket: &impl AsFd, user: Uid) -> Result<(), Errno> {
+    fchown(socket, Some(user), None)
+}
+
 /// Listens, or sets how many clients may wait from now on.
 fn queue(socket: &Socket, listener: &Listener) -> io::Result<()> {
     socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))
@@ -217,8 +230,9 @@ fn check_tcp(listener: &Listener, tcp: &SocketOptions, owner: Option<Uid>) -> io
     let share = |owner: Option<Uid>| {
         let socket = tcp_socket(&at, listener, tcp)?;
         socket.set_reuse_port(true)?;
-        // A socket joins only a group of its own user.
-        fchown(&socket, owner, None)?;
+        if let Some(owner) = owner {
+            give(&socket, owner)?;
+        }
         // It does not listen: the kernel gives it no connection of those that do.
         socket.bind(&at)
     };
@@ -334,17 +348,26 @@ impl Drop for SocketFile {
     }
 }
 
-fn bind_tcp(listener: &Listener, tcp: &SocketOptions, workers: usize, is_shared: bool) -> io::Result<Bound> {
+fn bind_tcp(
+    listener: &Listener,
+    tcp: &SocketOptions,
+    workers: usize,
+    shared_with: Option<Uid>,
+) -> io::Result<Bound> {
     let mut at = listener.address.to_sock_addr()?;
     // Any process of the same user may join the group: without this probe a second proxy would silently take half of
     // the first one's clients.
-    if !is_shared {
+    if shared_with.is_none() {
         tcp_socket(&at, listener, tcp)?.bind(&at)?;
     }
     let mut sockets = Vec::with_capacity(workers);
     for _worker in 0..workers {
         let socket = tcp_socket(&at, listener, tcp)?;
         socket.set_reuse_port(true)?;
+        // Root can join the sockets of a user that it has started a proxy as.
+        if let Some(owner) = shared_with.filter(|owner| *owner != geteuid()) {
+            give(&socket, owner)?;
+        }
         socket.bind(&at)?;
         // The other sockets join the port that the kernel chose for the first.
         at = socket.local_addr()?;
@@ -461,7 +484,7 @@ mod tests {
     #[test]
     fn accepted_sockets_probe_a_silent_peer_for_as_long_again() {
         let anywhere = Listener::at(Address::Ip(([127, 0, 0, 1], 0).into()));
-        let bound = bind(&anywhere, &tcp(), 1, false).expect("a port");
+        let bound = bind(&anywhere, &tcp(), 1, None).expect("a port");
         listen(&bound.sockets, &anywhere, &tcp(), &[None], false).expect("a free port");
         let listener = SockRef::from(&bound.sockets[0]);
         listener.set_nonblocking(false).expect("a socket");
@@ -481,15 +504,15 @@ mod tests {
         let path = directory.path().join("socket");
         let at = |unix_mode| Listener { unix_mode, ..Listener::at(Address::Unix(path.clone())) };
         for mode in [0o600, 0o660, 0o666, 0o777] {
-            let _bound = bind(&at(mode), &tcp(), 2, false).expect("the directory is ours");
+            let _bound = bind(&at(mode), &tcp(), 2, None).expect("the directory is ours");
             let data = fs::symlink_metadata(&path).expect("it is bound");
             assert!(data.file_type().is_socket());
             assert_eq!(data.permissions().mode() & 0o7777, mode);
         }
         assert!(!path.exists(), "removed with the last socket");
-        let first = bind(&at(0o660), &tcp(), 1, false).expect("the directory is ours");
+        let first = bind(&at(0o660), &tcp(), 1, None).expect("the directory is ours");
         fs::remove_file(&path).expect("it is there");
-        let second = bind(&at(0o660), &tcp(), 1, false).expect("the place is free");
+        let second = bind(&at(0o660), &tcp(), 1, None).expect("the place is free");
         let is_at_path = |bound: &Bound| bound.file.as_ref().is_some_and(|file| file.is_at(&path));
         assert!(!is_at_path(&first) && is_at_path(&second));
         drop(first);

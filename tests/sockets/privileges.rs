@@ -140,6 +140,46 @@ fn a_reload_reads_files_as_the_user_and_binds_low_ports() {
     });
 }
 
+/// The kernel lets only the owner of a socket bind others to its address: root at start, the user at a reload, and root again
+/// at an upgrade bind to the same ones.
+#[test]
+fn sockets_of_root_and_of_the_user_share_their_addresses() {
+    if !is_root() {
+        return;
+    }
+    in_own_network("privileges::sockets_of_root_and_of_the_user_share_their_addresses", || {
+        let (server, directory) = (Server::v4(), directory());
+        let file = directory.path().join("iisplice.toml");
+        let write = |workers: usize, listeners: &str| {
+            let settings = format!(
+                "user = \"{USER}:{USER}\"\nworkers = {workers}\nno-pin = true\naccess-log = \"off\"\n[service.s]\n\
+                 listen = [{listeners}]\nupstream = \"g\"\n[group.g]\nservers = [\"{}\"]\n",
+                server.address()
+            );
+            fs::write(&file, settings).expect("a file");
+        };
+        let check = |address: &str| {
+            let client = Peer::connect(address);
+            client.send(b"first");
+            server.accept().expect(b"first");
+        };
+        write(1, "\"127.0.0.1:80\"");
+        let proxy = Launch::by_file(&file).logs_by_file().workers_by_file().start();
+        // Each address is there when the next one is bound to, which includes it.
+        write(1, "\"0.0.0.0:80\", \"127.0.0.1:81\"");
+        proxy.signal(Signal::SIGHUP);
+        proxy.wait_to_say("listener 127.0.0.1:81 added");
+        assert_eq!(proxy.said("cannot"), [""; 0]);
+        write(3, "\"0.0.0.0:80\", \"0.0.0.0:81\"");
+        proxy.signal(Signal::SIGUSR2);
+        proxy.wait_to_say("the new process serves");
+        for address in ["127.0.0.1:80", "127.0.0.2:80", "127.0.0.1:81", "127.0.0.2:81"] {
+            check(address);
+        }
+        assert_eq!(proxy.said("cannot"), [""; 0]);
+    });
+}
+
 #[test]
 fn transparent_keeps_one_capability() {
     if !is_root() {

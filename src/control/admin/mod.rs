@@ -140,7 +140,7 @@ impl Admin {
             };
             Bound { address: given.address.clone(), sockets: given.sockets(), file }
         } else {
-            bind::bind(&Listener::at(settings.address.clone()), &OPTIONS, 1, false)?
+            bind::bind(&Listener::at(settings.address.clone()), &OPTIONS, 1, None)?
         };
         let Some(socket) = bound.sockets.into_iter().next() else { unreachable!("a socket for one worker") };
         let token = token.map(|digest| Arc::new(Token::new(digest)));
@@ -167,6 +167,11 @@ impl Admin {
             file.remove_at_end();
         }
         Ok(())
+    }
+
+    /// The socket that clients connect to.
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// What a successor gets.

@@ -1,7 +1,7 @@
 //! Least privilege: what a process that root starts keeps of root's rights.
 //!
 //! ```text
-//!   root: bind, open logs, read keys, raise limits --> give files to the user --> drop --> rings, threads, clients
+//!   root: bind, open logs, read keys, raise limits --> give files and sockets to the user --> drop --> rings, threads, clients
 //! ```
 //!
 //! Rights belong to threads (credentials(7), capabilities(7)): they are dropped while the process has one, and every later
@@ -14,6 +14,7 @@ mod files;
 mod user;
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ pub(super) use files::give_log;
 pub(super) use user::User;
 
 use super::LogTarget;
-use crate::proxy::bind::SocketFile;
+use crate::proxy::bind::{self, SocketFile};
 
 /// How long threads of lookups that have answered may take to end.
 const ALONE: Duration = Duration::from_secs(10);
@@ -57,8 +58,9 @@ pub(super) fn prepare() {
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }
 
-/// Goes on as this user, with these capabilities of those that the process has: gives it the files of the Unix sockets, and
-/// warns of `files`, and of the log and the sockets, where it cannot use them later.
+/// Goes on as this user, with these capabilities of those that the process has: gives it the listening sockets, so that it can
+/// bind more to their addresses, and the files of Unix sockets, and warns of `files`, and of the log and these files, where it
+/// cannot use them later.
 ///
 /// # Errors
 /// See [`Fault`]; the process must end then.
@@ -67,10 +69,14 @@ pub(super) fn go_on_as(
     kept: CapabilitySet,
     files: &[PathBuf],
     log: Option<&LogTarget>,
-    sockets: &[&SocketFile],
+    sockets: &[&OwnedFd],
+    socket_files: &[&SocketFile],
 ) -> Result<(), Fault> {
     for socket in sockets {
-        socket.give(user.uid, user.gid).map_err(|source| Fault { call: "fchownat", source })?;
+        bind::give(socket, user.uid).map_err(|source| Fault { call: "fchown", source })?;
+    }
+    for file in socket_files {
+        file.give(user.uid, user.gid).map_err(|source| Fault { call: "fchownat", source })?;
     }
     drop_root(user, kept)?;
     tracing::info!(%user, capabilities = capabilities::names(kept), "root's rights are dropped");
@@ -78,7 +84,7 @@ pub(super) fn go_on_as(
     if let Some(LogTarget::File(path)) = log {
         files::warn_of_unwritable(user, path);
     }
-    files::warn_of_kept(user, sockets.iter().map(|socket| socket.path()));
+    files::warn_of_kept(user, socket_files.iter().map(|file| file.path()));
     Ok(())
 }
 
