@@ -50,7 +50,7 @@ const NAME: &std::ffi::CStr = c"iisplice-start";
 
 /// What a proxy orders.
 #[derive(Debug, Serialize, Deserialize)]
-enum Order {
+pub(super) enum Order {
     /// To start its successor. The socket of the handover comes with it.
     Start,
     /// To kill the successor that was started last, if it runs.

@@ -25,8 +25,16 @@ use crate::control::supervise::Event;
 use crate::control::timeouts::UPGRADE;
 use crate::proxy::counters::Counters;
 
-/// How long a successor that failed may take to end before it is killed.
-const END: Duration = Duration::from_secs(2);
+/// What a successor has time for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// To serve.
+    serve: Duration,
+    /// To end, once it has failed, before it is killed.
+    end: Duration,
+}
+
+const PATIENCE: Patience = Patience { serve: UPGRADE, end: Duration::from_secs(2) };
 
 /// Most sockets in a message: it has a bound in bytes as well.
 const SOCKETS_MAX: usize = 32;
@@ -163,7 +171,7 @@ impl Upgrades {
         let socket = Arc::clone(&own);
         let work = move || {
             let _finished = Finished(events);
-            let taken = hand_over(&mut starter, &socket, other, estate);
+            let taken = hand_over(&mut starter, &socket, other, estate, PATIENCE);
             (starter, taken)
         };
         tracing::info!("upgrade begins; starting the new process");
@@ -222,6 +230,7 @@ fn hand_over(
     socket: &Arc<OwnedFd>,
     other: OwnedFd,
     estate: Estate,
+    patience: Patience,
 ) -> Result<Successor, String> {
     if std::process::id() == 1 {
         let why =
@@ -232,8 +241,8 @@ fn hand_over(
     // Its end is to be noticed.
     drop(other);
     let generation = estate.own.generation + 1;
-    let deadline = Instant::now() + UPGRADE;
-    let mut way = Way { starter, socket, deadline };
+    let deadline = Instant::now() + patience.serve;
+    let mut way = Way { starter, socket, patience, deadline };
     match way.go(estate) {
         Ok(taken) => Ok(Successor { done: Done { generation, pid }, taken, socket: Arc::clone(socket) }),
         Err(why) => {
@@ -250,6 +259,7 @@ fn hand_over(
 struct Way<'a> {
     starter: &'a mut Starter,
     socket: &'a Arc<OwnedFd>,
+    patience: Patience,
     deadline: Instant,
 }
 
@@ -313,7 +323,7 @@ impl Way<'_> {
             Ok(Some((message, _))) => Ok(message),
             Ok(None) => Err(None),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(Some(format!("the new process {otherwise} within {UPGRADE:?}")))
+                Err(Some(format!("the new process {otherwise} within {:?}", self.patience.serve)))
             }
             Err(error) => Err(Some(format!("cannot understand the new process: {error}"))),
         }
@@ -323,7 +333,7 @@ impl Way<'_> {
     fn end(&mut self) -> Option<String> {
         let _ = wire::send(self.socket, &ToSuccessor::Abort, &[], Instant::now());
         for _ in 0..2 {
-            let deadline = Instant::now() + END;
+            let deadline = Instant::now() + self.patience.end;
             let starter = self.starter.socket()?;
             if wire::wait(&[starter.as_fd()], PollFlags::POLLIN, Some(deadline)).is_ok() {
                 return self.starter.how_it_ended();
@@ -336,4 +346,54 @@ impl Way<'_> {
 
 fn unexpected<T>() -> Result<T, Why> {
     Err(Some("the new process says something unexpected; restart instead".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::starter::{Order, Said};
+    use super::*;
+
+    const SOON: Patience = Patience { serve: Duration::from_millis(100), end: Duration::from_millis(100) };
+
+    /// Plays a starter whose process says this much, in turn with what it hears, and hangs then: until it is killed.
+    fn play(starter: &OwnedFd, says: Vec<ToPredecessor>) {
+        let later = || Instant::now() + Duration::from_secs(60);
+        let say = |said: &Said| wire::send(starter, said, &[], later()).expect("it fits");
+        let order = || wire::receive::<Order>(starter, later()).expect("an order").expect("no end");
+        let (Order::Start, sockets) = order() else { panic!("an order to start") };
+        say(&Said::Started { pid: 7 });
+        for word in says {
+            wire::send(&sockets[0], &word, &[], later()).expect("it fits");
+        }
+        assert!(matches!(order().0, Order::Kill), "it is told to end first, and does not");
+        say(&Said::Ended { how: "was ended by SIGKILL".to_owned() });
+        let mut heard = Vec::new();
+        while let Ok(Some((word, _))) = wire::receive_now::<ToSuccessor>(&sockets[0]) {
+            heard.push(word);
+        }
+        assert!(matches!(heard.last(), Some(ToSuccessor::Abort)), "{heard:?}");
+    }
+
+    #[test]
+    fn a_successor_that_hangs_is_given_up_and_killed_wherever_it_is() {
+        let hello = || ToPredecessor::Hello { protocol: PROTOCOL, version: String::new(), pid: 7 };
+        let ready = || ToPredecessor::Ready { taken: vec![0, usize::MAX] };
+        for (says, why) in [
+            (vec![], "does not say anything within 100ms"),
+            (vec![hello()], "is not ready within 100ms"),
+            (vec![hello(), ready()], "does not serve within 100ms"),
+            (vec![ready()], "something unexpected"),
+            (vec![hello(), hello()], "something unexpected"),
+            (vec![hello(), ToPredecessor::Failed { why: "no reason".to_owned() }], "no reason"),
+        ] {
+            let (own, starters) = wire::pair().expect("sockets");
+            let playing = thread::spawn(move || play(&starters, says));
+            let (socket, other) = wire::pair().expect("sockets");
+            let estate = Estate::new(&Generations::default(), Generations::default().own([]), Vec::new());
+            let outcome = hand_over(&mut Starter::at(own), &Arc::new(socket), other, estate, SOON);
+            let said = outcome.expect_err("it never serves");
+            assert!(said.contains(why), "{said}");
+            playing.join().expect("no panic");
+        }
+    }
 }
