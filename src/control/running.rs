@@ -179,11 +179,7 @@ impl Running {
 
     /// Closes sockets on which nothing arrives any more.
     pub(super) fn close_extra(&mut self) {
-        let (done, all_done) = channel();
-        self.orders.iter().for_each(|orders| orders.close_extra(done.clone()));
-        drop(done);
-        wait_for(&all_done);
-        self.listeners.forget_extra(self.workers.len());
+        close_extra(&self.orders, &mut self.listeners);
     }
 
     /// Starts the checker, if these services need it and there is none yet.
@@ -259,6 +255,17 @@ impl Running {
             watch.set(servers(&in_http).into_iter().map(Arc::clone).collect());
         }
     }
+}
+
+/// Has the workers close the sockets that they have besides their own, and forgets them.
+pub(super) fn close_extra(orders: &[Orders], listeners: &mut Listeners) {
+    let (done, all_done) = channel();
+    for orders in orders {
+        orders.close_extra(done.clone());
+    }
+    drop(done);
+    wait_for(&all_done);
+    listeners.forget_extra(orders.len());
 }
 
 fn wait_for(all_done: &Receiver<()>) {

@@ -398,7 +398,7 @@ fn be_ready(
 fn come_to_serve(running: &Running, predecessor: Option<&Predecessor>) -> Result<(), Error> {
     running.generations.listen(running.events.clone()).map_err(Error::Resource)?;
     if running.listeners.has_extra(running.workers.len()) {
-        close_later(running.events.clone()).map_err(Error::Resource)?;
+        close_later(running.events.clone(), EXTRA_SOCKETS).map_err(Error::Resource)?;
     }
     if let Some(predecessor) = predecessor {
         service_manager::say_main_process();
@@ -425,10 +425,10 @@ fn in_time<T>(patience: Duration, mut bind: impl FnMut() -> Result<T, Error>) ->
     }
 }
 
-/// Asks for an end of the sockets that a process with more workers had, once nothing can arrive there.
-fn close_later(events: Sender<Event>) -> std::io::Result<()> {
+/// Asks for an end of the sockets that a process with more workers had, after the time in which something can arrive there.
+fn close_later(events: Sender<Event>, time: Duration) -> std::io::Result<()> {
     thread::Builder::new().name("extra".to_owned()).spawn(move || {
-        thread::sleep(EXTRA_SOCKETS);
+        thread::sleep(time);
         // Without a supervisor the process is ending.
         let _ = events.send(Event::Quiet);
     })?;
@@ -457,4 +457,121 @@ fn open_pipes(workers: &[WorkerSettings]) -> Vec<PipeSet> {
     let (wanted, bytes) =
         workers.first().map_or((0, 0), |worker| (usize::from(worker.pipes), worker.pipe_bytes as usize));
     PipeSet::open(workers.len(), wanted, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::mpsc::channel;
+
+    use super::super::handover::{At, Description, Role};
+    use super::super::running::close_extra;
+    use super::super::supervise::Request;
+    use super::*;
+    use crate::proxy::bind;
+    use crate::proxy::orders::Orders;
+    use crate::proxy::routes::Routes;
+    use crate::proxy::settings::Listener;
+    use crate::upstream::{GroupSettings, Server};
+    use crate::uring::{Address, SocketOptions};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A server that sends each client a byte.
+    fn server() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                client.and_then(|mut client| client.write_all(b"x")).expect("a client");
+            }
+        });
+        Server::new(address.to_string(), Address::Ip(address), None).expect("a server")
+    }
+
+    /// Sockets of a process with three workers.
+    fn given(listener: &Listener, tcp: &SocketOptions) -> (Given, SocketAddr) {
+        let bound = bind::bind(listener, tcp, 3, None).expect("a free port");
+        bind::listen(&bound.sockets, listener, tcp, &[None; 3], false).expect("a free port");
+        let Address::Ip(at) = bound.address else { panic!("an IP address") };
+        let mut given = Given::default();
+        for (worker, socket) in bound.sockets.iter().enumerate() {
+            let (role, service) = (Role::Listener, "a".to_owned());
+            let (address, written) = (At::Ip(at), At::Ip(at));
+            let description =
+                Description { role, address, written, service, worker, file: None, is_of_unit: false };
+            given.add(description, socket.try_clone().expect("a descriptor"));
+        }
+        (given, at)
+    }
+
+    /// How many sockets listen at this port.
+    fn listening(port: u16) -> usize {
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").expect("it is there");
+        let (place, listens) = (format!(":{port:04X}"), "0A");
+        let is_it = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&place) && fields[3] == listens
+        };
+        sockets.lines().skip(1).filter(is_it).count()
+    }
+
+    #[test]
+    fn sockets_of_workers_that_are_no_more_are_closed_after_a_while() {
+        let tcp = SocketOptions::default();
+        let listener = Listener::at(Address::Ip(([127, 0, 0, 1], 0).into()));
+        let (mut given, at) = given(&listener, &tcp);
+        let group = GroupSettings::new("g", vec![Arc::new(server())]);
+        let listener = Listener::at(Address::Ip(at));
+        let mut services = [Service::new("a", vec![listener], Routes::all(Arc::new(group)))];
+        let mut listeners = Listeners::default();
+        let prepared = listeners.prepare(&mut services, 1, &mut given).expect("they are given");
+        drop(given);
+        prepared.listen(&[None]).expect("they listen");
+        let (sockets, _) = listeners.commit(prepared, 1);
+        assert!(listeners.has_extra(1));
+        let settings =
+            [WorkerSettings { buffers: 16, pipes: 0, ring_entries: 64, ..WorkerSettings::default() }];
+        let services = services.map(Arc::new);
+        let Workers { supervisor, orders, .. } =
+            start_workers(&services, 64, &settings, sockets, PipeSet::open(1, 0, 0), None).expect("a worker");
+        // It serves all clients, however the kernel would have chosen among the sockets.
+        let serves = || {
+            for _ in 0..20 {
+                let mut client = TcpStream::connect(at).expect("it listens");
+                client.set_read_timeout(Some(PATIENCE)).expect("not zero");
+                client.read_exact(&mut [0]).expect("it is served");
+            }
+        };
+        serves();
+        assert_eq!(listening(at.port()), 3);
+
+        let events = supervisor.sender();
+        let (quiet, closed) = channel();
+        close_later(events.clone(), Duration::from_millis(50)).expect("a thread");
+        let serving = thread::spawn(move || {
+            supervisor.wait(|command| {
+                match command {
+                    Command::CloseExtra => {
+                        close_extra(&orders, &mut listeners);
+                        quiet.send(listeners.has_extra(1)).expect("it is waited for");
+                    }
+                    Command::Drain => orders.iter().for_each(Orders::drain),
+                    Command::End => orders.iter().for_each(Orders::end),
+                    _ => {}
+                }
+                false
+            })
+        });
+        assert_eq!(closed.recv_timeout(PATIENCE), Ok(false), "it still knows of them");
+        let deadline = Instant::now() + PATIENCE;
+        while listening(at.port()) > 1 {
+            assert!(Instant::now() < deadline, "they are not closed");
+            thread::sleep(Duration::from_millis(1));
+        }
+        serves();
+        events.send(Event::Request(Request::Stop)).expect("it runs");
+        serving.join().expect("no panic").expect("no worker fails");
+    }
 }
