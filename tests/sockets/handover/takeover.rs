@@ -1,6 +1,8 @@
 //! What the old process and the new one each do.
 
 use super::*;
+use crate::http::OK;
+use crate::http::logins::{challenge, ntlm, request};
 use crate::support::{Identity, TlsPeer};
 
 #[test]
@@ -150,6 +152,43 @@ fn idle_clients_of_http_mode_are_let_go_and_tls_connections_stay() {
     busy.plain.expect(b"HTTP/1.1 200 OK\r\n");
     drop((idle, busy, busy_upstream, idle_upstream));
     assert_eq!(proxy.exit_code(), Some(0));
+}
+
+#[test]
+fn a_login_that_has_its_challenge_ends_on_the_old_process() {
+    let server = Server::v4();
+    let mut proxy =
+        Launch::to(server.address()).flags("--mode http --forwarded off --drain-timeout 1h").start();
+    let ask = |client: &Peer, upstream: &Peer, request: &[u8], reply: &[u8]| {
+        client.send(request);
+        upstream.expect(request);
+        upstream.send(reply);
+    };
+    let client = Peer::connect(proxy.address());
+    let type1 = request(&ntlm(1, "", ""));
+    client.send(&type1);
+    let upstream = server.accept();
+    upstream.expect(&type1);
+    upstream.send(&challenge());
+    client.expect(&challenge());
+
+    let second = upgrade(&proxy, own_pid(&proxy));
+    // The new process serves others meanwhile, and then this login goes on where it began.
+    let next = Peer::connect(proxy.address());
+    next.send(&type1);
+    let next_upstream = server.accept();
+    next_upstream.expect(&type1);
+    ask(&client, &upstream, &request(&ntlm(3, "CORP", "alice")), OK);
+    client.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    client.expect_end();
+    upstream.expect_end();
+    drop((client, upstream));
+    assert_eq!(proxy.exit_code(), Some(0), "nothing holds the old process");
+    next_upstream.send(&challenge());
+    next.expect(&challenge());
+    ask(&next, &next_upstream, &request(&ntlm(3, "CORP", "bob")), OK);
+    next.expect(OK);
+    assert!(!is_gone(second));
 }
 
 #[test]
