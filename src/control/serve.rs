@@ -29,6 +29,7 @@ use super::timeouts::{ADDRESS_IN_USE, EXTRA_SOCKETS};
 use super::totals::Totals;
 use super::{AccessLog, Error, Plan, log_limit, logins, own_listener, sources};
 use crate::doctor::host::{Granted, Wanted};
+use crate::proxy::orders::Orders;
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::{self, PipeSet};
 
@@ -121,6 +122,7 @@ pub fn serve(
             }
             Command::CloseExtra if asked.is_some() => {}
             Command::CloseExtra => running.close_extra(),
+            Command::AskForPipes => running.orders.iter().for_each(Orders::ask_for_pipes),
         }
         false
     });
@@ -470,7 +472,6 @@ mod tests {
     use super::super::supervise::Request;
     use super::*;
     use crate::proxy::bind;
-    use crate::proxy::orders::Orders;
     use crate::proxy::routes::Routes;
     use crate::proxy::settings::Listener;
     use crate::upstream::{GroupSettings, Server};

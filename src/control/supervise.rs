@@ -34,6 +34,8 @@ pub enum Event {
     Upgraded,
     /// Nothing arrives any more on sockets that an earlier process had more of.
     Quiet,
+    /// A process before this one has ended: what it had is free.
+    Relieved,
     /// A worker's thread ended.
     Ended {
         /// Which one, from 0.
@@ -75,6 +77,8 @@ pub enum Command {
     Upgraded,
     /// Close sockets on which nothing arrives any more.
     CloseExtra,
+    /// Ask again for pipes that were not granted at start.
+    AskForPipes,
     /// End the sessions of every worker immediately.
     End,
 }
@@ -180,6 +184,7 @@ impl Supervisor {
                 Event::Request(Request::Upgrade) => _ = carry_out(Command::Upgrade),
                 Event::Upgraded => is_draining |= carry_out(Command::Upgraded),
                 Event::Quiet => _ = carry_out(Command::CloseExtra),
+                Event::Relieved => _ = carry_out(Command::AskForPipes),
                 Event::Request(Request::ReopenLog) => _ = carry_out(Command::ReopenLog),
                 Event::Request(Request::Reload) => _ = carry_out(Command::Reload),
                 Event::Read => _ = carry_out(Command::TakeOver),
@@ -204,7 +209,14 @@ impl Supervisor {
         while running > 0 {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended { .. }) => running -= 1,
-                Ok(Event::Request(_) | Event::Read | Event::Resolved | Event::Upgraded | Event::Quiet) => {}
+                Ok(
+                    Event::Request(_)
+                    | Event::Read
+                    | Event::Resolved
+                    | Event::Upgraded
+                    | Event::Quiet
+                    | Event::Relieved,
+                ) => {}
                 Err(_) => return,
             }
         }

@@ -61,6 +61,8 @@ enum Letter {
     Leave(Vec<Address>),
     /// To close the sockets that get no more clients, with what is dropped when the worker has begun to.
     CloseExtra(Sender<()>),
+    /// To ask again for the pipes that were not granted at start.
+    AskForPipes,
 }
 
 /// What a worker is asked.
@@ -128,6 +130,11 @@ impl Orders {
         self.send(Letter::CloseExtra(done));
     }
 
+    /// Tells the worker to ask again for the pipes that were not granted when it started.
+    pub fn ask_for_pipes(&self) {
+        self.send(Letter::AskForPipes);
+    }
+
     /// Tells the worker that orders for servers have changed: sessions look at them.
     pub fn look_at_servers(&self) {
         self.servers_changed.store(true, Ordering::Release);
@@ -180,6 +187,8 @@ pub(super) enum Order {
     Leave(Vec<Address>),
     /// Close the sockets that get no more clients; drop the sender afterwards.
     CloseExtra(Sender<()>),
+    /// Ask again for the pipes that were not granted at start.
+    AskForPipes,
     /// Accept no more clients.
     Drain,
     /// End at once.
@@ -206,6 +215,7 @@ impl Inbox {
                     Letter::Ask(question) => Order::Ask(question),
                     Letter::Leave(addresses) => Order::Leave(addresses),
                     Letter::CloseExtra(done) => Order::CloseExtra(done),
+                    Letter::AskForPipes => Order::AskForPipes,
                 };
             }
             if self.orders.servers_changed.swap(false, Ordering::AcqRel) {

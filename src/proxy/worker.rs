@@ -88,6 +88,7 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
                 serving.close_extra();
                 drop(done);
             }
+            Order::AskForPipes => ask_for_pipes(&context),
             Order::Drain | Order::End => break,
         }
     }
@@ -95,7 +96,11 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
         loop {
             match inbox.next(true).await {
                 // It serves no one any more to whom a change could matter.
-                Order::Change(..) | Order::Leave(_) | Order::CloseExtra(_) | Order::Drain => {}
+                Order::Change(..)
+                | Order::Leave(_)
+                | Order::CloseExtra(_)
+                | Order::AskForPipes
+                | Order::Drain => {}
                 Order::Look => context.look_at_servers(),
                 Order::Ask(question) => answer(&context, question).await,
                 Order::End => return,
@@ -104,6 +109,14 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
     };
     or(context.drain_and_end(drain_timeout), told_to_end).await;
     context.ring.end_tasks();
+}
+
+fn ask_for_pipes(context: &Context) {
+    let granted = context.ring.ask_for_pipes();
+    if granted > 0 {
+        let worker = context.number();
+        tracing::info!(worker, granted, "pipes are granted that were not at start; using them");
+    }
 }
 
 async fn answer(context: &Context, question: Question) {

@@ -20,6 +20,8 @@ const USEFUL_BYTES_MIN: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct PipeSet {
     pipes: Vec<RawPipe>,
+    /// How many more were wanted.
+    refused: usize,
     pipe_bytes: usize,
 }
 
@@ -27,7 +29,8 @@ impl PipeSet {
     /// Opens `wanted` pipes of `pipe_bytes` for each of `workers`, in turn, so that what the system grants is
     /// distributed evenly. Fewer than wanted is no error: directions without a pipe copy.
     pub fn open(workers: usize, wanted: usize, pipe_bytes: usize) -> Vec<Self> {
-        let mut sets: Vec<Self> = (0..workers).map(|_| Self { pipes: Vec::new(), pipe_bytes }).collect();
+        let mut sets: Vec<Self> =
+            (0..workers).map(|_| Self { pipes: Vec::new(), refused: wanted, pipe_bytes }).collect();
         for _ in 0..wanted {
             for set in &mut sets {
                 let Ok(pipe) = linux::open_pipe(pipe_bytes) else { return sets };
@@ -37,6 +40,7 @@ impl PipeSet {
                     return sets;
                 }
                 set.pipes.push(pipe);
+                set.refused -= 1;
             }
         }
         sets
@@ -66,22 +70,25 @@ impl Drop for PipeSet {
 pub(super) struct Pipes {
     free: RefCell<Vec<RawPipe>>,
     lent: Cell<usize>,
-    /// Pipes that were closed with bytes in them: opened again when needed. Pipes not granted at start are not
-    /// requested again.
+    /// Pipes that were closed with bytes in them: opened again when needed.
     missing: Cell<usize>,
+    /// Pipes that were not granted at start: requested again by [`Ring::ask_for_pipes`].
+    refused: Cell<usize>,
     pipe_bytes: usize,
 }
 
 impl Pipes {
     pub(super) fn new(mut set: PipeSet) -> Self {
         let free = RefCell::new(std::mem::take(&mut set.pipes));
-        Self { free, lent: Cell::new(0), missing: Cell::new(0), pipe_bytes: set.pipe_bytes }
+        let refused = Cell::new(set.refused);
+        Self { free, lent: Cell::new(0), missing: Cell::new(0), refused, pipe_bytes: set.pipe_bytes }
     }
 
     /// All pipes opened on demand, by a simulated kernel.
     #[cfg(test)]
     pub(super) fn on_demand(count: usize, pipe_bytes: usize) -> Self {
-        Self { free: RefCell::default(), lent: Cell::new(0), missing: Cell::new(count), pipe_bytes }
+        let (free, lent, refused) = Default::default();
+        Self { free, lent, missing: Cell::new(count), refused, pipe_bytes }
     }
 
     /// Number of lent pipes.
@@ -137,14 +144,29 @@ impl Ring {
     fn reopen_pipe(&self) -> Option<RawPipe> {
         let pipes = &self.inner().pipes;
         let missing = pipes.missing.get().checked_sub(1)?;
+        let raw = self.open_pipe()?;
+        pipes.missing.set(missing);
+        Some(raw)
+    }
+
+    /// Opens the pipes that were not granted at start, as far as they are granted now. Returns how many.
+    pub fn ask_for_pipes(&self) -> usize {
+        let pipes = &self.inner().pipes;
+        let asked = pipes.refused.get();
+        let opened = (0..asked).map_while(|_| self.open_pipe());
+        pipes.free.borrow_mut().extend(opened.inspect(|_| pipes.refused.set(pipes.refused.get() - 1)));
+        asked - pipes.refused.get()
+    }
+
+    fn open_pipe(&self) -> Option<RawPipe> {
+        let pipe_bytes = self.inner().pipes.pipe_bytes;
         let mut kernel = self.inner().kernel.borrow_mut();
-        let raw = kernel.pipe(pipes.pipe_bytes).ok()?;
-        if raw.bytes < USEFUL_BYTES_MIN.min(pipes.pipe_bytes) {
+        let raw = kernel.pipe(pipe_bytes).ok()?;
+        if raw.bytes < USEFUL_BYTES_MIN.min(pipe_bytes) {
             kernel.close(raw.read_end);
             kernel.close(raw.write_end);
             return None;
         }
-        pipes.missing.set(missing);
         Some(raw)
     }
 }

@@ -138,6 +138,11 @@ impl Generations {
                     self.note(one, wire::receive_now(&one.socket), events);
                 }
             }
+            if self.lock().len() < older.len() {
+                // The kernel closes the sockets of a process before it has freed all that the process had.
+                thread::sleep(INTERVAL);
+                let _ = events.send(Event::Relieved);
+            }
             thread::sleep(PAUSE);
         }
     }

@@ -120,7 +120,8 @@ pub(super) fn granted_pipes(readings: &Readings, wanted: &Wanted, found: &mut Fi
     if granted.pipes < wanted.pipes {
         let pages = (wanted.pipes * wanted.pipe_bytes) as u64 / PAGE_BYTES;
         let fix = format!(
-            "sysctl -w fs.pipe-user-pages-soft={pages}, or lower {pipes}, or raise the descriptor limit"
+            "sysctl -w fs.pipe-user-pages-soft={pages} (twice that for the two processes of an upgrade), or lower {pipes}, or \
+             raise the descriptor limit"
         );
         found.add(Finding::warning(id, saw, why, fix));
     } else if granted.bytes < wanted.pipe_bytes {

@@ -19,6 +19,7 @@ use crate::support::{Launch, PATIENCE, Peer, Proxy, Server, exchange, pair, wait
 
 mod failures;
 mod load;
+mod pipes;
 mod takeover;
 mod unix;
 
