@@ -130,13 +130,13 @@ impl Listeners {
                 let source = if let Some(nth) = kept.next().flatten() {
                     listener.address = self.open[nth].settings.address.clone();
                     if self.open[nth].is_of_unit {
-                        let_nobody_steer(listener);
+                        do_not_steer(listener);
                     }
                     Source::Kept(nth)
                 } else if let Some(given) = taken {
                     listener.address = given.address.clone();
                     if given.is_of_unit {
-                        let_nobody_steer(listener);
+                        do_not_steer(listener);
                     }
                     with_given(&given, listener, &service.tcp, workers)?
                 } else {
@@ -414,7 +414,7 @@ fn with_given(
 }
 
 /// Where workers share a socket no program can choose among them.
-fn let_nobody_steer(listener: &mut Listener) {
+fn do_not_steer(listener: &mut Listener) {
     if std::mem::take(&mut listener.steer_by_cpu) {
         let listener = &listener.address;
         tracing::warn!(%listener, "{} has no effect on a socket that the service manager passed on: all workers share it", setting("steer"));

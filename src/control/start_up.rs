@@ -177,7 +177,7 @@ pub(super) fn warn_of_risky_settings(services: &[Arc<Service>]) {
             setting("upstream-insecure")
         );
     }
-    for service in services.iter().filter(|service| service.admits_by_anybodys_word()) {
+    for service in services.iter().filter(|service| service.admits_by_untrusted_headers()) {
         let service = &*service.name;
         tracing::warn!(
             service,

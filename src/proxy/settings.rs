@@ -210,7 +210,7 @@ impl Service {
     }
 
     /// Whether admission depends on PROXY headers that any client may send.
-    pub fn admits_by_anybodys_word(&self) -> bool {
+    pub fn admits_by_untrusted_headers(&self) -> bool {
         self.admission.is_some() && self.believes_any_header()
     }
 

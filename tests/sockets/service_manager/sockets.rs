@@ -20,7 +20,7 @@ fn listener() -> (OwnedFd, SocketAddr) {
     (listener.into(), address)
 }
 
-/// A connection that nobody has accepted yet, which has sent a word.
+/// A connection that no process has accepted yet, which has sent a word.
 fn waiting(address: &str) -> Peer {
     let client = Peer::connect(address);
     client.send(b"first");
@@ -168,7 +168,7 @@ fn clients_that_come_while_it_restarts_wait_and_are_served() {
     manager.wait("STOPPING=1");
     assert!(path.exists(), "the socket of this file is kept");
 
-    // Nobody runs; nobody is refused.
+    // No proxy runs, and no client is refused.
     let clients: Vec<_> = (0..20).map(|_| waiting(&address.to_string())).collect();
     let mut over_unix = UnixStream::connect(&path).expect("it listens");
     over_unix.set_read_timeout(Some(PATIENCE)).expect("a time");
