@@ -155,6 +155,7 @@ impl Ring {
         let asked = pipes.refused.get();
         let opened = (0..asked).map_while(|_| self.open_pipe());
         pipes.free.borrow_mut().extend(opened.inspect(|_| pipes.refused.set(pipes.refused.get() - 1)));
+        self.counters().pipes.set(pipes.count() as u64);
         asked - pipes.refused.get()
     }
 
