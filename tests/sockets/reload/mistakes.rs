@@ -59,6 +59,26 @@ fn every_kind_of_mistake_changes_nothing_and_is_one_line() {
 }
 
 #[test]
+fn the_proxy_s_own_admin_endpoint_does_not_become_a_server() {
+    let server = Server::v4();
+    let (listener, admin) = (free(), free());
+    let text = |servers: &str| {
+        format!(
+            "admin = \"{admin}\"\n[service.a]\nlisten = \"{listener}\"\nupstream = \"a\"\n[group.a]\n\
+             servers = [\"{}\"{servers}]\n",
+            server.address()
+        )
+    };
+    let file = File::new(&text(""));
+    let proxy = file.start();
+    let said = file.refuse(&proxy, &text(&format!(", \"{admin}\"")));
+    assert!(said.contains("admin endpoint") && said.contains(&admin), "{said}");
+    for _ in 0..4 {
+        expect_served(&listener, &server);
+    }
+}
+
+#[test]
 fn without_descriptors_nothing_changes() {
     let server = Server::v4();
     let listener = free();
