@@ -25,7 +25,7 @@ impl Departed {
     }
 
     /// All of them.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+    pub(super) fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
         self.0.iter().map(|(server, _)| server)
     }
 

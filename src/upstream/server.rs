@@ -305,6 +305,12 @@ impl Server {
         ServerOrder::ALL.get(usize::from(order).wrapping_sub(1)).copied()
     }
 
+    /// The same server, of which nothing is known yet but this order.
+    pub(super) fn ordered(self, order: Option<ServerOrder>) -> Self {
+        self.set_order(order);
+        self
+    }
+
     /// Orders this from now on, or nothing.
     pub fn set_order(&self, order: Option<ServerOrder>) {
         self.state.order.store(order.map_or(0, |order| order as u8 + 1), Ordering::Relaxed);

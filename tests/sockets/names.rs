@@ -12,6 +12,7 @@ use crate::support::{Dns, Launch, Peer, Proxy, Server, exchange, wait_for, wait_
 
 mod counts;
 mod host;
+mod orders;
 mod services;
 mod start;
 

@@ -91,6 +91,11 @@ pub(super) fn order_servers(
             None => tracing::info!(group, upstream, %address, "an operator enables the server; using it"),
         }
     }
+    // Those that a name had before may come back.
+    let departed = groups.iter().flat_map(|group| group.departed().map(move |server| (group, server)));
+    for (_, server) in departed.filter(|(group, server)| named.names(group, server).is_some()) {
+        server.set_order(order);
+    }
     for (group, ..) in &found {
         group.note_servers();
     }

@@ -52,7 +52,7 @@ impl Founder {
             Arc::new(new.with_options(server.options()).with_ejection(ejection(dice)))
         };
         let kept: Vec<_> = group.servers.iter().map(&mut new).collect();
-        let back: Vec<_> = group.departed.servers().map(&mut new).collect();
+        let back: Vec<_> = group.departed().map(&mut new).collect();
         let mut servers: Vec<_> = kept.into_iter().filter(|_| dice.chance(700)).collect();
         servers.extend(back.into_iter().filter(|_| dice.chance(300)));
         if servers.is_empty() || dice.chance(400) {

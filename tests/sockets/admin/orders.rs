@@ -12,7 +12,7 @@ use crate::http::{GET, OK};
 use crate::support::{Farm, Launch, Peer, Proxy, Server, exchange, pair, wait_until};
 
 impl Admin {
-    fn post(&self, target: &str) -> Reply {
+    pub(crate) fn post(&self, target: &str) -> Reply {
         self.request("POST", target, &[])
     }
 
