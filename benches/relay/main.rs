@@ -1,44 +1,58 @@
-//! The relay benchmark: `iisplice proxy` beside nginx stream and `HAProxy` tcp, on one machine.
+//! The relay benchmark: `iisplice proxy` beside nginx and `HAProxy`, on one machine.
 //!
-//! It starts each proxy (an *arm*) in turn, loads it from one pinned core, and prints what it measured. It asserts
-//! nothing. `benches/README.md` says how to run it and how to read its report.
+//! It starts each proxy (an *arm*) in turn, loads it from other cores, and shows what it measured. It asserts nothing.
+//! `scripts/bench` installs what it needs and runs it; `benches/README.md` says how to read its report.
 //!
 //! ```text
-//! options -> arms (those that this host can run) -> for each round, scenario, arm: child + load -> figures -> report
+//! options -> cases, arms (those that this host can run) -> for each round, case, arm: set up + load -> figures -> report
 //! ```
 //!
-//! Start with [`measure`], which takes one scenario's figures from one arm.
+//! Start with [`cases`], then [`measure`], which takes one case's figures from one arm.
 
 mod arms;
 mod baseline;
+mod cases;
 mod child;
+mod clocks;
 mod figures;
+mod front;
+mod generators;
 mod host;
 mod load;
 mod measure;
 mod options;
 mod report;
-mod scenarios;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arms::Arm;
+use crate::arms::{Arm, Arms};
+use crate::cases::{CASES, Case};
+use crate::child::Seat;
 use crate::figures::Figures;
 use crate::host::Host;
 use crate::measure::Stage;
 use crate::options::{Options, Role};
+use crate::report::Report;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.role {
-        Some(Role::Launch { cpu, parent, command }) => child::launch(*cpu, *parent, command),
+        Some(Role::Launch { cpus, realtime, parent, command }) => {
+            child::launch(&Seat { cpus: cpus.clone(), realtime: *realtime }, *parent, command)
+        }
         Some(Role::TokioUring { listen, upstream }) => baseline::tokio_uring::run(*listen, *upstream),
         Some(Role::OpSplice { listen, upstream }) => baseline::op_splice::run(*listen, *upstream),
+        None if options.list => {
+            for case in CASES {
+                println!("{:16}{}", case.name, case.summary);
+            }
+            Ok(())
+        }
         // `cargo test --all-targets` runs benchmarks without this flag, and must not take minutes.
         None if !options.bench => {
-            eprintln!("this program is a benchmark; run it with `cargo bench --bench relay -- [options]`");
+            eprintln!("this program is a benchmark; run it with `scripts/bench`");
             Ok(())
         }
         None => bench(&options),
@@ -53,43 +67,58 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> anyhow::Result<()> {
-    let scenarios = options.scenarios();
-    let (arms, left_out) = arms::prepare(options)?;
-    for line in &left_out {
-        eprintln!("skipped: {line}");
+    let cases = options.cases();
+    let host = Host::describe(options);
+    let arms = Arms::find(options)?;
+    for (arm, reason) in &arms.missing {
+        eprintln!("skipped: {arm}: {reason}");
     }
-    let mut stage = Stage::new(options)?;
+    let mut stage = Stage::new(options, &cases)?;
+    let limits = stage.limits();
+    for limit in &limits {
+        eprintln!("note: {limit}");
+    }
+    let mut order = fastrand::Rng::with_seed(options.seed);
     let mut figures = Figures::default();
-    for round in 0..options.rounds {
-        for scenario in &scenarios {
-            for arm in in_turn(&arms, round) {
-                if let Some(reason) = arm.unfit_for(*scenario) {
-                    figures.note(*scenario, arm.name(), reason);
-                    continue;
-                }
-                eprintln!("round {}/{}: {scenario} through {}", round + 1, options.rounds, arm.name());
-                match stage.measure(*scenario, arm) {
-                    Ok(samples) => figures.add(*scenario, arm.name(), &samples),
-                    Err(error) if stage.interrupted() => return Err(error),
-                    Err(error) => {
-                        eprintln!("  failed: {error:#}");
-                        figures.note(*scenario, arm.name(), &format!("failed: {error:#}"));
-                    }
-                }
+    for round in 0..options.rounds() {
+        for case in &cases {
+            let mut arms_of_case = arms.of(case);
+            if let Some(needed) = case.needs() {
+                stage.set_rate(case, best_peer_per_s(needed, &arms, &figures));
+            }
+            // No arm is always first, and slow changes of the host affect all of them.
+            order.shuffle(&mut arms_of_case);
+            for arm in &arms_of_case {
+                eprintln!("round {}/{}: {} through {}", round + 1, options.rounds(), case.name, arm.name());
+                measure(&mut stage, case, arm, &mut figures)?;
             }
         }
     }
-    let host = Host::describe(options);
-    let text = if options.json {
-        report::json(&host, &arms, &left_out, &scenarios, &figures)?
-    } else {
-        report::markdown(&host, &arms, &left_out, &scenarios, &figures)
-    };
-    println!("{text}");
+    Report { host: &host, arms: &arms, limits: &limits, cases: &cases, figures: &figures }
+        .show(options.json, options.out.as_deref())
+}
+
+/// Takes the figures of one round; an error ends the benchmark only if a signal has done so.
+fn measure(stage: &mut Stage<'_>, case: &Case, arm: &Arm, figures: &mut Figures) -> anyhow::Result<()> {
+    if let Some(reason) = arm.unfit_for(case) {
+        figures.note(case, arm.name(), reason);
+        return Ok(());
+    }
+    match stage.measure(case, arm) {
+        Ok(measured) => figures.add(case, arm.name(), measured),
+        Err(error) if stage.interrupted() => return Err(error),
+        Err(error) => {
+            eprintln!("  failed: {error:#}");
+            figures.note(case, arm.name(), &format!("failed: {error:#}"));
+        }
+    }
     Ok(())
 }
 
-/// The arms in their order, starting with another one in each round, so that none is always first.
-fn in_turn(arms: &[Arm], round: u32) -> impl Iterator<Item = &Arm> {
-    arms.iter().cycle().skip(round as usize % arms.len().max(1)).take(arms.len())
+/// The highest rate of logins that a peer has reached in this case so far.
+fn best_peer_per_s(case: &Case, arms: &Arms, figures: &Figures) -> Option<f64> {
+    let column = case.columns.iter().find(|column| column.key == "logins_per_s")?;
+    let arms = arms.of(case);
+    let (_, best) = figures.best(case, column, arms.iter().filter(|arm| arm.is_peer()))?;
+    Some(best.median)
 }

@@ -1,15 +1,19 @@
 //! The load: clients and their server on one thread with one `epoll`, so that both ends share one core without
 //! switching between threads.
 //!
-//! The first byte of a request names its [`Errand`]. The server needs to know nothing else, so one server address serves
-//! all scenarios.
+//! The first byte of a request names its [`Errand`], or begins HTTP. The server needs to know nothing else, so one server
+//! address serves all cases, those whose clients are other programs included.
 //!
 //! Ports: in a one-shot connection the *server* closes first. `TIME_WAIT` therefore stays on the listening side of both
 //! connections, and neither the client nor the proxy runs out of ephemeral ports. All arms use the same port one after
 //! another, which bounds the number of such sockets. A measurement resets all open connections at its end.
 
 mod client;
+mod errand;
+mod http;
+mod outgoing;
 mod server;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -24,34 +28,32 @@ use slab::Slab;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use self::client::Client;
+pub(crate) use self::errand::Errand;
+use self::outgoing::Outgoing;
 use self::server::Server;
+pub(crate) use self::tls::TlsClients;
 
-const REQUEST_BYTES: usize = 200;
-const REPLY_BYTES: usize = 1024;
 /// Bytes of a bulk stream that one system call moves at most, at the client and at the server.
 const BULK_READ_BYTES: usize = 1 << 20;
 const BULK_WRITE_BYTES: usize = 256 << 10;
 
 /// Edge-triggered, because one call reads all that has arrived: the kernel does not check the socket again.
 const NEWS: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
+/// The same, and room to send in.
+const NEWS_AND_ROOM: EpollFlags = NEWS.union(EpollFlags::EPOLLOUT);
+/// Bytes that one call reads of a small reply, which never are as many, and of what arrives at the server.
+const SMALL_READ_BYTES: usize = 16 << 10;
+const SERVER_READ_BYTES: usize = 64 << 10;
+/// More than wait in the backlog.
+const ACCEPTED_MAX: usize = 10_000;
+/// The rate of a held stream, and how often what is due is sent.
+pub(crate) const HELD_BYTES_PER_S: f64 = 60e6;
+const HELD_TICK: Duration = Duration::from_millis(1);
 /// The receive buffer of sockets for small messages.
 const SMALL_RECEIVE_BYTES: usize = 64 << 10;
 
 const LISTENER_KEY: u64 = u64::MAX;
 const SIGNALS_KEY: u64 = u64::MAX - 1;
-
-/// What a client does on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Errand {
-    /// Requests and replies in turn.
-    PingPong,
-    /// One request, then an endless reply.
-    Bulk,
-    /// One request and its reply; the server closes, and the client repeats this on a new connection.
-    OneShot,
-    /// One request and its reply; then the connection is idle.
-    Once,
-}
 
 /// What the clients have counted since the last [`Load::take_tally`].
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub(crate) struct Tally {
     pub(crate) replies: u64,
     /// One-shot connections that ended as they should.
     pub(crate) connections: u64,
+    /// Bytes of bulk that have arrived, at clients or at the server.
     pub(crate) bulk_bytes: u64,
     pub(crate) errors: u64,
     /// From the request (of a one-shot: from the connect) to the last byte of the reply.
@@ -71,6 +74,8 @@ enum Step {
     /// Wait for these events from now on.
     Await(EpollFlags),
     Close,
+    /// Send at the held rate from now on.
+    Hold,
     /// Close, and open another client with this errand.
     Renew(Errand),
 }
@@ -78,6 +83,13 @@ enum Step {
 enum End {
     Client(Client),
     Server(Server),
+}
+
+/// A stream at the held rate.
+struct Held {
+    key: usize,
+    began_at: Instant,
+    sent_bytes: u64,
 }
 
 /// Both ends of the load.
@@ -90,6 +102,9 @@ pub(crate) struct Load {
     buffer: Vec<u8>,
     /// Errands of clients that could not connect; they try again in the next turn.
     to_renew: Vec<Errand>,
+    held: Vec<Held>,
+    /// When the held streams send again.
+    held_due_at: Instant,
     target: SocketAddr,
     interrupted: bool,
 }
@@ -116,6 +131,8 @@ impl Load {
             tally: Tally::new()?,
             buffer: vec![b'x'; BULK_READ_BYTES],
             to_renew: Vec::new(),
+            held: Vec::new(),
+            held_due_at: Instant::now(),
             target: listen,
             interrupted: false,
         })
@@ -147,7 +164,7 @@ impl Load {
             let replies = self.tally.replies + keys.len() as u64;
             for key in keys {
                 if let Some(End::Client(client)) = self.ends.get_mut(*key) {
-                    client.ask(&self.buffer, Instant::now());
+                    client.ask(Instant::now());
                 }
             }
             self.run_until(|tally| tally.replies >= replies, timeout)?;
@@ -193,6 +210,7 @@ impl Load {
     /// Resets every connection, those that wait to be accepted included, so that a measurement leaves nothing to the next.
     pub(crate) fn reset_all(&mut self) {
         self.to_renew.clear();
+        self.held.clear();
         for end in self.ends.drain() {
             let stream = match &end {
                 End::Client(client) => SockRef::from(client.stream()),
@@ -201,7 +219,9 @@ impl Load {
             // On an error the socket closes without a reset.
             let _ = stream.set_linger(Some(Duration::ZERO));
         }
-        while let Ok((stream, _)) = self.listener.accept() {
+        // Bounded: a proxy that tries again would keep this going.
+        for _ in 0..ACCEPTED_MAX {
+            let Ok((stream, _)) = self.listener.accept() else { return };
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
     }
@@ -210,7 +230,8 @@ impl Load {
         for errand in std::mem::take(&mut self.to_renew) {
             self.open_or_retry(errand);
         }
-        let timeout_ms = at_most.as_millis().min(50) as u8;
+        let at_most = if self.held.is_empty() { at_most } else { at_most.min(self.send_held()) };
+        let timeout_ms = at_most.as_micros().div_ceil(1000).min(50) as u8;
         let mut events = [EpollEvent::empty(); 256];
         let count = match self.epoll.wait(&mut events, EpollTimeout::from(timeout_ms)) {
             Err(nix::errno::Errno::EINTR) => 0,
@@ -235,7 +256,7 @@ impl Load {
         let Some(end) = self.ends.get_mut(key) else { return Ok(()) };
         let step = match end {
             End::Client(client) => client.step(&mut self.buffer, &mut self.tally),
-            End::Server(server) => server.step(&mut self.buffer),
+            End::Server(server) => server.step(&mut self.buffer, &mut self.tally),
         };
         match step {
             Step::Keep => {}
@@ -248,12 +269,31 @@ impl Load {
                 changed.context("epoll_ctl")?;
             }
             Step::Close => drop(self.ends.remove(key)),
+            Step::Hold => self.held.push(Held { key, began_at: Instant::now(), sent_bytes: 0 }),
             Step::Renew(errand) => {
                 drop(self.ends.remove(key));
                 self.open_or_retry(errand);
             }
         }
         Ok(())
+    }
+
+    /// Sends what is due on the held streams, once a tick; returns the time until the next one. What a slow proxy did not
+    /// take is due later.
+    fn send_held(&mut self) -> Duration {
+        let now = Instant::now();
+        if now >= self.held_due_at {
+            self.held_due_at = now + HELD_TICK;
+            let (ends, buffer) = (&self.ends, &self.buffer);
+            self.held.retain_mut(|held| {
+                let Some(End::Server(server)) = ends.get(held.key) else { return false };
+                let due_bytes = ((now - held.began_at).as_secs_f64() * HELD_BYTES_PER_S) as u64;
+                let sent = server.send_due(buffer, due_bytes.saturating_sub(held.sent_bytes) as usize);
+                held.sent_bytes += sent.unwrap_or(0) as u64;
+                sent.is_some()
+            });
+        }
+        self.held_due_at.saturating_duration_since(now)
     }
 
     fn accept_all(&mut self) -> Result<()> {
@@ -282,7 +322,7 @@ impl Load {
 
     fn open_one(&mut self, errand: Errand) -> Result<()> {
         let mut client = Client::connect(self.target, errand).context("a client cannot connect")?;
-        let awaited = client.ask(&self.buffer, Instant::now());
+        let awaited = client.ask(Instant::now());
         let entry = self.ends.vacant_entry();
         self.epoll
             .add(client.stream().as_fd(), EpollEvent::new(awaited, entry.key() as u64))
