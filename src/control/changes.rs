@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::SandboxMode;
 use super::admin::AdminSettings;
 use super::privileges::WrittenUser;
 use crate::proxy::settings::WorkerSettings;
@@ -23,6 +24,7 @@ const AT_START: &[&str] = &[
     "admin",
     "admin-token-file",
     "user",
+    "sandbox",
 ];
 
 /// Settings as a settings file has them: its tables by title, each with its keys as `KEY = VALUE`. The first is the top
@@ -145,6 +147,11 @@ pub(super) fn needing_restart_of_user(
 ) -> Option<String> {
     let words = |user: Option<&WrittenUser>| user.map_or_else(|| "none".to_owned(), ToString::to_string);
     (running != read).then(|| format!("user (runs with {}, set to {})", words(running), words(read)))
+}
+
+/// The same for the sandbox.
+pub(super) fn needing_restart_of_sandbox(running: SandboxMode, read: SandboxMode) -> Option<String> {
+    (running != read).then(|| format!("sandbox (runs with {running}, set to {read})"))
 }
 
 fn duration(duration: Duration) -> String {

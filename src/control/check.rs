@@ -22,7 +22,7 @@ pub fn check(plan: Plan) -> Result<(), Error> {
     setting::name(plan.named);
     let user = plan.user.as_ref().map(User::of).transpose()?;
     let owner = user.as_ref().map(User::uid);
-    let without = plan.workers[0].without;
+    let without = plan.without();
     uring::probe(without).map_err(crate::proxy::Error::from)?;
     let (services, certificates): (Vec<_>, Vec<_>) =
         plan.services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();

@@ -4,7 +4,7 @@
 //! nothing on the data path waits for it: workers leave records in a bounded channel and are told to stop by a flag.
 //!
 //! ```text
-//!   Plan --> serve --> probe, pipes, bind, logs, privileges, start-up line
+//!   Plan --> serve --> probe, pipes, bind, logs, privileges, sandbox, start-up line
 //!                 |--> workers (proxy::worker), one thread each --Ended--.
 //!                 |--> signals --Request--------------------------------> supervise --> orders to workers, exit
 //!                 |--> reload --another Plan----------------------------'
@@ -26,7 +26,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::names::Resolver;
 use self::privileges::UserFault;
@@ -35,7 +34,7 @@ use self::tls::Terminated;
 use crate::proxy;
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Service, WorkerSettings};
-use crate::uring::Address;
+use crate::uring::{Address, Feature, FeatureSet};
 
 mod admin;
 mod certificates;
@@ -57,6 +56,7 @@ mod places;
 mod privileges;
 mod reload;
 mod running;
+mod sandbox;
 mod serve;
 pub mod service_manager;
 pub mod setting;
@@ -76,6 +76,7 @@ pub use places::Places;
 pub use privileges::WrittenUser;
 pub use reload::Read;
 pub(crate) use running::{Workers, start_workers};
+pub use sandbox::SandboxMode;
 pub use serve::serve;
 
 /// Everything that `iisplice proxy` was told, validated.
@@ -105,12 +106,20 @@ pub struct Plan {
     pub outline: Outline,
     /// How names are looked up again.
     pub resolver: Resolver,
-    /// How long clients are still accepted after a request to stop.
-    pub drain_delay: Duration,
     /// The user that a process which root starts goes on as.
     pub user: Option<WrittenUser>,
+    /// What happens to system calls that a proxy does not make.
+    pub sandbox: SandboxMode,
     /// The files that the settings name, and the one that they stand in.
     pub files: Vec<PathBuf>,
+}
+
+impl Plan {
+    /// The features of `io_uring` that rings do without. No sandbox restricts no ring.
+    fn without(&self) -> FeatureSet {
+        let asked = self.workers[0].without;
+        if self.sandbox == SandboxMode::Off { asked.with(Feature::Restrictions) } else { asked }
+    }
 }
 
 /// A service, and what only this room needs of it.

@@ -20,7 +20,7 @@ use super::supervise::{Event, Supervisor};
 use super::timeouts::{LOG_END, WORKERS_CHANGE};
 use super::tls::Expiry;
 use super::totals::Totals;
-use super::{AccessLog, Error, Outline, setting};
+use super::{AccessLog, Error, Outline, SandboxMode, setting};
 use crate::proxy::counters::Counters;
 use crate::proxy::orders::{Change, Orders};
 use crate::proxy::seats::Seats;
@@ -54,14 +54,14 @@ pub(super) struct Running {
     pub(super) manager: ServiceManager,
     /// How names are looked up.
     pub(super) resolver: Resolver,
-    /// How long clients are still accepted after a request to stop.
-    pub(super) drain_delay: Duration,
     /// This process and those before it.
     pub(super) generations: Arc<Generations>,
     /// Looks names up again, since any group has had one.
     pub(super) names: Option<names::Watch>,
     /// The user that it runs as, if it gave up root for it.
     pub(super) user: Option<WrittenUser>,
+    /// The sandbox that it is in.
+    pub(super) sandbox: SandboxMode,
     /// To the supervisor.
     pub(super) events: Sender<Event>,
 }

@@ -20,6 +20,7 @@ use super::names::change;
 use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
+use super::sandbox::Sandbox;
 use super::service_manager::{self, PassedSockets, ServiceManager};
 use super::setting::{self, Named};
 use super::signals::Signals;
@@ -31,7 +32,7 @@ use super::{AccessLog, Error, Plan, log_limit, logins, own_listener, sources};
 use crate::doctor::host::{Granted, Wanted};
 use crate::proxy::orders::Orders;
 use crate::proxy::settings::{Service, WorkerSettings};
-use crate::uring::{self, PipeSet};
+use crate::uring::{self, FeatureSet, Features, PipeSet};
 
 /// From one try to bind an address that is in use to the next.
 const ADDRESS_PAUSE: Duration = Duration::from_millis(50);
@@ -64,16 +65,10 @@ pub fn serve(
     let end = supervisor.wait(|command| {
         match command {
             Command::Drain => {
-                let is_first = asked.is_none();
+                running.board.stop();
+                running.manager.stops(running.drain_timeout());
+                upgrades.give_up();
                 asked = Some(Instant::now());
-                if is_first {
-                    upgrades.give_up();
-                    if announce_stop(&running) {
-                        return true;
-                    }
-                } else {
-                    tracing::info!("draining; accepting no more clients");
-                }
                 running.drain();
                 // Clients that are served have their servers.
                 running.names = None;
@@ -156,22 +151,6 @@ pub fn serve(
     Ok(())
 }
 
-/// Says that the proxy stops. Whether it serves for a while yet, so that those who send clients here hear of it first.
-fn announce_stop(running: &Running) -> bool {
-    running.board.stop();
-    let delay = running.drain_delay;
-    running.manager.stops(delay.saturating_add(running.drain_timeout()));
-    if delay.is_zero() {
-        return false;
-    }
-    if let Err(error) = send_later(running.events.clone(), delay, Event::Waited) {
-        tracing::warn!(%error, "cannot wait before the drain; draining now");
-        return false;
-    }
-    tracing::info!(?delay, "stopping; accepting clients until the drain begins");
-    true
-}
-
 /// Closes the endpoints of a process that serves no more; one before a successor (`has_left`) waits for those whom its admin
 /// endpoint answers. Removes the files of Unix sockets, but for those that the service manager keeps.
 fn close(listeners: Listeners, admin: Option<Admin>, has_left: bool, are_kept: bool) {
@@ -236,12 +215,7 @@ fn start(
     passed: PassedSockets,
 ) -> Result<(Running, Supervisor), Error> {
     let started = SystemTime::now();
-    let user = plan.user.as_ref().map(User::of).transpose()?;
-    let without = plan.workers[0].without;
-    let mut features = uring::probe(without).map_err(crate::proxy::Error::from)?;
-    if user.is_some() {
-        privileges::prepare();
-    }
+    let (user, without, mut features) = look(&plan)?;
     let Plan {
         services,
         sessions_max,
@@ -253,9 +227,9 @@ fn start(
         descriptors_reserved,
         outline,
         resolver,
-        drain_delay,
         named,
         user: written_user,
+        sandbox: mode,
         files,
         ..
     } = plan;
@@ -281,6 +255,7 @@ fn start(
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let served = Served::all(&services, terminated);
+    let sandbox = Sandbox::enter(mode, &features);
     let log = Log::start(access_log, log_opened)?;
     logging.start_thread();
     let checker = predecessor.map(|one| be_ready(one, &services, &given)).transpose()?.flatten();
@@ -301,14 +276,16 @@ fn start(
         descriptors_max,
         pipes: granted.pipes,
         pipe_bytes: granted.bytes,
+        sandbox: sandbox.to_string(),
     };
     let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
     let connections = sessions_are_asked.then_some(sessions_max as u64);
     let wanted = wanted_by(&of_services, &workers, connections, (descriptors_max, descriptors_reserved));
     log_start(&line, (&served, &listeners), &Wanted { stays_root: Some(user.is_none()), ..wanted }, granted);
 
+    let rings = with_rings(&workers, without);
     let Workers { supervisor, orders, counters, seats } =
-        start_workers(&services, sessions_max, &workers, sockets, pipes, log.writer.as_ref())?;
+        start_workers(&services, sessions_max, &rings, sockets, pipes, log.writer.as_ref())?;
     let board = Arc::default();
     let mut running = Running {
         served,
@@ -328,15 +305,32 @@ fn start(
         admin,
         board,
         resolver,
-        drain_delay,
         generations: Arc::new(generations),
         names: None,
         user: written_user,
+        sandbox: mode,
         events: supervisor.sender(),
     };
     start_rest(&mut running)?;
+    sandbox.close_rings_after(&running.counters).map_err(Error::Resource)?;
     come_to_serve(&running, predecessor)?;
     Ok((running, supervisor))
+}
+
+/// The user to go on as, what rings do without, and what they can do then. The process creates nothing before.
+fn look(plan: &Plan) -> Result<(Option<User>, FeatureSet, Features), Error> {
+    let user = plan.user.as_ref().map(User::of).transpose()?;
+    let without = plan.without();
+    let features = uring::probe(without).map_err(crate::proxy::Error::from)?;
+    if user.is_some() {
+        privileges::prepare();
+    }
+    Ok((user, without, features))
+}
+
+/// The settings with which workers open their rings.
+fn with_rings(workers: &[WorkerSettings], without: FeatureSet) -> Vec<WorkerSettings> {
+    workers.iter().map(|worker| WorkerSettings { without, ..*worker }).collect()
 }
 
 /// Gives up root, and leaves to the user what was bound and opened so far.
@@ -424,7 +418,7 @@ fn be_ready(
 fn come_to_serve(running: &Running, predecessor: Option<&Predecessor>) -> Result<(), Error> {
     running.generations.listen(running.events.clone()).map_err(Error::Resource)?;
     if running.listeners.has_extra(running.workers.len()) {
-        send_later(running.events.clone(), EXTRA_SOCKETS, Event::Quiet).map_err(Error::Resource)?;
+        close_later(running.events.clone(), EXTRA_SOCKETS).map_err(Error::Resource)?;
     }
     if let Some(predecessor) = predecessor {
         service_manager::say_main_process();
@@ -451,12 +445,12 @@ fn in_time<T>(patience: Duration, mut bind: impl FnMut() -> Result<T, Error>) ->
     }
 }
 
-/// Tells the supervisor after this time.
-fn send_later(events: Sender<Event>, time: Duration, event: Event) -> std::io::Result<()> {
-    thread::Builder::new().name("later".to_owned()).spawn(move || {
+/// Asks for an end of the sockets that a process with more workers had, after the time in which something can arrive there.
+fn close_later(events: Sender<Event>, time: Duration) -> std::io::Result<()> {
+    thread::Builder::new().name("extra".to_owned()).spawn(move || {
         thread::sleep(time);
         // Without a supervisor the process is ending.
-        let _ = events.send(event);
+        let _ = events.send(Event::Quiet);
     })?;
     Ok(())
 }
@@ -574,7 +568,7 @@ mod tests {
 
         let events = supervisor.sender();
         let (quiet, closed) = channel();
-        send_later(events.clone(), Duration::from_millis(50), Event::Quiet).expect("a thread");
+        close_later(events.clone(), Duration::from_millis(50)).expect("a thread");
         let serving = thread::spawn(move || {
             supervisor.wait(|command| {
                 match command {

@@ -35,6 +35,8 @@ pub struct StartUp<'a> {
     pub pipes: usize,
     /// Capacity of the smallest pipe.
     pub pipe_bytes: usize,
+    /// What the sandbox consists of.
+    pub sandbox: String,
 }
 
 impl Display for StartUp<'_> {
@@ -56,14 +58,15 @@ impl Display for StartUp<'_> {
         }
         write!(f, " connections_max={} descriptors_max={}", self.sessions_max, self.descriptors_max)?;
         write!(f, " kernel={} features={}", self.features.release, self.features.optional)?;
-        if self.features.without != FeatureSet::NONE {
-            write!(f, " io-uring-without={}", self.features.without)?;
+        let without = self.workers.first().map_or(FeatureSet::NONE, |worker| worker.without);
+        if without != FeatureSet::NONE {
+            write!(f, " io-uring-without={without}")?;
         }
         write!(f, " pipes={}/{pipes_wanted}", self.pipes)?;
         if self.pipes > 0 {
             write!(f, " pipe_bytes={}", self.pipe_bytes)?;
         }
-        Ok(())
+        write!(f, " sandbox={}", self.sandbox)
     }
 }
 
@@ -266,12 +269,13 @@ mod tests {
             descriptors_max: 20_000,
             pipes: 100,
             pipe_bytes: 1024 * 1024,
+            sandbox: "seccomp,rings".to_owned(),
         };
         assert_eq!(
             start_up.to_string(),
             "serving listeners=0.0.0.0:80,unix:/run/app.sock \
              upstreams=iis1:80(192.0.2.1:80,[2001:db8::1]:80),192.0.2.2:80 tls=clients,upstreams workers=2 cpus=0,3 connections_max=9800 \
-             descriptors_max=20000 kernel=6.18.0 features=no-iowait,restrictions pipes=100/128 pipe_bytes=1048576"
+             descriptors_max=20000 kernel=6.18.0 features=no-iowait,restrictions pipes=100/128 pipe_bytes=1048576 sandbox=seccomp,rings"
         );
     }
 
@@ -282,21 +286,26 @@ mod tests {
             listeners: vec![&listener],
             servers: vec![&server],
             tls: None,
-            workers: &[WorkerSettings { pipes: 0, ..worker(None) }],
+            workers: &[WorkerSettings {
+                pipes: 0,
+                without: FeatureSet::NONE.with(Feature::DeferTaskrun),
+                ..worker(None)
+            }],
             sessions_max: 4900,
             features: &Features {
                 release: "6.1.0".to_owned(),
                 optional: FeatureSet::NONE,
-                without: FeatureSet::NONE.with(Feature::DeferTaskrun),
+                without: FeatureSet::NONE.with(Feature::DeferTaskrun).with(Feature::Restrictions),
             },
             descriptors_max: 1024,
             pipes: 0,
             pipe_bytes: 0,
+            sandbox: "off".to_owned(),
         };
         assert_eq!(
             start_up.to_string(),
             "serving listeners=0.0.0.0:80 upstreams=192.0.2.2:80 workers=1 cpus=any connections_max=4900 \
-             descriptors_max=1024 kernel=6.1.0 features=- io-uring-without=defer-taskrun pipes=0/0"
+             descriptors_max=1024 kernel=6.1.0 features=- io-uring-without=defer-taskrun pipes=0/0 sandbox=off"
         );
     }
 }

@@ -49,6 +49,7 @@ mod suspect;
 mod task;
 #[cfg(test)]
 mod testing;
+mod violation;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,6 +80,7 @@ pub use sockopt::{
     bind_local_end, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
 };
 pub use task::{Parts, TaskId};
+pub use violation::{VIOLATION_EXIT_CODE, name_violations};
 
 /// Options of a worker's ring.
 #[derive(Debug, Clone, Copy)]

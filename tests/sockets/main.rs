@@ -28,6 +28,7 @@ mod privileges;
 mod proxy_header;
 mod relay;
 mod reload;
+mod sandbox;
 mod service_manager;
 mod services;
 mod shortage;

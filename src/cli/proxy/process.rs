@@ -17,8 +17,8 @@ use crate::control::limits::Host;
 use crate::control::names::Resolver;
 use crate::control::setting::Named;
 use crate::control::{
-    ADMIN_DESCRIPTORS_MAX, AccessLog, AdminSettings, LogTarget, Outline, Places, Plan, ServicePlan,
-    WrittenUser, descriptors_a_session, descriptors_ahead,
+    ADMIN_DESCRIPTORS_MAX, AccessLog, AdminSettings, LogTarget, Outline, Places, Plan, SandboxMode,
+    ServicePlan, WrittenUser, descriptors_a_session, descriptors_ahead,
 };
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
@@ -85,13 +85,6 @@ pub(super) struct ProcessArgs {
         value_parser = duration(Duration::ZERO..=LONGEST)
     )]
     drain_timeout: Duration,
-    /// How long clients are still accepted after SIGTERM, SIGQUIT or SIGINT, while /readyz says no: time for balancers and
-    /// routers to send no more; then the drain begins [nginx: -]
-    #[arg(
-        long, value_name = "DURATION", default_value = "0", help_heading = "Time-outs",
-        value_parser = duration(Duration::ZERO..=LONGEST)
-    )]
-    drain_delay: Duration,
 
     /// DNS server that looks up names of servers, ADDRESS or ADDRESS:PORT; /etc/hosts and search domains are not looked at
     /// then; repeatable [default: none: as this host looks up names] [nginx: resolver]
@@ -146,6 +139,10 @@ pub(super) struct ProcessArgs {
     /// GROUP; names or numbers [default: none: it stays root] [nginx: user]
     #[arg(long, value_name = "NAME[:GROUP]", help_heading = "Privileges", value_parser = WrittenUser::from_str)]
     user: Option<WrittenUser>,
+    /// After the start, let the process make the system calls of a proxy only: any other ends it (on), is logged by the
+    /// kernel (log), or is made (off, which restricts no ring either) [nginx: -]
+    #[arg(long, value_name = "MODE", default_value = "on", help_heading = "Privileges")]
+    sandbox: SandboxMode,
 
     /// Log a line per closed connection, or per request with --mode http: to a file, to standard output (-), or off
     /// [nginx: access_log]
@@ -237,8 +234,8 @@ impl ProcessArgs {
             places: Places::default(),
             outline: Outline::default(),
             resolver: self.resolver(),
-            drain_delay: self.drain_delay,
             user: self.user.clone(),
+            sandbox: self.sandbox,
             files: Vec::new(),
         })
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -33,6 +34,19 @@ pub(crate) struct Launch {
 
 /// Read by the tests only: features of `io_uring` that every proxy does without. See `masked.rs`.
 pub(crate) const WITHOUT: &str = "IISPLICE_TEST_IO_URING_WITHOUT";
+
+/// Read by the tests only: a directory for the system calls of every proxy. See `scripts/system-calls`.
+const TRACES: &str = "IISPLICE_TEST_TRACES";
+
+/// The start of a command whose system calls, and those of what it starts, go to a file of their own. It stays the parent of
+/// nothing: the tracer is started aside.
+fn tracer() -> Vec<String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let Ok(directory) = std::env::var(TRACES) else { return Vec::new() };
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let file = format!("{directory}/{}-{next}", std::process::id());
+    ["strace", "-D", "-f", "-qq", "-s", "0", "-o", &file].map(str::to_owned).into()
+}
 
 fn without() -> Option<String> {
     std::env::var(WITHOUT).ok().filter(|features| !features.is_empty())
@@ -115,6 +129,7 @@ impl Launch {
 
     fn command(&self, directory: &Path) -> Command {
         let mut words = self.wrapper.clone();
+        words.extend(tracer());
         let built = Path::new(env!("CARGO_BIN_EXE_iisplice"));
         words.push(self.binary.as_deref().unwrap_or(built).display().to_string());
         let mut command = Command::new(&words[0]);
