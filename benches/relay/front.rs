@@ -14,6 +14,8 @@ pub(crate) enum Front {
     Sni,
     /// Terminate TLS, and relay what is in it.
     Tls,
+    /// The same without resuming sessions: every handshake is a full one.
+    TlsInFull,
     /// Read HTTP.
     Http,
     /// Terminate TLS, and read HTTP.
@@ -35,12 +37,12 @@ pub(crate) const SERVER_NAME: &str = "localhost";
 impl Front {
     /// Whether clients speak TLS to the proxy or through it.
     pub(crate) fn has_tls(self) -> bool {
-        matches!(self, Self::Sni | Self::Tls | Self::Https)
+        self == Self::Sni || self.terminates()
     }
 
     /// Whether the proxy terminates TLS.
     pub(crate) fn terminates(self) -> bool {
-        matches!(self, Self::Tls | Self::Https)
+        matches!(self, Self::Tls | Self::TlsInFull | Self::Https)
     }
 
     /// Whether the proxy reads HTTP.
@@ -60,8 +62,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) certificate: &'a Certificate,
     pub(crate) workers: usize,
     pub(crate) connections_max: u32,
-    /// Whether every TLS handshake is a full one.
-    pub(crate) full_handshakes: bool,
 }
 
 /// An ECDSA certificate for [`SERVER_NAME`], which nobody has signed, and its key.

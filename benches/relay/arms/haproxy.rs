@@ -81,7 +81,7 @@ impl Haproxy {
         }
         if front.terminates() {
             let _ = write!(bind, " ssl crt {}", setup.certificate.both.display());
-            if setup.full_handshakes {
+            if setup.front == Front::TlsInFull {
                 bind.push_str(" no-tls-tickets");
                 global.push("tune.ssl.cachesize 0".to_owned());
             }

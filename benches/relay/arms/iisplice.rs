@@ -51,7 +51,7 @@ impl Iisplice {
                 command.extend([flag.into(), file.into()]);
             }
         }
-        if setup.full_handshakes {
+        if setup.front == Front::TlsInFull {
             command.extend(words(&["--tls-resumption", "off"]));
         }
         if let Front::Logged(format) = setup.front {

@@ -145,7 +145,7 @@ impl Arm {
     pub(crate) fn unfit_for(&self, case: &Case) -> Option<&'static str> {
         match (&self.relay, case.front, case.work) {
             (Relay::Direct, _, Work::Idle(_) | Work::Spread(_)) => Some("there is no proxy"),
-            (Relay::Direct, Front::Tls | Front::Https, _) => Some("the load's server speaks no TLS"),
+            (Relay::Direct, front, _) if front.terminates() => Some("the load's server speaks no TLS"),
             (Relay::OpSplice, _, Work::Idle(_)) => {
                 Some("needs six descriptors and two kernel threads per connection")
             }

@@ -65,20 +65,23 @@ impl Nginx {
 
     /// The command of an nginx that is the server at `upstream`, with TLS and replies of 1 KB.
     pub(super) fn serve(&self, setup: &Setup<'_>) -> Result<Vec<OsString>> {
+        // A file, because an nginx without its module for rewriting knows no `return`.
+        write(&setup.directory.join("small"), &"x".repeat(1024))?;
         let block = format!(
             "http {{
     access_log off;
+    open_file_cache max=10;
     keepalive_requests 1000000000;
     keepalive_timeout 1h;
     server {{
         listen {upstream} ssl backlog=4096;
         {tls}
-        location / {{ return 200 \"{body}\"; }}
+        location / {{ root {directory}; }}
     }}
 }}",
             upstream = setup.upstream,
             tls = tls(setup, "        "),
-            body = "x".repeat(1024),
+            directory = setup.directory.display(),
         );
         self.started_with("server", &block, setup)
     }
@@ -126,7 +129,7 @@ events {{ worker_connections {connections}; }}
                 "$server".clone_into(&mut to);
                 lines.push("ssl_preread on;".to_owned());
             }
-            Front::Tls => {
+            Front::Tls | Front::TlsInFull => {
                 ssl = " ssl";
                 lines.push(tls(setup, "        "));
             }
@@ -208,7 +211,7 @@ fn tls(setup: &Setup<'_>, indent: &str) -> String {
         format!("ssl_certificate_key {};", setup.certificate.key.display()),
         "ssl_protocols TLSv1.2 TLSv1.3;".to_owned(),
     ];
-    if setup.full_handshakes {
+    if setup.front == Front::TlsInFull {
         lines.extend(["ssl_session_tickets off;".to_owned(), "ssl_session_cache off;".to_owned()]);
     }
     lines.join(&format!("\n{indent}"))

@@ -276,7 +276,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "tls-handshakes",
         summary: "TCP relays that terminate TLS: connect, full handshake (ECDSA), 1 request, close; 64 at a time",
-        front: Front::Tls,
+        front: Front::TlsInFull,
         work: Work::Generated(Plan { scenario: Scenario::OneRequest, ..HTTP }),
         arms: PROXIES,
         ..SMALL

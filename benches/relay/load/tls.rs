@@ -3,9 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -16,12 +17,16 @@ use super::errand::REPLY_BYTES;
 use crate::front::{Certificate, SERVER_NAME};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How many connections open at a time, each in a thread of its own.
+const AT_ONCE: u32 = 8;
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Connections to one address.
 pub(crate) struct TlsClients {
     target: SocketAddr,
     settings: Arc<ClientConfig>,
-    streams: Vec<StreamOwned<ClientConnection, TcpStream>>,
+    streams: Vec<Stream>,
 }
 
 impl TlsClients {
@@ -37,17 +42,19 @@ impl TlsClients {
         Ok(Self { target, settings: Arc::new(settings), streams: Vec::new() })
     }
 
-    /// Opens connections with one exchange each.
+    /// Opens connections with one exchange each, some at a time.
     pub(crate) fn open(&mut self, count: u32) -> Result<()> {
-        for _ in 0..count {
-            let socket = TcpStream::connect_timeout(&self.target, TIMEOUT).context("cannot connect")?;
-            socket.set_read_timeout(Some(TIMEOUT))?;
-            socket.set_write_timeout(Some(TIMEOUT))?;
-            let session =
-                ClientConnection::new(Arc::clone(&self.settings), ServerName::try_from(SERVER_NAME)?)?;
-            let mut stream = StreamOwned::new(session, socket);
-            exchange(&mut stream)?;
-            self.streams.push(stream);
+        let (target, settings) = (self.target, &self.settings);
+        let opened: Vec<Result<Vec<Stream>>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..AT_ONCE)
+                .map(|nth| (nth..count).step_by(AT_ONCE as usize).count())
+                .map(|part| scope.spawn(move || (0..part).map(|_| connect(target, settings)).collect()))
+                .collect();
+            let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
+            joined.map(|outcome| outcome.unwrap_or_else(|_| bail!("a client has panicked"))).collect()
+        });
+        for streams in opened {
+            self.streams.extend(streams?);
         }
         Ok(())
     }
@@ -67,7 +74,17 @@ impl Drop for TlsClients {
     }
 }
 
-fn exchange(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> Result<()> {
+fn connect(target: SocketAddr, settings: &Arc<ClientConfig>) -> Result<Stream> {
+    let socket = TcpStream::connect_timeout(&target, TIMEOUT).context("cannot connect")?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    let session = ClientConnection::new(Arc::clone(settings), ServerName::try_from(SERVER_NAME)?)?;
+    let mut stream = StreamOwned::new(session, socket);
+    exchange(&mut stream)?;
+    Ok(stream)
+}
+
+fn exchange(stream: &mut Stream) -> Result<()> {
     let mut reply = [0; REPLY_BYTES];
     stream.write_all(Errand::Once.request()).context("cannot send")?;
     stream.read_exact(&mut reply).context("no reply")

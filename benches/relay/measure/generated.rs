@@ -47,6 +47,10 @@ impl Stage<'_> {
         self.wait_for(&mut program).context("iisplice load")?;
         let counted = generators::read_iisplice_load(&json)?;
         add_counted(&counted, &spent, &mut measured);
+        if let Some(asked) = order.rate {
+            let reached = if plan.logs_in() { counted.logins_per_s } else { counted.requests_per_s };
+            measured.push("of_asked_rate_percent", reached / asked * 100.0);
+        }
         if plan.beside.is_empty() {
             add_bulk(&counted, &spent, &mut measured);
         } else {

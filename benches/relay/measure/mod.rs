@@ -164,7 +164,6 @@ impl<'a> Stage<'a> {
             certificate: &self.certificate,
             workers: if matches!(case.work, Work::Spread(_)) { 2 } else { 1 },
             connections_max: case.connections(self.options.idle_connections()) + SPARE_CONNECTIONS,
-            full_handshakes: case.name == "tls-handshakes",
         };
         let server = match kind {
             ServerKind::Own => None,

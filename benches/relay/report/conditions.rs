@@ -5,6 +5,8 @@ use crate::cases::Case;
 
 /// A core that is busy for more of the time is full.
 const FULL_PERCENT: f64 = 95.0;
+/// An open loop that reaches less of its rate tells of another load.
+const REACHED_PERCENT: f64 = 97.0;
 /// More of a core went to other programs than noise explains.
 const OTHERS_PERCENT: f64 = 10.0;
 /// More of a core went to other virtual machines than noise explains.
@@ -17,6 +19,9 @@ pub(super) fn warnings(report: &Report<'_>, case: &Case, arm: &str) -> Vec<Strin
     let mut warnings = Vec::new();
     if above("load_core_busy_percent", FULL_PERCENT).is_some() {
         warnings.push("ends' limit".to_owned());
+    }
+    if let Some(percent) = median("of_asked_rate_percent").filter(|percent| *percent < REACHED_PERCENT) {
+        warnings.push(format!("reached {percent:.0} % of the rate"));
     }
     let taken = [
         (above("others_on_proxy_core_percent", OTHERS_PERCENT), "of the proxy's core"),

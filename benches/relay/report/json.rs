@@ -7,7 +7,7 @@ use super::{Report, conditions, verdict};
 use crate::cases::Case;
 
 /// Figures that every case has besides its columns.
-const CONDITIONS: [&str; 8] = [
+const CONDITIONS: [&str; 9] = [
     "proxy_core_busy_percent",
     "load_core_busy_percent",
     "proxy_cpu_percent",
@@ -15,6 +15,7 @@ const CONDITIONS: [&str; 8] = [
     "others_on_proxy_core_percent",
     "others_on_load_cores_percent",
     "stolen_percent",
+    "of_asked_rate_percent",
     "errors",
 ];
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, conditions, value, verdict};
+use super::{Report, conditions, summary, value, verdict};
 use crate::cases::Case;
 
 pub(super) fn text(report: &Report<'_>) -> String {
@@ -15,7 +15,7 @@ pub(super) fn text(report: &Report<'_>) -> String {
     comparisons(report, &mut text);
     agreements(report, &mut text);
     for case in report.cases {
-        let _ = write!(text, "\n## {}: {}\n\n{}", case.name, case.summary, table(report, case));
+        let _ = write!(text, "\n## {}: {}\n\n{}", case.name, summary(case), table(report, case));
     }
     text
 }

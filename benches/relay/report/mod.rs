@@ -48,8 +48,8 @@ impl Report<'_> {
         let host = self.host;
         let load_cpus: Vec<String> = host.load_cpus.iter().map(usize::to_string).collect();
         format!(
-            "{}: Linux {}, {}{}, {} cores; proxy on core {}, clients and servers on {}. Median (min..max) of {} rounds \
-             of {} s, the arms of each in a drawn order (seed {}).",
+            "{}: Linux {}, {}{}, {} cores; proxy on core {}, clients and servers on {}. Median (min..max) of {} \
+             round{} of {} s, the arms of each in a drawn order (seed {}).",
             host.started,
             host.kernel,
             host.cpu,
@@ -58,6 +58,7 @@ impl Report<'_> {
             host.proxy_cpu,
             load_cpus.join(", "),
             host.rounds,
+            if host.rounds == 1 { "" } else { "s" },
             host.seconds,
             host.seed
         )
@@ -81,6 +82,12 @@ impl Report<'_> {
     fn errors(&self, case: &Case, arm: &str) -> f64 {
         ["errors", "wrk_errors"].iter().flat_map(|key| self.figures.rounds(case, arm, key)).sum()
     }
+}
+
+/// A case in a line.
+fn summary(case: &Case) -> String {
+    let realtime = if case.realtime { "; real-time priority" } else { "" };
+    format!("{}{realtime}", case.summary)
 }
 
 /// A value with its range, if it has one.

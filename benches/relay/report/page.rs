@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, conditions, value, verdict};
+use super::{Report, conditions, summary, value, verdict};
 use crate::arms::Arm;
 use crate::cases::{Better, Case, Column};
 use crate::figures::Spread;
@@ -84,7 +84,7 @@ fn agreements(report: &Report<'_>, out: &mut String) {
 }
 
 fn section(report: &Report<'_>, case: &Case, out: &mut String) {
-    let _ = write!(out, "<section id=\"{}\"><h2>{0}: {}</h2>", case.name, escaped(case.summary));
+    let _ = write!(out, "<section id=\"{}\"><h2>{0}: {}</h2>", case.name, escaped(&summary(case)));
     let arms = report.arms.of(case);
     for column in case.columns.iter().filter(|column| report.shows(case, column)) {
         plot(report, case, column, &arms, out);
