@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use super::RequestError;
-use crate::protocol::http1::syntax::{is_text, is_token};
+use crate::protocol::http1::syntax::{is_all_text, is_token};
 
 /// Empty lines allowed before a request (RFC 9112 section 2.2): some clients send one after a body.
 pub const EMPTY_LINES_MAX: usize = 32;
@@ -193,7 +193,7 @@ fn judge_field(line: &[u8]) -> Result<(), RequestError> {
         return Err(RequestError::Head(httparse::Error::HeaderName));
     }
     let value = line[name_end + 1..].strip_suffix(b"\r\n").unwrap_or_default();
-    if !value.iter().all(|&byte| is_text(byte)) {
+    if !is_all_text(value) {
         return Err(RequestError::Head(httparse::Error::HeaderValue));
     }
     Ok(())

@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 
 use httparse::Header;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::HeadError;
-use crate::protocol::http1::syntax::{is_blank, is_text, is_token, trim};
+use crate::protocol::http1::syntax::{is_all_text, is_blank, is_token, trim};
 
 /// A complete head.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Scan {
 
 /// Joins folded lines: the fold becomes a blank (RFC 9112 section 5.2).
 pub(super) fn unfold(head: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
-    let is_folded = |pair: &[u8]| pair[0] == b'\n' && is_blank(pair[1]);
-    if !head.windows(2).any(is_folded) {
+    let is_folded = |end: usize| head.get(end + 1).is_some_and(|&byte| is_blank(byte));
+    if !memchr_iter(b'\n', head).any(is_folded) {
         return Ok(Cow::Borrowed(head));
     }
     let start = status_line_start(head);
@@ -121,7 +121,7 @@ pub(super) fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
     while let Some(line) = line_at(head, line_start) {
         line_start += line.len();
         let line = without_end(line);
-        if !line.iter().all(|&byte| is_text(byte)) {
+        if !is_all_text(line) {
             return Err(HeadError::Control);
         }
         match field(line) {
@@ -174,7 +174,7 @@ fn status_line(line: &[u8]) -> Result<(bool, u16, &[u8]), HeadError> {
         [b' ', reason @ ..] => trim(reason),
         _ => return Err(HeadError::Status),
     };
-    if !reason.iter().all(|&byte| is_text(byte)) {
+    if !is_all_text(reason) {
         return Err(HeadError::Control);
     }
     Ok((*minor != b'0', status, reason))
