@@ -58,12 +58,13 @@ END
 
 # Ctrl-C: what it has started ends with it.
 marker=BENCH_TEST=$$-$RANDOM
-env "$marker" scripts/bench --rounds 1 --cases small --arms iisplice --out "$place/interrupted" > "$place/out" 2> "$place/err" &
+env "$marker" scripts/bench --rounds 1 --cases small --arms iisplice --out "$place/interrupted" > "$place/out" 2> "$place/begun" &
 pid=$!
 for ((tries = 0; tries < 1200; tries++)); do
-    ! grep -q '^round' "$place/err" || break
+    ! grep -qs '^round' "$place/begun" || break
     sleep 0.1
 done
+mv "$place/begun" "$place/err"
 sleep 0.3
 kill -TERM "$pid"
 status=0
