@@ -15,7 +15,7 @@ use iisplice::control::service_manager::PassedSockets;
 use iisplice::control::signals::Signals;
 use iisplice::control::{self, logging, service_manager};
 use iisplice::report::live::Live;
-use iisplice::{mock, report, uring};
+use iisplice::{mock, report};
 use nix::sys::signal::{SigSet, Signal};
 use tracing::level_filters::LevelFilter;
 
@@ -159,9 +159,6 @@ fn mock(arguments: MockArgs, log_level: LevelFilter) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error, error.exit_code()),
     };
-    if let Err(error) = uring::probe_basics() {
-        return fail(&error, ExitCode::FAILURE);
-    }
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     // Blocked before the threads start and inherit the mask: only this thread receives the signals.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();

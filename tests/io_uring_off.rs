@@ -8,7 +8,6 @@ use std::thread;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 const PROXY: [&str; 3] = ["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9"];
-const MOCK: [&str; 3] = ["mock", "--listen=127.0.0.1:0", "--user=a:b"];
 
 /// A command where every such system call fails with `errno`.
 fn where_call_fails_with(call: i64, errno: i32, flags: &[&str]) -> Output {
@@ -89,12 +88,12 @@ fn a_later_call_that_is_denied_is_named_and_the_kernel_is_not_blamed() {
     }
 }
 
-/// The mock and the load generator need a ring too.
+/// The load generator needs a ring too.
 #[test]
 fn every_command_says_it_as_the_proxy_does() {
     let site = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/", site.local_addr().expect("bound"));
-    for command in [&["demo"][..], &MOCK, &["load", &url]] {
+    for command in [&["demo"][..], &["load", &url]] {
         let output = where_setup_fails_with(libc::EPERM, command);
         let said = line(&output);
         assert!(said.contains("io_uring is not permitted") && said.contains("seccomp"), "{said}");

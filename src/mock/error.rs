@@ -16,10 +16,9 @@ pub enum Error {
         /// The kernel's reason.
         reason: io::Error,
     },
-    /// A thread or its ring did not start.
+    /// A thread or its runtime did not start.
     #[error(
-        "cannot start a worker on io_uring: {0}; check the sysctl kernel.io_uring_disabled and the limit on locked \
-         memory (ulimit -l)"
+        "cannot start a worker: {0}; check the limits on threads (ulimit -u) and descriptors (ulimit -n)"
     )]
     Worker(io::Error),
     /// The file with the certificate or its key cannot be read.

@@ -1,14 +1,13 @@
 //! The bytes of one client, plain or over TLS.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_uring::buf::BoundedBuf;
-use tokio_uring::net::TcpStream;
 
 /// Free space for every receive, at least.
 const RECEIVE_BYTES: usize = 4096;
@@ -101,26 +100,19 @@ impl Stream {
     }
 
     /// Reads to the end of `buffer`, once.
-    async fn read_more(&self, mut buffer: Vec<u8>) -> Result<Vec<u8>, End> {
+    async fn read_more(&mut self, mut buffer: Vec<u8>) -> Result<Vec<u8>, End> {
         buffer.reserve(RECEIVE_BYTES);
-        let length_before = buffer.len();
-        let read = timeout(self.idle_timeout, self.socket.read(buffer.slice(length_before..)));
-        let Ok((result, slice)) = read.await else {
-            // The kernel still holds the receive and with it the socket: only this ends both.
-            let _ = self.socket.shutdown(Shutdown::Both);
-            return Err(End::Idle);
-        };
-        match result? {
+        let read = timeout(self.idle_timeout, self.socket.read_buf(&mut buffer));
+        match read.await.map_err(|_elapsed| End::Idle)?? {
             0 => Err(End::Closed),
-            _ => Ok(slice.into_inner()),
+            _ => Ok(buffer),
         }
     }
 
     /// Sends all of `bytes`, and returns the buffer.
     pub(super) async fn send(&mut self, mut bytes: Vec<u8>) -> Result<Vec<u8>, End> {
         if self.tls.is_none() {
-            let (result, bytes) = self.socket.write_all(bytes).await;
-            result?;
+            self.socket.write_all(&bytes).await?;
             return Ok(bytes);
         }
         let mut rest = &bytes[..];
@@ -144,8 +136,7 @@ impl Stream {
         if sealed.is_empty() {
             return Ok(());
         }
-        let (result, _) = self.socket.write_all(sealed).await;
-        Ok(result?)
+        Ok(self.socket.write_all(&sealed).await?)
     }
 
     /// Closes the connection after the last reply.
@@ -153,7 +144,7 @@ impl Stream {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }
-        if self.send_sealed().await.is_err() || self.socket.shutdown(Shutdown::Write).is_err() {
+        if self.send_sealed().await.is_err() || self.socket.shutdown().await.is_err() {
             return;
         }
         let hear_out = async {
@@ -169,6 +160,5 @@ impl Stream {
             }
         };
         let _ = timeout(LINGER_TIMEOUT, hear_out).await;
-        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }

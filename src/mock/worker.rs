@@ -6,8 +6,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio_uring::net::TcpListener;
+use tokio::task::{LocalSet, spawn_local};
 
 use super::Error;
 use super::session::Session;
@@ -27,7 +29,7 @@ pub(super) fn check_free(address: SocketAddr) -> Result<(), Error> {
 /// Opens a listening socket whose port other threads can share.
 ///
 /// With `resets` its connections end with a reset unless both ends closed cleanly (`SO_LINGER` of zero, which they
-/// inherit): tokio-uring offers no way to set it on a connection.
+/// inherit).
 pub(super) fn listen(address: SocketAddr, resets: bool) -> Result<std::net::TcpListener, Error> {
     let open = || {
         let socket = bind(address, true)?;
@@ -49,6 +51,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -62,10 +65,10 @@ pub(super) fn start(
     let (started, outcome) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("mock".to_owned())
-        .spawn(move || match tokio_uring::Runtime::new(&tokio_uring::builder()) {
-            Ok(runtime) => {
+        .spawn(move || match prepare(listeners) {
+            Ok((runtime, listeners)) => {
                 let _ = started.send(Ok(()));
-                runtime.block_on(serve(site, listeners, stop));
+                LocalSet::new().block_on(&runtime, serve(site, listeners, stop));
             }
             Err(error) => {
                 let _ = started.send(Err(error));
@@ -79,9 +82,19 @@ pub(super) fn start(
     }
 }
 
-async fn serve(site: Arc<Site>, listeners: Vec<std::net::TcpListener>, mut stop: watch::Receiver<bool>) {
+/// The runtime waits for sockets to be ready, and no buffer is the kernel's meanwhile: at the end sessions are dropped
+/// wherever they are.
+fn prepare(listeners: Vec<std::net::TcpListener>) -> io::Result<(Runtime, Vec<TcpListener>)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let within = runtime.enter();
+    let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
+    drop(within);
+    Ok((runtime, listeners))
+}
+
+async fn serve(site: Arc<Site>, listeners: Vec<TcpListener>, mut stop: watch::Receiver<bool>) {
     for listener in listeners {
-        tokio_uring::spawn(accept(Arc::clone(&site), TcpListener::from_std(listener)));
+        spawn_local(accept(Arc::clone(&site), listener));
     }
     // An error means that the sender is gone, so nothing else would stop this thread.
     let _ = stop.wait_for(|stop| *stop).await;
@@ -93,7 +106,7 @@ async fn accept(site: Arc<Site>, listener: TcpListener) {
         match listener.accept().await {
             Ok((socket, _)) => match Stream::new(socket, config, site.settings.idle_timeout) {
                 Ok(stream) => {
-                    tokio_uring::spawn(Session::new(Arc::clone(&site), stream).serve());
+                    spawn_local(Session::new(Arc::clone(&site), stream).serve());
                 }
                 Err(end) => tracing::warn!(%end, "cannot set up a connection; closing it"),
             },
