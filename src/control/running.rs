@@ -179,6 +179,19 @@ impl Running {
         }
     }
 
+    /// Whether processes before this one still serve connections: a service manager ends them once the one that it takes for the
+    /// main process has ended.
+    pub(super) fn must_stay(&self) -> bool {
+        let processes = self.generations.older().len();
+        if processes > 0 {
+            tracing::info!(
+                processes,
+                "all connections of this process have ended; waiting for those before it"
+            );
+        }
+        processes > 0
+    }
+
     /// Closes sockets on which nothing arrives any more.
     pub(super) fn close_extra(&mut self) {
         close_extra(&self.orders, &mut self.listeners);

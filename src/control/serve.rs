@@ -124,6 +124,7 @@ pub fn serve(
             Command::CloseExtra if asked.is_some() => {}
             Command::CloseExtra => running.close_extra(),
             Command::AskForPipes => running.orders.iter().for_each(Orders::ask_for_pipes),
+            Command::Ended => return running.must_stay(),
         }
         false
     });

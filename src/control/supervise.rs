@@ -81,6 +81,8 @@ pub enum Command {
     AskForPipes,
     /// End the sessions of every worker immediately.
     End,
+    /// See whether the process has to stay: every worker has ended. Asked again when a process before it has ended.
+    Ended,
 }
 
 /// How the workers ended without a failure.
@@ -163,7 +165,8 @@ impl Supervisor {
     /// The first failure of a worker; the others may still run.
     ///
     /// Of what the caller carries out, [`Command::Upgraded`] drains the workers if a new process serves (`true`): after that,
-    /// the first request to stop changes nothing, because it is usually meant for all processes.
+    /// the first request to stop changes nothing, because it is usually meant for all processes. [`Command::Ended`] keeps the
+    /// process (`true`).
     pub fn wait(self, mut carry_out: impl FnMut(Command) -> bool) -> Result<End, WorkerFailure> {
         let (mut is_draining, mut is_stopping) = (false, false);
         let mut running = self.workers;
@@ -195,7 +198,7 @@ impl Supervisor {
                 }
                 Event::Ended { .. } => running -= 1,
             }
-            if running == 0 {
+            if running == 0 && !carry_out(Command::Ended) {
                 return Ok(End::Drained);
             }
         }

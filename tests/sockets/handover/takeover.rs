@@ -206,6 +206,39 @@ fn the_first_request_to_stop_lets_a_process_that_drains_go_on() {
     assert_eq!(proxy.exit_code(), Some(0));
 }
 
+/// A service manager tells all processes to stop, and tells them again once the main one has ended: for an older one that is
+/// the second request, which ends it at once.
+#[test]
+fn the_last_process_to_end_is_the_main_one() {
+    let server = Server::v4();
+    let mut proxy = Launch::to(server.address()).flags("--drain-timeout 1h").start();
+    let held = pair(&proxy, &server);
+    let first = own_pid(&proxy);
+    let main = upgrade(&proxy, first);
+    for pid in [main, first] {
+        signal(pid, Signal::SIGTERM);
+    }
+    proxy.wait_to_say("all connections of this process have ended; waiting for those before it processes=1");
+    exchange(&held.0, &held.1);
+    assert!(!is_gone(main));
+    drop(held);
+    assert_eq!(proxy.exit_code(), Some(0));
+    wait_until("the main process to end", || is_gone(main));
+}
+
+#[test]
+fn the_main_process_waits_for_none_after_a_second_request() {
+    let server = Server::v4();
+    let (proxy, _admin) = start(Launch::to(server.address()).flags("--drain-timeout 1h"));
+    let held = pair(&proxy, &server);
+    let main = upgrade(&proxy, own_pid(&proxy));
+    signal(main, Signal::SIGINT);
+    proxy.wait_to_say("waiting for those before it");
+    signal(main, Signal::SIGINT);
+    wait_until("the main process to end", || is_gone(main));
+    exchange(&held.0, &held.1);
+}
+
 #[test]
 fn the_new_process_serves_when_the_old_one_was_killed() {
     let server = Server::v4();
