@@ -1,4 +1,4 @@
-//! The systemd unit.
+//! The systemd units.
 
 use std::fs;
 use std::time::Duration;
@@ -6,26 +6,32 @@ use std::time::Duration;
 use super::{BINARY, program, read, run, said};
 
 const UNIT: &str = "deploy/systemd/iisplice.service";
+const SOCKET: &str = "deploy/systemd/iisplice.socket";
 
-/// A directory with the unit as it would stand on a host where the binary is installed.
+/// A directory with the units as they would stand on a host where the binary is installed.
 fn installed() -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a directory");
     let text = read(UNIT).replace("/usr/bin/iisplice", BINARY);
     fs::write(place.path().join("iisplice.service"), text).expect("it is written");
+    fs::write(place.path().join("iisplice.socket"), read(SOCKET)).expect("it is written");
     place
 }
 
-/// The values of a key, in the order of their lines.
+/// The values of a key of the service, in the order of their lines.
 fn values(key: &str) -> Vec<String> {
-    let text = read(UNIT);
+    values_in(UNIT, key)
+}
+
+fn values_in(unit: &str, key: &str) -> Vec<String> {
+    let text = read(unit);
     let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     lines.map(str::to_owned).collect()
 }
 
 pub(super) fn verify() {
     let place = installed();
-    let unit = place.path().join("iisplice.service");
-    let output = run(program("systemd-analyze").args(["verify", "--man=no"]).arg(&unit), b"");
+    let units = ["iisplice.service", "iisplice.socket"].map(|name| place.path().join(name));
+    let output = run(program("systemd-analyze").args(["verify", "--man=no"]).args(&units), b"");
     // A host may have units of its own that it complains of.
     let said = said(&output);
     let complaints: Vec<_> = said.lines().filter(|line| line.contains("iisplice")).collect();
@@ -63,6 +69,20 @@ pub(super) fn calls() {
     }
     let families = values("RestrictAddressFamilies").join(" ");
     assert_eq!(families, "AF_INET AF_INET6 AF_UNIX");
+}
+
+/// With the settings of the package its sockets are those that the proxy looks for: one that no listener has is an error.
+pub(super) fn sockets() {
+    let sample = read("deploy/debian/iisplice.toml");
+    let listen = sample.lines().find_map(|line| line.strip_prefix("listen = ")).expect("the sample listens");
+    assert_eq!(values_in(SOCKET, "ListenStream"), [listen.trim_matches('"')]);
+    assert_eq!(
+        values_in(SOCKET, "BindIPv6Only"),
+        ["ipv6-only"],
+        "`[::]:80` and `0.0.0.0:80` are two listeners"
+    );
+    assert_eq!(values_in(SOCKET, "WantedBy"), ["sockets.target"]);
+    assert!(values_in(SOCKET, "Accept").is_empty(), "a connection each is not what the proxy takes");
 }
 
 pub(super) fn drain() {

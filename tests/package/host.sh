@@ -3,7 +3,8 @@
 set -euo pipefail
 
 step() { printf '\n== %s\n' "$*"; }
-load() { iisplice load --auth ntlm --user 'CORP\alice:secret' --verify-identity "$@" http://127.0.0.1/whoami; }
+load() { iisplice load --auth ntlm --user 'CORP\alice:secret' --verify-identity --fail-on-errors --quiet "$@" http://127.0.0.1/whoami; }
+listens() { ss -Hltn sport = :80 | grep -qF " $1:80 "; }
 main_pid() { systemctl show --property MainPID --value iisplice; }
 trap 'echo "FAILED in line $LINENO"; systemctl status --no-pager --lines 40 iisplice || true' ERR
 
@@ -36,7 +37,7 @@ grep -q '^CapBnd:.0000000000000400$' "/proc/$(main_pid)/status"
 step "Edit one file and reload"
 sed -i 's/^listen = .*/listen = ["0.0.0.0:80", "[::]:80"]/' /etc/iisplice/iisplice.toml
 systemctl reload iisplice
-for _ in $(seq 100); do [[ $(ss -Hltn sport = :80 | wc -l) -lt 2 ]] || break; sleep 0.1; done
+for _ in $(seq 100); do listens '[::]' && listens 0.0.0.0 && ! listens 127.0.0.1 && break; sleep 0.1; done
 load --requests 20
 
 step "A mistake in that file changes nothing"
@@ -78,12 +79,64 @@ load --requests 20
 dpkg-query -W iisplice
 journalctl --no-pager --unit iisplice --output cat | tail -n 30
 
+step "Restart and upgrade with the socket unit, under load"
+mkdir /etc/systemd/system/iisplice.socket.d
+printf '[Socket]\nListenStream=\nListenStream=0.0.0.0:80\nListenStream=[::]:80\n' > /etc/systemd/system/iisplice.socket.d/addresses.conf
+systemctl stop iisplice
+systemctl start iisplice.socket
+[[ $(systemctl is-active iisplice) == inactive ]]
+# A service that fails to start keeps clients waiting.
+timeout 30 iisplice load --requests 1 --connections 1 --quiet http://127.0.0.1/public/ > /tmp/load.log
+systemctl is-active iisplice
+ss -Hltnp sport = :80
+load --scenario login --connections 8 --duration 8s > /tmp/load.log 2>&1 & loading=$!
+sleep 2
+before=$(main_pid)
+systemctl restart iisplice
+[[ $(main_pid) != "$before" ]]
+before=$(main_pid)
+iisplice upgrade
+for _ in $(seq 100); do [[ $(main_pid) != "$before" ]] && break; sleep 0.1; done
+[[ $(main_pid) != "$before" ]]
+systemctl reload iisplice
+wait "$loading" || { cat /tmp/load.log; false; }
+cat /tmp/load.log
+systemctl status --no-pager --lines 0 iisplice
+
+step "The watchdog ends a stuck process, also one that took over"
+mkdir /etc/systemd/system/iisplice.service.d
+printf '[Service]\nWatchdogSec=3\n' > /etc/systemd/system/iisplice.service.d/watchdog.conf
+systemctl daemon-reload
+systemctl restart iisplice
+iisplice upgrade
+before=$(main_pid)
+kill -STOP "$before"
+for _ in $(seq 300); do [[ $(main_pid) != "$before" && $(main_pid) != 0 ]] && break; sleep 0.1; done
+[[ $(main_pid) != "$before" && $(systemctl show --property NRestarts --value iisplice) == 1 ]]
+load --requests 20
+journalctl --no-pager --unit iisplice --output cat --grep Watchdog
+
+step "A stop lets an older process drain"
+sed -i 's/^mode = .*/mode = "stream"/; s/^admin = /drain-timeout = "4s"\nadmin = /' /etc/iisplice/iisplice.toml
+systemctl restart iisplice
+iisplice load --auth ntlm --user 'CORP\alice:secret' --connections 20 --rate 100 --duration 1h http://127.0.0.1/whoami > /tmp/held.log 2>&1 & loading=$!
+for _ in $(seq 100); do iisplice status | grep -qE '^iis .* 20$' && break; sleep 0.1; done
+iisplice upgrade
+iisplice upgrade
+iisplice status | sed -n '/^GENERATION/,$p'
+systemctl stop iisplice
+kill "$loading"
+wait "$loading" || true
+journalctl --no-pager --unit iisplice --output cat --grep 'all connections have ended: .* drain=20 '
+systemctl start iisplice
+
 step "Remove"
 apt-get remove -q -y iisplice
-[[ $(systemctl is-active iisplice) == inactive ]]
+[[ $(systemctl is-active iisplice) == inactive && $(systemctl is-active iisplice.socket) == inactive ]]
 [[ ! -e /usr/bin/iisplice && -e /etc/iisplice/iisplice.toml && -e /var/log/iisplice ]]
 
 step "Purge"
+rm -r /etc/systemd/system/iisplice.*.d
 apt-get purge -q -y iisplice
 [[ ! -e /etc/iisplice && ! -e /var/log/iisplice && ! -e /run/iisplice ]]
 find / -xdev -name '*iisplice*' -not -path '/proc/*' -not -path '/packages/*' -not -path '/var/log/journal/*' | tee /tmp/left
