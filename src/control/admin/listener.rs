@@ -144,11 +144,17 @@ impl Open {
 /// The open connections, in the order in which they began.
 type Connections = Rc<RefCell<BTreeMap<u64, (Rc<Open>, Option<AbortHandle>)>>>;
 
-/// Accepts clients until `closing`, and answers them, for ever. Drops `answered` when it accepts no more and all requests
-/// are answered.
-pub(super) async fn run(acceptor: Acceptor, site: Rc<Site>, closing: Arc<Notify>, answered: Sender<()>) {
+/// Accepts clients until `closing`, and answers them, for ever. Drops `closed` when it accepts no more, and `answered` when all
+/// requests are answered as well.
+pub(super) async fn run(
+    acceptor: Acceptor,
+    site: Rc<Site>,
+    closing: Arc<Notify>,
+    (closed, answered): (Sender<()>, Sender<()>),
+) {
     let connections = Connections::default();
     or(accept(acceptor, site, &connections), closing.notified()).await;
+    drop(closed);
     while connections.borrow().values().any(|(open, _)| open.is_busy.get()) {
         sleep(LOOK).await;
     }

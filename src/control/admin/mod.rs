@@ -102,6 +102,8 @@ pub(super) struct Admin {
     file: Option<SocketFile>,
     /// Tells the thread to accept no more clients.
     closing: Arc<Notify>,
+    /// Ends when it accepts no more.
+    closed: Option<Receiver<()>>,
     /// Ends when it has answered those that it had.
     answered: Option<Receiver<()>>,
 }
@@ -152,6 +154,7 @@ impl Admin {
             thread: None,
             file: bound.file,
             closing: Arc::default(),
+            closed: None,
             answered: None,
         })
     }
@@ -196,9 +199,14 @@ impl Admin {
         }
     }
 
-    /// Accepts no more clients. Those that it has are answered. A successor that has the socket (`is_taken`) has its file.
+    /// Accepts no more clients when this returns: who is told of the successor after it can ask that one. Those that it has are
+    /// answered. A successor that has the socket (`is_taken`) has its file.
     pub(super) fn leave(&self, is_taken: bool) {
         self.closing.notify_one();
+        if let Some(closed) = &self.closed {
+            // Nothing is sent.
+            let _ = closed.recv_timeout(LAST_ANSWERS);
+        }
         if let Some(file) = self.file.as_ref().filter(|_| is_taken) {
             file.keep();
         }
@@ -230,13 +238,14 @@ impl Admin {
         let (end, ends) = oneshot::channel();
         let (ending, ended) = channel();
         let closing = Arc::clone(&self.closing);
+        let (accepting, closed) = channel();
         let (answering, answered) = channel();
-        self.answered = Some(answered);
+        (self.closed, self.answered) = (Some(closed), Some(answered));
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             pace::give_way();
             drop(begun);
             let site = Rc::new(Site { reach, guard, turn: connections::Turn::default(), pace: Pace::new() });
-            let answers = listener::run(acceptor, site, closing, answering);
+            let answers = listener::run(acceptor, site, closing, (accepting, answering));
             LocalSet::new().block_on(&runtime, or(answers, listener::last_answers(ends)));
             drop(ending);
         })?;
