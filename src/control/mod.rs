@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::names::Resolver;
 use self::privileges::UserFault;
@@ -106,6 +107,8 @@ pub struct Plan {
     pub outline: Outline,
     /// How names are looked up again.
     pub resolver: Resolver,
+    /// How long clients are still accepted after a request to stop.
+    pub drain_delay: Duration,
     /// The user that a process which root starts goes on as.
     pub user: Option<WrittenUser>,
     /// What happens to system calls that a proxy does not make.

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::admin::{Admin, Asker, NextToken};
 use super::certificates::{self, Served};
@@ -206,11 +207,12 @@ struct Next {
     outline: Outline,
     admin_token: Option<NextToken>,
     resolver: Resolver,
+    drain_delay: Duration,
 }
 
 /// Everything that can fail. Changes nothing but the options of listeners that stay, which comes last.
 fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
-    let Plan { services, sessions_max, workers, access_log, outline, resolver, .. } = plan;
+    let Plan { services, sessions_max, workers, access_log, outline, resolver, drain_delay, .. } = plan;
     let (mut services, terminated): (Vec<_>, Vec<_>) =
         services.into_iter().map(|planned| (planned.service, planned.terminated)).unzip();
     inherit(&mut services, &running.services());
@@ -228,13 +230,34 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
     let admin_token = running.admin.as_ref().map(Admin::read_token).transpose()?.flatten();
     running.listeners.tune(&listeners, &cpus)?;
-    Ok(Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token, resolver })
+    Ok(Next {
+        services,
+        terminated,
+        listeners,
+        log,
+        sessions_max,
+        workers,
+        outline,
+        admin_token,
+        resolver,
+        drain_delay,
+    })
 }
 
 /// Serves what was prepared. Returns what was served before, and which listeners came and went.
 fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
-    let Next { services, terminated, listeners, log, sessions_max, workers, outline, admin_token, resolver } =
-        next;
+    let Next {
+        services,
+        terminated,
+        listeners,
+        log,
+        sessions_max,
+        workers,
+        outline,
+        admin_token,
+        resolver,
+        drain_delay,
+    } = next;
     let (sockets, listeners) = running.listeners.commit(listeners, running.workers.len());
     let old_log = log.and_then(|log| running.log.replace(log));
     running.set_limits(sessions_max, &workers);
@@ -253,6 +276,7 @@ fn commit(running: &mut Running, next: Next) -> (Vec<Served>, Difference) {
         admin.set_token(admin_token);
     }
     running.resolver = resolver;
+    running.drain_delay = drain_delay;
     running.watch_names();
     (before, listeners)
 }

@@ -54,6 +54,8 @@ pub(super) struct Running {
     pub(super) manager: ServiceManager,
     /// How names are looked up.
     pub(super) resolver: Resolver,
+    /// How long clients are still accepted after a request to stop.
+    pub(super) drain_delay: Duration,
     /// This process and those before it.
     pub(super) generations: Arc<Generations>,
     /// Looks names up again, since any group has had one.

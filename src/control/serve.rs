@@ -65,10 +65,16 @@ pub fn serve(
     let end = supervisor.wait(|command| {
         match command {
             Command::Drain => {
-                running.board.stop();
-                running.manager.stops(running.drain_timeout());
-                upgrades.give_up();
+                let is_first = asked.is_none();
                 asked = Some(Instant::now());
+                if is_first {
+                    upgrades.give_up();
+                    if announce_stop(&running) {
+                        return true;
+                    }
+                } else {
+                    tracing::info!("draining; accepting no more clients");
+                }
                 running.drain();
                 // Clients that are served have their servers.
                 running.names = None;
@@ -152,6 +158,22 @@ pub fn serve(
     Ok(())
 }
 
+/// Says that the proxy stops. Whether it serves for a while yet, so that those who send clients here hear of it first.
+fn announce_stop(running: &Running) -> bool {
+    running.board.stop();
+    let delay = running.drain_delay;
+    running.manager.stops(delay.saturating_add(running.drain_timeout()));
+    if delay.is_zero() {
+        return false;
+    }
+    if let Err(error) = send_later(running.events.clone(), delay, Event::Waited) {
+        tracing::warn!(%error, "cannot wait before the drain; draining now");
+        return false;
+    }
+    tracing::info!(?delay, "stopping; accepting clients until the drain begins");
+    true
+}
+
 /// Closes the endpoints of a process that serves no more; one before a successor (`has_left`) waits for those whom its admin
 /// endpoint answers. Removes the files of Unix sockets, but for those that the service manager keeps.
 fn close(listeners: Listeners, admin: Option<Admin>, has_left: bool, are_kept: bool) {
@@ -228,6 +250,7 @@ fn start(
         descriptors_reserved,
         outline,
         resolver,
+        drain_delay,
         named,
         user: written_user,
         sandbox: mode,
@@ -306,6 +329,7 @@ fn start(
         admin,
         board,
         resolver,
+        drain_delay,
         generations: Arc::new(generations),
         names: None,
         user: written_user,
@@ -419,7 +443,7 @@ fn be_ready(
 fn come_to_serve(running: &Running, predecessor: Option<&Predecessor>) -> Result<(), Error> {
     running.generations.listen(running.events.clone()).map_err(Error::Resource)?;
     if running.listeners.has_extra(running.workers.len()) {
-        close_later(running.events.clone(), EXTRA_SOCKETS).map_err(Error::Resource)?;
+        send_later(running.events.clone(), EXTRA_SOCKETS, Event::Quiet).map_err(Error::Resource)?;
     }
     if let Some(predecessor) = predecessor {
         service_manager::say_main_process();
@@ -446,12 +470,12 @@ fn in_time<T>(patience: Duration, mut bind: impl FnMut() -> Result<T, Error>) ->
     }
 }
 
-/// Asks for an end of the sockets that a process with more workers had, after the time in which something can arrive there.
-fn close_later(events: Sender<Event>, time: Duration) -> std::io::Result<()> {
-    thread::Builder::new().name("extra".to_owned()).spawn(move || {
+/// Tells the supervisor after this time.
+fn send_later(events: Sender<Event>, time: Duration, event: Event) -> std::io::Result<()> {
+    thread::Builder::new().name("later".to_owned()).spawn(move || {
         thread::sleep(time);
         // Without a supervisor the process is ending.
-        let _ = events.send(Event::Quiet);
+        let _ = events.send(event);
     })?;
     Ok(())
 }
@@ -569,7 +593,7 @@ mod tests {
 
         let events = supervisor.sender();
         let (quiet, closed) = channel();
-        close_later(events.clone(), Duration::from_millis(50)).expect("a thread");
+        send_later(events.clone(), Duration::from_millis(50), Event::Quiet).expect("a thread");
         let serving = thread::spawn(move || {
             supervisor.wait(|command| {
                 match command {

@@ -36,6 +36,8 @@ pub enum Event {
     Quiet,
     /// A process before this one has ended: what it had is free.
     Relieved,
+    /// A drain that waited is to begin.
+    Waited,
     /// A worker's thread ended.
     Ended {
         /// Which one, from 0.
@@ -61,7 +63,8 @@ pub enum Request {
 /// What the supervisor asks its caller to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Drain every worker: it accepts no more clients, and ends when its sessions have ended.
+    /// Drain every worker: it accepts no more clients, and ends when its sessions have ended. A caller that waits first
+    /// (`true`) is asked again after [`Event::Waited`].
     Drain,
     /// Reopen the access log.
     ReopenLog,
@@ -180,9 +183,12 @@ impl Supervisor {
                 Event::Request(Request::Stop) => {
                     is_stopping = true;
                     if !is_draining {
-                        is_draining = true;
-                        carry_out(Command::Drain);
+                        is_draining = !carry_out(Command::Drain);
                     }
+                }
+                Event::Waited => {
+                    is_draining = true;
+                    carry_out(Command::Drain);
                 }
                 Event::Request(Request::Upgrade) => _ = carry_out(Command::Upgrade),
                 Event::Upgraded => is_draining |= carry_out(Command::Upgraded),
@@ -218,7 +224,8 @@ impl Supervisor {
                     | Event::Resolved
                     | Event::Upgraded
                     | Event::Quiet
-                    | Event::Relieved,
+                    | Event::Relieved
+                    | Event::Waited,
                 ) => {}
                 Err(_) => return,
             }
@@ -285,6 +292,50 @@ mod tests {
 
     fn never(_: Command) -> bool {
         panic!("no command was expected");
+    }
+
+    #[test]
+    fn a_drain_can_wait_and_is_asked_for_again() {
+        let mut supervisor = Supervisor::default();
+        let stop = obedient(&mut supervisor);
+        let events = supervisor.sender();
+        events.send(Event::Request(Request::Stop)).expect("it listens");
+        let mut commands = Vec::new();
+        let end = supervisor.wait(|command| {
+            commands.push(command);
+            if commands.len() == 1 {
+                events.send(Event::Waited).expect("it listens");
+                return true;
+            }
+            stop.send(()).expect("the worker waits");
+            false
+        });
+        assert_eq!(end, Ok(End::Drained));
+        assert_eq!(commands, [Command::Drain, Command::Drain]);
+    }
+
+    #[test]
+    fn a_second_request_does_not_wait_for_a_drain_that_waits() {
+        let mut supervisor = Supervisor::default();
+        let _stop = obedient(&mut supervisor);
+        let events = supervisor.sender();
+        for _ in 0..2 {
+            events.send(Event::Request(Request::Stop)).expect("it listens");
+        }
+        let end = supervisor.wait(|command| command == Command::Drain);
+        assert_eq!(end, Ok(End::AtOnce));
+    }
+
+    #[test]
+    fn a_worker_that_returns_while_a_drain_waits_takes_all_down() {
+        let mut supervisor = Supervisor::default();
+        let stop = obedient(&mut supervisor);
+        supervisor.sender().send(Event::Request(Request::Stop)).expect("it listens");
+        let end = supervisor.wait(|_| {
+            stop.send(()).expect("the worker waits");
+            true
+        });
+        assert_eq!(end, Err(WorkerFailure { worker: 0, fault: Fault::Ended }));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn bash() {
         said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
     assert_eq!(offered(&["iisplice", "pro"]), ["proxy"]);
-    assert_eq!(offered(&["iisplice", "proxy", "--drain"]), ["--drain-timeout"]);
+    assert_eq!(offered(&["iisplice", "proxy", "--drain"]), ["--drain-delay", "--drain-timeout"]);
     let modes = offered(&["iisplice", "proxy", "--mode", ""]);
     assert!(modes.contains(&"http".to_owned()), "{modes:?}");
     assert!(offered(&["iisplice", "status", "--drain"]).is_empty());
@@ -72,5 +72,5 @@ pub(super) fn fish() {
     let output = run(program("fish").arg("--no-config").env("HOME", place.path()), asked.as_bytes());
     let said = said(&output);
     let names: Vec<_> = said.lines().map(|line| line.split('\t').next().unwrap_or_default()).collect();
-    assert_eq!(names, ["proxy", "--drain-timeout"], "{said}");
+    assert_eq!(names, ["proxy", "--drain-delay", "--drain-timeout"], "{said}");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use crate::admin::Admin;
 use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, wait_until};
 
 fn refused(address: &str) -> bool {
@@ -54,6 +55,56 @@ fn after_sigterm_sessions_finish_and_no_new_client_is_accepted() {
 #[test]
 fn after_sigint_sessions_finish_and_no_new_client_is_accepted() {
     sessions_finish_after(Signal::SIGINT);
+}
+
+/// Those who send clients here have time to hear of the stop.
+#[test]
+fn a_drain_that_is_delayed_serves_clients_until_it_begins() {
+    let server = Server::v4();
+    let admin = "--admin 127.0.0.1:0 --drain-timeout 1h";
+    let mut proxy = Launch::to(server.address()).flags("--drain-delay 1h").flags(admin).start();
+    let readyz = |proxy: &Proxy| Admin::of(proxy).get("/readyz").status;
+    assert_eq!(readyz(&proxy), 200);
+    proxy.signal(Signal::SIGTERM);
+    proxy.wait_to_say("stopping; accepting clients until the drain begins");
+    assert_eq!(readyz(&proxy), 503);
+    let pairs: Vec<_> = (0..3).map(|_| pair(&proxy, &server)).collect();
+    assert_eq!(Admin::of(&proxy).get("/healthz").status, 200);
+    // As without a delay.
+    proxy.signal(Signal::SIGINT);
+    assert_eq!(proxy.exit_code(), Some(0));
+    assert_eq!(proxy.said("stopped immediately").len(), 1);
+    drop(pairs);
+
+    // It ends by itself, and then the drain is one as ever.
+    let mut proxy = Launch::to(server.address()).flags("--drain-delay 200ms").flags(admin).start();
+    let (client, upstream) = pair(&proxy, &server);
+    proxy.signal(Signal::SIGTERM);
+    proxy.wait_to_say("draining; accepting no more clients");
+    exchange(&client, &upstream);
+    drop((client, upstream));
+    assert_eq!(proxy.exit_code(), Some(0));
+    proxy.wait_to_say("stopped; all connections have ended");
+}
+
+#[test]
+fn a_reload_changes_the_delay_of_a_drain() {
+    let server = Server::v4();
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("iisplice.toml");
+    let write = |delay: &str| {
+        let group = format!("[group.g]\nservers = [\"{}\"]\n", server.address());
+        let service = "[service.a]\nlisten = \"127.0.0.1:0\"\nupstream = \"g\"\n";
+        std::fs::write(&file, format!("drain-delay = \"{delay}\"\n{service}{group}")).expect("it is written");
+    };
+    write("1h");
+    let mut proxy = Launch::by_file(&file).start();
+    write("0");
+    proxy.signal(Signal::SIGHUP);
+    proxy.wait_to_say("changed: drain-delay");
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.exit_code(), Some(0));
+    assert!(proxy.said("accepting clients until").is_empty());
 }
 
 /// What the last line says, behind `text`.

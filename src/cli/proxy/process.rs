@@ -85,6 +85,13 @@ pub(super) struct ProcessArgs {
         value_parser = duration(Duration::ZERO..=LONGEST)
     )]
     drain_timeout: Duration,
+    /// How long clients are still accepted after SIGTERM, SIGQUIT or SIGINT, while /readyz says no: time for balancers and
+    /// routers to send no more; then the drain begins [nginx: -]
+    #[arg(
+        long, value_name = "DURATION", default_value = "0", help_heading = "Time-outs",
+        value_parser = duration(Duration::ZERO..=LONGEST)
+    )]
+    drain_delay: Duration,
 
     /// DNS server that looks up names of servers, ADDRESS or ADDRESS:PORT; /etc/hosts and search domains are not looked at
     /// then; repeatable [default: none: as this host looks up names] [nginx: resolver]
@@ -234,6 +241,7 @@ impl ProcessArgs {
             places: Places::default(),
             outline: Outline::default(),
             resolver: self.resolver(),
+            drain_delay: self.drain_delay,
             user: self.user.clone(),
             sandbox: self.sandbox,
             files: Vec::new(),

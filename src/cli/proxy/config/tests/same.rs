@@ -123,7 +123,7 @@ const PIECES: &[&str] = &[
     "--max-connections=77",
     "--ring-entries=512 --spin=5us",
     "--io-uring-without=no-iowait,restrictions --io-uring-without=defer-taskrun",
-    "--drain-timeout=7s",
+    "--drain-timeout=7s --drain-delay=8s",
     "--admin=127.0.0.3:0",
     "--admin=unix:/run/z.sock --admin-token-file=DIR/words",
     "--buffer-size=8KiB --buffers=77",
