@@ -47,7 +47,7 @@ pub(super) fn bash() {
         said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
     assert_eq!(offered(&["iisplice", "pro"]), ["proxy"]);
-    assert_eq!(offered(&["iisplice", "proxy", "--drain"]), ["--drain-delay", "--drain-timeout"]);
+    assert_eq!(offered(&["iisplice", "proxy", "--drain"]), ["--drain-timeout", "--drain-delay"]);
     let modes = offered(&["iisplice", "proxy", "--mode", ""]);
     assert!(modes.contains(&"http".to_owned()), "{modes:?}");
     assert!(offered(&["iisplice", "status", "--drain"]).is_empty());
