@@ -7,7 +7,9 @@ mod container;
 #[path = "../../examples/generate/files.rs"]
 mod files;
 mod host;
+mod kubernetes;
 mod manual;
+mod scale;
 mod shells;
 mod unit;
 
@@ -42,6 +44,14 @@ const CLAIMS: &[(&str, Needs, fn())] = &[
     ("the_sample_of_the_package_is_checked", &[], host::sample),
     ("the_containers_profile_lets_the_binary_serve_and_little_more", &[], container::profile),
     ("a_container_needs_nothing_but_its_layout", &["chroot", "ldd"], container::layout),
+    ("bird_accepts_the_announcement", &["bird"], scale::bird),
+    ("frr_accepts_the_announcement", &["vtysh"], scale::frr),
+    ("keepalived_accepts_the_pair", &["keepalived", "ip", "unshare"], scale::keepalived),
+    ("nft_accepts_the_rules_for_strays", &["nft", "unshare"], scale::strays),
+    ("systemd_accepts_the_units_of_machines", &["systemd-analyze"], scale::units),
+    ("the_gate_acts_as_checks_say", &["timeout"], scale::gate),
+    ("the_settings_of_machines_are_checked", &[], scale::settings),
+    ("the_manifests_have_the_form_of_their_kinds", &[], kubernetes::manifests),
 ];
 
 fn main() -> ExitCode {

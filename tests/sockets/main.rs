@@ -19,6 +19,7 @@ mod http;
 mod limits;
 mod listeners;
 mod log_lines;
+mod machines;
 mod many;
 mod masked;
 mod metrics;

@@ -80,9 +80,19 @@ impl Network {
         thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
+    /// The network of this thread.
+    pub(crate) fn here() -> Self {
+        Self(File::open("/proc/thread-self/ns/net").expect("this thread has a network"))
+    }
+
+    /// Where other processes find it, as long as this one lives.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
     /// Connects it with the network of this thread by a pair of devices: `name` is here, and `eth0` there.
     pub(crate) fn connect(&self, name: &str) {
-        let there = format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
+        let there = self.path();
         run(&format!("ip link add {name} type veth peer name eth0 netns {there}"));
         run(&format!("ip link set {name} up"));
         self.enter(|| run("ip link set eth0 up"));
