@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
+use crate::admin::Admin;
 use crate::support::{Farm, Launch, Peer, Proxy, Server, pair, refusing};
 
 fn two_workers(farm: &Farm, flags: &str) -> Proxy {
@@ -102,6 +103,36 @@ fn an_address_keeps_its_server_at_every_worker_and_in_every_process() {
         let now = Farm::greeted(&Peer::connect_from(loopback(number), second.address()));
         assert!(now == server || server == 1, "a client of a server that stayed has moved");
     }
+}
+
+/// Machines share nothing: what they know of servers, and how they list them, may differ.
+#[test]
+fn an_address_has_the_same_server_at_every_machine() {
+    let farm = Farm::of(3);
+    let machine = |order: [usize; 3]| {
+        let flags = order.map(|server| format!("--upstream {}", farm.addresses[server])).join(" ");
+        let flags = format!("--balance source-hash --admin 127.0.0.1:0 {flags}");
+        Launch::default().flags(&flags).start()
+    };
+    let machines = [machine([0, 1, 2]), machine([2, 0, 1])];
+    let of = |machine: usize| -> Vec<_> {
+        let address = machines[machine].address();
+        (1..=30).map(|number| Farm::greeted(&Peer::connect_from(loopback(number), address))).collect()
+    };
+    let servers = of(0);
+    assert_eq!(of(1), servers);
+    assert!((0..3).all(|server| servers.contains(&server)), "{servers:?}");
+
+    // One machine knows that a server is not to be used. Its clients have another there, and nobody else has.
+    let admin = Admin::of(&machines[1]);
+    let order = |order: &str| admin.post(&format!("/v1/servers/{}/{order}", farm.addresses[1])).status;
+    assert_eq!(order("disable"), 200);
+    for (now, before) in of(1).into_iter().zip(&servers) {
+        assert!(if *before == 1 { now != 1 } else { now == *before }, "{now} {before}");
+    }
+    assert_eq!(of(0), servers);
+    assert_eq!(order("enable"), 200);
+    assert_eq!(of(1), servers);
 }
 
 #[test]
