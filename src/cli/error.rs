@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::control::{advice_on_file, exit_code_of_file};
+use crate::control::{advice_on, exit_code_of_file};
 
 /// A command line that cannot be executed, found after it was parsed.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum Error {
     #[error("--listen {0} is given twice; give each address once")]
     ListenTwice(String),
     /// A file that cannot be read.
-    #[error("{flag} {}: cannot be read: {source}; {}", path.display(), advice_on_file(.source))]
+    #[error("{flag} {}: cannot be read: {source}; {}", path.display(), advice_on(path, .source))]
     Unreadable {
         /// The flag with its dashes.
         flag: &'static str,

@@ -23,10 +23,12 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+
+use nix::unistd::AccessFlags;
 
 use self::names::Resolver;
 use self::privileges::UserFault;
@@ -188,7 +190,8 @@ impl fmt::Display for LogTarget {
 pub enum Error {
     /// A file that cannot be written to.
     #[error(
-        "{log} {target}: {source}; give a file that can be created or appended to, - or off",
+        "{log} {target}: {source}; {}",
+        advice_on_log(target, source),
         log = setting::setting("access-log")
     )]
     AccessLog {
@@ -309,8 +312,24 @@ pub fn exit_code_of_file(error: &io::Error) -> ExitCode {
     }
 }
 
+/// What helps where the sandbox denies what settings name that were read again.
+const ADVICE_ON_SANDBOX: &str = "the sandbox allows what settings named at the start, and directories of these; an upgrade \
+     takes others (iisplice upgrade, or SIGUSR2)";
+
+/// What helps against that error of a file that settings name, in the words of a command to the operator.
+pub fn advice_on(path: &Path, error: &io::Error) -> &'static str {
+    if sandbox::denies(path, AccessFlags::R_OK, error) { ADVICE_ON_SANDBOX } else { advice_on_file(error) }
+}
+
+fn advice_on_log(target: &LogTarget, error: &io::Error) -> &'static str {
+    match target {
+        LogTarget::File(path) if sandbox::denies(path, AccessFlags::W_OK, error) => ADVICE_ON_SANDBOX,
+        _ => "give a file that can be created or appended to, - or off",
+    }
+}
+
 /// What helps against that error, in the words of a command to the operator.
-pub fn advice_on_file(error: &io::Error) -> &'static str {
+fn advice_on_file(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "let the user that runs iisplice read it (chmod, chgrp; every directory above it needs x)"

@@ -16,11 +16,11 @@ use super::limits::wanted_by;
 use super::listeners::{Listeners, Prepared};
 use super::logging::Logging;
 use super::logins::Watch;
-use super::names::change;
+use super::names::{Resolver, change};
 use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
-use super::sandbox::Sandbox;
+use super::sandbox::{Needs, Sandbox};
 use super::service_manager::{self, PassedSockets, ServiceManager};
 use super::setting::{self, Named};
 use super::signals::Signals;
@@ -30,6 +30,7 @@ use super::timeouts::{ADDRESS_IN_USE, EXTRA_SOCKETS};
 use super::totals::Totals;
 use super::{AccessLog, Error, Plan, log_limit, logins, own_listener, sources};
 use crate::doctor::host::{Granted, Wanted};
+use crate::proxy::bind::SocketFile;
 use crate::proxy::orders::Orders;
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::uring::{self, FeatureSet, Features, PipeSet};
@@ -279,7 +280,9 @@ fn start(
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let served = Served::all(&services, terminated);
-    let sandbox = Sandbox::enter(mode, &features);
+    let socket_files = socket_files(&listeners, &prepared, admin.as_ref());
+    let needs = needs(&services, (&files, access_log.as_ref()), &socket_files, named, &resolver);
+    let sandbox = Sandbox::enter(mode, &features, &needs);
     let log = Log::start(access_log, log_opened)?;
     logging.start_thread();
     let checker = predecessor.map(|one| be_ready(one, &services, &given)).transpose()?.flatten();
@@ -367,12 +370,41 @@ fn go_on_as(
     admin: Option<&Admin>,
 ) -> Result<(), Error> {
     let kept = privileges::needed(services, named);
-    let with_files = listeners.with_files(prepared);
-    let of_admin = admin.and_then(Admin::file);
-    let socket_files: Vec<_> = with_files.iter().filter_map(|(_, file)| *file).chain(of_admin).collect();
+    let socket_files = socket_files(listeners, prepared, admin);
     let sockets: Vec<_> = prepared.sockets().chain(admin.map(Admin::socket)).collect();
     let log = log.map(|log| &log.target);
     Ok(privileges::go_on_as(user, kept, files, log, &sockets, &socket_files)?)
+}
+
+/// The files of all Unix sockets that are served.
+fn socket_files<'a>(
+    listeners: &'a Listeners,
+    prepared: &'a Prepared,
+    admin: Option<&'a Admin>,
+) -> Vec<&'a SocketFile> {
+    let with_files = listeners.with_files(prepared);
+    with_files.iter().filter_map(|(_, file)| *file).chain(admin.and_then(Admin::file)).collect()
+}
+
+/// What the process still has to reach once it serves.
+fn needs(
+    services: &[Arc<Service>],
+    (files, log): (&[PathBuf], Option<&AccessLog>),
+    socket_files: &[&SocketFile],
+    named: Named,
+    resolver: &Resolver,
+) -> Needs {
+    let mut needs = Needs::of_this_host();
+    needs.files(files);
+    if let Some(log) = log {
+        needs.log(&log.target);
+    }
+    needs.sockets(socket_files.iter().map(|file| file.path()));
+    // A file can be changed and read again, flags cannot.
+    if named == Named::Flags {
+        needs.ports(services, resolver);
+    }
+    needs
 }
 
 /// The sockets that this process does not have to bind, the generations of the proxy, and the names of what the service

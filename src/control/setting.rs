@@ -6,8 +6,11 @@
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::unistd::AccessFlags;
+
+use super::{ADVICE_ON_SANDBOX, sandbox};
 use crate::proxy;
-use crate::uring;
+use crate::uring::{self, Address};
 
 /// Where settings come from, and so what an operator can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,11 @@ pub(super) fn advised(error: &proxy::Error) -> String {
     match error {
         proxy::Error::Kernel(uring::Error::Limit { .. }) => {
             format!("{error}, or lower {} or {}", setting("ring-entries"), setting("buffers"))
+        }
+        proxy::Error::Bind { address: Address::Unix(path), source }
+            if sandbox::denies(path, AccessFlags::W_OK, source) =>
+        {
+            format!("cannot listen on unix:{}: {source}; {ADVICE_ON_SANDBOX}", path.display())
         }
         _ => error.to_string(),
     }

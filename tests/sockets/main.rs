@@ -16,6 +16,7 @@ mod handover;
 mod health;
 mod hello;
 mod http;
+mod landlock;
 mod limits;
 mod listeners;
 mod log_lines;

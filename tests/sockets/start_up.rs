@@ -108,6 +108,19 @@ fn io_uring_without_what_is_merely_nice_serves() {
 }
 
 #[test]
+fn a_kernel_without_landlock_serves_and_says_so() {
+    where_it_fails(libc::SYS_landlock_create_ruleset, vec![], libc::ENOSYS, || {
+        let server = Server::v4();
+        let proxy = Launch::to(server.address()).start();
+        pair(&proxy, &server);
+        let line = proxy.wait_to_say("serving listeners=");
+        assert!(line.contains("sandbox=seccomp") && !line.contains("files"), "{line}");
+        let said = proxy.said("the kernel has no Landlock; serving without limits on files and ports");
+        assert!(said.len() == 1 && said[0].contains("INFO"), "{said:?}");
+    });
+}
+
+#[test]
 fn rings_of_workers_are_restricted_unless_that_is_switched_off() {
     let server = Server::v4();
     for (flags, parts) in [

@@ -26,7 +26,7 @@ pub use termination::{Terminated, Termination};
 pub use trust::{Trust, client_config, config_by, verifier};
 pub use validity::Expiry;
 
-use super::{advice_on_file, exit_code_of_file};
+use super::{advice_on, exit_code_of_file};
 use crate::protocol::shell::quoted_path;
 
 /// The only protocol offered on either side (ALPN): HTTP/2 carries no Windows Authentication.
@@ -36,7 +36,7 @@ const ALPN: &[u8] = b"http/1.1";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
-    #[error("{flag} {}: cannot be read: {source}; {}", path.display(), advice_on_file(.source))]
+    #[error("{flag} {}: cannot be read: {source}; {}", path.display(), advice_on(path, .source))]
     Unreadable {
         /// With its dashes.
         flag: &'static str,

@@ -15,7 +15,9 @@ fn the_access_log_changes_its_target_and_format() {
     let text = |log: &str| log.to_owned() + "\n" + &service("a", &[&listener], &server, "");
     let to = |path: &Path| format!("access-log = \"{}\"", path.display());
     file.write(&text("access-log = \"off\""));
-    let proxy = Launch::by_file(&file.path).logs_by_file().start();
+    // What systemd says of LogsDirectory=: without it the sandbox knows no place for a log that comes later.
+    let logs = file.directory.path().to_str().expect("text");
+    let proxy = Launch::by_file(&file.path).logs_by_file().environment("LOGS_DIRECTORY", logs).start();
     let one_client = || drop(expect_served(&listener, &server));
     one_client();
     file.reload(&proxy, &text(&to(&one)));
