@@ -249,6 +249,13 @@ pub enum Error {
     /// Connections to servers cannot come from the addresses of clients.
     #[error("cannot connect to servers from the addresses of clients ({transparent}): {0}{hint}", transparent = setting::setting("transparent"), hint = sources::hint_for_clients(.0))]
     Transparent(#[source] io::Error),
+    /// A port of servers that the sandbox does not allow.
+    #[error(
+        "{sandbox} strict: connections to {} are denied; {ADVICE_ON_SANDBOX}",
+        port_of_servers(*.0),
+        sandbox = setting::setting("sandbox")
+    )]
+    Port(u16),
     /// A user that the process cannot go on as.
     #[error("{user} {written}: {fault}", user = setting::setting("user"))]
     User {
@@ -292,6 +299,7 @@ impl Error {
             Self::UnreadAccessLog(_)
             | Self::SourceAddress { .. }
             | Self::Transparent(_)
+            | Self::Port(_)
             | Self::Privileges(_)
             | Self::Proxy(_)
             | Self::Resource(_)
@@ -319,6 +327,10 @@ const ADVICE_ON_SANDBOX: &str = "the sandbox allows what settings named at the s
 /// What helps against that error of a file that settings name, in the words of a command to the operator.
 pub fn advice_on(path: &Path, error: &io::Error) -> &'static str {
     if sandbox::denies(path, AccessFlags::R_OK, error) { ADVICE_ON_SANDBOX } else { advice_on_file(error) }
+}
+
+fn port_of_servers(port: u16) -> String {
+    if port == 0 { "the ports of srv:// names".to_owned() } else { format!("port {port}") }
 }
 
 fn advice_on_log(target: &LogTarget, error: &io::Error) -> &'static str {

@@ -24,7 +24,7 @@ use super::names::Resolver;
 use super::running::{Log, Running, is_http};
 use super::supervise::Event;
 use super::tls::Terminated;
-use super::{Error, Outline, Plan, changes, own_listener, sources, start_up};
+use super::{Error, Outline, Plan, changes, own_listener, sandbox, sources, start_up};
 use crate::proxy::settings::{Service, WorkerSettings};
 use crate::upstream::GroupSettings;
 use crate::uring::Address;
@@ -222,6 +222,7 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     let admin = running.admin.as_ref().map(Admin::address);
     own_listener::refuse(&services, &running.listeners.with_files(&listeners), admin)?;
     sources::check(&services)?;
+    sandbox::first_denied(&services, &resolver).map_or(Ok(()), |port| Err(Error::Port(port)))?;
     if running.logins.is_none() && services.iter().any(is_http) {
         running.logins = Some(Watch::start().map_err(Error::Resource)?);
     }

@@ -20,7 +20,7 @@ use super::names::{Resolver, change};
 use super::privileges::{self, User};
 use super::reload::{self, Read, Reading};
 use super::running::{Log, Running, Workers, is_http, servers, start_workers};
-use super::sandbox::{Needs, Sandbox};
+use super::sandbox::{Needs, Sandbox, SandboxMode};
 use super::service_manager::{self, PassedSockets, ServiceManager};
 use super::setting::{self, Named};
 use super::signals::Signals;
@@ -281,7 +281,7 @@ fn start(
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let served = Served::all(&services, terminated);
     let socket_files = socket_files(&listeners, &prepared, admin.as_ref());
-    let needs = needs(&services, (&files, access_log.as_ref()), &socket_files, named, &resolver);
+    let needs = needs(&services, (&files, access_log.as_ref()), &socket_files, (named, mode), &resolver);
     let sandbox = Sandbox::enter(mode, &features, &needs);
     let log = Log::start(access_log, log_opened)?;
     logging.start_thread();
@@ -391,7 +391,7 @@ fn needs(
     services: &[Arc<Service>],
     (files, log): (&[PathBuf], Option<&AccessLog>),
     socket_files: &[&SocketFile],
-    named: Named,
+    (named, mode): (Named, SandboxMode),
     resolver: &Resolver,
 ) -> Needs {
     let mut needs = Needs::of_this_host();
@@ -401,7 +401,7 @@ fn needs(
     }
     needs.sockets(socket_files.iter().map(|file| file.path()));
     // A file can be changed and read again, flags cannot.
-    if named == Named::Flags {
+    if named == Named::Flags || mode == SandboxMode::Strict {
         needs.ports(services, resolver);
     }
     needs

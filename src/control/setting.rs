@@ -81,6 +81,11 @@ pub(super) fn advised(error: &proxy::Error) -> String {
         {
             format!("cannot listen on unix:{}: {source}; {ADVICE_ON_SANDBOX}", path.display())
         }
+        proxy::Error::Bind { address: Address::Ip(ip), source }
+            if sandbox::denies_port(ip.port(), source) =>
+        {
+            format!("cannot listen on {ip}: {source}; {ADVICE_ON_SANDBOX}")
+        }
         _ => error.to_string(),
     }
 }

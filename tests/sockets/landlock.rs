@@ -113,6 +113,43 @@ fn ports_are_limited_where_flags_are_all_the_settings() {
     assert!(off.contains(" sandbox=off"), "{off}");
 }
 
+#[test]
+fn ports_of_a_settings_file_are_limited_where_it_is_strict() {
+    let [server, other] = [Server::v4(), Server::v4()];
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let file = directory.path().join("iisplice.toml");
+    let write = |listen: &str, server: &Server| {
+        let text = format!(
+            "sandbox = \"strict\"\naccess-log = \"off\"\n[service.s]\nlisten = [\"127.0.0.1:0\"{listen}]\nupstream = \"g\"\n\
+             [group.g]\nservers = \"{}\"\n",
+            server.address()
+        );
+        fs::write(&file, text).expect("a file");
+    };
+    write("", &server);
+    let proxy = Launch::by_file(&file).logs_by_file().start();
+    if limits(&proxy).is_none_or(|limits| !has(&limits, "tcp")) {
+        println!("SKIPPED: this kernel limits no ports");
+        return;
+    }
+    let port = other.address().rsplit(':').next().expect("a port").to_owned();
+    for (listen, servers, said) in [
+        ("", &other, format!("sandbox strict: connections to port {port} are denied")),
+        (", \"127.0.0.1:1\"", &server, "cannot listen on 127.0.0.1:1".to_owned()),
+    ] {
+        write(listen, servers);
+        let line = reload(&proxy, "cannot reload settings; keeping those in force");
+        assert!(line.contains(&said) && line.contains("an upgrade takes others"), "{line}");
+    }
+    write("", &server);
+    reload(&proxy, "reloaded;");
+    drop(pair(&proxy, &server));
+    write("", &other);
+    proxy.signal(Signal::SIGUSR2);
+    wait_for("the new process to serve", || proxy.successors().first().copied());
+    drop(pair(&proxy, &other));
+}
+
 /// Editors and agents replace `/etc/hosts` and `/etc/resolv.conf` by other files.
 #[test]
 fn names_are_looked_up_in_files_that_were_replaced() {

@@ -147,7 +147,8 @@ pub(super) struct ProcessArgs {
     #[arg(long, value_name = "NAME[:GROUP]", help_heading = "Privileges", value_parser = WrittenUser::from_str)]
     user: Option<WrittenUser>,
     /// After the start, let the process make the system calls of a proxy only: any other ends it (on), is logged by the
-    /// kernel (log), or is made (off, which restricts no ring either) [nginx: -]
+    /// kernel (log), or is made (off, which restricts no ring either); on limits files as well, and strict the TCP ports of
+    /// a settings file too [nginx: -]
     #[arg(long, value_name = "MODE", default_value = "on", help_heading = "Privileges")]
     sandbox: SandboxMode,
 

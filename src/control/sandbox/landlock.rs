@@ -6,7 +6,7 @@
 use std::env;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
@@ -15,20 +15,24 @@ use landlock::{
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::needs::{Needs, Use, directory};
+use super::needs::{Needs, Ports, Use, directory};
+use crate::control::names::Resolver;
+use crate::proxy::settings::Service;
 
 /// What this program knows. Of later ones, the right to connect to Unix sockets would take servers from it.
 const KNOWN: ABI = ABI::V6;
 
-/// Whether rules are in force; one for the process.
-static IN_FORCE: AtomicBool = AtomicBool::new(false);
+/// The ports of the rules in force, if they are about ports; one for the process.
+static IN_FORCE: OnceLock<Option<Ports>> = OnceLock::new();
 
 /// Limits this thread and those that it will start to that. Without Landlock the process goes on, and says so. Returns what is
 /// limited, as the start-up line has it.
 pub(super) fn limit(needs: &Needs) -> Vec<&'static str> {
     match enter(needs) {
         Ok(limited) => {
-            IN_FORCE.store(true, Ordering::Relaxed);
+            let ports = needs.ports.clone().filter(|_| limited.iter().any(|one| one.starts_with("tcp")));
+            // A process enters once.
+            let _ = IN_FORCE.set(ports);
             limited
         }
         Err(error) => {
@@ -102,7 +106,22 @@ pub(in crate::control) fn denies(path: &Path, wanted: AccessFlags, error: &io::E
         Err(Errno::ENOENT) => access(directory(path), AccessFlags::W_OK | AccessFlags::X_OK).is_ok(),
         allowed => allowed.is_ok(),
     };
-    IN_FORCE.load(Ordering::Relaxed) && error.kind() == io::ErrorKind::PermissionDenied && is_allowed()
+    IN_FORCE.get().is_some() && error.kind() == io::ErrorKind::PermissionDenied && is_allowed()
+}
+
+/// Whether it is the sandbox that does not let the process bind to that port.
+pub(in crate::control) fn denies_port(port: u16, error: &io::Error) -> bool {
+    let ports = IN_FORCE.get().and_then(Option::as_ref);
+    error.kind() == io::ErrorKind::PermissionDenied && ports.is_some_and(|ports| !ports.bind.contains(&port))
+}
+
+/// A port to which the process cannot connect, of those that these services need.
+pub(in crate::control) fn first_denied<'a>(
+    services: impl IntoIterator<Item = &'a Service>,
+    resolver: &Resolver,
+) -> Option<u16> {
+    let limited = IN_FORCE.get()?.as_ref()?.connect.as_ref()?;
+    Ports::of(services, resolver).first_beside(limited)
 }
 
 #[cfg(test)]
@@ -119,7 +138,6 @@ mod tests {
     use nix::unistd::getppid;
     use tempfile::TempDir;
 
-    use super::super::needs::Ports;
     use super::*;
     use crate::control::LogTarget;
 

@@ -30,7 +30,7 @@ use self::calls::Rules;
 use crate::proxy::counters::Counters;
 use crate::uring::{self, Feature, Features};
 
-pub(super) use landlock::denies;
+pub(super) use landlock::{denies, denies_port, first_denied};
 pub(super) use needs::Needs;
 
 /// `BPF_LD | BPF_W | BPF_ABS`: loads a word of `seccomp_data`, in which the number of the call comes first.
@@ -58,16 +58,26 @@ pub enum SandboxMode {
     /// The process ends, and names it.
     #[default]
     On,
+    /// The same, and TCP ports of a settings file are limited to those that it names at the start.
+    Strict,
     /// The kernel logs it.
     Log,
     /// Nothing.
     Off,
 }
 
+impl SandboxMode {
+    /// Whether anything that it does not allow is denied.
+    fn denies(self) -> bool {
+        matches!(self, Self::On | Self::Strict)
+    }
+}
+
 impl fmt::Display for SandboxMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::On => "on",
+            Self::Strict => "strict",
             Self::Log => "log",
             Self::Off => "off",
         })
@@ -91,11 +101,11 @@ impl Sandbox {
     pub(super) fn enter(mode: SandboxMode, features: &Features, needs: &Needs) -> Self {
         let mut this = Self { mode, parts: Vec::new(), filters: false };
         // The calls for it are not in the list, and nothing of it logs what it would deny.
-        let limits = if mode == SandboxMode::On { landlock::limit(needs) } else { Vec::new() };
+        let limits = if mode.denies() { landlock::limit(needs) } else { Vec::new() };
         let (entered, part) = match mode {
             SandboxMode::Off => return this,
             SandboxMode::Log => (filter_calls(SeccompAction::Log), "seccomp-log"),
-            SandboxMode::On => {
+            SandboxMode::On | SandboxMode::Strict => {
                 let handled = uring::name_violations().map_err(|error| error.to_string());
                 (handled.and_then(|()| filter_calls(SeccompAction::Trap)), "seccomp")
             }
@@ -121,7 +131,7 @@ impl Sandbox {
     /// # Errors
     /// No thread to wait for them.
     pub(super) fn close_rings_after(self, workers: &[Arc<Counters>]) -> io::Result<()> {
-        if self.mode != SandboxMode::On || !self.filters {
+        if !self.mode.denies() || !self.filters {
             return Ok(());
         }
         let workers = workers.to_vec();

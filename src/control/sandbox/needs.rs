@@ -80,7 +80,7 @@ pub(in crate::control) struct Needs {
 }
 
 /// TCP ports.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ports {
     /// Those of servers; none if all can be needed.
     pub(super) connect: Option<BTreeSet<u16>>,
@@ -133,9 +133,9 @@ impl Needs {
         self.paths.extend(directories.map(|path| (path.to_owned(), Use::Sockets)));
     }
 
-    /// The ports of settings that no reload changes.
+    /// The ports of settings, in which no reload can change them.
     pub(in crate::control) fn ports(&mut self, services: &[Arc<Service>], resolver: &Resolver) {
-        self.ports = Some(Ports::of(services, resolver));
+        self.ports = Some(Ports::of(services.iter().map(Arc::as_ref), resolver));
     }
 
     fn file(&mut self, path: &Path, of: Use) {
@@ -146,7 +146,8 @@ impl Needs {
 }
 
 impl Ports {
-    fn of(services: &[Arc<Service>], resolver: &Resolver) -> Self {
+    pub(super) fn of<'a>(services: impl IntoIterator<Item = &'a Service>, resolver: &Resolver) -> Self {
+        let services: Vec<_> = services.into_iter().collect();
         let groups = || services.iter().flat_map(|service| service.groups());
         let mut connect: BTreeSet<_> = resolver.servers.iter().map(std::net::SocketAddr::port).collect();
         if connect.is_empty() {
@@ -169,6 +170,11 @@ impl Ports {
             bind.insert(0);
         }
         Self { connect: is_known.then_some(connect), bind }
+    }
+
+    /// A port to connect to that is not among these; 0 stands for any.
+    pub(super) fn first_beside(&self, others: &BTreeSet<u16>) -> Option<u16> {
+        self.connect.as_ref().map_or(Some(0), |ports| ports.difference(others).next().copied())
     }
 }
 
@@ -221,7 +227,7 @@ mod tests {
             GroupSettings { sources, ..GroupSettings::new("g", vec![Arc::new(server.expect("a server"))]) };
         let listener = Listener::at(Address::Ip(listener.parse().expect("an address")));
         let service = Service::new("s", vec![listener], Routes::all(Arc::new(group)));
-        Ports::of(&[Arc::new(service)], resolver)
+        Ports::of([&service], resolver)
     }
 
     #[test]
