@@ -269,19 +269,17 @@ fn start(
     let prepared = in_time(patience, || listeners.prepare(&mut services, workers.len(), &mut given))?;
     own_listener::refuse(&services, &listeners.with_files(&prepared), admin::address(admin.as_ref()))?;
     sources::check(&services)?;
-    let admin =
-        admin.map(|admin| in_time(patience, || Admin::open(admin.clone(), &mut given))).transpose()?;
+    let open = |admin: AdminSettings| in_time(patience, || Admin::open(admin.clone(), &mut given));
+    let admin = admin.map(open).transpose()?;
     let log_opened = Log::open_for(access_log.as_ref(), user.as_ref())?;
     if let Some(user) = &user {
         let settings = (services.as_slice(), files.as_slice(), access_log.as_ref());
-        go_on_as(user, settings, named, (&listeners, &prepared), admin.as_ref())?;
-        // Rings of the user may be denied where root's are not.
-        features = uring::probe(without).map_err(crate::proxy::Error::from)?;
+        features = go_on_as(user, settings, (named, without), (&listeners, &prepared), admin.as_ref())?;
     }
     let services: Vec<_> = services.into_iter().map(Arc::new).collect();
     let served = Served::all(&services, terminated);
-    let socket_files = socket_files(&listeners, &prepared, admin.as_ref());
-    let needs = needs(&services, (&files, access_log.as_ref()), &socket_files, (named, mode), &resolver);
+    let sockets = socket_files(&listeners, &prepared, admin.as_ref());
+    let needs = needs(&services, (&files, access_log.as_ref()), &sockets, (named, mode), &resolver);
     let sandbox = Sandbox::enter(mode, &features, &needs);
     let log = Log::start(access_log, log_opened)?;
     logging.start_thread();
@@ -291,8 +289,7 @@ fn start(
     prepared.listen(&cpus)?;
     admin.as_ref().map(Admin::listen).transpose()?;
     let (sockets, _all_new) = listeners.commit(prepared, workers.len());
-    let tls = certificates::place(&services);
-    let granted = granted(&pipes);
+    let (tls, granted) = (certificates::place(&services), granted(&pipes));
     let line = StartUp {
         listeners: start_up::addresses(&services).collect(),
         servers: servers(&services),
@@ -305,9 +302,9 @@ fn start(
         pipe_bytes: granted.bytes,
         sandbox: sandbox.to_string(),
     };
-    let of_services: Vec<_> = services.iter().map(Arc::as_ref).collect();
+    let all: Vec<_> = services.iter().map(Arc::as_ref).collect();
     let connections = sessions_are_asked.then_some(sessions_max as u64);
-    let wanted = wanted_by(&of_services, &workers, connections, (descriptors_max, descriptors_reserved));
+    let wanted = wanted_by(&all, &workers, connections, (descriptors_max, descriptors_reserved));
     log_start(&line, (&served, &listeners), &Wanted { stays_root: Some(user.is_none()), ..wanted }, granted);
 
     let rings = with_rings(&workers, without);
@@ -361,19 +358,21 @@ fn with_rings(workers: &[WorkerSettings], without: FeatureSet) -> Vec<WorkerSett
     workers.iter().map(|worker| WorkerSettings { without, ..*worker }).collect()
 }
 
-/// Gives up root, and leaves to the user what was bound and opened so far.
+/// Gives up root, and leaves to the user what was bound and opened so far. Returns what rings can do from now on.
 fn go_on_as(
     user: &User,
     (services, files, log): (&[Service], &[PathBuf], Option<&AccessLog>),
-    named: Named,
+    (named, without): (Named, FeatureSet),
     (listeners, prepared): (&Listeners, &Prepared),
     admin: Option<&Admin>,
-) -> Result<(), Error> {
+) -> Result<Features, Error> {
     let kept = privileges::needed(services, named);
     let socket_files = socket_files(listeners, prepared, admin);
     let sockets: Vec<_> = prepared.sockets().chain(admin.map(Admin::socket)).collect();
     let log = log.map(|log| &log.target);
-    Ok(privileges::go_on_as(user, kept, files, log, &sockets, &socket_files)?)
+    privileges::go_on_as(user, kept, files, log, &sockets, &socket_files)?;
+    // Rings of the user may be denied where root's are not.
+    Ok(uring::probe(without).map_err(crate::proxy::Error::from)?)
 }
 
 /// The files of all Unix sockets that are served.

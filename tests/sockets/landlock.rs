@@ -28,10 +28,10 @@ fn has(parts: &str, one: &str) -> bool {
 /// A service in TLS; `keys` are of the process.
 fn text(own: &Identity, keys: &str, listen: &str, server: &Server) -> String {
     format!(
-        "{keys}\n[service.s]\nlisten = [\"127.0.0.1:0\"{listen}]\nupstream = \"g\"\ntls-cert = {:?}\ntls-key = {:?}\n\
+        "{keys}\n[service.s]\nlisten = [\"127.0.0.1:0\"{listen}]\nupstream = \"g\"\ntls-cert = \"{}\"\ntls-key = \"{}\"\n\
          [group.g]\nservers = \"{}\"\n",
-        own.certificate,
-        own.key,
+        own.certificate.display(),
+        own.key.display(),
         server.address()
     )
 }
@@ -68,7 +68,7 @@ fn a_reload_reads_what_replaces_files_and_what_is_elsewhere_takes_an_upgrade() {
     let foreign = Identity::make(elsewhere.path(), "foreign", &["www.test"]);
     let log = elsewhere.path().join("access.log");
     let socket = elsewhere.path().join("clients.sock");
-    let log = format!("access-log = {log:?}");
+    let log = format!("access-log = \"{}\"", log.display());
     let socket = format!(", \"unix:{}\"", socket.display());
     for (text, named) in [
         (text(&foreign, "access-log = \"off\"", "", &server), foreign.certificate.to_str().expect("text")),
@@ -99,13 +99,13 @@ fn ports_are_limited_where_flags_are_all_the_settings() {
     if has(&limits, "scopes") {
         assert!(has(&limits, "tcp"), "{limits}");
     }
-    let served = pair(&proxy, &server);
+    let clients = pair(&proxy, &server);
     fs::rename(proxy.access_log(), proxy.access_log().with_extension("1")).expect("a rotation");
     proxy.signal(Signal::SIGUSR1);
     proxy.wait_to_say("access log reopened");
     assert!(proxy.access_log().exists());
     proxy.signal(Signal::SIGTERM);
-    drop(served);
+    drop(clients);
     proxy.exit_code();
     assert!(!directory.path().join("s").exists(), "its socket is left behind");
 
