@@ -303,15 +303,15 @@ mod tests {
         let mut commands = Vec::new();
         let end = supervisor.wait(|command| {
             commands.push(command);
-            if commands.len() == 1 {
-                events.send(Event::Waited).expect("it listens");
-                return true;
+            match commands.len() {
+                1 => events.send(Event::Waited).expect("it listens"),
+                2 => stop.send(()).expect("the worker waits"),
+                _ => {}
             }
-            stop.send(()).expect("the worker waits");
-            false
+            commands.len() == 1
         });
         assert_eq!(end, Ok(End::Drained));
-        assert_eq!(commands, [Command::Drain, Command::Drain]);
+        assert_eq!(commands, [Command::Drain, Command::Drain, Command::Ended]);
     }
 
     #[test]
@@ -343,14 +343,38 @@ mod tests {
         let mut supervisor = Supervisor::default();
         let stops = [obedient(&mut supervisor), obedient(&mut supervisor)];
         supervisor.sender().send(Event::Request(Request::Stop)).expect("it listens");
+        let mut commands = Vec::new();
         let end = supervisor.wait(|command| {
-            assert_eq!(command, Command::Drain);
-            for stop in &stops {
-                stop.send(()).expect("the worker waits");
+            commands.push(command);
+            if command == Command::Drain {
+                for stop in &stops {
+                    stop.send(()).expect("the worker waits");
+                }
             }
             false
         });
         assert_eq!(end, Ok(End::Drained));
+        assert_eq!(commands, [Command::Drain, Command::Ended]);
+    }
+
+    #[test]
+    fn a_process_that_is_to_stay_ends_when_one_before_it_has_ended() {
+        let mut supervisor = Supervisor::default();
+        let stop = obedient(&mut supervisor);
+        let events = supervisor.sender();
+        events.send(Event::Request(Request::Stop)).expect("it listens");
+        let mut commands = Vec::new();
+        let end = supervisor.wait(|command| {
+            commands.push(command);
+            match commands.len() {
+                1 => stop.send(()).expect("the worker waits"),
+                2 => events.send(Event::Relieved).expect("it listens"),
+                _ => {}
+            }
+            commands.len() == 2
+        });
+        assert_eq!(end, Ok(End::Drained));
+        assert_eq!(commands, [Command::Drain, Command::Ended, Command::AskForPipes, Command::Ended]);
     }
 
     #[test]
@@ -409,7 +433,8 @@ mod tests {
         });
         assert_eq!(end, Ok(End::Drained));
         let (drain, reopen) = (Command::Drain, Command::ReopenLog);
-        assert_eq!(*commands.lock().expect("no panic while locked"), [reopen, reopen, drain, reopen]);
+        let expected = [reopen, reopen, drain, reopen, Command::Ended];
+        assert_eq!(*commands.lock().expect("no panic while locked"), expected);
     }
 
     #[test]
