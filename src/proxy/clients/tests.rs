@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -154,15 +155,24 @@ fn no_client_ever_has_more_among_threads() {
     const CLIENTS: u32 = 3;
     const MOST: u32 = 2;
     const ROUNDS: u32 = 20_000;
+    const WORKERS: u32 = 4;
     let limits =
         ClientLimits::new(Some(MOST), Some(Rate { interval: Duration::from_nanos(1), burst: 1_000_000 }));
     let connected: [AtomicU32; CLIENTS as usize] = Default::default();
     let refused = AtomicU32::new(0);
+    // Threads that happen to run one after the other would never reach the limit.
+    let begin = Barrier::new(WORKERS as usize + 1);
+    let own: Vec<_> =
+        (0..MOST).map(|_| limits.take(nth(0), Instant::now()).expect("it is the first")).collect();
     thread::scope(|scope| {
-        for worker in 0..4 {
-            let (limits, connected, refused) = (&limits, &connected, &refused);
+        for worker in 0..WORKERS {
+            let (limits, connected, refused, begin) = (&limits, &connected, &refused, &begin);
             scope.spawn(move || {
                 let mut held = Vec::new();
+                if limits.take(nth(0), Instant::now()).is_err() {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                }
+                begin.wait();
                 for round in 0..ROUNDS {
                     let client = (round + worker) % CLIENTS;
                     match limits.take(nth(client), Instant::now()) {
@@ -187,8 +197,10 @@ fn no_client_ever_has_more_among_threads() {
                 }
             });
         }
+        begin.wait();
+        drop(own);
     });
-    assert!(refused.into_inner() > 0, "the limit was reached");
+    assert!(refused.into_inner() >= WORKERS, "the limit was reached");
     let (all, idle) = known(&limits);
     assert_eq!(all, idle, "no client has a connection left");
 }
