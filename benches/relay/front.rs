@@ -64,7 +64,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) connections_max: u32,
 }
 
-/// An ECDSA certificate for [`SERVER_NAME`], which nobody has signed, and its key.
+/// An ECDSA certificate for [`SERVER_NAME`], which no authority has signed, and its key.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     pub(crate) chain: PathBuf,

@@ -70,7 +70,7 @@ impl Errand {
         }
     }
 
-    /// Whether the client only receives, and nobody counts messages.
+    /// Whether the client only receives, and messages are not counted.
     pub(super) const fn is_download(self) -> bool {
         matches!(self, Self::Download | Self::HttpDownload | Self::HeldDownload)
     }

@@ -236,7 +236,7 @@ mod tests {
         fs::remove_file(&log).expect("it is there");
         limited(&needs, |_| {
             OpenOptions::new().append(true).create(true).open(&log).expect("a new log");
-            assert!(fs::read(&log).is_err_and(|error| is_denied(&error)), "nobody reads it");
+            assert!(fs::read(&log).is_err_and(|error| is_denied(&error)), "a log is not read");
             drop(UnixListener::bind(&socket).expect("a new socket"));
             fs::remove_file(&socket).expect("its own");
             assert!(fs::write(&socket, "").is_err_and(|error| is_denied(&error)), "only sockets");
