@@ -16,7 +16,7 @@ use crate::uring::{Address, Feature, FeatureSet, Features};
 
 /// The contents of the start-up line.
 #[derive(Debug)]
-pub struct StartUp<'a> {
+pub(super) struct StartUp<'a> {
     /// As bound.
     pub listeners: Vec<&'a Address>,
     /// As resolved.
@@ -72,7 +72,7 @@ impl Display for StartUp<'_> {
 
 /// What each listener on all IPv6 addresses includes: a line for an operator who expects IPv4 there, as where
 /// `net.ipv6.bindv6only` is 0 and a program does not set `IPV6_V6ONLY`.
-pub fn on_ipv6(listeners: &[Address]) -> Vec<String> {
+pub(super) fn on_ipv6(listeners: &[Address]) -> Vec<String> {
     let ip = |address: &Address| match address {
         Address::Ip(address) => Some(*address),
         Address::Unix(_) => None,

@@ -17,7 +17,7 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::timeouts::WORKERS_END;
 
@@ -231,6 +231,19 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Tells the supervisor of this event after this time.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn send_later(events: Sender<Event>, time: Duration, event: Event) -> io::Result<()> {
+    thread::Builder::new().name("later".to_owned()).spawn(move || {
+        thread::sleep(time);
+        // Without a supervisor the process is ending.
+        let _ = events.send(event);
+    })?;
+    Ok(())
 }
 
 thread_local! {
