@@ -72,9 +72,9 @@ impl Given {
         self.groups.is_empty()
     }
 
-    /// The owner of one that was given and has clients of this address, as `overlap` has it.
-    pub(super) fn owner(&self, address: &Address, overlap: fn(&Address, &Address) -> bool) -> Option<Uid> {
-        let group = self.groups.iter().find(|group| overlap(&group.address, address))?;
+    /// The owner of one that was given and has clients of this address.
+    pub(super) fn owner(&self, address: &Address) -> Option<Uid> {
+        let group = self.groups.iter().find(|group| group.address.overlaps(address))?;
         group.sockets.first().map(|(_, _, socket)| bind::owner(socket))
     }
 

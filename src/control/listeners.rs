@@ -119,7 +119,7 @@ impl Listeners {
         let wanted = wanted(services);
         let mut kept = self.kept(&wanted).into_iter();
         let mut next = Vec::new();
-        let owner = |at| self.owner(at).or_else(|| given.owner(at, overlap));
+        let owner = |at| self.owner(at).or_else(|| given.owner(at));
         let owners: Vec<_> = wanted.iter().map(|(_, at)| owner(at)).collect();
         let mut owners = owners.into_iter();
         let mut taken = given.take_listeners(&wanted).into_iter();
@@ -186,7 +186,7 @@ impl Listeners {
         let one = |sockets: &[Weak<OwnedFd>]| sockets.iter().find_map(Weak::upgrade);
         let open = self.open.iter().map(|open| (&open.settings.address, &open.sockets));
         let closing = self.closing.iter().map(|(address, sockets)| (address, sockets));
-        let mut all = open.chain(closing).filter(|(own, _)| overlap(own, address));
+        let mut all = open.chain(closing).filter(|(own, _)| own.overlaps(address));
         all.find_map(|(_, sockets)| one(sockets)).map(|socket| bind::owner(&socket))
     }
 
@@ -243,9 +243,10 @@ impl Listeners {
             self.open.push(Open { service, written, settings, tcp, sockets, file, is_of_unit });
         }
         self.closing.retain(|(_, sockets)| sockets.iter().any(|socket| socket.strong_count() > 0));
-        for Open { settings, sockets, .. } in before.into_iter().flatten() {
-            difference.removed.push(settings.address.clone());
-            self.closing.push((settings.address, sockets));
+        for open in before.into_iter().flatten() {
+            open.turn_new_clients_away();
+            difference.removed.push(open.settings.address.clone());
+            self.closing.push((open.settings.address, open.sockets));
         }
         (of_workers, difference)
     }
@@ -319,10 +320,13 @@ impl Listeners {
         self.open.iter().filter_map(|open| open.file.as_ref()).for_each(SocketFile::keep);
     }
 
-    /// Leaves the files of the listeners at these addresses to a successor.
+    /// Leaves the listeners at these addresses to a successor, with their files. Clients of the others are its, too, if it has
+    /// a listener that they can reach.
     pub(super) fn leave(&self, addresses: &[Address]) {
-        for open in self.open.iter().filter(|open| addresses.contains(&open.settings.address)) {
-            if let Some(file) = &open.file {
+        for open in &self.open {
+            if !addresses.contains(&open.settings.address) {
+                open.turn_new_clients_away();
+            } else if let Some(file) = &open.file {
                 file.keep();
             }
         }
@@ -433,18 +437,17 @@ impl Open {
     fn sockets(&self) -> Vec<Arc<OwnedFd>> {
         self.sockets.iter().filter_map(Weak::upgrade).collect()
     }
-}
 
-/// Whether a client of one address may reach a listener at the other.
-fn overlap(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Ip(one), Address::Ip(other)) => {
-            one.port() == other.port()
-                && one.is_ipv4() == other.is_ipv4()
-                && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+    /// From now on none gets into the queues who would be reset when they are closed: another listener gets those who come, or
+    /// they are refused. A socket of the service manager outlives this process, and is not touched.
+    fn turn_new_clients_away(&self) {
+        if self.is_of_unit {
+            return;
         }
-        // Each has a file of its own.
-        _ => false,
+        if let Err(error) = bind::turn_new_clients_away(&self.sockets(), &self.settings.address) {
+            let listener = &self.settings.address;
+            tracing::debug!(%listener, %error, "cannot turn new clients away from a listener that closes; one that comes just now may be reset");
+        }
     }
 }
 
@@ -511,20 +514,5 @@ mod tests {
         let (_, _sockets, _) = take_over(&mut listeners, vec![service("a", &[&address("127.0.0.1:0")])]);
         let mut services = [service("a", &[&taken])];
         listeners.prepare(&mut services, 1, &mut Given::default()).expect_err("another one listens there");
-    }
-
-    #[test]
-    fn wildcards_overlap_with_addresses_of_their_family() {
-        for (one, other, expected) in [
-            ("127.0.0.1:80", "127.0.0.1:80", true),
-            ("0.0.0.0:80", "127.0.0.1:80", true),
-            ("127.0.0.1:80", "0.0.0.0:80", true),
-            ("127.0.0.1:80", "127.0.0.2:80", false),
-            ("0.0.0.0:80", "127.0.0.1:81", false),
-            ("[::]:80", "127.0.0.1:80", false),
-            ("[::]:80", "[::1]:80", true),
-        ] {
-            assert_eq!(overlap(&address(one), &address(other)), expected, "{one} and {other}");
-        }
     }
 }

@@ -218,7 +218,6 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     inherit(&mut services, &running.services());
     let cpus = running.cpus();
     let listeners = running.listeners.prepare(&mut services, cpus.len(), &mut Given::default())?;
-    listeners.listen(&cpus)?;
     let admin = running.admin.as_ref().map(Admin::address);
     own_listener::refuse(&services, &running.listeners.with_files(&listeners), admin)?;
     sources::check(&services)?;
@@ -230,6 +229,8 @@ fn prepare(running: &mut Running, plan: Plan) -> Result<Next, Error> {
     running.prepare_names(&services).map_err(Error::Resource)?;
     let log = (access_log != running.log.settings).then(|| Log::open(access_log)).transpose()?;
     let admin_token = running.admin.as_ref().map(Admin::read_token).transpose()?.flatten();
+    // From here on new ones have clients, who would be reset if anything failed.
+    listeners.listen(&cpus)?;
     running.listeners.tune(&listeners, &cpus)?;
     Ok(Next {
         services,

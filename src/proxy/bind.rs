@@ -22,7 +22,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::Error;
 use super::settings::Listener;
 use crate::uring::{
-    Address, SocketOptions, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
+    self, Address, SocketOptions, detach_reuseport_program, set_defer_accept, set_fastopen_queue,
+    set_keepalive,
 };
 
 /// How long the kernel holds back a connection that sends nothing (`TCP_DEFER_ACCEPT`, tcp(7)); same as nginx.
@@ -109,6 +110,18 @@ fn steer(
         cease_to_steer(first)
     } else {
         Ok(())
+    }
+}
+
+/// Has the sockets of a listener that is to be closed get no new clients. It cannot be undone.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn turn_new_clients_away(sockets: &[Arc<OwnedFd>], address: &Address) -> io::Result<()> {
+    match address {
+        Address::Ip(_) => sockets.iter().try_for_each(uring::turn_new_clients_away),
+        // None reaches one whose file is removed.
+        Address::Unix(_) => Ok(()),
     }
 }
 

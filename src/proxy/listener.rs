@@ -1,9 +1,9 @@
 //! Accepting: every client gets a seat and a session of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::{or, yield_now};
 
@@ -22,6 +22,9 @@ const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 const ERROR_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// From one look to the next whether a client has come that began to connect before a listener was to close.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
 /// More clients in a row than this that left before they were accepted are not a coincidence.
 const GONE_IN_A_ROW_MAX: u32 = 64;
 
@@ -29,13 +32,16 @@ const GONE_IN_A_ROW_MAX: u32 = 64;
 pub(super) struct Open {
     listening: RefCell<Rc<Listening>>,
     closing: Drain,
+    /// When it closes, at the earliest.
+    closes_at: Cell<Option<Instant>>,
     left: Drain,
 }
 
 impl Open {
     /// Clients get the service of `listening`.
     pub(super) fn new(listening: Rc<Listening>) -> Self {
-        Self { listening: RefCell::new(listening), closing: Drain::default(), left: Drain::default() }
+        let (closing, closes_at, left) = Default::default();
+        Self { listening: RefCell::new(listening), closing, closes_at, left }
     }
 
     /// Clients that are accepted from now on get the service of `listening`.
@@ -43,14 +49,20 @@ impl Open {
         self.listening.replace(listening);
     }
 
-    /// It accepts the clients that wait, and none after them.
-    pub(super) fn close(&self) {
+    /// It accepts the clients that wait, with those that come until `at`, and none after them.
+    pub(super) fn close(&self, at: Option<Instant>) {
+        self.closes_at.set(at);
         self.closing.begin();
     }
 
     /// It accepts no more clients at once: another process has the same socket, with those that wait.
     pub(super) fn leave(&self) {
         self.left.begin();
+    }
+
+    /// Whether none more is to come.
+    fn has_closed(&self, now: Instant) -> bool {
+        self.closes_at.get().is_none_or(|at| at <= now)
     }
 
     /// What the next client gets.
@@ -60,7 +72,8 @@ impl Open {
 }
 
 /// Accepts until the listener is left to another process, or closes or the worker drains, and no client waits: closing
-/// earlier would reset the clients in the queue.
+/// earlier would reset the clients in the queue. In the end there is no operation that waits for more of them: the socket
+/// would stay open with it, and whoever came meanwhile would be reset.
 ///
 /// # Errors
 /// The listening socket has become unusable.
@@ -90,11 +103,17 @@ async fn accept(context: &Rc<Context>, open: &Open, listener: Listener) -> io::R
         }
         // Without this look it would listen until a session ends, where there are as many as there may be.
         if is_ending() && !listener.has_waiting() {
-            return Ok(());
+            if open.has_closed(context.ring.now()) {
+                return Ok(());
+            }
+            context.ring.sleep(LOOK_PAUSE).await;
+            continue;
         }
         context.room().await;
         match accept_waiting(context, open, &listener).await? {
-            Accepted::All | Accepted::Failed if is_ending() => return Ok(()),
+            Accepted::All | Accepted::Failed if is_ending() && open.has_closed(context.ring.now()) => {
+                return Ok(());
+            }
             Accepted::All | Accepted::Some => pause = ERROR_PAUSE,
             Accepted::OutOfDescriptors => {
                 context.stocks.make_room();

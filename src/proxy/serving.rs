@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::context::Context;
@@ -18,6 +19,10 @@ use super::service::{Listening, services};
 use super::settings;
 use super::warm::keeper;
 use crate::uring::{Address, Listener};
+
+/// How long a client may take from its first packet to the queue of a listener that is replaced by another: a packet that is
+/// lost is sent again after a second (RFC 6298), and as long is one held back that sends nothing (`defer-accept`).
+const CONNECTING: Duration = Duration::from_secs(2);
 
 /// See the module docs.
 pub(super) struct Serving {
@@ -36,7 +41,8 @@ impl Serving {
 
     /// Serves these services from now on. `new` are listeners at addresses that it does not listen on yet, or listens
     /// on with a socket that is to be replaced; it goes on with its own for every other listener of the services. What
-    /// is no listener of theirs accepts the clients that wait, and closes.
+    /// is no listener of theirs accepts the clients that wait, and closes; where others go on for its clients, not before those that
+    /// are connecting to it are there.
     pub(super) fn change(&self, settings: &[Arc<settings::Service>], mut new: Vec<(Address, Listener)>) {
         let mut before = self.open.take();
         let known: Vec<_> = before.iter().map(|(_, open)| Rc::clone(&open.listening().service)).collect();
@@ -64,26 +70,38 @@ impl Serving {
                 after.push((address.clone(), open));
             }
         }
-        for (_, open) in before.into_iter().chain(extra_before) {
-            open.close();
+        for (address, open) in before.into_iter().chain(extra_before) {
+            open.close(
+                after.iter().any(|(other, _)| address.overlaps(other)).then(|| self.end_of_connecting()),
+            );
         }
         self.open.replace(after);
         self.extra.replace(extra);
     }
 
-    /// Leaves the listeners at these addresses to another process, with the clients that wait there.
+    /// Leaves the listeners at these addresses to another process, with the clients that wait there. It may have listeners for
+    /// the clients of the others.
     pub(super) fn leave(&self, addresses: &[Address]) {
         let (open, extra) = (self.open.borrow(), self.extra.borrow());
-        for (_, open) in open.iter().chain(&*extra).filter(|(at, _)| addresses.contains(at)) {
-            open.leave();
+        for (address, open) in open.iter().chain(&*extra) {
+            if addresses.contains(address) {
+                open.leave();
+            } else {
+                open.close(Some(self.end_of_connecting()));
+            }
         }
     }
 
     /// Closes the sockets that get no more clients.
     pub(super) fn close_extra(&self) {
         for (_, open) in self.extra.take() {
-            open.close();
+            open.close(None);
         }
+    }
+
+    /// Until when clients are waited for that have begun to connect.
+    fn end_of_connecting(&self) -> Instant {
+        self.context.ring.now() + CONNECTING
     }
 
     fn accept(&self, listening: Rc<Listening>, listener: Listener) -> Rc<Open> {

@@ -37,6 +37,19 @@ impl Address {
             None => None,
         }
     }
+
+    /// Whether a client of one address may reach a listener at the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ip(one), Self::Ip(other)) => {
+                one.port() == other.port()
+                    && one.is_ipv4() == other.is_ipv4()
+                    && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+            }
+            // Each has a file of its own.
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -45,6 +58,27 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_overlap_with_addresses_of_their_family() {
+        for (one, other, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("[::]:80", "[::1]:80", true),
+        ] {
+            let [first, second] = [one, other].map(|text| Address::Ip(text.parse().expect("an address")));
+            assert_eq!(first.overlaps(&second), expected, "{one} and {other}");
         }
     }
 }

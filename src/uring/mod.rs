@@ -78,6 +78,7 @@ pub use shortage::Shortage;
 pub use socket::{Listener, NewSocket, Socket, is_out_of_descriptors};
 pub use sockopt::{
     bind_local_end, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
+    turn_new_clients_away, turns_new_clients_away,
 };
 pub use task::{Parts, TaskId};
 pub use violation::{VIOLATION_EXIT_CODE, name_violations};

@@ -60,6 +60,28 @@ pub fn detach_reuseport_program(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, 0)
 }
 
+/// An interface that no host has.
+const NO_INTERFACE: c_int = c_int::MAX;
+
+/// Has a TCP socket that listens get no new clients: the kernel offers them to those that listen to the interface from which
+/// they come (`SO_BINDTOIFINDEX`), and this one listens to none from now on. Whoever has begun to connect still gets into its
+/// queue, also where the last packet comes later. It takes more rights than this process has to undo it.
+///
+/// # Errors
+/// Those of setsockopt(2): it listened to one interface only.
+pub fn turn_new_clients_away(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, NO_INTERFACE)
+}
+
+/// Whether [`turn_new_clients_away`] was called for a socket.
+pub fn turns_new_clients_away(socket: &impl AsFd) -> bool {
+    let (fd, mut interface) = (socket.as_fd().as_raw_fd(), 0);
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    let (level, option, value) = (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, (&raw mut interface).cast());
+    // SAFETY: the option is an int, and the pointer and length are those of one.
+    unsafe { libc::getsockopt(fd, level, option, value, &raw mut len) == 0 && interface == NO_INTERFACE }
+}
+
 /// Binds a socket that will connect from there. The port is chosen by connect(2), which only needs one that no other
 /// connection to the same server has.
 ///
@@ -94,7 +116,27 @@ fn set_option(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[test]
+    fn who_comes_is_turned_away_and_who_has_begun_to_connect_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        set_defer_accept(&listener, 1).expect("a TCP socket");
+        // It has begun for as long as it sends nothing.
+        let mut silent = TcpStream::connect(address).expect("it listens");
+        assert!(!turns_new_clients_away(&listener));
+        turn_new_clients_away(&listener).expect("a TCP socket");
+        assert!(turns_new_clients_away(&listener));
+        let refused = TcpStream::connect(address).expect_err("it listens to no interface").kind();
+        assert_eq!(refused, io::ErrorKind::ConnectionRefused);
+        silent.write_all(b"x").expect("it is connected");
+        let (accepted, _) = listener.accept().expect("a client");
+        assert!(!turns_new_clients_away(&accepted), "its packets come from where they came from");
+    }
 
     #[test]
     fn probes_take_about_as_long_as_the_silence_before_them() {

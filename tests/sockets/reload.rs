@@ -14,7 +14,8 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::support::{
-    Identity, Launch, Peer, Proxy, Server, TlsPeer, exchange, refusing, wait_for, wait_until,
+    Identity, Launch, Peer, Proxy, Server, TlsPeer, connect, echo, exchange, failures_during, refusing, talk,
+    wait_for, wait_until,
 };
 
 mod clients;

@@ -157,10 +157,11 @@ impl Passed {
         Ok(Self { name, socket, address: at, has_ipv4_too, worker })
     }
 
-    /// Whether clients reach it: the file of a Unix socket may be gone, as with its directory over a restart.
+    /// Whether clients reach it: the file of a Unix socket may be gone, as with its directory over a restart, and a process that
+    /// ended before it could take a closed listener's socket back has turned them away.
     fn is_reachable(&self) -> bool {
         match &self.address {
-            Address::Ip(_) => true,
+            Address::Ip(_) => !uring::turns_new_clients_away(&self.socket),
             Address::Unix(path) => fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()),
         }
     }
@@ -243,6 +244,15 @@ mod tests {
     fn count(variables: &[(&str, &str)]) -> Result<Option<(RawFd, Vec<String>)>, PassedFault> {
         let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
         passed(|name| find(name).map(|(_, value)| value.into()), 17)
+    }
+
+    #[test]
+    fn a_socket_that_turns_its_clients_away_is_not_reachable() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let passed = Passed::new(3, "iisplice-worker-0-x".to_owned(), socket.into()).expect("it listens");
+        assert!(passed.is_reachable());
+        uring::turn_new_clients_away(&passed.socket).expect("a TCP socket");
+        assert!(!passed.is_reachable());
     }
 
     #[test]

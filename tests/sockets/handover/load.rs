@@ -12,27 +12,9 @@ fn no_client_is_refused_or_reset_by_upgrades() {
     for client in &mut held {
         talk(client).expect("it is served");
     }
-    let (is_over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let failures: Vec<String> = thread::scope(|scope| {
-        let come_and_go = || {
-            while !is_over.load(Ordering::Relaxed) {
-                connect(&address)
-                    .and_then(|mut client| talk(&mut client))
-                    .map_err(|error| error.to_string())?;
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok::<_, String>(())
-        };
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(come_and_go)).collect();
-        let mut pid = own_pid(&proxy);
-        for _ in 0..6 {
-            let before = count.load(Ordering::Relaxed);
-            pid = upgrade(&proxy, pid);
-            wait_until("clients to be served", || count.load(Ordering::Relaxed) > before + 20);
-        }
-        is_over.store(true, Ordering::Relaxed);
-        clients.into_iter().filter_map(|client| client.join().expect("no panic").err()).collect()
-    });
+    let pid = Cell::new(own_pid(&proxy));
+    let once = || pid.set(upgrade(&proxy, pid.get()));
+    let failures = failures_during(&address, [once; 6]);
     assert_eq!(failures, [""; 0]);
     for client in &mut held {
         talk(client).expect("it is still served");

@@ -1,12 +1,11 @@
 //! A new process takes over: clients notice nothing, and the old one serves what it has to its end.
 
+use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +14,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admin::{Admin, start};
-use crate::support::{Launch, PATIENCE, Peer, Proxy, Server, exchange, pair, wait_for, wait_until};
+use crate::support::{
+    Launch, Peer, Proxy, Server, connect, echo, exchange, failures_during, pair, talk, wait_for, wait_until,
+};
 
 mod failures;
 mod load;
@@ -65,39 +66,4 @@ fn generations(admin: &Admin) -> Vec<Value> {
 /// `iisplice upgrade`.
 fn command(admin: &str) -> Output {
     Command::new(BINARY).args(["upgrade", "--admin", admin]).output().expect("it runs")
-}
-
-/// A server that sends back what it gets.
-fn echo() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound").to_string();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.expect("a client");
-            thread::spawn(move || {
-                let mut buffer = [0; 1024];
-                while let Ok(read @ 1..) = client.read(&mut buffer) {
-                    if client.write_all(&buffer[..read]).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
-/// A message there and back.
-fn talk(client: &mut (impl Read + Write)) -> std::io::Result<()> {
-    client.write_all(b"hello")?;
-    let mut answer = [0; 5];
-    client.read_exact(&mut answer)?;
-    assert_eq!(&answer, b"hello");
-    Ok(())
-}
-
-fn connect(address: &str) -> std::io::Result<TcpStream> {
-    let client = TcpStream::connect(address)?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    Ok(client)
 }

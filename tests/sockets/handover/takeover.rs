@@ -117,6 +117,39 @@ fn listeners_come_and_go_with_an_upgrade() {
 }
 
 #[test]
+fn a_wildcard_takes_the_place_of_an_address_with_an_upgrade_and_the_other_way_round() {
+    let server = echo();
+    let directory = TempDir::new().expect("a directory for temporary files");
+    let path = directory.path().join("iisplice.toml");
+    let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound");
+    let (one, all) = (address.to_string(), format!("0.0.0.0:{}", address.port()));
+    let write = |listen: &str| {
+        let text = format!(
+            "[service.a]\nlisten = \"{listen}\"\nupstream = \"g\"\ndefer-accept = true\n[group.g]\nservers = \"{server}\"\n"
+        );
+        fs::write(&path, text).expect("it is written");
+    };
+    write(&one);
+    let proxy = Launch::by_file(&path).flags("--workers 2").logs_by_file().start();
+    let (pid, mut silent) = (Cell::new(own_pid(&proxy)), RefCell::new(Vec::new()));
+    let upgrade_to = |listen| {
+        let (write, pid, proxy, silent, one) = (&write, &pid, &proxy, &silent, &one);
+        move || {
+            // The kernel holds it back until it sends something.
+            silent.borrow_mut().push(connect(one).expect("it listens"));
+            write(listen);
+            pid.set(upgrade(proxy, pid.get()));
+            talk(silent.borrow_mut().last_mut().expect("one")).expect("it is served");
+        }
+    };
+    let failures = failures_during(&one, [&*all, &one, &all, &one].map(upgrade_to));
+    assert_eq!(failures, [""; 0]);
+    for client in silent.get_mut() {
+        talk(client).expect("it is still served");
+    }
+}
+
+#[test]
 fn idle_clients_of_http_mode_are_let_go_and_tls_connections_stay() {
     let server = Server::v4();
     let directory = TempDir::new().expect("a directory for temporary files");

@@ -123,6 +123,67 @@ fn a_wildcard_takes_the_place_of_an_address_and_the_other_way_round() {
     }
 }
 
+/// The settings of a service that holds back clients who send nothing, and of its group.
+fn holding_back(name: &str, listen: &str, server: &str) -> String {
+    format!(
+        "[service.{name}]\nlisten = \"{listen}\"\nupstream = \"{name}\"\ndefer-accept = true\n[group.{name}]\nservers = \"{server}\"\n"
+    )
+}
+
+#[test]
+fn no_client_is_reset_when_a_listener_takes_the_place_of_another() {
+    let server = echo();
+    for (one, all) in [("127.0.0.1", "0.0.0.0"), ("[::1]", "[::]")] {
+        let port = free().rsplit(':').next().expect("a port").to_owned();
+        let [one, all] = [one, all].map(|host| format!("{host}:{port}"));
+        let text = |listen: &str, server: &str| holding_back("a", listen, server);
+        let file = File::new(&text(&one, &server));
+        let proxy = Launch::by_file(&file.path).flags("--workers 2 --no-pin").start();
+        let replace = |(before, after): (&String, &String)| {
+            // It is its own server.
+            let (next, mistake) = (text(after, &server), text(before, &one));
+            let (file, proxy, one) = (&file, &proxy, &one);
+            move || {
+                // The kernel holds it back until it sends something.
+                let mut silent = connect(one).expect("it listens");
+                file.reload(proxy, &next);
+                talk(&mut silent).expect("it is served");
+                file.refuse(proxy, &mistake);
+            }
+        };
+        let failures =
+            failures_during(&one, [(&one, &all), (&all, &one), (&one, &all), (&all, &one)].map(replace));
+        assert_eq!(failures, [""; 0], "{one} and {all}");
+    }
+}
+
+/// A proxy with as many connections as it may have leaves the clients of a closed listener in its queue. Those who come later
+/// are the other's.
+#[test]
+fn a_listener_that_cannot_close_yet_gets_no_more_clients() {
+    let (old, new) = (Server::v4(), Server::v4());
+    let one = free();
+    let port = one.rsplit(':').next().expect("a port");
+    let all = format!("0.0.0.0:{port}");
+    for (before, after) in [(&one, &all), (&all, &one)] {
+        let text = |listen, server| "max-connections = 1\n".to_owned() + &service("a", &[listen], server, "");
+        let file = File::new(&text(before, &old));
+        let proxy = file.start();
+        let session = expect_served(&one, &old);
+        let waiting = Peer::connect(&one);
+        waiting.send(b"waits");
+        file.reload(&proxy, &text(after, &new));
+        let next = Peer::connect(&one);
+        next.send(b"comes");
+        drop(session);
+        for (client, server, says) in [(waiting, &old, b"waits"), (next, &new, b"comes")] {
+            let upstream = server.accept();
+            upstream.expect(says);
+            exchange(&client, &upstream);
+        }
+    }
+}
+
 #[test]
 fn unix_sockets_come_stay_and_go_with_their_files() {
     let server = Server::v4();

@@ -2,6 +2,7 @@
 //! and waiting for conditions.
 
 mod dns;
+mod echo;
 mod namespace;
 mod pattern;
 mod peer;
@@ -16,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use dns::Dns;
+pub(crate) use echo::{connect, echo, failures_during, talk};
 pub(crate) use namespace::{Network, in_own_network, run, set_parameter};
 pub(crate) use pattern::{
     both_ways, expect_pattern, receive_pattern, send_pattern, stuff, stuff_all, try_stuff,
