@@ -1,6 +1,5 @@
 //! SIGTERM and SIGINT: clients that wait are served, and those that are served may finish within the drain time-out.
 
-use std::fs;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -11,33 +10,12 @@ use tempfile::TempDir;
 use crate::admin::Admin;
 use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, wait_until};
 
-fn refused(address: &str) -> bool {
-    let address = address.parse().expect("an IP address");
-    std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_err()
-}
-
-/// Whether a socket listens there. A client that tries could be among the last that are accepted, and be drained itself.
-fn listens(address: &str) -> bool {
-    let (_, port) = address.rsplit_once(':').expect("an IP address");
-    let place = format!(":{:04X}", port.parse::<u16>().expect("a port"));
-    let sockets = fs::read_to_string("/proc/self/net/tcp").expect("the kernel has it");
-    sockets.lines().skip(1).any(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        fields[1].ends_with(&place) && fields[3] == "0A"
-    })
-}
-
-fn wait_until_closed(proxy: &Proxy) {
-    wait_until("the listener to close", || !listens(proxy.address()));
-    assert!(refused(proxy.address()), "nobody listens");
-}
-
 fn sessions_finish_after(signal: Signal) {
     let server = Server::v4();
     let mut proxy = Launch::to(server.address()).start();
     let (client, upstream) = pair(&proxy, &server);
     proxy.signal(signal);
-    wait_until_closed(&proxy);
+    proxy.wait_until_closed();
     exchange(&client, &upstream);
     drop(client);
     upstream.expect_end();

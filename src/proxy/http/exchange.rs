@@ -10,7 +10,7 @@
 //! (pipelining) stays in the client's socket. Nothing is ever sent twice.
 //!
 //! While the worker or the server drains, the current request is the last: its reply says so, and the connections end between two
-//! requests. They never end within a login, which must continue on its connection.
+//! requests, when one that was under way would have come. They never end within a login, which must continue on its connection.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
@@ -34,6 +34,7 @@ use crate::proxy::record::End;
 use crate::proxy::relay::Side;
 use crate::proxy::relay::{Broken, Direction};
 use crate::proxy::relay::{Relay, Reset};
+use crate::proxy::settings::timeouts::REQUEST_GRACE;
 use crate::upstream::Group;
 use crate::uring::Expect;
 
@@ -292,13 +293,22 @@ impl<'a> Exchanges<'a> {
         Ok(())
     }
 
-    /// Completes when the worker or the session's server drains, between two requests that do not belong to one login.
+    /// Completes when the worker or the session's server drains, between two requests that do not belong to one login, and
+    /// a request that was under way would have come.
     async fn drained(&self) {
         if self.replies.upstream.is_within_login() {
             pending::<()>().await;
         }
-        let session = self.replies.session;
-        session.context().draining_or(|| session.server_drains()).await;
+        let Replies { session, .. } = self.replies;
+        loop {
+            session.context().draining_or(|| session.server_drains()).await;
+            // Boxed: all idle clients carry the rest.
+            Box::pin(session.context().ring.sleep(REQUEST_GRACE)).await;
+            // An operator may want the server back.
+            if self.replies.is_time_to_end() {
+                return;
+            }
+        }
     }
 
     /// Completes when no reply is due. Returns how the session ends if it ends here, or because the client has left.

@@ -40,7 +40,7 @@ use super::session::close::close;
 use super::session::connect::connect;
 use super::session::facts::Session;
 use super::settings::Http;
-use super::settings::timeouts::FIRST_REQUEST_GRACE;
+use super::settings::timeouts::REQUEST_GRACE;
 use crate::upstream::Group;
 use ends::Ends;
 use exchange::{Exchanges, Finish};
@@ -71,7 +71,7 @@ pub(super) async fn serve(
     let ends = Ends { session, client, log: &log, request_is_whole: Cell::new(false) };
     let stop = async {
         context.draining().await;
-        ring.sleep(FIRST_REQUEST_GRACE).await;
+        ring.sleep(REQUEST_GRACE).await;
     };
     let timeouts = session.timeouts();
     let patience = timeouts.head.min(timeouts.idle);
@@ -91,7 +91,8 @@ pub(super) async fn serve(
         Some(Ok(Next::Request(request))) => request,
     };
     if http.redirect_to_https.is_some() {
-        return to_https::serve(&ends, &requests, first).await;
+        // Boxed: other services have none of it.
+        return Box::pin(to_https::serve(&ends, &requests, first)).await;
     }
     log.begin();
     session.set_forwarded(first.source);

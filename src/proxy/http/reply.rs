@@ -185,7 +185,8 @@ impl<'a> Replies<'a> {
         }
     }
 
-    fn is_time_to_end(&self) -> bool {
+    /// Whether the current reply, or the one before, is the last.
+    pub(super) fn is_time_to_end(&self) -> bool {
         let drains = self.session.context().is_draining() || self.session.server_drains();
         drains && !self.upstream.is_within_login()
     }

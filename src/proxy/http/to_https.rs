@@ -6,6 +6,7 @@ use super::ends::Ends;
 use super::request::{Next, Redirect, Request, Requests};
 use crate::protocol::http1::response::AnswerTo;
 use crate::proxy::record::End;
+use crate::proxy::settings::timeouts::REQUEST_GRACE;
 
 /// Redirects `first` and all requests that follow it.
 pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<Request>) -> End {
@@ -32,6 +33,9 @@ pub(super) async fn serve(ends: &Ends<'_>, requests: &Requests<'_>, first: Box<R
         let is_over = Cell::new(false);
         let stop = async {
             is_over.set(context.ring.timeout(patience, context.draining()).await.is_none());
+            if !is_over.get() {
+                context.ring.sleep(REQUEST_GRACE).await;
+            }
         };
         request = match requests.next(stop).await {
             Ok(Next::Request(next)) => next,

@@ -57,6 +57,7 @@ pub(in crate::proxy) const LINGER_IDLE_AFTER_WHOLE: Duration = Duration::from_se
 /// section 2.17), and the peer would not learn the reason.
 pub(in crate::proxy) const ALERT_LINGER: Duration = Duration::from_secs(1);
 
-/// How long a client that has not sent a request may still do so when the worker drains: its connection was accepted,
-/// so it has no reason to retry elsewhere. A lost packet is retransmitted within this time.
-pub(in crate::proxy) const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(3);
+/// How long a client without a request may still send one when its connection is to end: it may be under way, and the
+/// client does not send all requests again. Its reply says that the connection ends. A lost packet is retransmitted within
+/// this time.
+pub(in crate::proxy) const REQUEST_GRACE: Duration = Duration::from_secs(3);

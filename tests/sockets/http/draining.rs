@@ -1,4 +1,5 @@
-//! SIGTERM in HTTP mode: who waits for nothing is let go at once, who waits for a reply gets it, and no login is torn.
+//! SIGTERM in HTTP mode: a client that waits for a reply gets it, one that has just sent a request as well, and no login is
+//! torn. Clients that rest are let go.
 
 use std::time::Duration;
 
@@ -19,12 +20,10 @@ fn patient(server: &Server) -> Proxy {
     proxy(server, "--drain-timeout 1h")
 }
 
-/// Begins to drain, and waits until the worker does: that is when `idle` is let go.
-fn drain(proxy: &Proxy, idle: (Peer, Peer)) {
+/// Begins to drain, and waits until the worker does.
+fn drain(proxy: &Proxy) {
     proxy.signal(Signal::SIGTERM);
-    let (client, upstream) = idle;
-    client.expect_end();
-    upstream.expect_end();
+    proxy.wait_until_closed();
 }
 
 /// Both connections end in order, and with them the process.
@@ -56,7 +55,7 @@ fn end_login(proxy: Proxy, client: Peer, upstream: Peer) {
 }
 
 #[test]
-fn who_is_between_two_requests_is_let_go_at_once() {
+fn clients_that_rest_between_two_requests_are_let_go() {
     let server = Server::v4();
     let mut proxy = patient(&server);
     let pairs: Vec<_> = (0..20).map(|_| acquainted(&proxy, &server)).collect();
@@ -71,6 +70,19 @@ fn who_is_between_two_requests_is_let_go_at_once() {
 }
 
 #[test]
+fn a_request_that_was_on_its_way_is_served_and_told_to_be_the_last() {
+    let server = Server::v4();
+    let proxy = patient(&server);
+    let (client, upstream) = acquainted(&proxy, &server);
+    drain(&proxy);
+    client.send(GET);
+    upstream.expect(GET);
+    upstream.send(OK);
+    client.expect(LAST_OK);
+    expect_last(proxy, client, upstream);
+}
+
+#[test]
 fn a_request_under_way_is_answered_and_told_to_be_the_last() {
     let server = Server::v4();
     let proxy = patient(&server);
@@ -78,7 +90,7 @@ fn a_request_under_way_is_answered_and_told_to_be_the_last() {
     // The second one is never served: its client was told in time.
     client.send(&[GET, GET].concat());
     upstream.expect(GET);
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
     upstream.send(OK);
     client.expect(LAST_OK);
     expect_last(proxy, client, upstream);
@@ -94,7 +106,7 @@ fn a_reply_under_way_arrives_whole() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi";
     upstream.send(head);
     client.expect(head);
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
     upstream.send(b"ne");
     client.expect(b"ne");
     expect_last(proxy, client, upstream);
@@ -108,7 +120,7 @@ fn a_request_that_is_answered_early_arrives_whole() {
     let head = b"POST /a HTTP/1.1\r\nHost: web\r\nContent-Length: 4\r\n\r\nfi";
     client.send(head);
     upstream.expect(head);
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
     upstream.send(OK);
     client.expect(LAST_OK);
     client.send(b"ne");
@@ -123,8 +135,8 @@ fn a_request_that_has_begun_to_come_is_served() {
     let (client, upstream) = acquainted(&proxy, &server);
     client.send(&GET[..9]);
     // What came before a whole exchange of another connection has come.
-    let idle = acquainted(&proxy, &server);
-    drain(&proxy, idle);
+    drop(acquainted(&proxy, &server));
+    drain(&proxy);
     client.send(&GET[9..]);
     upstream.expect(GET);
     upstream.send(OK);
@@ -138,7 +150,7 @@ fn a_login_that_has_begun_is_brought_to_its_end() {
     let proxy = patient(&server);
     let (client, upstream) = acquainted(&proxy, &server);
     begin_login(&client, &upstream);
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
     end_login(proxy, client, upstream);
 }
 
@@ -153,7 +165,7 @@ fn a_challenge_is_never_the_last_reply_but_an_offer_may_be() {
     within_upstream.expect(&type1);
     before.send(GET);
     before_upstream.expect(GET);
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
 
     before_upstream.send(&anonymous());
     let offer = anonymous();
@@ -195,7 +207,7 @@ fn a_tunnel_goes_on_and_one_that_was_asked_for_begins() {
     }
     old_upstream.send(agree);
     old.expect(agree);
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
     new_upstream.send(agree);
     new.expect(agree);
     for (client, upstream) in [(&old, &old_upstream), (&new, &new_upstream)] {
@@ -206,11 +218,11 @@ fn a_tunnel_goes_on_and_one_that_was_asked_for_begins() {
 }
 
 #[test]
-fn who_has_just_connected_may_ask_once_and_who_does_not_is_let_go() {
+fn a_client_that_has_just_connected_may_ask_once_and_a_silent_one_is_let_go() {
     let server = Server::v4();
     let mut proxy = patient(&server);
     let (asks, silent) = (Peer::connect(proxy.address()), Peer::connect(proxy.address()));
-    drain(&proxy, acquainted(&proxy, &server));
+    drain(&proxy);
     asks.send(GET);
     let upstream = server.accept();
     upstream.expect(GET);

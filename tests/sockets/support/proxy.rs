@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -270,6 +271,14 @@ impl Proxy {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our child");
     }
 
+    /// Waits until no process listens where it listened, as is so when its only worker drains. A client that tried to
+    /// connect instead could be among the last that are accepted.
+    pub(crate) fn wait_until_closed(&self) {
+        let address = self.address();
+        wait_until("the listener to close", || !listens(address));
+        assert!(TcpStream::connect(address).is_err(), "a closed listener accepts clients");
+    }
+
     /// The processes that have taken over, the last one at the end.
     pub(crate) fn successors(&self) -> Vec<i32> {
         let lines = self.said("the new process serves");
@@ -422,4 +431,15 @@ impl Lines {
     fn find(&self, text: &str) -> Option<String> {
         self.all().into_iter().find(|line| line.contains(text))
     }
+}
+
+/// Whether a socket listens at this IPv4 address.
+fn listens(address: &str) -> bool {
+    let (_, port) = address.rsplit_once(':').expect("an IP address");
+    let place = format!(":{:04X}", port.parse::<u16>().expect("a port"));
+    let sockets = fs::read_to_string("/proc/self/net/tcp").expect("the kernel has it");
+    sockets.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&place) && fields[3] == "0A"
+    })
 }

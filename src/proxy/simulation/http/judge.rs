@@ -13,6 +13,7 @@ use super::server::{Answered, ServerNotes};
 use super::site::{IDLE_TIMEOUT_LONG, Lead, Site, Sites};
 use crate::proxy::access_log::Entry;
 use crate::proxy::settings::Http;
+use crate::proxy::settings::timeouts::REQUEST_GRACE;
 use crate::proxy::simulation::groups::server_at;
 use crate::proxy::simulation::pace::Leaving;
 use crate::proxy::simulation::peer::{Hears, Registry};
@@ -279,7 +280,7 @@ impl Trial<'_> {
             let closed_at = own.near_close.expect("all descriptors are closed").at;
             let last = own.last_moved.max(world.connections[client].last_moved).max(since);
             let is_short = world.buffers_short_at.is_some_and(|at| at + LONGEST_PAUSE >= last);
-            let longest = if is_alone { LONGEST_PAUSE } else { LONGEST_PAUSE + UNWATCHED };
+            let longest = REQUEST_GRACE + if is_alone { LONGEST_PAUSE } else { LONGEST_PAUSE + UNWATCHED };
             let quiet = closed_at.saturating_duration_since(last);
             assert!(
                 !is_idle || is_short || quiet <= longest,
@@ -303,7 +304,7 @@ impl Trial<'_> {
         for (from, until) in &client.rests {
             // Before its first request the client has no server.
             let has_server = server.replied_at().any(|at| at <= *from);
-            let ends_by = since.max(*from) + LONGEST_PAUSE;
+            let ends_by = since.max(*from) + REQUEST_GRACE + LONGEST_PAUSE;
             let is_short = world.buffers_short_at.is_some_and(|at| at + LONGEST_PAUSE >= *from);
             assert!(
                 !has_server || is_short || ends_by > *until || closed_at <= ends_by,

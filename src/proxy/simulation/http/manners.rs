@@ -50,7 +50,7 @@ impl Manners {
 
     /// The pace of a client: some rest before they send a request.
     pub(super) fn client_pace(self, dice: &mut Dice) -> Pace {
-        let rests: &[u64] = if self.is_calm { &[0] } else { &[0, 300] };
+        let rests: &[u64] = if self.is_calm { &[0] } else { &[0, 300, 8000] };
         Pace { rest_max: milliseconds(dice, rests), ..self.pace(dice) }
     }
 
