@@ -26,13 +26,16 @@ grep -c 'GET.*/whoami' /var/log/iisplice/access.log
 
 step "What it may do"
 journalctl --no-pager --unit iisplice --output cat --grep 'serving listeners'
-grep -E '^(Name|Uid|Gid|CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$(main_pid)/status"
+grep -E '^(Name|Uid|Gid|CapEff|CapBnd|NoNewPrivs|Seccomp|Seccomp_filters):' "/proc/$(main_pid)/status"
 ss -Hltnp sport = :80
 ls -ld /etc/iisplice /run/iisplice /run/iisplice/admin.sock /var/log/iisplice /var/log/iisplice/access.log
 systemd-analyze --no-pager security iisplice | tail -n 1
 uid=$(id -u iisplice)
 grep -q "^Uid:.$uid.$uid.$uid.$uid\$" "/proc/$(main_pid)/status"
 grep -q '^CapBnd:.0000000000000400$' "/proc/$(main_pid)/status"
+journalctl --no-pager --unit iisplice --output cat --grep 'serving listeners' | grep -q ' sandbox=seccomp,rings,files,scopes$'
+# The thread of the admin endpoint gives way to workers (SCHED_IDLE).
+[[ $(awk '$41 == 5' "/proc/$(main_pid)/task/"*/stat | wc -l) == 1 ]]
 
 step "Edit one file and reload"
 sed -i 's/^listen = .*/listen = ["0.0.0.0:80", "[::]:80"]/' /etc/iisplice/iisplice.toml
@@ -87,6 +90,8 @@ systemctl start iisplice.socket
 [[ $(systemctl is-active iisplice) == inactive ]]
 # A service that fails to start keeps clients waiting.
 timeout 30 iisplice load --requests 1 --connections 1 --quiet http://127.0.0.1/public/ > /tmp/load.log
+# It may serve before it has said that it is ready.
+for _ in $(seq 100); do systemctl --quiet is-active iisplice && break; sleep 0.1; done
 systemctl is-active iisplice
 ss -Hltnp sport = :80
 load --scenario login --connections 8 --duration 8s > /tmp/load.log 2>&1 & loading=$!
