@@ -3,6 +3,7 @@
 //!
 //! What a claim needs and this machine lacks is said, and the claim is skipped.
 
+mod calls;
 mod container;
 #[path = "../../examples/generate/files.rs"]
 mod files;
@@ -38,6 +39,8 @@ const CLAIMS: &[(&str, Needs, fn())] = &[
     ("the_socket_unit_has_the_addresses_of_the_sample", &[], unit::sockets),
     ("the_unit_is_as_tight_as_the_page_says", &["systemd-analyze"], unit::exposure),
     ("the_unit_lets_the_data_path_call_the_kernel", &[], unit::calls),
+    ("the_unit_lets_through_what_the_sandbox_does", &["systemd-analyze"], calls::unit),
+    ("the_containers_profile_lets_through_what_the_sandbox_does", &[], calls::profile),
     ("the_unit_stops_later_than_the_drain", &[], unit::drain),
     ("keys_of_sysctl_exist_and_have_a_reason", &[], host::sysctl),
     ("logrotate_rotates_a_log_in_use", &["logrotate"], host::logrotate),
