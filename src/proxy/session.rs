@@ -31,65 +31,58 @@ use close::close;
 use connect::connect;
 use facts::Session;
 
-/// Serves one client until the end. The seat is free again when this future completes or is dropped.
+/// Serves one client until the end. Its seat is free again when this future completes or is dropped.
 pub(super) fn run(
     seat: Seat,
     listening: Rc<Listening>,
     client: Socket,
     client_address: Address,
 ) -> impl Future<Output = ()> + 'static {
-    let session = Session::begin(Rc::clone(seat.context()), listening, client_address);
+    let session = Session::begin(seat, listening, client_address);
+    // One block, in which every value is once: idle sessions are little more than it. What is awaited is boxed but for the
+    // relay, which lasts longest.
     async move {
         session.set_task();
         let client = Connection::of_client(client, &session.context().peek_memory);
-        let end = serve(&session, &client).await;
+        let end = {
+            let reached = Box::pin(reach(&session, &client)).await;
+            match &reached {
+                Ok(upstream) => close(&client, upstream, session.relay(&client, upstream).run().await),
+                Err(end) => *end,
+            }
+        };
         session.judge_server(end);
         session.set_end(end_within_memory(&client, end));
         session.give_back();
         drop(client);
         drop(session);
-        drop(seat);
     }
 }
 
-async fn serve(session: &Session, client: &Connection) -> End {
-    let header = match read_header(session, client).await {
-        Ok(header) => header,
-        Err(end) => return end,
-    };
+/// Connects to the client's server. In HTTP mode it serves the client, whose requests decide when to connect, and
+/// returns how that ended: it is small itself, because it lasts as long.
+async fn reach(session: &Session, client: &Connection) -> Result<Connection, End> {
+    let header = read_header(session, client).await?;
     let header = header.as_deref();
     let settings = &session.service().settings;
-    if let Some(admission) = &settings.admission
-        && let Err(end) = admit(session, admission)
-    {
-        return end;
+    if let Some(admission) = &settings.admission {
+        admit(session, admission)?;
     }
     if let Mode::Http(http) = &settings.mode
         && settings.routes_by_request()
     {
-        return Box::pin(serve_by_request(session, http, client, header)).await;
+        return Err(Box::pin(serve_by_request(session, http, client, header)).await);
     }
-    let group = match route(session, client).await {
-        Ok(group) => group,
-        Err(end) => return end,
-    };
-    match &session.service().settings.mode {
-        // Boxed, so that sessions of the other mode do not carry its state.
-        Mode::Http(http) => Box::pin(http::serve(session, http, client, Some(group), header)).await,
+    let group = route(session, client).await?;
+    match &settings.mode {
+        Mode::Http(http) => Err(Box::pin(http::serve(session, http, client, Some(group), header)).await),
         Mode::Stream => {
             let has_sent = !client.unread().is_empty();
-            // Boxed for its duration: the relay, which lasts longer, needs less.
-            match Box::pin(connect(session, client, group, header, has_sent)).await {
-                Ok(upstream) => {
-                    let outcome = session.relay(client, &upstream).run().await;
-                    close(client, &upstream, outcome)
-                }
-                Err(end @ End::UpstreamReset) => {
+            Box::pin(connect(session, client, group, header, has_sent)).await.inspect_err(|end| {
+                if *end == End::UpstreamReset {
                     client.reset_on_close();
-                    end
                 }
-                Err(end) => end,
-            }
+            })
         }
     }
 }
@@ -102,7 +95,8 @@ async fn serve_by_request(
     header: Option<&Received>,
 ) -> End {
     let (ring, address) = (&session.context().ring, session.client_address());
-    match opening::secure(ring, session.service(), client, address).await {
+    // Boxed for its duration: it needs more than what follows.
+    match Box::pin(opening::secure(ring, session.service(), client, address)).await {
         Ok(()) => http::serve(session, http, client, None, header).await,
         Err(end) => end,
     }
@@ -181,6 +175,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = output_bytes(run);
-        assert!(bytes <= 1024, "the future of a session has grown to {bytes} bytes");
+        assert!(bytes <= 480, "the future of a session has grown to {bytes} bytes");
     }
 }

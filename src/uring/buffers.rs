@@ -30,7 +30,11 @@ const STAGGER_BYTES: usize = 17 * 64;
 
 impl Region {
     /// Allocates `count` buffers of `buffer_bytes` each; pages never written to take no memory.
+    ///
+    /// # Panics
+    /// When a buffer is larger than 16 MiB.
     pub(crate) fn new(count: u16, buffer_bytes: u32) -> Self {
+        assert!(buffer_bytes <= BUFFER_BYTES_MAX, "a buffer handle holds smaller offsets");
         let stride = buffer_bytes as usize + STAGGER_BYTES;
         let zeroed = vec![0u8; usize::from(count) * stride].into_boxed_slice();
         // SAFETY: `UnsafeCell<u8>` has the layout of `u8`, and the box is given up for the new one.
@@ -87,7 +91,8 @@ impl Loans {
     pub(super) fn lend(&self, ring: &Ring, index: u16, len: u32) -> Buffer {
         debug_assert!(len <= self.region.buffer_bytes, "the kernel wrote past a buffer");
         self.lent.set(self.lent.get() + 1);
-        Buffer(Place::Lent(Loan { ring: ring.clone(), index, start: 0, end: len }))
+        let (start, end) = (Offset::new(0), Offset::new(len));
+        Buffer(Place::Lent(Loan { ring: ring.clone(), index, start, end }))
     }
 
     /// Wakes as many waiting tasks as there are free buffers; called once per turn. Free buffers may already be taken
@@ -148,6 +153,9 @@ impl Drop for BufferReturned {
 /// Received bytes, in a buffer on loan from the worker's ring, or parked in memory of their own.
 pub struct Buffer(Place);
 
+// Idle sessions carry the size of a buffer handle.
+const _: () = assert!(size_of::<Buffer>() <= 16);
+
 enum Place {
     Lent(Loan),
     /// Boxed as a whole, since idle sessions carry the size of a buffer handle.
@@ -157,8 +165,27 @@ enum Place {
 struct Loan {
     ring: Ring,
     index: u16,
-    start: u32,
-    end: u32,
+    start: Offset,
+    end: Offset,
+}
+
+/// A place in a buffer, which has at most [`BUFFER_BYTES_MAX`], in little room.
+#[derive(Clone, Copy)]
+struct Offset([u8; 3]);
+
+/// The largest size of a buffer.
+const BUFFER_BYTES_MAX: u32 = (1 << 24) - 1;
+
+impl Offset {
+    fn new(bytes: u32) -> Self {
+        let [low, middle, high, _zero] = bytes.to_le_bytes();
+        Self([low, middle, high])
+    }
+
+    fn get(self) -> u32 {
+        let Self([low, middle, high]) = self;
+        u32::from_le_bytes([low, middle, high, 0])
+    }
 }
 
 struct Parked {
@@ -174,14 +201,14 @@ impl Buffer {
     pub fn advance(&mut self, bytes: usize) {
         assert!(bytes <= self.len(), "advance past the end of a buffer");
         match &mut self.0 {
-            Place::Lent(loan) => loan.start += bytes as u32,
+            Place::Lent(loan) => loan.start = Offset::new(loan.start.get() + bytes as u32),
             Place::Parked(parked) => parked.start += bytes,
         }
     }
 
     /// Whether the receive filled the buffer, so that more bytes are likely to wait.
     pub fn is_full(&self) -> bool {
-        matches!(&self.0, Place::Lent(loan) if loan.end == loan.region().buffer_bytes)
+        matches!(&self.0, Place::Lent(loan) if loan.end.get() == loan.region().buffer_bytes)
     }
 
     /// Moves the bytes to memory of their own when half of all buffers are lent, and returns the worker's buffer. For
@@ -229,12 +256,12 @@ impl Loan {
     }
 
     fn room(&self) -> usize {
-        (self.region().buffer_bytes - self.end) as usize
+        (self.region().buffer_bytes - self.end.get()) as usize
     }
 
     fn bytes(&self) -> &[u8] {
         let base = self.region().address(self.index);
-        let (start, end) = (self.start as usize, self.end as usize);
+        let (start, end) = (self.start.get() as usize, self.end.get() as usize);
         // SAFETY: while this value lives the buffer is on loan to it alone: the kernel wrote `end` bytes (at
         // most the buffer's size, checked by `lend`) before the completion, or `append` did, and the kernel does not
         // touch it again before `provide`, which only `drop` calls. Nothing hands out a mutable view.
@@ -247,10 +274,10 @@ impl Loan {
         // SAFETY: the buffer is on loan to this value alone, and the room behind `end` is as long as was checked;
         // `other` is borrowed, so it is not in that room, of which nothing hands out a view.
         unsafe {
-            let room = self.region().address(self.index).add(self.end as usize);
+            let room = self.region().address(self.index).add(self.end.get() as usize);
             room.copy_from_nonoverlapping(other.as_ptr(), other.len());
         }
-        self.end += other.len() as u32;
+        self.end = Offset::new(self.end.get() + other.len() as u32);
     }
 }
 

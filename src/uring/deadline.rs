@@ -1,39 +1,72 @@
 //! Deadlines, kept in user space and passed to the kernel as the maximum length of one wait, so that setting and
 //! dropping a deadline costs no operation.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
 use super::ring::Ring;
+use super::task::{Name, polled};
 
-/// The deadlines of one ring, earliest first. The number distinguishes deadlines at the same instant.
-#[derive(Default)]
+/// The deadlines of one ring, earliest first. Every idle session has one, so it is small.
 pub(super) struct Deadlines {
-    waiting: RefCell<BTreeMap<(Instant, u64), Waker>>,
-    next_number: std::cell::Cell<u64>,
+    begin: Instant,
+    waiting: RefCell<BTreeSet<Deadline>>,
+    next_number: Cell<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Deadline {
+    /// Nanoseconds since the ring began.
+    at: u64,
+    /// Tells apart those at the same instant, and keeps them in order.
+    number: u32,
+    /// Who is woken.
+    task: Option<Name>,
 }
 
 impl Deadlines {
+    pub(super) fn new(begin: Instant) -> Self {
+        Self { begin, waiting: RefCell::default(), next_number: Cell::new(0) }
+    }
+
     /// The earliest deadline.
     pub(super) fn earliest(&self) -> Option<Instant> {
-        self.waiting.borrow().first_key_value().map(|((at, _), _)| *at)
+        self.waiting.borrow().first().map(|first| self.begin + Duration::from_nanos(first.at))
     }
 
     /// Wakes every task whose deadline has passed.
     pub(super) fn expire(&self, now: Instant) {
         let mut waiting = self.waiting.borrow_mut();
-        while let Some(first) = waiting.first_entry() {
-            if first.key().0 > now {
-                break;
+        let now = self.nanoseconds(now);
+        while waiting.first().is_some_and(|first| first.at <= now)
+            && let Some(first) = waiting.pop_first()
+        {
+            if let Some(task) = first.task {
+                task.wake();
             }
-            first.remove().wake();
         }
+    }
+
+    /// 584 years at most.
+    fn nanoseconds(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.begin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Queues a deadline, unless the same one waits already; its number is another's then.
+    fn insert(&self, deadline: Deadline) -> bool {
+        self.waiting.borrow_mut().insert(deadline)
+    }
+
+    fn number(&self) -> u32 {
+        let number = self.next_number.get();
+        self.next_number.set(number.wrapping_add(1));
+        number
     }
 }
 
@@ -41,16 +74,15 @@ impl Deadlines {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     ring: Ring,
-    key: (Instant, u64),
-    queued: bool,
+    /// Without a task until it is queued.
+    deadline: Deadline,
 }
 
 impl Sleep {
     pub(super) fn new(ring: Ring, at: Instant) -> Self {
         let deadlines = &ring.inner().deadlines;
-        let number = deadlines.next_number.get();
-        deadlines.next_number.set(number + 1);
-        Self { ring, key: (at, number), queued: false }
+        let deadline = Deadline { at: deadlines.nanoseconds(at), number: deadlines.number(), task: None };
+        Self { ring, deadline }
     }
 }
 
@@ -58,13 +90,17 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.key.0 <= self.ring.now() {
+        let Self { ring, deadline } = &mut *self;
+        let deadlines = &ring.inner().deadlines;
+        if deadline.at <= deadlines.nanoseconds(ring.now()) {
             return Poll::Ready(());
         }
         // Once queued it stays: a future stays in its task, and any waker of that task wakes it.
-        if !self.queued {
-            self.queued = true;
-            self.ring.inner().deadlines.waiting.borrow_mut().insert(self.key, cx.waker().clone());
+        if deadline.task.is_none() {
+            deadline.task = polled(cx);
+            while deadline.task.is_some() && !deadlines.insert(*deadline) {
+                deadline.number = deadlines.number();
+            }
         }
         Poll::Pending
     }
@@ -102,8 +138,8 @@ impl<F: Future> Future for Timeout<F> {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if self.queued {
-            self.ring.inner().deadlines.waiting.borrow_mut().remove(&self.key);
+        if self.deadline.task.is_some() {
+            self.ring.inner().deadlines.waiting.borrow_mut().remove(&self.deadline);
         }
     }
 }

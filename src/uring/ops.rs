@@ -17,11 +17,12 @@
 //! awaited: see `receive.rs` and `send.rs`.
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::buffers::Buffer;
 use super::kernel::{Completion, IGNORED, Operation};
@@ -29,6 +30,7 @@ use super::receive::Receive;
 use super::ring::Ring;
 use super::send::Send;
 use super::socket::Descriptor;
+use super::task::{Name, polled};
 
 /// What an operation in flight keeps alive.
 pub(super) struct Held {
@@ -52,16 +54,19 @@ pub(super) enum Memory {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     index: u32,
-    generation: u32,
+    /// Never 0, so that a place for a key is as small as a key.
+    generation: NonZeroU32,
 }
 
 impl Key {
     pub(super) fn user_data(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        u64::from(self.generation.get()) << 32 | u64::from(self.index)
     }
 
-    fn from_user_data(user_data: u64) -> Self {
-        Self { index: user_data as u32, generation: (user_data >> 32) as u32 }
+    /// None for what no operation was queued with.
+    fn from_user_data(user_data: u64) -> Option<Self> {
+        let generation = NonZeroU32::new((user_data >> 32) as u32)?;
+        Some(Self { index: user_data as u32, generation })
     }
 }
 
@@ -70,7 +75,7 @@ pub(super) enum Slot {
     /// An operation that completes once, and its result.
     Once {
         held: Held,
-        waker: Option<Waker>,
+        waiter: Option<Name>,
         result: Option<i32>,
     },
     Receiving(Receive),
@@ -82,9 +87,12 @@ pub(super) enum Slot {
 }
 
 pub(super) struct Entry {
-    generation: u32,
+    generation: NonZeroU32,
     pub(super) slot: Slot,
 }
+
+// An idle session has two.
+const _: () = assert!(size_of::<Entry>() <= 56);
 
 /// The operations of one ring.
 #[derive(Default)]
@@ -107,8 +115,9 @@ impl Ops {
             entry.slot = slot;
             Key { index, generation: entry.generation }
         } else {
-            self.entries.push(Entry { generation: 0, slot });
-            Key { index: (self.entries.len() - 1) as u32, generation: 0 }
+            let generation = NonZeroU32::MIN;
+            self.entries.push(Entry { generation, slot });
+            Key { index: (self.entries.len() - 1) as u32, generation }
         }
     }
 
@@ -123,22 +132,23 @@ impl Ops {
         let entry = self.entry(key);
         entry.slot = Slot::Free;
         // The highest generation stays unused, so that no key looks like `IGNORED`.
-        entry.generation = if entry.generation == u32::MAX - 1 { 0 } else { entry.generation + 1 };
+        let next = entry.generation.checked_add(1).filter(|next| *next != NonZeroU32::MAX);
+        entry.generation = next.unwrap_or(NonZeroU32::MIN);
         self.free.push(key.index);
     }
 
     /// Handles a completion with the buffer that it names, and wakes the waiting task. Returns the receive that is
     /// suspect from now on, if any.
     pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> Option<Key> {
-        let key = Key::from_user_data(completion.user_data);
+        let key = Key::from_user_data(completion.user_data)?;
         if completion.last {
             self.in_flight -= 1;
         }
         match &mut self.entry(key).slot {
-            Slot::Once { waker, result, .. } => {
+            Slot::Once { waiter, result, .. } => {
                 *result = Some(completion.result);
-                if let Some(waker) = waker.take() {
-                    waker.wake();
+                if let Some(waiter) = waiter.take() {
+                    waiter.wake();
                 }
             }
             Slot::Receiving(receive) => {
@@ -228,7 +238,7 @@ pub(super) struct InFlight {
 impl InFlight {
     /// Queues an operation. `held` must own the memory that `operation` points to.
     pub(super) fn start(ring: &Ring, operation: Operation, held: Held) -> Self {
-        let slot = Slot::Once { held, waker: None, result: None };
+        let slot = Slot::Once { held, waiter: None, result: None };
         let key = ring.inner().ops.borrow_mut().insert(slot);
         ring.inner().kernel.borrow_mut().push(operation, key.user_data());
         Self { ring: ring.clone(), key, taken: false }
@@ -242,11 +252,11 @@ impl Future for InFlight {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<i32> {
         let this = &mut *self;
         let mut ops = this.ring.inner().ops.borrow_mut();
-        let Slot::Once { waker, result, .. } = &mut ops.entry(this.key).slot else {
+        let Slot::Once { waiter, result, .. } = &mut ops.entry(this.key).slot else {
             unreachable!("polled after it was taken")
         };
         let Some(result) = *result else {
-            set_waker(waker, cx);
+            *waiter = polled(cx);
             return Poll::Pending;
         };
         this.taken = true;
@@ -260,12 +270,5 @@ impl Drop for InFlight {
         if !self.taken {
             abandon(&self.ring, self.key);
         }
-    }
-}
-
-/// Makes `waker` wake the task of `cx`, which it usually does already.
-pub(super) fn set_waker(waker: &mut Option<Waker>, cx: &Context<'_>) {
-    if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-        *waker = Some(cx.waker().clone());
     }
 }

@@ -20,13 +20,14 @@ use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use super::buffers::{Buffer, BufferReturned};
 use super::kernel::{Completion, Operation};
-use super::ops::{Held, Memory, Slot, abandon, set_waker};
+use super::ops::{Held, Memory, Slot, abandon};
 use super::shortage::Shortage;
 use super::socket::{Descriptor, Socket, errno};
+use super::task::{Name, polled};
 
 /// When bytes are expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +49,20 @@ pub struct Received {
 /// A receive in the table of operations, and what it has delivered.
 pub(super) struct Receive {
     descriptor: Rc<Descriptor>,
-    waker: Option<Waker>,
+    course: Course,
     /// Bytes that have arrived and were not taken.
     arrived: Option<Received>,
-    /// The result of its last completion.
-    last: Option<i32>,
-    /// Whether its connection must be checked; see `suspect.rs`.
-    is_suspect: bool,
+}
+
+/// Where a receive stands.
+#[derive(Clone, Copy)]
+enum Course {
+    /// The kernel has it. The next completion wakes the waiter.
+    Armed { waiter: Option<Name> },
+    /// The same, and its connection must be checked; see `suspect.rs`.
+    Suspect { waiter: Option<Name> },
+    /// Over, with the result of its last completion.
+    Over(i32),
 }
 
 /// The result of polling a receive.
@@ -67,7 +75,7 @@ enum News {
 impl Receive {
     /// Whether the kernel may still name it.
     pub(super) fn is_armed(&self) -> bool {
-        self.last.is_none()
+        !matches!(self.course, Course::Over(_))
     }
 
     /// What must live on until its last completion.
@@ -78,8 +86,9 @@ impl Receive {
     /// Handles a completion with the buffer that it names, and wakes the waiting task. True when the receive is
     /// suspect from now on.
     pub(super) fn complete(&mut self, completion: &Completion, buffer: Option<Buffer>) -> bool {
+        let waiter = self.set_waiter(None);
         if completion.last {
-            self.last = Some(completion.result);
+            self.course = Course::Over(completion.result);
         }
         let more = completion.more;
         match (buffer, &mut self.arrived) {
@@ -92,20 +101,33 @@ impl Receive {
             }
             (None, _) => {}
         }
-        match (self.waker.take(), &mut self.arrived) {
-            (Some(waker), _) => waker.wake(),
+        match (waiter, &mut self.arrived) {
+            (Some(waiter), _) => waiter.wake(),
             // No task waits: a busy task may stay busy for long.
             (None, Some(arrived)) => arrived.buffer.park_when_scarce(),
             (None, None) => {}
         }
-        let waits_for_an_event = !completion.last && !more;
-        waits_for_an_event && !std::mem::replace(&mut self.is_suspect, true)
+        let Course::Armed { waiter } = self.course else { return false };
+        if !more {
+            self.course = Course::Suspect { waiter };
+        }
+        !more
     }
 
     /// Clears the suspect mark and returns the descriptor, if the receive is still armed.
     pub(super) fn clear_suspect(&mut self) -> Option<RawFd> {
-        self.is_suspect = false;
+        if let Course::Suspect { waiter } = self.course {
+            self.course = Course::Armed { waiter };
+        }
         self.is_armed().then_some(self.descriptor.fd)
+    }
+
+    /// Sets who waits for the next completion, if there will be one, and returns who did.
+    fn set_waiter(&mut self, next: Option<Name>) -> Option<Name> {
+        match &mut self.course {
+            Course::Armed { waiter } | Course::Suspect { waiter } => std::mem::replace(waiter, next),
+            Course::Over(_) => None,
+        }
     }
 }
 
@@ -133,7 +155,7 @@ impl Socket {
         let mut ops = self.0.ring.inner().ops.borrow_mut();
         match &ops.entry(key).slot {
             Slot::Receiving(Receive { arrived: Some(_), .. }) => Ok(true),
-            Slot::Receiving(Receive { last: Some(result), .. }) if !must_retry(*result) => {
+            Slot::Receiving(Receive { course: Course::Over(result), .. }) if !must_retry(*result) => {
                 errno(*result).map(|_zero| false)
             }
             _ => Ok(false),
@@ -146,10 +168,8 @@ impl Socket {
         let Some(key) = self.0.receive.get() else {
             let receive = Receive {
                 descriptor: Rc::clone(&self.0),
-                waker: Some(cx.waker().clone()),
+                course: Course::Armed { waiter: polled(cx) },
                 arrived: None,
-                last: None,
-                is_suspect: false,
             };
             let key = ops.insert(Slot::Receiving(receive));
             self.0.receive.set(Some(key));
@@ -164,13 +184,13 @@ impl Socket {
         let Slot::Receiving(receive) = &mut ops.entry(key).slot else {
             unreachable!("a receive is one until it is given up")
         };
-        let news = match (receive.arrived.take(), receive.last) {
-            (Some(received), Some(1..)) => News::Bytes(received),
+        let news = match (receive.arrived.take(), receive.course) {
+            (Some(received), Course::Over(1..)) => News::Bytes(received),
             // It continues, or the next poll reports what ended it.
             (Some(received), _) => return Poll::Ready(News::Bytes(received)),
-            (None, Some(result)) => News::NoBytes(result),
-            (None, None) => {
-                set_waker(&mut receive.waker, cx);
+            (None, Course::Over(result)) => News::NoBytes(result),
+            (None, Course::Armed { .. } | Course::Suspect { .. }) => {
+                receive.set_waiter(polled(cx));
                 return Poll::Pending;
             }
         };
@@ -186,7 +206,7 @@ impl Socket {
         let Some(key) = self.0.receive.get() else { return };
         let mut ops = self.0.ring.inner().ops.borrow_mut();
         if let Slot::Receiving(receive) = &mut ops.entry(key).slot {
-            receive.waker = None;
+            receive.set_waiter(None);
             if let Some(arrived) = &mut receive.arrived {
                 arrived.buffer.park_when_scarce();
             }

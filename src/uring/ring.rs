@@ -79,7 +79,7 @@ impl Ring {
             ops: RefCell::default(),
             loans,
             pipes,
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::new(now.get()),
             shortages: Shortages::default(),
             counters: Arc::new(counters),
             suspects: Suspects::default(),

@@ -15,12 +15,13 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::buffers::Buffer;
 use super::kernel::Operation;
-use super::ops::{Held, Memory, Slot, set_waker};
+use super::ops::{Held, Memory, Slot};
 use super::socket::{Descriptor, Socket, errno};
+use super::task::{Name, polled};
 
 /// The unsent rest of a send.
 pub struct Unsent {
@@ -34,8 +35,8 @@ pub struct Unsent {
 pub(super) struct Send {
     descriptor: Rc<Descriptor>,
     buffer: Buffer,
-    waker: Option<Waker>,
-    /// Whether the waker is also for a send without a rest.
+    waiter: Option<Name>,
+    /// Whether the waiter also waits for a send without a rest.
     wakes_when_sent: bool,
     /// The result, when not everything was sent.
     result: Option<i32>,
@@ -51,9 +52,9 @@ impl Send {
             self.result = Some(result);
         }
         if (!is_whole || self.wakes_when_sent)
-            && let Some(waker) = self.waker.take()
+            && let Some(waiter) = self.waiter.take()
         {
-            waker.wake();
+            waiter.wake();
         }
         is_whole
     }
@@ -86,7 +87,7 @@ impl Socket {
         let send = Send {
             descriptor: Rc::clone(&self.0),
             buffer,
-            waker: None,
+            waiter: None,
             wakes_when_sent: false,
             result: None,
         };
@@ -96,7 +97,8 @@ impl Socket {
         inner.kernel.borrow_mut().push(operation, key.user_data());
     }
 
-    /// Waits until the last send is over, and takes its unsent rest. Nothing when everything was sent.
+    /// Waits until the last send is over. True when everything was sent, otherwise
+    /// [`take_unsent`](Self::take_unsent) has the rest.
     pub fn sent(&self) -> Sent<'_> {
         Sent(self)
     }
@@ -111,7 +113,7 @@ impl Socket {
     }
 
     /// Takes the unsent rest of the last send, if the send is over.
-    fn take_unsent(&self) -> Option<Unsent> {
+    pub fn take_unsent(&self) -> Option<Unsent> {
         let key = self.0.send.get()?;
         let mut ops = self.0.ring.inner().ops.borrow_mut();
         let (mut buffer, result) = ops.take_unsent(key)?;
@@ -144,22 +146,23 @@ impl Socket {
             unreachable!("a send is one until it is over")
         };
         send.wakes_when_sent = wakes_when_sent;
-        set_waker(&mut send.waker, cx);
+        send.waiter = polled(cx);
         !send.is_in_flight()
     }
 }
 
-/// Completes with the unsent rest when a send is over.
+/// Completes when a send is over, with whether everything was sent.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sent<'a>(&'a Socket);
 
 impl Future for Sent<'_> {
-    type Output = Option<Unsent>;
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.take_unsent() {
-            None if !self.0.set_send_waker(cx, true) => Poll::Pending,
-            unsent => Poll::Ready(unsent),
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.0.set_send_waker(cx, true) {
+            Poll::Ready(self.0.0.send.get().is_none())
+        } else {
+            Poll::Pending
         }
     }
 }
@@ -195,7 +198,7 @@ mod tests {
         with_peer(|ring, socket, mut peer| async move {
             socket.send(a_buffer(&socket, &mut peer).await);
             assert_eq!(socket.unsent_bytes(), 5, "the kernel was not entered yet");
-            assert!(socket.sent().await.is_none());
+            assert!(socket.sent().await);
             assert_eq!((socket.unsent_bytes(), ring.outstanding().buffers), (0, 0));
             let mut arrived = [0; 5];
             peer.read_exact(&mut arrived).expect("connected");
@@ -209,13 +212,14 @@ mod tests {
             let buffer = a_buffer(&socket, &mut peer).await;
             fill(&socket);
             socket.send(buffer);
-            let Unsent { buffer, error } = socket.sent().await.expect("there is no room");
+            assert!(!socket.sent().await, "there is no room");
+            let Unsent { buffer, error } = socket.take_unsent().expect("there is no room");
             assert!(error.is_none(), "{error:?}");
             assert_eq!(&*buffer, b"bytes");
             read_all_available(&mut peer);
             socket.writable().await.expect("a socket can be polled");
             socket.send(buffer);
-            assert!(socket.sent().await.is_none());
+            assert!(socket.sent().await);
         });
     }
 
@@ -229,7 +233,7 @@ mod tests {
             socket.send(buffer);
             std::future::poll_fn(|cx| socket.poll_unsent(cx)).await;
             assert_eq!(socket.unsent_bytes(), 5);
-            let unsent = socket.sent().await.expect("it has failed");
+            let unsent = socket.take_unsent().expect("it has failed");
             assert_eq!(unsent.error.map(|error| error.kind()), Some(io::ErrorKind::ConnectionReset));
             drop(unsent.buffer);
             assert_eq!(ring.outstanding().buffers, 0);

@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
@@ -19,29 +20,53 @@ thread_local! {
     static WOKEN: RefCell<VecDeque<Name>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// The target of a wake: a task, and in the lowest bits one of its parts, or all of them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Name(usize);
+/// The target of a wake: a task, and in the lowest bits one of its parts, or all of them. Never 0, so that an idle
+/// session's places for a waker are small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name(NonZeroU32);
 
 const PART_BITS: u32 = 2;
 
 impl Name {
     fn whole(id: usize) -> Self {
-        Self(id << PART_BITS)
+        let number = u32::try_from(id + 1).ok().and_then(|number| number.checked_mul(1 << PART_BITS));
+        Self(
+            number
+                .and_then(NonZeroU32::new)
+                .expect("a task for each of a billion takes more memory than there is"),
+        )
     }
 
     fn with_part(self, part: usize) -> Self {
-        Self(self.0 >> PART_BITS << PART_BITS | part)
+        Self(self.0 | part as u32)
     }
 
     fn id(self) -> usize {
-        self.0 >> PART_BITS
+        (self.0.get() >> PART_BITS) as usize - 1
     }
 
     fn is_for_part_other_than(self, part: usize) -> bool {
-        let named = self.0 & ((1 << PART_BITS) - 1);
+        let named = self.0.get() as usize & ((1 << PART_BITS) - 1);
         named != 0 && named != part
     }
+
+    /// Has the task polled.
+    pub(super) fn wake(self) {
+        WOKEN.with_borrow_mut(|woken| {
+            // Completions of one task's operations often arrive together.
+            if woken.back() != Some(&self) {
+                woken.push_back(self);
+            }
+        });
+    }
+}
+
+/// Who is polled with this context: a quarter of the size of a [`Waker`]. Nobody where it only looks
+/// ([`Waker::noop`]); tasks of other executors do not wait for a ring.
+pub(super) fn polled(cx: &Context<'_>) -> Option<Name> {
+    let name = name(cx.waker());
+    debug_assert!(name.is_some() || cx.waker().will_wake(Waker::noop()), "a task of another executor");
+    name
 }
 
 /// The tasks of one ring.
@@ -56,7 +81,7 @@ pub(super) struct Tasks {
 
 /// A task of a ring, until it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskId(usize);
+pub struct TaskId(Name);
 
 /// A finished task's slot is reused, so a late wake may reach the wrong task: that costs one needless poll.
 struct Slot {
@@ -87,7 +112,7 @@ impl Tasks {
             slots.len() - 1
         };
         self.living.set(self.living.get() + 1);
-        wake(Name::whole(id));
+        Name::whole(id).wake();
     }
 
     /// Whether a task waits to be polled.
@@ -117,12 +142,13 @@ impl Tasks {
 
     /// The task that is polled now.
     pub(super) fn current(&self) -> TaskId {
-        TaskId(self.current.get())
+        TaskId(Name::whole(self.current.get()))
     }
 
     /// Drops a task at its current point. It must not have ended: its slot may be another's then. Nothing happens to the
     /// task that is polled now.
-    pub(super) fn end(&self, TaskId(id): TaskId) {
+    pub(super) fn end(&self, TaskId(task): TaskId) {
+        let id = task.id();
         let future = self.slots.borrow_mut().get_mut(id).and_then(|slot| slot.future.take());
         if future.is_some() {
             // It may wake others, and spawn.
@@ -169,21 +195,18 @@ impl Parts {
     }
 }
 
-fn wake(name: Name) {
-    WOKEN.with_borrow_mut(|woken| {
-        // Completions of one task's operations often arrive together.
-        if woken.back() != Some(&name) {
-            woken.push_back(name);
-        }
-    });
+static TABLE: RawWakerVTable = RawWakerVTable::new(raw_waker, wake, wake, |_name| ());
+
+fn wake(name: *const ()) {
+    if let Some(name) = from_word(name) {
+        name.wake();
+    }
 }
 
-static TABLE: RawWakerVTable = RawWakerVTable::new(
-    raw_waker,
-    |name| wake(Name(name.addr())),
-    |name| wake(Name(name.addr())),
-    |_name| (),
-);
+/// The name in a waker's data word.
+fn from_word(word: *const ()) -> Option<Name> {
+    NonZeroU32::new(word.addr() as u32).map(Name)
+}
 
 fn raw_waker(name: *const ()) -> RawWaker {
     RawWaker::new(name, &TABLE)
@@ -192,12 +215,12 @@ fn raw_waker(name: *const ()) -> RawWaker {
 fn waker(name: Name) -> Waker {
     // SAFETY: the data word is a number and is never dereferenced, so every function of the table may be called from
     // any thread and any number of times, and there is nothing to free.
-    unsafe { Waker::from_raw(raw_waker(std::ptr::without_provenance(name.0))) }
+    unsafe { Waker::from_raw(raw_waker(std::ptr::without_provenance(name.0.get() as usize))) }
 }
 
 /// The target of one of this module's wakers; none for another waker.
 fn name(waker: &Waker) -> Option<Name> {
-    std::ptr::eq(waker.vtable(), &raw const TABLE).then(|| Name(waker.data().addr()))
+    if std::ptr::eq(waker.vtable(), &raw const TABLE) { from_word(waker.data()) } else { None }
 }
 
 #[cfg(test)]

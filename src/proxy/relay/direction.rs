@@ -13,9 +13,9 @@
 //! Neither reads further before the last bytes are taken, except the rest of half a buffer that the kernel may receive
 //! ahead (`Socket::receive`): that is the back-pressure.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -53,19 +53,32 @@ pub(in crate::proxy) struct Direction<'a> {
 impl Direction<'_> {
     /// Relays to the end of the stream, forwards the end, and completes when the other direction has ended as well.
     /// Returns the side that ended first.
-    pub(super) async fn carry_and_end(&self, first_end: &Cell<Option<Side>>) -> Result<Side, Broken> {
-        self.carry(TO_THE_END).await?;
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an idle session would carry the arguments of an `async fn` twice"
+    )]
+    pub(super) fn carry_and_end(self) -> impl Future<Output = Result<Side, Broken>> {
+        async move {
+            self.carry(TO_THE_END).await?;
+            // Boxed: a stream ends once.
+            Box::pin(self.end()).await
+        }
+    }
+
+    /// Forwards the end of the stream.
+    async fn end(&self) -> Result<Side, Broken> {
+        let first_end = &self.relay.first_end;
         if let Some(first) = first_end.get() {
             if self.is_truncated() {
                 self.to().reset_on_close();
             } else if self.to().has_tls() {
                 // Without this everything sent would look cut off: wait for room, unless the peer is gone.
                 self.to().end();
-                let _ = Box::pin(self.to().flush()).await;
+                let _ = self.to().flush().await;
             }
             if self.from().has_tls() {
                 // The end of the other direction's stream may still wait for room.
-                let _ = Box::pin(self.from().flush()).await;
+                let _ = self.from().flush().await;
             }
             return Ok(first);
         }
@@ -81,60 +94,90 @@ impl Direction<'_> {
 
     /// Relays `left` bytes, starting with those that have arrived already, by small and bulk in turns. Returns how many
     /// are missing when the stream ended early; [`TO_THE_END`] is never reached.
-    pub(in crate::proxy) async fn carry(&self, mut left: u64) -> Result<u64, Broken> {
-        // Boxed, so that an idle session between plain connections does not carry it.
-        if !self.from().unread().is_empty() {
-            Box::pin(self.send_unread(&mut left)).await?;
+    pub(in crate::proxy) fn carry(&self, mut left: u64) -> impl Future<Output = Result<u64, Broken>> {
+        let this = Discounted(self);
+        // What is awaited and rare is boxed, so that an idle session between plain connections does not carry it. A
+        // block, because an idle session would carry the arguments of an `async fn` twice.
+        async move {
+            if !this.from().unread().is_empty() {
+                Box::pin(this.send_unread(&mut left)).await?;
+            }
+            if this.from().has_tls() || this.to().has_tls() {
+                return Box::pin(this.carry_copied(left)).await;
+            }
+            let mut pace = this.first_pace();
+            while left > 0 {
+                // An armed receive continues beside the send. A new one would read bytes ahead that may find no room.
+                if !this.from().socket().is_receiving() {
+                    this.settle().await?;
+                    if pace.full_in_a_row >= FULL_RECEIVES_TO_BULK {
+                        pace = Pace { full_in_a_row: 0, expect: Expect::Now };
+                        if let Some(bulk) = this.bulk_if_free(&mut left) {
+                            bulk.await?;
+                            continue;
+                        }
+                    }
+                }
+                let Some(received) = this.receive(pace.expect).await else {
+                    this.settle().await?;
+                    continue;
+                };
+                match this.forward(received, &mut pace, &mut left)? {
+                    Forwarded::Sent => {}
+                    Forwarded::PutBack => {
+                        this.settle().await?;
+                        Box::pin(this.send_unread(&mut left)).await?;
+                    }
+                    Forwarded::End => break,
+                }
+            }
+            this.settle().await?;
+            Ok(left)
         }
-        if self.from().has_tls() || self.to().has_tls() {
-            return Box::pin(self.carry_copied(left)).await;
-        }
-        let _discount = Discount(self);
-        let mut expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
-        let mut full_in_a_row = match self.relay.splice {
+    }
+
+    fn first_pace(&self) -> Pace {
+        let expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
+        let full_in_a_row = match self.relay.splice {
             Splice::Always => FULL_RECEIVES_TO_BULK,
             Splice::Auto | Splice::Never => 0,
         };
-        while left > 0 {
-            // An armed receive continues beside the send. A new one would read bytes ahead that may find no room.
-            if !self.from().socket().is_receiving() {
-                self.settle().await?;
-                if full_in_a_row >= FULL_RECEIVES_TO_BULK {
-                    full_in_a_row = 0;
-                    expect = Expect::Now;
-                    // Boxed: bulk is rare, and an idle session should not carry its state.
-                    if let Some(pipe) = self.relay.ring.lend_pipe() {
-                        Box::pin(self.bulk(pipe, &mut left)).await?;
-                        continue;
-                    }
-                }
-            }
-            let Some(received) = self.receive(expect).await else {
-                Box::pin(self.settle()).await?;
-                continue;
-            };
-            let Some(Received { buffer, more }) = received.map_err(|error| (self.from, error))? else {
-                break;
-            };
-            self.relay.received(self.from, self.relay.ring.now());
-            full_in_a_row = match self.relay.splice {
-                Splice::Always => FULL_RECEIVES_TO_BULK,
-                Splice::Auto if buffer.is_full() && more => full_in_a_row + 1,
-                Splice::Auto | Splice::Never => 0,
-            };
-            expect = if more { Expect::Now } else { Expect::Later };
-            // Usually the send is over before the next message arrives, and `left` is larger than a message.
-            if self.to().socket().unsent_bytes() > 0 || buffer.len() as u64 > left {
-                self.from().put_back(buffer);
-                Box::pin(self.settle()).await?;
-                Box::pin(self.send_unread(&mut left)).await?;
-            } else {
-                left -= buffer.len() as u64;
-                self.send(buffer);
-            }
+        Pace { full_in_a_row, expect }
+    }
+
+    /// Sends what was received, or puts it back. Usually the last send is over before the next message arrives, and more
+    /// is left than a message.
+    fn forward(
+        &self,
+        received: io::Result<Option<Received>>,
+        pace: &mut Pace,
+        left: &mut u64,
+    ) -> Result<Forwarded, Broken> {
+        let Some(Received { buffer, more }) = received.map_err(|error| (self.from, error))? else {
+            return Ok(Forwarded::End);
+        };
+        self.relay.received(self.from, self.relay.ring.now());
+        pace.full_in_a_row = match self.relay.splice {
+            Splice::Always => FULL_RECEIVES_TO_BULK,
+            Splice::Auto if buffer.is_full() && more => pace.full_in_a_row + 1,
+            Splice::Auto | Splice::Never => 0,
+        };
+        pace.expect = if more { Expect::Now } else { Expect::Later };
+        if self.to().socket().unsent_bytes() > 0 || buffer.len() as u64 > *left {
+            self.from().put_back(buffer);
+            return Ok(Forwarded::PutBack);
         }
-        self.settle().await?;
-        Ok(left)
+        *left -= buffer.len() as u64;
+        self.send(buffer);
+        Ok(Forwarded::Sent)
+    }
+
+    /// The future of [`bulk`](Self::bulk), if a pipe is free.
+    fn bulk_if_free<'a>(
+        &'a self,
+        left: &'a mut u64,
+    ) -> Option<Pin<Box<impl Future<Output = Result<(), Broken>>>>> {
+        self.relay.ring.lend_pipe().map(|pipe| Box::pin(self.bulk(pipe, left)))
     }
 
     /// Checks that the sender ended the stream that is over now. A reset that was reported to the other direction looks
@@ -177,26 +220,26 @@ impl Direction<'_> {
 
     /// Waits until the kernel has taken all that was sent, because bytes sent another way would overtake it.
     async fn settle(&self) -> Result<(), Broken> {
-        match self.to().socket().sent().await {
-            None => Ok(()),
-            // Boxed, so that a session whose messages find room does not carry it.
-            Some(unsent) => Box::pin(self.send_rest(unsent)).await,
+        if self.to().socket().sent().await {
+            return Ok(());
         }
+        // Boxed, so that a session whose messages find room does not carry it.
+        Box::pin(self.send_rest()).await
     }
 
-    async fn send_rest(&self, unsent: Unsent) -> Result<(), Broken> {
-        let mut unsent = Some(unsent);
-        while let Some(Unsent { mut buffer, error }) = unsent {
+    async fn send_rest(&self) -> Result<(), Broken> {
+        let socket = self.to().socket();
+        while let Some(Unsent { mut buffer, error }) = socket.take_unsent() {
             self.relay.meter.not_sent(self.to, buffer.len());
             if let Some(error) = error {
                 return Err((self.to, error));
             }
             buffer.park_when_scarce();
-            self.to().socket().set_held(true);
-            self.to().socket().writable().await.map_err(|error| (self.to, error))?;
-            self.to().socket().set_held(false);
+            socket.set_held(true);
+            socket.writable().await.map_err(|error| (self.to, error))?;
+            socket.set_held(false);
             self.send(buffer);
-            unsent = self.to().socket().sent().await;
+            socket.sent().await;
         }
         Ok(())
     }
@@ -327,12 +370,34 @@ impl Direction<'_> {
     }
 }
 
-/// Takes unsent bytes off the count of sent ones, however the direction ends.
-struct Discount<'a>(&'a Direction<'a>);
+/// What the last receives say of the next one.
+struct Pace {
+    full_in_a_row: u32,
+    expect: Expect,
+}
 
-impl Drop for Discount<'_> {
+/// What became of received bytes.
+enum Forwarded {
+    Sent,
+    /// They are unread: the last send is not over, or fewer are left to relay.
+    PutBack,
+    /// There were none: the stream has ended.
+    End,
+}
+
+/// A direction while it relays. Takes unsent bytes off the count of sent ones, however that ends.
+struct Discounted<'a>(&'a Direction<'a>);
+
+impl<'a> Deref for Discounted<'a> {
+    type Target = Direction<'a>;
+
+    fn deref(&self) -> &Direction<'a> {
+        self.0
+    }
+}
+
+impl Drop for Discounted<'_> {
     fn drop(&mut self) {
-        let Self(direction) = self;
-        direction.relay.meter.not_sent(direction.to, direction.to().socket().unsent_bytes());
+        self.relay.meter.not_sent(self.to, self.to().socket().unsent_bytes());
     }
 }

@@ -1,6 +1,7 @@
 //! What a session has moved so far, and when.
 
 use std::cell::Cell;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ pub(in crate::proxy) struct Meter {
     upstream_activity: Cell<u64>,
     /// Same for the client side.
     client_activity: Cell<u64>,
-    pub(in crate::proxy) first_byte: Cell<Option<Instant>>,
+    /// Same for the first bytes from the upstream side.
+    first_byte: Cell<Option<NonZeroU64>>,
     pub(in crate::proxy) upstream_bytes: Cell<u64>,
     pub(in crate::proxy) client_bytes: Cell<u64>,
     pub(in crate::proxy) spliced_bytes: Cell<u64>,
@@ -69,9 +71,17 @@ impl Meter {
         self.moves(Side::Client, now);
     }
 
+    /// The time from accepting the client to the first bytes from the upstream side, if some have come.
+    pub(in crate::proxy) fn first_byte_time(&self) -> Option<Duration> {
+        self.first_byte.get().map(|nanoseconds| Duration::from_nanos(nanoseconds.get()))
+    }
+
     fn moves(&self, to: Side, now: Instant) {
-        let nanoseconds = now.duration_since(self.accepted).as_nanos();
-        self.activity_cell(to).set(nanoseconds as u64);
+        self.activity_cell(to).set(self.nanoseconds(now));
+    }
+
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        now.duration_since(self.accepted).as_nanos() as u64
     }
 
     fn activity_cell(&self, to: Side) -> &Cell<u64> {
@@ -86,7 +96,8 @@ impl Meter {
         self.moves(from.other(), now);
         let is_first = from == Side::Upstream && self.first_byte.get().is_none();
         if is_first {
-            self.first_byte.set(Some(now));
+            // No time at all is kept as the least that there is.
+            self.first_byte.set(Some(NonZeroU64::new(self.nanoseconds(now)).unwrap_or(NonZeroU64::MIN)));
         }
         is_first
     }

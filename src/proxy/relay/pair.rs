@@ -46,6 +46,8 @@ pub(in crate::proxy) struct Relay<'a> {
     pub(in crate::proxy) timeouts: &'a Timeouts,
     pub(in crate::proxy) accepts_missing_close_notify: bool,
     pub(in crate::proxy) reset: Cell<Reset>,
+    /// The side that ended its stream first.
+    pub(in crate::proxy) first_end: Cell<Option<Side>>,
 }
 
 impl Drop for Relay<'_> {

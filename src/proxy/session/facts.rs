@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::protocol::login::{Mechanism, Symptom};
 use crate::proxy::clients::Taken;
 use crate::proxy::connection::Connection;
-use crate::proxy::context::Context;
+use crate::proxy::context::{Context, Seat};
 use crate::proxy::counters::Cells;
 use crate::proxy::record::{Connect, End, Record};
 use crate::proxy::relay::Meter;
@@ -27,7 +27,8 @@ const PROMPT: Duration = Duration::from_secs(3);
 /// The state behind a session's record, which is written on drop, however the session ended.
 pub(in crate::proxy) struct Session {
     id: u64,
-    context: Rc<Context>,
+    /// Free again when the session is dropped, and its connections are closed.
+    seat: Seat,
     /// The listener that accepted the client, with the service that the session keeps for its whole life.
     listening: Rc<Listening>,
     client_address: Address,
@@ -41,7 +42,7 @@ pub(in crate::proxy) struct Session {
     /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
     end: Cell<End>,
     /// Its place among the sessions of the worker.
-    place: usize,
+    place: u32,
     /// The task that serves it.
     task: Cell<Option<TaskId>>,
     /// In HTTP mode: how far the login is, and how it was made.
@@ -78,7 +79,8 @@ impl Held {
 
 impl Session {
     /// A session that begins now. The session is dropped by the task that serves it; others can look at it meanwhile.
-    pub(super) fn begin(context: Rc<Context>, listening: Rc<Listening>, client_address: Address) -> Rc<Self> {
+    pub(super) fn begin(seat: Seat, listening: Rc<Listening>, client_address: Address) -> Rc<Self> {
+        let context = Rc::clone(seat.context());
         let accepted = context.ring.now();
         let cells = Arc::clone(&listening.service.cells);
         context.counters.accepted().increase();
@@ -86,9 +88,9 @@ impl Session {
         cells.accepted.increase();
         cells.active.increase();
         Rc::new_cyclic(|own: &Weak<Self>| Self {
-            place: context.living.enter(Weak::clone(own) as Weak<dyn Seen>),
+            place: context.living.enter(Weak::clone(own) as Weak<dyn Seen>) as u32,
             id: context.next_id(),
-            context,
+            seat,
             listening,
             client_address,
             meter: Meter::new(accepted, cells),
@@ -103,7 +105,7 @@ impl Session {
 
     /// The session is served by the task that runs now.
     pub(super) fn set_task(&self) {
-        self.task.set(Some(self.context.ring.current_task()));
+        self.task.set(Some(self.context().ring.current_task()));
     }
 
     /// Sets how far the login of the client's connection is, how it was made, and by whom, if the log names users.
@@ -125,7 +127,7 @@ impl Session {
     }
 
     pub(in crate::proxy) fn context(&self) -> &Context {
-        &self.context
+        self.seat.context()
     }
 
     /// The service that the session began with.
@@ -153,7 +155,7 @@ impl Session {
             &*self.service().settings;
         let reset = Cell::new(Reset::Nothing);
         Relay {
-            ring: &self.context.ring,
+            ring: &self.context().ring,
             client,
             upstream,
             meter: &self.meter,
@@ -162,6 +164,7 @@ impl Session {
             timeouts,
             accepts_missing_close_notify: *accepts_missing_close_notify,
             reset,
+            first_end: Cell::new(None),
         }
     }
 
@@ -253,7 +256,7 @@ impl Session {
 
     /// Servers of the group for this client, in the order to try them.
     pub(super) fn pick<'g>(&self, group: &'g Group) -> Pick<'g> {
-        let (source, now) = (self.source(), self.context.ring.now());
+        let (source, now) = (self.source(), self.context().ring.now());
         let wanted = |rare: &Rare| rare.named.as_ref().map(|named| group.pick_named(named, source, now));
         self.with_rare(wanted).flatten().unwrap_or_else(|| group.pick(source, now))
     }
@@ -291,7 +294,7 @@ impl Session {
 
     /// Sets the server that accepts the connection, from now on.
     pub(super) fn set_lease(&self, lease: Option<Lease>) {
-        let nanoseconds = || self.context.ring.now().duration_since(self.meter.accepted).as_nanos() as u64;
+        let nanoseconds = || self.context().ring.now().duration_since(self.meter.accepted).as_nanos() as u64;
         let time = lease.as_ref().map(|_taken| NonZeroU64::new(nanoseconds()).unwrap_or(NonZeroU64::MIN));
         self.connect_time.set(time);
         if let Some(lease) = &lease {
@@ -336,11 +339,11 @@ impl Session {
     /// Tells of a server that broke a connection before its first byte, or did not answer a request. Where it is not known
     /// what the client sent this has to happen promptly: servers also break connections on which nothing comes.
     pub(super) fn judge_server(&self, end: End) {
-        if self.meter.first_byte.get().is_some() {
+        if self.meter.first_byte_time().is_some() {
             return;
         }
         let is_http = matches!(self.service().settings.mode, Mode::Http(_));
-        let now = self.context.ring.now();
+        let now = self.context().ring.now();
         let connected = self.connect_time().map(|time| self.meter.accepted + time);
         let is_prompt = connected.is_some_and(|at| now.saturating_duration_since(at) < PROMPT);
         let is_unanswered = match end {
@@ -374,7 +377,7 @@ impl Seen for Session {
         if !wanted.has_server(group.as_deref(), server.as_ref().map(|(name, address)| (&**name, address))) {
             return None;
         }
-        let now = self.context.ring.now();
+        let now = self.context().ring.now();
         let settings = &self.service().settings;
         let own = match &self.client_address {
             Address::Ip(address) => Some(address.ip().to_canonical()),
@@ -399,15 +402,16 @@ impl Seen for Session {
     fn end(&self) {
         if let Some(task) = self.task.get() {
             self.end.set(End::AdminClose);
-            self.context.ring.end_task(task);
+            self.context().ring.end_task(task);
         }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.context.living.leave(self.place);
-        let counters = &self.context.counters;
+        let context = Rc::clone(self.seat.context());
+        context.living.leave(self.place as usize);
+        let counters = &context.counters;
         counters.sessions(self.end.get()).increase();
         counters.upstream_bytes().add(self.meter.upstream_bytes.get());
         counters.client_bytes().add(self.meter.client_bytes.get());
@@ -427,8 +431,8 @@ impl Drop for Session {
             );
             return;
         }
-        let Some(log) = self.context.log() else { return };
-        let duration = self.context.ring.now().duration_since(self.meter.accepted);
+        let Some(log) = context.log() else { return };
+        let duration = context.ring.now().duration_since(self.meter.accepted);
         log.send(Record {
             started: SystemTime::now() - duration,
             listener: Arc::clone(&self.listening.name),
@@ -438,7 +442,7 @@ impl Drop for Session {
             connect: self.connect(),
             // A connection that was opened ahead takes none, which is kept as the least that there is.
             connect_time: self.connect_time().map(|time| time.min(duration)),
-            first_byte_time: self.meter.first_byte.get().map(|at| at.duration_since(self.meter.accepted)),
+            first_byte_time: self.meter.first_byte_time(),
             duration,
             upstream_bytes: self.meter.upstream_bytes.get(),
             client_bytes: self.meter.client_bytes.get(),
