@@ -68,6 +68,8 @@ pub struct ResponseHead<'h, 'b> {
     pub reason: &'b [u8],
     /// Bytes of the input before the body; from [`read_head`], including skipped interim replies.
     pub length_bytes: usize,
+    /// The lines behind the status line with the empty one, unfolded, which `headers` is borrowed from.
+    pub lines: &'b [u8],
     /// The header lines in their order, unfolded.
     pub headers: &'h [httparse::Header<'b>],
     /// The first line that is left out of `headers` because it is not a header line.
@@ -170,15 +172,22 @@ pub fn resume_next_head<T>(
     see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
 ) -> Result<Option<T>, ResponseError> {
     let Some(length_bytes) = scan.advance(input).map_err(ResponseError::Head)? else { return Ok(None) };
-    let unfolded = lines::unfold(&input[..length_bytes]).map_err(ResponseError::Head)?;
-    let lines::Head { status, reason, is_http11, headers, dropped } =
-        lines::read(&unfolded).map_err(ResponseError::Head)?;
-    let Framing { content_length, body, keep_alive } = framing(status, is_http11, &headers, answer_to)?;
-    let headers = &headers[..];
+    let head = &input[..length_bytes];
+    let unfolded;
+    let (mut slots, mut many) = (lines::USUAL_SLOTS, Vec::new());
+    let head = if let Some(usual) = lines::read_usual(head, &mut slots) {
+        usual
+    } else {
+        unfolded = lines::unfold(head).map_err(ResponseError::Head)?;
+        lines::read(&unfolded, &mut many).map_err(ResponseError::Head)?
+    };
+    let lines::Head { status, reason, is_http11, lines, headers, dropped } = head;
+    let Framing { content_length, body, keep_alive } = framing(status, is_http11, headers, answer_to)?;
     Ok(Some(see(&ResponseHead {
         status,
         reason,
         length_bytes,
+        lines,
         headers,
         dropped,
         is_http11,

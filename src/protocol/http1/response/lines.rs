@@ -14,17 +14,23 @@ use crate::protocol::http1::syntax::{is_all_text, is_blank, is_token, trim};
 
 /// A complete head.
 #[derive(Debug)]
-pub(super) struct Head<'b> {
+pub(super) struct Head<'h, 'b> {
     pub(super) status: u16,
     pub(super) reason: &'b [u8],
     pub(super) is_http11: bool,
-    pub(super) headers: Vec<Header<'b>>,
+    /// The lines behind the first, with the empty one.
+    pub(super) lines: &'b [u8],
+    pub(super) headers: &'h [Header<'b>],
     /// The first line that was left out.
     pub(super) dropped: Option<&'b [u8]>,
 }
 
-/// Approximate number of fields in a reply; IIS sends ten.
-const USUAL_FIELDS: usize = 16;
+/// More fields than most replies have; IIS sends ten.
+const USUAL_FIELDS_MAX: usize = 24;
+/// Room for the fields of a reply without oddities.
+pub(super) type UsualSlots<'b> = [Header<'b>; USUAL_FIELDS_MAX];
+/// Empty [`UsualSlots`].
+pub(super) const USUAL_SLOTS: UsualSlots<'static> = [httparse::EMPTY_HEADER; USUAL_FIELDS_MAX];
 
 /// How far the head at the start of some input was examined: each byte once, in whatever pieces it arrives. It belongs
 /// to that input, which may only grow.
@@ -110,14 +116,32 @@ pub(super) fn unfold(head: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
     Ok(Cow::Owned(unfolded))
 }
 
+/// Reads a complete head whose fields are as RFC 9112 has them, as nearly all are. Nothing for all others, whatever is odd:
+/// [`read`] is for them.
+pub(super) fn read_usual<'h, 'b>(head: &'b [u8], slots: &'h mut UsualSlots<'b>) -> Option<Head<'h, 'b>> {
+    let line_start = status_line_start(head);
+    let first = line_at(head, line_start)?;
+    let (is_http11, status, reason) = status_line(without_end(first)).ok()?;
+    let lines = &head[line_start + first.len()..];
+    match httparse::parse_headers(lines, slots) {
+        Ok(httparse::Status::Complete((length, headers))) if length == lines.len() => {
+            Some(Head { status, reason, is_http11, lines, headers, dropped: None })
+        }
+        _ => None,
+    }
+}
+
 /// Reads a complete head without folded lines.
-pub(super) fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
+pub(super) fn read<'h, 'b>(
+    head: &'b [u8],
+    headers: &'h mut Vec<Header<'b>>,
+) -> Result<Head<'h, 'b>, HeadError> {
     let mut line_start = status_line_start(head);
     let first = line_at(head, line_start).ok_or(HeadError::StatusLine)?;
     let (is_http11, status, reason) = status_line(without_end(first))?;
-    let mut headers = Vec::with_capacity(USUAL_FIELDS);
     let mut dropped = None;
     line_start += first.len();
+    let lines = &head[line_start..];
     while let Some(line) = line_at(head, line_start) {
         line_start += line.len();
         let line = without_end(line);
@@ -130,7 +154,7 @@ pub(super) fn read(head: &[u8]) -> Result<Head<'_>, HeadError> {
             None => dropped = dropped.or(Some(line)),
         }
     }
-    Ok(Head { status, reason, is_http11, headers, dropped })
+    Ok(Head { status, reason, is_http11, lines, headers, dropped })
 }
 
 const VERSION: &[u8] = b"HTTP/1.";
@@ -198,6 +222,7 @@ fn trim_end(name: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use crate::protocol::http1::response::{AnswerTo, ResponseError, read_next_head};
+    use proptest::prelude::*;
 
     /// The status, the reason, the fields, and what was left out.
     fn read(input: &[u8]) -> Result<Option<String>, ResponseError> {
@@ -255,6 +280,29 @@ mod tests {
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(1000));
         let count = read_next_head(many.as_bytes(), AnswerTo::Usual, |head| head.headers.len());
         assert_eq!(count, Ok(Some(1000)));
+    }
+
+    proptest! {
+        /// What is read at once is read as by the careful way.
+        #[test]
+        fn both_ways_read_the_same(
+            lines in prop::collection::vec("[Aa!_-]{0,2}[ \t]{0,1}[:a]{0,1}[ \t]{0,2}[ \t:a\r\u{0}\u{7f}\u{e9}]{0,3}[ \t]{0,1}\r{0,1}", 0..4)
+        ) {
+            let head = format!("HTTP/1.1 200 OK\r\n{}\n\r\n", lines.join("\n"));
+            if let Ok(Some(length)) = Scan::default().advance(head.as_bytes()) {
+                let head = &head.as_bytes()[..length];
+                let mut slots = USUAL_SLOTS;
+                if let Some(usual) = read_usual(head, &mut slots) {
+                    let unfolded = unfold(head).expect("nothing is folded");
+                    prop_assert_eq!(&*unfolded, head);
+                    let mut all = Vec::new();
+                    let careful = super::read(&unfolded, &mut all).expect("nothing is odd");
+                    prop_assert_eq!(careful.dropped, None);
+                    prop_assert_eq!(usual.lines, careful.lines);
+                    prop_assert_eq!(usual.headers, careful.headers);
+                }
+            }
+        }
     }
 
     #[test]
