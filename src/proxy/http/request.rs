@@ -376,7 +376,7 @@ impl<'a> Requests<'a> {
         if self.http.underscores || self.has_logged_underscores.get() {
             return;
         }
-        if let Some(header) = request.headers.iter().find(|header| header.name.contains('_')) {
+        if let Some(header) = request.underscored() {
             self.has_logged_underscores.set(true);
             tracing::info!(
                 field = header.name,

@@ -1,6 +1,8 @@
 //! The head of a reply as the client receives it.
 
-use super::fields::{Edits, is_hop_by_hop, line, write_connection};
+use httparse::Header;
+
+use super::fields::{Copier, Edits, is_hop_by_hop, line, write_connection};
 use super::origin::Origins;
 use super::own_cookie::OwnCookie;
 use crate::protocol::http1::connection::ConnectionOptions;
@@ -51,6 +53,7 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
     }
     let connection = ConnectionOptions::read(reply.values("connection"));
     let mut length_bytes = reply.content_length;
+    let mut fields = Copier::new(reply.lines, out);
     for header in reply.headers {
         let name = header.name;
         if changes.edits.drops(name) || is_hop_by_hop(name, &connection) {
@@ -58,15 +61,18 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
         }
         if name.eq_ignore_ascii_case("content-length") {
             // Equal values become one.
-            if let Some(length_bytes) = length_bytes.take() {
-                line(out, name, length_bytes.to_string().as_bytes());
+            match length_bytes.take() {
+                Some(_) if is_one_number(header.value) => fields.copy(header),
+                Some(length_bytes) => fields.line(name, length_bytes.to_string().as_bytes()),
+                None => {}
             }
         } else if !is_dropped_framing(reply, changes, name)
             && !changes.own_cookie.is_some_and(|own| own.is_set_by(name, header.value))
         {
-            write_field(changes, name, header.value, out);
+            write_field(changes, header, &mut fields);
         }
     }
+    fields.end();
     // RFC 4559 section 6: a proxy announces that it does not share authenticated connections.
     if reply.asks_for_windows_authentication() && reply.values("proxy-support").next().is_none() {
         line(out, "Proxy-Support", b"Session-Based-Authentication");
@@ -77,23 +83,24 @@ pub fn write_reply(reply: &ResponseHead<'_, '_>, changes: &ReplyChanges<'_>, out
             own.write(reply, changes.edits, out);
         }
         // 426 names the protocol it requires in the same way as 101.
-        let upgrade = reply.values("upgrade").next().filter(|_| matches!(reply.status, 101 | 426));
+        let upgrade = if matches!(reply.status, 101 | 426) { reply.values("upgrade").next() } else { None };
         let keep_alive = changes.keep_alive || reply.status == 101;
         write_connection(out, changes.to_http11, keep_alive, upgrade);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_field(changes: &ReplyChanges<'_>, name: &str, value: &[u8], out: &mut Vec<u8>) {
+fn write_field(changes: &ReplyChanges<'_>, header: &Header<'_>, fields: &mut Copier<'_, '_>) {
+    let Header { name, value } = *header;
     let is = |known: &str| known.eq_ignore_ascii_case(name);
     if changes.secure_cookies && is("set-cookie") && !has_attribute(value, b"secure") {
-        return line(out, name, &[value, b"; Secure"].concat());
+        return fields.line(name, &[value, b"; Secure"].concat());
     }
     let unshared =
         changes.own_cookie.filter(|_| is("cache-control")).and_then(|own| own.cache_control(value));
     if let Some(unshared) = unshared {
         if !unshared.is_empty() {
-            line(out, name, &unshared);
+            fields.line(name, &unshared);
         }
         return;
     }
@@ -106,7 +113,15 @@ fn write_field(changes: &ReplyChanges<'_>, name: &str, value: &[u8], out: &mut V
             None
         }
     });
-    line(out, name, rewritten.as_deref().unwrap_or(value));
+    match rewritten {
+        Some(rewritten) => fields.line(name, &rewritten),
+        None => fields.copy(header),
+    }
+}
+
+/// Whether a length stands there once, as it would be written.
+fn is_one_number(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || !value.starts_with(b"0"))
 }
 
 /// Whether a cookie has this attribute, with or without a value. A cookie's own value ends at the first semicolon, also

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fields::{Edits, begins_with, is_hop_by_hop, is_same_name, line, write_connection};
+use super::fields::{Copier, Edits, begins_with, is_hop_by_hop, is_same_name, line, write_connection};
 use super::origin::Scheme;
 use super::target::Target;
 use super::upgrade::Offer;
@@ -91,10 +91,12 @@ pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>
     if let Some(host) = host {
         line(out, "Host", host);
     }
+    let drops_underscored = !changes.underscores && request.underscored().is_some();
+    let mut fields = Copier::new(request.lines, out);
     for header in request.headers {
         let name = header.name;
         let dropped = (host.is_some() && name.eq_ignore_ascii_case("host"))
-            || (!changes.underscores && name.contains('_'))
+            || (drops_underscored && name.contains('_'))
             || changes.forwarded.is_some_and(|forwarded| !goes_on(name, forwarded.believed))
             || changes.edits.drops(name)
             || is_hop_by_hop(name, &request.connection)
@@ -105,12 +107,13 @@ pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>
         if !changes.own_cookies.is_empty() && name.eq_ignore_ascii_case("cookie") {
             let is_own = |cookie: &[u8]| changes.own_cookies.iter().any(|own| own.as_bytes() == cookie);
             if let Some(others) = cookie::without(header.value, is_own) {
-                line(out, name, &others);
+                fields.line(name, &others);
             }
         } else {
-            line(out, name, header.value);
+            fields.copy(header);
         }
     }
+    fields.end();
     if let Some(forwarded) = changes.forwarded {
         write_forwarded(request, changes, forwarded, out);
     }
@@ -124,6 +127,10 @@ pub fn write_request(request: &RequestHead<'_, '_>, changes: &RequestChanges<'_>
 
 /// Whether a field of the client about its identity is forwarded.
 fn goes_on(name: &str, believed: Believed) -> bool {
+    // Most fields are told apart by their first letter.
+    if !name.starts_with(['x', 'X', 'f', 'F']) {
+        return true;
+    }
     let is_of_the_family = begins_with(name, "x-forwarded-")
         || ["forwarded", "x-forwarded", "x-real-ip"].iter().any(|known| is_same_name(known, name));
     // A trusted proxy in front of this one spells these names correctly.

@@ -6,18 +6,38 @@
 mod host;
 mod scan;
 
+use memchr::memchr;
+
 use super::body::BodyLength;
 use super::connection::{ConnectionOptions, list_items};
 
 pub use host::{is_host, split_port};
 pub use scan::{EMPTY_LINES_MAX, Scan};
 
-/// Room for the header lines of one head; it grows as needed.
-pub type HeaderSlots<'b> = Vec<httparse::Header<'b>>;
+/// More header lines than most heads have; browsers send fifteen.
+const USUAL_FIELDS_MAX: usize = 24;
+
+/// Room for the header lines of one head: at hand for a usual number of them, otherwise as much as needed.
+#[derive(Debug)]
+pub struct HeaderSlots<'b> {
+    usual: [httparse::Header<'b>; USUAL_FIELDS_MAX],
+    many: Vec<httparse::Header<'b>>,
+}
 
 /// Empty [`HeaderSlots`].
 pub const fn header_slots<'b>() -> HeaderSlots<'b> {
-    Vec::new()
+    HeaderSlots { usual: [httparse::EMPTY_HEADER; USUAL_FIELDS_MAX], many: Vec::new() }
+}
+
+impl<'b> HeaderSlots<'b> {
+    fn of(&mut self, count: usize) -> &mut [httparse::Header<'b>] {
+        if count > USUAL_FIELDS_MAX {
+            self.many.clear();
+            self.many.resize(count, httparse::EMPTY_HEADER);
+            return &mut self.many;
+        }
+        &mut self.usual[..count]
+    }
 }
 
 /// Why bytes are not a request. All are the sender's fault.
@@ -79,6 +99,8 @@ pub struct RequestHead<'h, 'b> {
     pub target: &'b [u8],
     /// Bytes of the input before the body.
     pub length_bytes: usize,
+    /// The lines behind the request line with the empty one, which `headers` is borrowed from.
+    pub lines: &'b [u8],
     /// The header lines in their order.
     pub headers: &'h [httparse::Header<'b>],
     /// What `Connection` says.
@@ -97,6 +119,13 @@ impl<'b> RequestHead<'_, 'b> {
     /// The values of the header lines called `name`, in any case, in their order.
     pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
         values(self.headers, name)
+    }
+
+    /// The first header line with an underscore in its name.
+    pub fn underscored(&self) -> Option<&httparse::Header<'b>> {
+        // Most heads have none anywhere.
+        memchr(b'_', self.lines)?;
+        self.headers.iter().find(|header| header.name.contains('_'))
     }
 
     /// Whether a list header (`Upgrade`) has this item, in any case.
@@ -135,9 +164,8 @@ pub fn resume_head<'h, 'b>(
     if length_bytes > limit_bytes {
         return Err(RequestError::TooLong { limit_bytes });
     }
-    slots.clear();
-    slots.resize(found.field_count, httparse::EMPTY_HEADER);
-    let parsed = httparse::parse_headers(&input[found.fields], slots).map_err(RequestError::Head)?;
+    let lines = &input[found.fields];
+    let parsed = httparse::parse_headers(lines, slots.of(found.field_count)).map_err(RequestError::Head)?;
     // Both look for the same empty line.
     let httparse::Status::Complete((_, headers)) = parsed else {
         return Err(RequestError::Head(httparse::Error::NewLine));
@@ -153,6 +181,7 @@ pub fn resume_head<'h, 'b>(
         method: std::str::from_utf8(&input[found.method]).unwrap_or_default(),
         target: &input[found.target],
         length_bytes,
+        lines,
         headers,
         body: body_length(headers, is_http11)?,
         is_http11,
