@@ -31,17 +31,35 @@ pub fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
 }
 
 fn is_name(mut name: &[u8]) -> bool {
-    while let Some((&byte, rest)) = name.split_first() {
-        name = match (byte, rest) {
-            (b'%', [b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', low, rest @ ..]) if low.is_ascii_hexdigit() => {
+    // Nearly all names have nothing encoded.
+    while let Some(odd) = name.iter().position(|&byte| !is_name_byte(byte)) {
+        name = match &name[odd..] {
+            [b'%', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', low, rest @ ..] if low.is_ascii_hexdigit() => {
                 rest
             }
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+=".contains(&byte) => rest,
             _ => return false,
         };
     }
     true
 }
+
+/// Whether a name may contain this byte unencoded.
+const fn is_name_byte(byte: u8) -> bool {
+    NAME_BYTES[byte as usize]
+}
+
+/// [`is_name_byte`] of each byte.
+const NAME_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = matches!(byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+            | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b'=');
+        byte += 1;
+    }
+    bytes
+};
 
 /// Whether this is empty, or a colon and a number up to 65535; the number may be missing (RFC 3986 section 3.2.3).
 fn is_port(text: &[u8]) -> bool {

@@ -202,8 +202,19 @@ fn judge_field(line: &[u8]) -> Result<(), RequestError> {
 /// Whether a target may contain this byte: printable ASCII of URIs, the backtick that browsers send in queries, and
 /// bytes over 0x7F, which HTTP.sys reads as the ANSI code page or UTF-8. A fragment is not allowed.
 const fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_'..=b'z' | b'~' | 0x80..)
+    TARGET_BYTES[byte as usize]
 }
+
+/// [`is_target_byte`] of each byte.
+const TARGET_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = matches!(byte as u8, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_'..=b'z' | b'~' | 0x80..);
+        byte += 1;
+    }
+    bytes
+};
 
 #[cfg(test)]
 mod tests {
