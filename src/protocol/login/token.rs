@@ -1,5 +1,7 @@
 //! A scheme and its token, as in both `Authorization` and `WWW-Authenticate` (RFC 9110 section 11.4).
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, PAD_INDIFFERENT};
@@ -61,13 +63,9 @@ pub(super) struct Beginning {
 impl Beginning {
     /// Decodes the beginning of a token in base64; empty if it is not base64.
     pub(super) fn of(token: &[u8]) -> Self {
-        let (mut bytes, mut beginning) = ([0; BEGINNING_BYTES], [0; BEGINNING_DIGITS]);
-        let mut count = 0;
-        for (place, digit) in beginning.iter_mut().zip(digits(token)) {
-            *place = digit;
-            count += 1;
-        }
-        let length = BASE64.decode_slice(whole_bytes(&beginning[..count]), &mut bytes).unwrap_or(0);
+        let mut bytes = [0; BEGINNING_BYTES];
+        let digits = digits(token, BEGINNING_DIGITS);
+        let length = BASE64.decode_slice(whole_bytes(&digits), &mut bytes).unwrap_or(0);
         Self { bytes, length }
     }
 
@@ -86,18 +84,71 @@ impl Beginning {
 
 /// Decodes a token up to the first byte that is not base64.
 pub(super) fn decode(token: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = digits(token).collect();
-    BASE64.decode(whole_bytes(&digits)).unwrap_or_default()
+    BASE64.decode(whole_bytes(&digits(token, usize::MAX))).unwrap_or_default()
 }
 
-/// The digits of a token as a lenient server accepts them: blanks are skipped, and anything else, such as padding, ends
-/// them.
-fn digits(token: &[u8]) -> impl Iterator<Item = u8> {
-    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    token.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).take_while(is_digit)
+/// The digits of a token as a lenient server accepts them, `max` at most: blanks are skipped, and anything else, such as
+/// padding, ends them.
+fn digits(token: &[u8], max: usize) -> Cow<'_, [u8]> {
+    let begin = &token[..token.len().min(max)];
+    let end = begin.iter().position(|&byte| !DIGITS[byte as usize]).unwrap_or(begin.len());
+    if begin.get(end).is_some_and(u8::is_ascii_whitespace) {
+        let digits = token.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+        return digits.take_while(|&byte| DIGITS[byte as usize]).take(max).collect();
+    }
+    Cow::Borrowed(&begin[..end])
 }
+
+/// Whether each byte is a digit of base64.
+const DIGITS: [bool; 256] = {
+    let mut digits = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'+' | b'/');
+        byte += 1;
+    }
+    digits
+};
 
 /// Drops a single last digit, which has only six bits of a byte.
 fn whole_bytes(digits: &[u8]) -> &[u8] {
     if digits.len() % 4 == 1 { &digits[..digits.len() - 1] } else { digits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_has_the_same_digits_with_and_without_blanks() {
+        let plain = b"QUJDREVGR0hJSktM".repeat(40);
+        for (blanks, at) in
+            [(&b" "[..], 0), (b"\r\n\t", 5), (b" ", 255), (b" ", 256), (b" ", 257), (b"\n", 639)]
+        {
+            let with_blanks = [&plain[..at], blanks, &plain[at..]].concat();
+            assert_eq!(Beginning::of(&with_blanks).bytes(), Beginning::of(&plain).bytes(), "at {at}");
+            assert_eq!(decode(&with_blanks), decode(&plain), "at {at}");
+        }
+        assert_eq!(Beginning::of(&plain).bytes(), &b"ABCDEFGHIJKL".repeat(16)[..]);
+    }
+
+    #[test]
+    fn what_is_no_digit_ends_a_token() {
+        for (token, expected) in [
+            (&b"QUJD"[..], &b"ABC"[..]),
+            (b"QUJDRA==", b"ABCD"),
+            (b"QUJDRA", b"ABCD"),
+            (b"QUJDR", b"ABC"),
+            (b"QU JD,QUJD", b"ABC"),
+            (b"QUJD,QUJD", b"ABC"),
+            (b"QUJD=QUJD", b"ABC"),
+            (b"QUJD\xffQUJD", b"ABC"),
+            (b" ", b""),
+            (b"=", b""),
+            (b"", b""),
+        ] {
+            assert_eq!(decode(token), expected, "{}", token.escape_ascii());
+            assert_eq!(Beginning::of(token).bytes(), expected, "{}", token.escape_ascii());
+        }
+    }
 }
