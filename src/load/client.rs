@@ -18,6 +18,9 @@ use crate::protocol::http1::response::ResponseHead;
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(200);
 
+/// More logins in a row than this whose last reply ends the connection are no chance: the server ends each one.
+const ENDED_LOGINS_MAX: u32 = 5;
+
 /// One client: its current connection and the state of that.
 struct Client {
     worker: Rc<Worker>,
@@ -143,11 +146,16 @@ impl Client {
 
     /// One request, on a new connection if there is none; closes it after `requests_per_connection`.
     async fn request(&mut self, requests_per_connection: u64) -> Result<Answered, Failure> {
-        if self.connection.is_none() {
-            let began = Instant::now();
-            self.open(began).await?;
+        let mut ended_logins = 0;
+        while self.connection.is_none() {
+            let reply = self.open(Instant::now()).await?;
             if self.connection.is_none() {
-                return Err(Failure::ClosedAfterLogin);
+                // A server or proxy that drains says so in the next reply, whichever that is, and has answered it.
+                ended_logins += 1;
+                let is_error = reply.is_some_and(|reply| error_class(reply.status).is_some());
+                if is_error || ended_logins == ENDED_LOGINS_MAX {
+                    return Err(Failure::ClosedAfterLogin);
+                }
             }
         }
         let began = Instant::now();

@@ -85,8 +85,8 @@ pub enum Failure {
     /// The connection ended between Type 2 and Type 3, which must use one connection.
     #[error("the server closed the connection during the login")]
     ClosedInHandshake,
-    /// The connection ended with the last reply of the login, so no request can follow on it.
-    #[error("the server closed the connection after the login")]
+    /// The connection ended with the last reply of the login, again and again, so no request can follow on it.
+    #[error("the server closed the connection after each login")]
     ClosedAfterLogin,
     /// The server answered Type 3 with 401.
     #[error("the server refused the login of {0}")]

@@ -26,6 +26,7 @@ pub(crate) struct Site {
 struct Shared {
     requests: Arc<AtomicU64>,
     first_stalling_request: Arc<OnceLock<Instant>>,
+    logins: Arc<AtomicU64>,
 }
 
 /// Since the first request for `/stall`, those that come in this window wait for its end.
@@ -36,7 +37,11 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicU64::new(0));
-        let shared = Shared { requests: Arc::clone(&requests), first_stalling_request: Arc::default() };
+        let shared = Shared {
+            requests: Arc::clone(&requests),
+            first_stalling_request: Arc::default(),
+            logins: Arc::default(),
+        };
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, shared) = (stream.unwrap(), shared.clone());
@@ -119,7 +124,7 @@ impl Session {
             let nth = self.shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
             let path = request.path().to_owned();
             let reply = match path.as_str() {
-                "/whoami" => self.whoami(&request),
+                "/whoami" | "/ends-four-logins" | "/ends-all-logins" => self.whoami(&request),
                 "/stall" => self.stall(),
                 "/never" => {
                     thread::sleep(Duration::from_secs(60));
@@ -150,7 +155,8 @@ impl Session {
                 "/echo" => reply("200 OK", "", std::str::from_utf8(&request.body).unwrap()),
                 _ => reply("200 OK", "", "hello"),
             };
-            if self.writer.write_all(&reply).is_err() || path == "/close" || path == "/cut" {
+            let is_last = String::from_utf8_lossy(&reply).contains("\r\nConnection: close\r\n");
+            if self.writer.write_all(&reply).is_err() || is_last || path == "/cut" {
                 return;
             }
         }
@@ -215,7 +221,11 @@ impl Session {
             return challenge("WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM\r\n");
         };
         self.login = Login::User(format!("{}\\{}", login.domain, login.user));
-        let reply = String::from_utf8(self.whoami(request)).unwrap();
+        let nth = self.shared.logins.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut reply = String::from_utf8(self.whoami(request)).unwrap();
+        if request.path() == "/ends-all-logins" || request.path() == "/ends-four-logins" && nth <= 4 {
+            reply = reply.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        }
         let Some(token) = token else { return reply.into_bytes() };
         let line = format!("\r\nWWW-Authenticate: Negotiate {}\r\n", STANDARD.encode(token));
         reply.replacen("\r\n", &line, 1).into_bytes()
