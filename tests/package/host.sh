@@ -18,7 +18,7 @@ iisplice --version
 
 step "Serve a login with the settings as they were installed"
 systemd-run --quiet --unit mock iisplice mock --user 'CORP\alice:secret'
-for _ in $(seq 100); do iisplice status > /dev/null && break; sleep 0.1; done
+for _ in $(seq 100); do iisplice status > /dev/null && ss -Hltn sport = :8080 | grep -q . && break; sleep 0.1; done
 load --requests 200
 iisplice status
 for _ in $(seq 100); do grep -q 'GET.*/whoami' /var/log/iisplice/access.log && break; sleep 0.1; done
@@ -41,6 +41,8 @@ step "Edit one file and reload"
 sed -i 's/^listen = .*/listen = ["0.0.0.0:80", "[::]:80"]/' /etc/iisplice/iisplice.toml
 systemctl reload iisplice
 for _ in $(seq 100); do listens '[::]' && listens 0.0.0.0 && ! listens 127.0.0.1 && break; sleep 0.1; done
+listens '[::]' && listens 0.0.0.0
+if listens 127.0.0.1; then false; fi
 load --requests 20
 
 step "A mistake in that file changes nothing"
