@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use iisplice::uring::{
-    Expect, FeatureSet, Listener, Notify, PipeSet, ProvidedTurns, Ring, RingOptions, Socket,
+    Expect, FeatureSet, Listener, Notify, PipeSet, ProvidedTurns, Ring, RingOptions, Socket, Spin,
 };
 use socket2::SockRef;
 
@@ -17,7 +17,7 @@ const OPTIONS: RingOptions = RingOptions {
     entries: 256,
     buffers: 512,
     buffer_bytes: 4096,
-    spin: Duration::ZERO,
+    spin: Spin::NEVER,
     without: FeatureSet::NONE,
 };
 

@@ -1,7 +1,5 @@
 //! What a reload changes, in words, and what it cannot change.
 
-use std::time::Duration;
-
 use super::SandboxMode;
 use super::admin::AdminSettings;
 use super::privileges::WrittenUser;
@@ -115,7 +113,7 @@ pub(super) fn needing_restart(running: &[WorkerSettings], read: &[WorkerSettings
         compare("no-pin", is_pinned(one).to_owned(), is_pinned(other).to_owned());
     }
     compare("ring-entries", one.ring_entries.to_string(), other.ring_entries.to_string());
-    compare("spin", duration(one.spin), duration(other.spin));
+    compare("spin", one.spin.to_string(), other.spin.to_string());
     compare("io-uring-without", one.without.to_string(), other.without.to_string());
     compare("buffers", one.buffers.to_string(), other.buffers.to_string());
     compare("buffer-size", bytes(one.buffer_bytes), bytes(other.buffer_bytes));
@@ -154,10 +152,6 @@ pub(super) fn needing_restart_of_sandbox(running: SandboxMode, read: SandboxMode
     (running != read).then(|| format!("sandbox (runs with {running}, set to {read})"))
 }
 
-fn duration(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
-}
-
 /// A size as it is written in settings.
 fn bytes(bytes: u32) -> String {
     match (bytes % (1 << 20), bytes % 1024) {
@@ -169,7 +163,10 @@ fn bytes(bytes: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::uring::Spin;
 
     fn outline(tables: &[(&str, &[&str])]) -> Outline {
         let table = |(title, keys): &(&str, &[&str])| {
@@ -221,7 +218,7 @@ mod tests {
         let read = WorkerSettings {
             buffer_bytes: 65536,
             pipe_bytes: 4097,
-            spin: Duration::from_micros(50),
+            spin: Spin::Auto,
             drain_timeout: Duration::ZERO,
             peek_bytes_max: 0,
             ..WorkerSettings::default()
@@ -231,7 +228,7 @@ mod tests {
             [
                 "workers (runs with 2, set to 1)",
                 "no-pin (runs with pinned, set to not pinned)",
-                "spin (runs with 0s, set to 50us)",
+                "spin (runs with 0s, set to auto)",
                 "buffer-size (runs with 16KiB, set to 64KiB)",
                 "pipe-size (runs with 1MiB, set to 4097)",
             ]

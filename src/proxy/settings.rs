@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use super::routes::Routes;
 use crate::protocol::http1::forward::Edits;
 use crate::upstream::GroupSettings;
-use crate::uring::{Address, FeatureSet, SocketOptions};
+use crate::uring::{Address, FeatureSet, SocketOptions, Spin};
 
 pub use super::admission::Admission;
 pub use super::clients::{ClientLimits, Rate};
@@ -281,7 +281,7 @@ pub struct WorkerSettings {
     /// Entries of the submission queue; a power of two.
     pub ring_entries: u32,
     /// How long to poll for completions before sleeping.
-    pub spin: Duration,
+    pub spin: Spin,
     /// Optional features of `io_uring` that it does without.
     pub without: FeatureSet,
     /// Memory limit for unfinished heads, hellos and handshakes of clients.
@@ -299,7 +299,7 @@ impl Default for WorkerSettings {
             pipes: 64,
             pipe_bytes: 1024 * 1024,
             ring_entries: 4096,
-            spin: Duration::ZERO,
+            spin: Spin::NEVER,
             without: FeatureSet::NONE,
             peek_bytes_max: 256 * 1024 * 1024,
             drain_timeout: Duration::from_secs(30),

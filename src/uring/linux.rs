@@ -24,6 +24,7 @@ use super::kernel::{Completion, IGNORED, Kernel, LocalEnd, Operation, RawPipe, S
 use super::provided::ProvidedRing;
 use super::setup::SetUp;
 use super::sockopt::{bind_local_end, set_keepalive};
+use super::spin::{Spin, Spinner};
 use super::submission::Submission;
 
 /// The smallest size requested for a pipe.
@@ -34,7 +35,9 @@ pub(super) struct Linux {
     // Before the memory that the kernel uses, so that it is closed first.
     ring: IoUring,
     provided: ProvidedRing,
-    spin: Duration,
+    spinner: Spinner,
+    /// Whether a send is queued. It completes as it is submitted, so that nothing is waited for.
+    has_send: bool,
     enter_flags: u32,
     limited_multishot: bool,
     /// Multishot polls that found something and must be cancelled; a field so that the memory is reused.
@@ -45,7 +48,7 @@ impl Linux {
     /// Creates a ring on the thread that will use it, without some of the features.
     pub(super) fn new(
         entries: u32,
-        spin: Duration,
+        spin: Spin,
         without: FeatureSet,
         region: Rc<Region>,
     ) -> Result<Self, Failed> {
@@ -57,7 +60,8 @@ impl Linux {
         }
         let enter_flags = enter_flags.bits();
         let limited_multishot = features.has(Feature::RecvMultishotLimit);
-        Ok(Self { ring, provided, spin, enter_flags, limited_multishot, changed: Vec::new() })
+        let (spinner, has_send, changed) = (Spinner::new(spin), false, Vec::new());
+        Ok(Self { ring, provided, spinner, has_send, enter_flags, limited_multishot, changed })
     }
 
     /// Submits what is queued and waits for `want` completions, at most for `limit`.
@@ -91,9 +95,10 @@ impl Linux {
         }
     }
 
-    /// Polls for completions without sleeping, for the configured time and at most `limit`.
+    /// Polls for completions without sleeping, as long as is worth it and at most `limit`.
     fn spin(&mut self, limit: Option<Duration>) -> io::Result<bool> {
-        let spin = limit.map_or(self.spin, |limit| limit.min(self.spin));
+        let spin = self.spinner.limit();
+        let spin = limit.map_or(spin, |limit| limit.min(spin));
         let begin = Instant::now();
         while begin.elapsed() < spin {
             self.enter_once(0, None)?;
@@ -119,7 +124,10 @@ impl Kernel for Linux {
                 Submission::limited_multishot(fd, (self.provided.buffer_bytes() / 2).max(1))
             }
             Operation::ReceiveSeveral { fd } => Submission::receive(fd, true, self.provided.buffer_bytes()),
-            Operation::Send { fd, bytes, len } => Submission::send(fd, bytes, len),
+            Operation::Send { fd, bytes, len } => {
+                self.has_send = true;
+                Submission::send(fd, bytes, len)
+            }
             Operation::Cancel { target } => Submission::cancel(target),
         };
         let entry = submission.entry(user_data);
@@ -139,14 +147,25 @@ impl Kernel for Linux {
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.provided.provide();
         let limit = match wait {
-            Wait::No => return self.enter_once(0, None),
+            Wait::No => {
+                self.has_send = false;
+                return self.enter_once(0, None);
+            }
             Wait::Completion => None,
             Wait::AtMost(limit) => Some(limit),
         };
-        if !self.spin.is_zero() && self.spin(limit)? {
-            return Ok(());
+        // What a wait says that a send ends at once is nothing of the next message.
+        let begin = (self.spinner.is_auto() && !self.has_send).then(Instant::now);
+        self.has_send = false;
+        if self.spinner.limit().is_zero() || self.spinner.is_auto() && begin.is_none() || !self.spin(limit)? {
+            self.enter_once(1, limit)?;
         }
-        self.enter_once(1, limit)
+        if let Some(begin) = begin
+            && !self.ring.completion().is_empty()
+        {
+            self.spinner.waited(begin.elapsed());
+        }
+        Ok(())
     }
 
     fn completions(&mut self, into: &mut Vec<Completion>) {

@@ -44,6 +44,7 @@ mod shortage;
 pub(crate) mod sim;
 mod socket;
 mod sockopt;
+mod spin;
 mod submission;
 mod suspect;
 mod task;
@@ -52,7 +53,6 @@ mod testing;
 mod violation;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 pub use address::Address;
 pub use bell::{Bell, Hearing};
@@ -80,6 +80,7 @@ pub use sockopt::{
     bind_local_end, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
     turn_new_clients_away, turns_new_clients_away,
 };
+pub use spin::Spin;
 pub use task::{Parts, TaskId};
 pub use violation::{VIOLATION_EXIT_CODE, name_violations};
 
@@ -93,7 +94,7 @@ pub struct RingOptions {
     /// Bytes of each buffer.
     pub buffer_bytes: u32,
     /// How long to poll for completions before sleeping.
-    pub spin: Duration,
+    pub spin: Spin,
     /// Optional features that it does without.
     pub without: FeatureSet,
 }

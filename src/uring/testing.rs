@@ -7,9 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{FeatureSet, Listener, PipeSet, Ring, RingOptions, Socket};
+use super::{FeatureSet, Listener, PipeSet, Ring, RingOptions, Socket, Spin};
 
 /// Buffers of the ring.
 pub(super) const BUFFERS: u16 = 4;
@@ -44,7 +43,7 @@ fn run<F: Future<Output = ()> + 'static>(
         entries: 8,
         buffers: BUFFERS,
         buffer_bytes: BUFFER_BYTES,
-        spin: Duration::ZERO,
+        spin: Spin::NEVER,
         without: FeatureSet::NONE,
     };
     let ring = Ring::open(&options, PipeSet::default()).expect("a ring");

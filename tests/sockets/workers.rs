@@ -144,3 +144,15 @@ fn the_worker_on_the_cpu_of_the_packets_serves_when_that_decides() {
         assert_eq!(accepted(), [first, second], "from CPU {cpu}");
     }
 }
+
+/// It polls for a short time only, and only after messages that came fast.
+#[test]
+fn a_worker_that_polls_where_that_is_worth_it_serves_and_sleeps() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--workers 1 --no-pin --spin auto").start();
+    let (client, upstream) = pair(&proxy, &server);
+    for _ in 0..300 {
+        exchange(&client, &upstream);
+    }
+    proxy.expect_sleep();
+}

@@ -18,6 +18,8 @@ const HTTP_STREAMS: &[ArmName] = &[Direct, Iisplice, Nginx, Haproxy, HaproxySpli
 const PROXIES: &[ArmName] = &[Iisplice, Nginx, Haproxy];
 const HTTP_LOGINS: &[ArmName] = &[Direct, Iisplice, Nginx, Haproxy, HaproxyNever];
 
+const SPIN_AUTO: Variant =
+    Variant { of: Iisplice, name: "iisplice --spin auto", settings: &["--spin", "auto"] };
 const SPIN: Variant = Variant { of: Iisplice, name: "iisplice --spin 200us", settings: &["--spin", "200us"] };
 const BUSY_POLLING: Variant =
     Variant { of: Haproxy, name: "haproxy busy-polling", settings: &["busy-polling"] };
@@ -68,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
         summary: "the same with proxies that poll instead of sleeping",
         work: Work::Own(&[(Errand::PingPong, 1)]),
         arms: &[],
-        variants: &[SPIN, BUSY_POLLING],
+        variants: &[SPIN_AUTO, SPIN, BUSY_POLLING],
         ..SMALL
     },
     Case {

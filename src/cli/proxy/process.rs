@@ -22,7 +22,7 @@ use crate::control::{
 };
 use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Mode, Service, Splice, WorkerSettings};
-use crate::uring::{Address, Feature};
+use crate::uring::{Address, Feature, Spin};
 
 const DNS_PORT: u16 = 53;
 
@@ -66,12 +66,10 @@ pub(super) struct ProcessArgs {
         value_parser = power_of_two(64..=32768)
     )]
     ring_entries: u32,
-    /// Poll this long before sleeping: lower latency at low load, but a busy CPU [nginx: -]
-    #[arg(
-        long, value_name = "DURATION", default_value = "0", help_heading = "Workers",
-        value_parser = duration(Duration::ZERO..=SECOND)
-    )]
-    spin: Duration,
+    /// Poll this long before sleeping: lower latency at low load, but a busy CPU; or auto: 50us, as long as messages come
+    /// faster than that [nginx: -]
+    #[arg(long, value_name = "DURATION", default_value = "0", help_heading = "Workers", value_parser = parse_spin)]
+    spin: Spin,
     /// Do without optional features of io_uring, to work around a bug of the kernel: recv-multishot-limit, no-iowait,
     /// defer-taskrun, coop-taskrun, restrictions; several are separated by commas [nginx: -]
     #[arg(
@@ -380,6 +378,16 @@ fn peek_bytes_max(
         }
     };
     Ok(bytes / workers)
+}
+
+/// Parses how long to poll before sleeping.
+fn parse_spin(text: &str) -> Result<Spin, String> {
+    match text {
+        "auto" => Ok(Spin::Auto),
+        _ => duration(Duration::ZERO..=SECOND)(text)
+            .map(Spin::For)
+            .map_err(|message| format!("{message}, or auto")),
+    }
 }
 
 /// The descriptors that listeners, rings and pipes take.

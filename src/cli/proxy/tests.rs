@@ -16,7 +16,7 @@ use crate::proxy::access_log::Format;
 use crate::proxy::settings::{Listener, Mode, Network, Service, Splice, Timeouts, UNIX_MODE, WorkerSettings};
 use crate::upstream::GroupSettings;
 use crate::upstream::names::ResolveInterval;
-use crate::uring::{Address, Feature};
+use crate::uring::{Address, Feature, Spin};
 
 const LEAST: [&str; 4] = ["--listen", "127.0.0.1:8080", "--upstream", "192.0.2.1:80"];
 
@@ -75,7 +75,7 @@ fn without_flags_everything_has_its_documented_default() {
     assert_eq!(workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>(), [Some(1), Some(2), Some(5)]);
     assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (1024, 16 * 1024));
     assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (64, 1024 * 1024));
-    assert_eq!((workers[0].ring_entries, workers[0].spin), (4096, Duration::ZERO));
+    assert_eq!((workers[0].ring_entries, workers[0].spin), (4096, Spin::NEVER));
     assert_eq!(access_log, None);
 }
 
@@ -137,7 +137,7 @@ fn every_flag_reaches_its_setting() {
     );
     assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (32768, 4 * 1024));
     assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (8, 64 * 1024));
-    assert_eq!((workers[0].ring_entries, workers[0].spin), (256, Duration::from_micros(50)));
+    assert_eq!((workers[0].ring_entries, workers[0].spin), (256, Spin::For(Duration::from_micros(50))));
     assert_eq!(workers[0].without, [Feature::NoIowait, Feature::Restrictions].into_iter().collect());
     let target = LogTarget::File("/var/log/iisplice.log".into());
     assert_eq!(access_log, Some(AccessLog { target, format: Format::Json }));
@@ -214,7 +214,7 @@ fn values_out_of_bounds_say_the_bounds() {
         ("--upstream=192.0.2.1:0", "port 0 cannot be connected to; give the server's port"),
         ("--connect-timeout=0", "give a duration such as 250ms, 3s or 1h, from 1ms to 1h"),
         ("--idle-timeout=forever", "give a duration such as 250ms, 3s or 1h, from 1ms to 30days"),
-        ("--spin=2s", "give a duration such as 250ms, 3s or 1h, from 0s to 1s"),
+        ("--spin=2s", "give a duration such as 250ms, 3s or 1h, from 0s to 1s, or auto"),
         ("--tcp-keepalive=500ms", "give a duration such as 250ms, 3s or 1h, from 1s to 9h, or off"),
         ("--tcp-fastopen=on", "give a whole number from 1 to 65535, or off"),
         ("--buffers=0", "give a whole number from 1 to 32768"),

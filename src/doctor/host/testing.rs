@@ -1,10 +1,8 @@
 //! What tests of findings share.
 
-use std::time::Duration;
-
 use super::{Findings, Id, Wanted};
 use crate::doctor::Severity;
-use crate::uring::{FeatureSet, RingOptions};
+use crate::uring::{FeatureSet, RingOptions, Spin};
 
 /// Two workers with default settings.
 pub(super) fn wanted() -> Wanted {
@@ -14,7 +12,7 @@ pub(super) fn wanted() -> Wanted {
             entries: 4096,
             buffers: 1024,
             buffer_bytes: 16 * 1024,
-            spin: Duration::ZERO,
+            spin: Spin::NEVER,
             without: FeatureSet::NONE,
         },
         pipes: 128,

@@ -1,0 +1,141 @@
+//! Whether a worker polls for completions before it sleeps.
+//!
+//! Letting a core sleep and waking it costs more than a message of a lone connection does otherwise, in time and in CPU.
+//! Polling costs the time until the next message. So it pays where messages come faster than that, and `auto` polls as
+//! long as they do: it looks at how long the last waits were.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How long to poll for completions before sleeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spin {
+    /// This long, whatever happens.
+    For(Duration),
+    /// A little, as long as that is likely to be enough.
+    Auto,
+}
+
+impl Spin {
+    /// Not at all.
+    pub const NEVER: Self = Self::For(Duration::ZERO);
+}
+
+impl fmt::Display for Spin {
+    /// Same as on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For(time) => humantime::format_duration(*time).fmt(f),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+/// The longest spin of `auto`: about what sleeping costs. Measured on a virtual machine with one connection: with half of
+/// it most messages come too late.
+const SPIN_MAX: Duration = Duration::from_micros(50);
+/// A wait up to this is short when the worker slept. Waking up makes it longer, at both ends.
+const SHORT_SLEEP: Duration = Duration::from_micros(100);
+/// Short waits in a row before it polls.
+const RUN_MIN: u32 = 4;
+/// The same after many attempts that came to nothing.
+const RUN_MAX: u32 = 256;
+/// Spins in a row that were worth it, after which it is as at first.
+const SUCCESSES: u32 = 16;
+
+/// What the last waits say of the next one.
+#[derive(Debug)]
+pub(super) struct Spinner {
+    spin: Spin,
+    /// Short waits in a row.
+    short: u32,
+    /// How many it takes to poll.
+    needed: u32,
+    /// Spins in a row that were worth it.
+    successes: u32,
+}
+
+impl Spinner {
+    pub(super) fn new(spin: Spin) -> Self {
+        Self { spin, short: 0, needed: RUN_MIN, successes: 0 }
+    }
+
+    /// Whether it learns from waits.
+    pub(super) fn is_auto(&self) -> bool {
+        self.spin == Spin::Auto
+    }
+
+    /// How long to poll in the next wait.
+    pub(super) fn limit(&self) -> Duration {
+        match self.spin {
+            Spin::For(time) => time,
+            Spin::Auto if self.short >= self.needed => SPIN_MAX,
+            Spin::Auto => Duration::ZERO,
+        }
+    }
+
+    /// Notes how long a wait for a message took, however it was waited.
+    pub(super) fn waited(&mut self, took: Duration) {
+        let has_spun = !self.limit().is_zero();
+        let is_short = took < if has_spun { SPIN_MAX } else { SHORT_SLEEP };
+        self.short = if is_short { self.short.saturating_add(1) } else { 0 };
+        if !has_spun {
+            return;
+        }
+        if is_short {
+            self.successes += 1;
+            if self.successes == SUCCESSES {
+                (self.successes, self.needed) = (0, RUN_MIN);
+            }
+        } else {
+            // Messages that come now early, now late must not cost a spin each.
+            (self.successes, self.needed) = (0, (self.needed * 2).min(RUN_MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits of these microseconds; returns how many of them began with a spin.
+    fn spins(spinner: &mut Spinner, waits: impl IntoIterator<Item = u64>) -> usize {
+        let mut spins = 0;
+        for wait in waits {
+            spins += usize::from(!spinner.limit().is_zero());
+            spinner.waited(Duration::from_micros(wait));
+        }
+        spins
+    }
+
+    #[test]
+    fn messages_that_come_fast_are_polled_for_until_one_is_late() {
+        let mut spinner = Spinner::new(Spin::Auto);
+        assert_eq!(spins(&mut spinner, [80; 4]), 0, "waking up takes a part of it");
+        assert_eq!(spins(&mut spinner, [20; 1000]), 1000);
+        assert_eq!(spins(&mut spinner, [5000; 1000]), 1, "the first that is late");
+        assert_eq!(spins(&mut spinner, [80; 8]), 0, "and it takes more to begin again");
+        assert_eq!(spins(&mut spinner, [20; 16]), 16);
+        assert_eq!(spins(&mut spinner, [5000, 80, 80, 80, 80, 80, 80, 80, 80, 20]), 2);
+    }
+
+    #[test]
+    fn messages_that_come_slowly_or_by_chance_are_hardly_polled_for() {
+        let mut spinner = Spinner::new(Spin::Auto);
+        assert_eq!(spins(&mut spinner, [1000; 1000]), 0);
+        assert!(spins(&mut spinner, [80; 1000]) < 10, "always too late for a spin");
+        let mut dice = fastrand::Rng::with_seed(7);
+        let by_chance = std::iter::repeat_with(|| (dice.f64().ln() * -70.0) as u64).take(10_000);
+        let spins = spins(&mut Spinner::new(Spin::Auto), by_chance);
+        assert!(spins < 500, "{spins}");
+    }
+
+    #[test]
+    fn a_fixed_time_stays_as_it_is() {
+        let time = Duration::from_micros(200);
+        let mut spinner = Spinner::new(Spin::For(time));
+        assert_eq!(spins(&mut spinner, [5000; 10]), 10);
+        assert_eq!(spinner.limit(), time);
+        assert_eq!((Spin::For(time).to_string(), Spin::Auto.to_string()), ("200us".into(), "auto".into()));
+    }
+}
