@@ -71,9 +71,9 @@ impl Serving {
             }
         }
         for (address, open) in before.into_iter().chain(extra_before) {
-            open.close(
-                after.iter().any(|(other, _)| address.overlaps(other)).then(|| self.end_of_connecting()),
-            );
+            // A second socket at the same address is in the same group: the kernel gives clients to either.
+            let takes_its_place = |(other, _): &(Address, _)| *other != address && other.overlaps(&address);
+            open.close(after.iter().any(takes_its_place).then(|| self.end_of_connecting()));
         }
         self.open.replace(after);
         self.extra.replace(extra);
