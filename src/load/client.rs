@@ -146,6 +146,11 @@ impl Client {
 
     /// One request, on a new connection if there is none; closes it after `requests_per_connection`.
     async fn request(&mut self, requests_per_connection: u64) -> Result<Answered, Failure> {
+        if let Some(connection) = &mut self.connection
+            && connection.has_ended_idle().await
+        {
+            self.close(Instant::now());
+        }
         let mut ended_logins = 0;
         while self.connection.is_none() {
             let reply = self.open(Instant::now()).await?;

@@ -6,11 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream as ConnectingStream};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
@@ -28,6 +30,10 @@ const BUFFER_BYTES: usize = 4 * 1024;
 const TLS_BUFFER_BYTES: usize = 17 * 1024;
 /// Reads of large bodies; larger buffers are not faster.
 const BULK_BUFFER_BYTES: usize = 256 * 1024;
+
+/// A connection that has been idle for longer is looked at before it is used again. Shorter pauses are many in a loop, and a
+/// server does not end connections after them.
+const IDLE_LOOKED_AT: Duration = Duration::from_millis(100);
 
 /// The view of a connection for the thread's timer, which ends what takes too long.
 #[derive(Debug, Default)]
@@ -95,6 +101,8 @@ pub(super) struct Connection {
     /// Bytes read and decrypted, not yet used.
     input: Vec<u8>,
     tls: Option<Tls>,
+    /// When the last reply had come.
+    idle_since: Option<Instant>,
     received_bytes: u64,
     sent_bytes: u64,
 }
@@ -138,7 +146,15 @@ impl Connection {
         slot.ended_by.set(None);
         *slot.stream.borrow_mut() = Some(Rc::clone(&stream));
         let input = Vec::with_capacity(if is_bulk { BULK_BUFFER_BYTES } else { BUFFER_BYTES });
-        Ok(Self { stream, slot: Rc::clone(slot), input, tls: None, received_bytes: 0, sent_bytes: 0 })
+        Ok(Self {
+            stream,
+            slot: Rc::clone(slot),
+            input,
+            tls: None,
+            idle_since: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+        })
     }
 
     /// The TLS handshake, which starts at `began`.
@@ -254,7 +270,28 @@ impl Connection {
             return Err(Failure::BytesAfterReply);
         }
         self.input.clear();
-        Ok(Reply { status, seen, ended: Instant::now(), keep_alive })
+        let ended = Instant::now();
+        self.idle_since = Some(ended);
+        Ok(Reply { status, seen, ended, keep_alive })
+    }
+
+    /// Whether the server ended the connection while it was idle, as it may at any time (RFC 9112 section 9.5).
+    pub(super) async fn has_ended_idle(&mut self) -> bool {
+        if self.idle_since.is_none_or(|since| since.elapsed() < IDLE_LOOKED_AT) {
+            return false;
+        }
+        loop {
+            match recv(self.stream.0.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+                // A session ticket, or `close_notify` with the end behind it.
+                Ok(1) if self.tls.is_some() => match self.receive_records().await {
+                    Ok(_) if self.input.is_empty() => {}
+                    received => return received.is_err(),
+                },
+                // What came unasked will be told as what it is.
+                Ok(1) | Err(Errno::EAGAIN) => return false,
+                Ok(_) | Err(_) => return true,
+            }
+        }
     }
 
     /// Clears the input, which was used. A body that needs many more reads gets a larger buffer.

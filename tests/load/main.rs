@@ -109,6 +109,15 @@ fn a_request_goes_on_where_the_connection_ends_with_its_login() {
 }
 
 #[test]
+fn a_connection_that_ended_while_it_was_idle_is_no_error() {
+    let site = Site::start();
+    let result = measure(&[&site.url("/ends-idle"), "-n3", "-c1", "-r2"]);
+    let counts = &result["counts"];
+    assert_eq!((&counts["requests"], &counts["connects"]), (&3.into(), &2.into()), "{counts}");
+    assert_eq!(counts["errors"], serde_json::json!({}));
+}
+
+#[test]
 fn a_server_that_ends_each_login_fails_requests() {
     let site = Site::start();
     let user = format!("--user=CORP\\alice:{PASSWORD}");

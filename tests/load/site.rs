@@ -159,6 +159,10 @@ impl Session {
             if self.writer.write_all(&reply).is_err() || is_last || path == "/cut" {
                 return;
             }
+            if path == "/ends-idle" {
+                thread::sleep(Duration::from_millis(20));
+                return;
+            }
         }
     }
 
