@@ -36,6 +36,7 @@ impl ConnectionOptions {
     }
 
     /// Whether this field is named as one that concerns only this connection.
+    #[inline]
     pub fn names(&self, field: &str) -> bool {
         // Usually no field is named.
         !self.named.is_empty() && self.named.contains(field.to_ascii_lowercase().as_bytes())

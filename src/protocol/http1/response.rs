@@ -171,15 +171,15 @@ pub fn resume_next_head<T>(
     answer_to: AnswerTo,
     see: impl FnOnce(&ResponseHead<'_, '_>) -> T,
 ) -> Result<Option<T>, ResponseError> {
-    let Some(length_bytes) = scan.advance(input).map_err(ResponseError::Head)? else { return Ok(None) };
-    let head = &input[..length_bytes];
     let unfolded;
     let (mut slots, mut many) = (lines::USUAL_SLOTS, Vec::new());
-    let head = if let Some(usual) = lines::read_usual(head, &mut slots) {
+    let usual = if scan.is_new() { lines::read_usual(input, &mut slots) } else { None };
+    let (head, length_bytes) = if let Some(usual) = usual {
         usual
     } else {
-        unfolded = lines::unfold(head).map_err(ResponseError::Head)?;
-        lines::read(&unfolded, &mut many).map_err(ResponseError::Head)?
+        let Some(length_bytes) = scan.advance(input).map_err(ResponseError::Head)? else { return Ok(None) };
+        unfolded = lines::unfold(&input[..length_bytes]).map_err(ResponseError::Head)?;
+        (lines::read(&unfolded, &mut many).map_err(ResponseError::Head)?, length_bytes)
     };
     let lines::Head { status, reason, is_http11, lines, headers, dropped } = head;
     let Framing { content_length, body, keep_alive } = framing(status, is_http11, headers, answer_to)?;

@@ -163,7 +163,7 @@ pub(super) fn is_same_name(a: &str, b: &str) -> bool {
 
 /// Whether this is the same name in another spelling, other than by letter case.
 fn is_twin(known: &str, name: &str) -> bool {
-    is_same_name(known, name) && !known.eq_ignore_ascii_case(name)
+    !known.eq_ignore_ascii_case(name) && is_same_name(known, name)
 }
 
 /// Whether the name begins with these characters, compared as [`is_same_name`] does.
