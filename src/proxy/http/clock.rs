@@ -131,20 +131,20 @@ impl<'a> Clock<'a> {
         if client.socket().awaits_room() {
             or(after(meter.activity(Side::Client), timeouts.send), Some(Over::Send));
         }
-        let request_moved = meter.activity(Side::Upstream).max(since);
+        let request_moved = || meter.activity(Side::Upstream).max(since);
         if upstream.socket().awaits_room() {
-            or(after(request_moved, timeouts.reply), Some(Over::Reply));
+            or(after(request_moved(), timeouts.reply), Some(Over::Reply));
             return first;
         }
         match self.phase.get() {
             Phase::Request if client.unread().is_empty() => {
                 or(after(since, timeouts.keepalive), Some(Over::Keepalive));
             }
-            Phase::Continue if request_moved == since && !has_replied => {
+            Phase::Continue if request_moved() == since && !has_replied => {
                 or(after(since, timeouts.reply), Some(Over::Reply));
             }
             Phase::Body | Phase::Continue => {
-                or(after(request_moved, timeouts.body), Some(Over::Body));
+                or(after(request_moved(), timeouts.body), Some(Over::Body));
             }
             Phase::Reply | Phase::Discarding if !has_replied => {
                 or(after(since, timeouts.reply), Some(Over::Reply));

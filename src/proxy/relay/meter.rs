@@ -62,7 +62,7 @@ impl Meter {
 
     /// When a byte last moved on either side.
     pub(in crate::proxy) fn last_activity(&self) -> Instant {
-        self.activity(Side::Upstream).max(self.activity(Side::Client))
+        self.accepted + Duration::from_nanos(self.upstream_activity.get().max(self.client_activity.get()))
     }
 
     /// Starts the idle time now.
