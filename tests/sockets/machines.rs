@@ -233,8 +233,8 @@ impl Site {
     }
 }
 
-/// The first machine's readiness, as a status.
-const READYZ: &str = "curl -s -o /dev/null -m 2 -w '%{http_code}' http://10.78.1.11:9180/readyz";
+/// The first machine's readiness, as a status. On a busy host the answer takes seconds; a dead proxy refuses at once.
+const READYZ: &str = "curl -s -o /dev/null -m 20 -w '%{http_code}' http://10.78.1.11:9180/readyz";
 
 /// A client whose connection stays, and its server.
 struct Held {
