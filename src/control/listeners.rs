@@ -438,8 +438,8 @@ impl Open {
         self.sockets.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// From now on none gets into the queues who would be reset when they are closed: another listener gets those who come, or
-    /// they are refused. A socket of the service manager outlives this process, and is not touched.
+    /// Keeps new clients out of the queues, which are reset when the sockets are closed: another listener gets those clients, or
+    /// the kernel refuses them. A socket of the service manager outlives this process, and is not touched.
     fn turn_new_clients_away(&self) {
         if self.is_of_unit {
             return;

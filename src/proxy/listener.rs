@@ -72,8 +72,8 @@ impl Open {
 }
 
 /// Accepts until the listener is left to another process, or closes or the worker drains, and no client waits: closing
-/// earlier would reset the clients in the queue. In the end there is no operation that waits for more of them: the socket
-/// would stay open with it, and whoever came meanwhile would be reset.
+/// earlier would reset the clients in the queue. In the end no operation waits for more of them: the socket
+/// would stay open with it, and clients that came meanwhile would be reset.
 ///
 /// # Errors
 /// The listening socket has become unusable.

@@ -64,8 +64,8 @@ pub fn detach_reuseport_program(socket: &impl AsFd) -> io::Result<()> {
 const NO_INTERFACE: c_int = c_int::MAX;
 
 /// Has a TCP socket that listens get no new clients: the kernel offers them to those that listen to the interface from which
-/// they come (`SO_BINDTOIFINDEX`), and this one listens to none from now on. Whoever has begun to connect still gets into its
-/// queue, also where the last packet comes later. It takes more rights than this process has to undo it.
+/// they come (`SO_BINDTOIFINDEX`), and this one listens to none from now on. A client that has begun to connect still gets into
+/// its queue, also where its last packet comes later. It takes more rights than this process has to undo it.
 ///
 /// # Errors
 /// Those of setsockopt(2): it listened to one interface only.
