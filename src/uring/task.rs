@@ -37,8 +37,10 @@ impl Name {
         )
     }
 
+    /// This part of the same task, whichever part is named now.
     fn with_part(self, part: usize) -> Self {
-        Self(self.0 | part as u32)
+        let word = self.0.get() >> PART_BITS << PART_BITS | part as u32;
+        NonZeroU32::new(word).map_or(self, Self)
     }
 
     fn id(self) -> usize {
@@ -274,6 +276,37 @@ mod tests {
         assert_eq!(after(Some(1)), (2, 2), "a wake for the second");
         whole.expect("it was polled").wake();
         assert_eq!(after(None), (3, 3), "a wake for the whole task");
+        tasks.clear();
+    }
+
+    #[test]
+    fn a_part_that_begins_in_a_turn_of_another_is_woken_for_itself() {
+        let tasks = Tasks::new();
+        let polls: Rc<[Cell<u32>; 2]> = Rc::default();
+        let wakers: Rc<[RefCell<Option<Waker>>; 2]> = Rc::default();
+        let has_second = Rc::new(Cell::new(false));
+        let (counts, left, begins) = (Rc::clone(&polls), Rc::clone(&wakers), Rc::clone(&has_second));
+        tasks.spawn(async move {
+            let mut first = pin!(counted(&counts[0], &left[0]));
+            let mut second = pin!(counted(&counts[1], &left[1]));
+            let mut parts = Parts::default();
+            poll_fn(|cx| {
+                parts.poll(1, first.as_mut(), cx).is_ready();
+                if begins.get() { parts.poll(2, second.as_mut(), cx) } else { Poll::Pending }
+            })
+            .await;
+        });
+        let after = |waker: Option<usize>| {
+            if let Some(index) = waker {
+                wakers[index].borrow().as_ref().expect("it was polled").wake_by_ref();
+            }
+            tasks.run_woken();
+            (polls[0].get(), polls[1].get())
+        };
+        assert_eq!(after(None), (1, 0), "the first alone");
+        has_second.set(true);
+        assert_eq!(after(Some(0)), (2, 1), "the second begins in a turn of the first");
+        assert_eq!(after(Some(1)), (2, 2), "a wake for the second");
         tasks.clear();
     }
 }
