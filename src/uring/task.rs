@@ -63,8 +63,8 @@ impl Name {
     }
 }
 
-/// Who is polled with this context: a quarter of the size of a [`Waker`]. Nobody where it only looks
-/// ([`Waker::noop`]); tasks of other executors do not wait for a ring.
+/// The task, or its part, that is polled with this context: a quarter of the size of a [`Waker`]. None with a context that only
+/// looks ([`Waker::noop`]); tasks of other executors do not wait for a ring.
 pub(super) fn polled(cx: &Context<'_>) -> Option<Name> {
     let name = name(cx.waker());
     // The one that only looks has no data. Its table can have several addresses in one program.
@@ -243,6 +243,20 @@ mod tests {
         })
     }
 
+    /// Wakes this one, runs what is woken, and returns how often each part was polled by then.
+    fn run_after(
+        tasks: &Tasks,
+        waker: Option<usize>,
+        wakers: &[RefCell<Option<Waker>>],
+        polls: &[Cell<u32>; 2],
+    ) -> (u32, u32) {
+        if let Some(index) = waker {
+            wakers[index].borrow().as_ref().expect("it was polled").wake_by_ref();
+        }
+        tasks.run_woken();
+        (polls[0].get(), polls[1].get())
+    }
+
     #[test]
     fn a_part_is_polled_first_and_for_its_own_wakes() {
         let tasks = Tasks::new();
@@ -261,13 +275,7 @@ mod tests {
             .await;
             pending::<()>().await;
         });
-        let after = |waker: Option<usize>| {
-            if let Some(index) = waker {
-                wakers[index].borrow().as_ref().expect("it was polled").wake_by_ref();
-            }
-            tasks.run_woken();
-            (polls[0].get(), polls[1].get())
-        };
+        let after = |waker| run_after(&tasks, waker, &*wakers, &polls);
         let whole = {
             assert_eq!(after(None), (1, 1), "both at first");
             wakers[2].borrow().clone()
@@ -296,13 +304,7 @@ mod tests {
             })
             .await;
         });
-        let after = |waker: Option<usize>| {
-            if let Some(index) = waker {
-                wakers[index].borrow().as_ref().expect("it was polled").wake_by_ref();
-            }
-            tasks.run_woken();
-            (polls[0].get(), polls[1].get())
-        };
+        let after = |waker| run_after(&tasks, waker, &*wakers, &polls);
         assert_eq!(after(None), (1, 0), "the first alone");
         has_second.set(true);
         assert_eq!(after(Some(0)), (2, 1), "the second begins in a turn of the first");
