@@ -1,5 +1,6 @@
 //! `iisplice load` as a user runs it, against small servers made here and against the mock.
 
+mod endings;
 mod hlog;
 mod mock;
 mod proxy;
@@ -94,39 +95,6 @@ fn a_login_has_three_legs_and_its_challenges_are_no_errors() {
             assert_eq!(result["legs"][leg]["count"], 20, "{scheme}, {leg}");
         }
     }
-}
-
-/// A server that drains ends the connection with the next reply, which may be a login's.
-#[test]
-fn a_request_goes_on_where_the_connection_ends_with_its_login() {
-    let site = Site::start();
-    let user = format!("--user=CORP\\alice:{PASSWORD}");
-    // One login is the try before the run, and one the preparation.
-    let result = measure(&[&site.url("/ends-four-logins"), "-n10", "-c1", "--auth=ntlm", &user]);
-    let counts = &result["counts"];
-    assert_eq!((&counts["requests"], &counts["logins"]), (&10.into(), &3.into()), "{counts}");
-    assert_eq!(counts["errors"], serde_json::json!({}));
-}
-
-#[test]
-fn a_connection_that_ended_while_it_was_idle_is_no_error() {
-    let site = Site::start();
-    let result = measure(&[&site.url("/ends-idle"), "-n3", "-c1", "-r2"]);
-    let counts = &result["counts"];
-    assert_eq!((&counts["requests"], &counts["connects"]), (&3.into(), &2.into()), "{counts}");
-    assert_eq!(counts["errors"], serde_json::json!({}));
-}
-
-#[test]
-fn a_server_that_ends_each_login_fails_requests() {
-    let site = Site::start();
-    let user = format!("--user=CORP\\alice:{PASSWORD}");
-    let output = run(&[&site.url("/ends-all-logins"), "-d1s", "-c1", "--auth=ntlm", &user, "--json=-"]);
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let counts = &result["counts"];
-    assert_eq!(counts["requests"], 0, "{counts}");
-    assert!(number(&counts["errors"]["closed"]) > 0, "{counts}");
-    assert!(number(&counts["logins"]) >= 5 * number(&counts["errors"]["closed"]), "{counts}");
 }
 
 #[test]
