@@ -55,12 +55,8 @@ pub fn serve(
                     if announce_stop(&running) {
                         return true;
                     }
-                } else {
-                    tracing::info!("draining; accepting no more clients");
                 }
-                running.drain();
-                // Clients that are served have their servers.
-                running.names = None;
+                drain(&mut running);
             }
             Command::End => {
                 ended_before = running.totals().to_string();
@@ -155,6 +151,15 @@ fn announce_stop(running: &Running) -> bool {
     }
     tracing::info!(?delay, "stopping; accepting clients until the drain begins");
     true
+}
+
+/// Begins the drain.
+fn drain(running: &mut Running) {
+    let drain_timeout = running.drain_timeout();
+    tracing::info!(?drain_timeout, "draining; accepting no more clients; a second signal stops immediately");
+    running.drain();
+    // Clients that are served have their servers.
+    running.names = None;
 }
 
 /// Closes the endpoints of a process that serves no more; one before a successor (`has_left`) waits for those whom its admin

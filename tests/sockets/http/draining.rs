@@ -60,6 +60,7 @@ fn clients_that_rest_between_two_requests_are_let_go() {
     let mut proxy = patient(&server);
     let pairs: Vec<_> = (0..20).map(|_| acquainted(&proxy, &server)).collect();
     proxy.signal(Signal::SIGTERM);
+    proxy.wait_to_say("draining; accepting no more clients; a second signal stops immediately");
     for (client, upstream) in &pairs {
         client.expect_end();
         upstream.expect_end();
