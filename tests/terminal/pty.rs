@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
+use std::os::fd::AsFd as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
@@ -14,6 +17,9 @@ use rustix::termios::{Winsize as Size, tcsetwinsize};
 
 /// What programs print in a terminal of this many lines stays on its screen.
 const ROWS: u16 = 200;
+
+/// A test that waits longer than that for a picture fails and says what the screen shows instead.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which of the program's streams the terminal gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +105,15 @@ impl Terminal {
         self.parser.screen_mut().set_size(cells(rows), cells(columns));
     }
 
-    /// Reads on until the screen is like that; panics when the program ends before.
+    /// Reads on until the screen is like that; panics when the program ends before, or takes too long.
     pub(crate) fn wait_for(&mut self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let screen = self.screen();
             if is_there(&screen) {
                 return screen;
             }
+            assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}:\n{screen}");
             assert!(self.read(), "{what}: it ended first:\n{screen}");
         }
     }
@@ -147,6 +155,10 @@ impl Terminal {
     /// sees every picture all the same. False at the end.
     fn read(&mut self) -> bool {
         if self.unread.is_empty() {
+            let mut ready = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(PATIENCE).expect("it fits");
+            let events = poll(&mut ready, patience).expect("a terminal");
+            assert!(events > 0, "nothing more to read, and no end, for {PATIENCE:?}:\n{}", self.screen());
             let mut buffer = [0; 4096];
             // A terminal that no process holds any more fails with EIO.
             let count = self.master.read(&mut buffer).unwrap_or(0);

@@ -146,6 +146,23 @@ fn it_shows_a_proxy_under_load_and_drains_a_server_after_a_question() {
 }
 
 #[test]
+fn a_key_right_after_another_size_counts() {
+    let site = site();
+    let proxy = Proxy::start(&site, &["--admin=127.0.0.1:0"]);
+    let mut terminal = Terminal::take(&top(&proxy.admin, &[]), (24, 80));
+    terminal.wait_for("the tables", |screen| screen.contains("? help"));
+    // The signal and the key are to arrive while the same thread wakes.
+    for _ in 0..100 {
+        terminal.resize((24, 81));
+        terminal.press("?");
+        terminal.wait_for("the help", |screen| screen.starts_with("Keys"));
+        terminal.resize((24, 80));
+        terminal.press("?");
+        terminal.wait_for("the tables", |screen| screen.starts_with("iisplice "));
+    }
+}
+
+#[test]
 fn the_terminal_is_as_it_was_whatever_ends_the_view() {
     let site = site();
     let proxy = Proxy::start(&site, &["--admin=127.0.0.1:0"]);
