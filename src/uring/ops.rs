@@ -63,6 +63,12 @@ impl Key {
         u64::from(self.generation.get()) << 32 | u64::from(self.index)
     }
 
+    /// A key of no table.
+    #[cfg(test)]
+    pub(super) fn for_test(index: u32) -> Self {
+        Self { index, generation: NonZeroU32::MIN }
+    }
+
     /// None for what no operation was queued with.
     fn from_user_data(user_data: u64) -> Option<Self> {
         let generation = NonZeroU32::new((user_data >> 32) as u32)?;

@@ -255,7 +255,7 @@ impl Ring {
 
     /// Cancels receives that wait for an event of a connection that is dead.
     fn check_suspects(&self) {
-        while let Some(receive) = self.0.suspects.pop_due(self.now()) {
+        for receive in self.0.suspects.take_due(self.now()) {
             let Some(fd) = self.0.ops.borrow_mut().clear_suspect(receive) else { continue };
             let kernel = &mut *self.0.kernel.borrow_mut();
             if !kernel.is_connected(fd) {
