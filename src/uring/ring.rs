@@ -106,6 +106,11 @@ impl Ring {
         self.0.now.get()
     }
 
+    /// The next instant after `at` that all deadlines without an exact time share: the worker wakes up once for all of them.
+    pub fn next_shared(&self, at: Instant) -> Instant {
+        self.0.deadlines.next_shared(at)
+    }
+
     /// Completes at `at`.
     pub fn sleep_until(&self, at: Instant) -> Sleep {
         Sleep::new(self.clone(), at)
@@ -248,14 +253,14 @@ impl Ring {
             let len = completion.result.max(0) as u32;
             let buffer = completion.buffer.map(|index| self.0.loans.lend(self, index, len));
             if let Some(receive) = self.0.ops.borrow_mut().complete(&completion, buffer) {
-                self.0.suspects.add(receive, self.now());
+                self.0.suspects.add(receive, self.now(), &self.0.deadlines);
             }
         }
     }
 
     /// Cancels receives that wait for an event of a connection that is dead.
     fn check_suspects(&self) {
-        for receive in self.0.suspects.take_due(self.now()) {
+        for receive in self.0.suspects.take_due(self.now(), &self.0.deadlines) {
             let Some(fd) = self.0.ops.borrow_mut().clear_suspect(receive) else { continue };
             let kernel = &mut *self.0.kernel.borrow_mut();
             if !kernel.is_connected(fd) {

@@ -8,29 +8,27 @@
 //! stream is missed as well (2,493 of 3,000; <https://github.com/axboe/liburing/issues/1549>): their receives complete
 //! once.
 //!
-//! All that became suspect within a period are checked together, a period later:
+//! All that became suspect within a period (100 ms) are checked together, a period later:
 //!
 //! ```text
 //!   |  young: added  |  old: wait  |  checked, some a turn
-//!   '---- PERIOD ----'-------------'
+//!   '---- period ----'-------------'
 //! ```
 //!
-//! A worker that waits for each of them by itself has a deadline within a millisecond all the time, as soon as it has some dozens of
-//! busy connections. A wait that ends before the next tick of the kernel's clock sets the processor's timer twice, and on a
-//! virtual machine each of these leaves the machine (8,000 requests a second in HTTP mode: 21,400 such writes a second, 3,950 by nginx).
+//! The periods end at instants that all of the ring share: `deadline.rs` says why.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::deadline::Deadlines;
+#[cfg(test)]
+use super::deadline::SHARED;
 use super::ops::Key;
 
-/// How long suspects are collected. It also bounds the checks of a connection to one per this time, however many messages
-/// it carries.
-const PERIOD: Duration = Duration::from_millis(100);
-
-/// How long after the last bytes a connection is checked, at most; at least a [`PERIOD`] after them.
+/// How long after the last bytes a connection is checked, at most: two periods. It is checked once in a period at most, however
+/// many messages it carries.
 #[cfg(test)]
-pub(crate) const SUSPECT_DELAY: Duration = Duration::from_millis(200);
+pub(crate) const SUSPECT_DELAY: std::time::Duration = std::time::Duration::from_nanos(2 * SHARED);
 
 /// Suspects that are checked in one turn. A check is a system call of less than a microsecond.
 const CHECKS_A_TURN: usize = 64;
@@ -46,10 +44,10 @@ pub(super) struct Suspects {
 
 impl Suspects {
     /// Adds a receive that has delivered all available bytes and continues.
-    pub(super) fn add(&self, receive: Key, now: Instant) {
+    pub(super) fn add(&self, receive: Key, now: Instant, deadlines: &Deadlines) {
         self.young.borrow_mut().push(receive);
         if self.period_ends.get().is_none() {
-            self.period_ends.set(Some(now + PERIOD));
+            self.period_ends.set(Some(deadlines.next_shared(now)));
         }
     }
 
@@ -59,7 +57,7 @@ impl Suspects {
     }
 
     /// Removes receives that are due to be checked, as many as one turn checks. They may be over.
-    pub(super) fn take_due(&self, now: Instant) -> Vec<Key> {
+    pub(super) fn take_due(&self, now: Instant, deadlines: &Deadlines) -> Vec<Key> {
         if self.period_ends.get().is_none_or(|ends| ends > now) {
             return Vec::new();
         }
@@ -69,7 +67,7 @@ impl Suspects {
         // Otherwise the period goes on until all are checked, a turn later or some.
         if old.is_empty() {
             std::mem::swap(&mut *young, &mut *old);
-            self.period_ends.set((!old.is_empty()).then_some(now + PERIOD));
+            self.period_ends.set((!old.is_empty()).then(|| deadlines.next_shared(now)));
         }
         due
     }
@@ -77,27 +75,31 @@ impl Suspects {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn all_of_a_period_are_due_together_and_one_turn_checks_some() {
         let begin = Instant::now();
-        let after = |ms: u64| begin + Duration::from_millis(ms);
+        let deadlines = Deadlines::new(begin);
+        let end = |periods: u64| begin + Duration::from_nanos(periods * SHARED);
+        let moment = Duration::from_nanos(1);
         let suspects = Suspects::default();
-        assert_eq!((suspects.earliest(), suspects.take_due(begin).len()), (None, 0));
+        assert_eq!((suspects.earliest(), suspects.take_due(begin, &deadlines).len()), (None, 0));
         for ms in 0..100 {
-            suspects.add(Key::for_test(ms), after(u64::from(ms)));
+            suspects.add(Key::for_test(ms), begin + Duration::from_millis(u64::from(ms)), &deadlines);
         }
-        assert_eq!(suspects.earliest(), Some(after(100)), "of the first");
-        assert_eq!(suspects.take_due(after(99)).len(), 0);
-        assert_eq!(suspects.take_due(after(100)).len(), 0, "the last of them is a millisecond old");
-        suspects.add(Key::for_test(100), after(150));
-        assert_eq!(suspects.earliest(), Some(after(200)));
-        assert_eq!(suspects.take_due(after(200)).len(), CHECKS_A_TURN);
-        assert_eq!(suspects.earliest(), Some(after(200)), "the others are due at once");
-        assert_eq!(suspects.take_due(after(201)).len(), 100 - CHECKS_A_TURN);
-        assert_eq!(suspects.earliest(), Some(after(301)));
-        assert_eq!(suspects.take_due(after(301)).len(), 1);
+        assert_eq!(suspects.earliest(), Some(end(1)));
+        assert_eq!(suspects.take_due(end(1) - moment, &deadlines).len(), 0);
+        assert_eq!(suspects.take_due(end(1), &deadlines).len(), 0, "some became suspect just now");
+        suspects.add(Key::for_test(100), end(1) + moment, &deadlines);
+        assert_eq!(suspects.earliest(), Some(end(2)));
+        assert_eq!(suspects.take_due(end(2), &deadlines).len(), CHECKS_A_TURN);
+        assert_eq!(suspects.earliest(), Some(end(2)), "the others are due at once");
+        assert_eq!(suspects.take_due(end(2) + moment, &deadlines).len(), 100 - CHECKS_A_TURN);
+        assert_eq!(suspects.earliest(), Some(end(3)));
+        assert_eq!(suspects.take_due(end(3), &deadlines).len(), 1);
         assert_eq!(suspects.earliest(), None, "nothing is waited for without any");
     }
 }

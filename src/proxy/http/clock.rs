@@ -13,8 +13,8 @@ use super::request::Manner;
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::Side;
 
-/// Most replies take far less than this; until then nothing checks whether the client is still there, which saves an
-/// operation per request.
+/// Most replies take far less than this; until then, or a little later, nothing checks whether the client is still there,
+/// which saves an operation per request.
 const UNWATCHED_WAIT: Duration = Duration::from_millis(250);
 
 /// What a session waits for, besides room to send.
@@ -123,7 +123,7 @@ impl<'a> Clock<'a> {
             }
         };
         if self.phase.get() == Phase::Reply && now < since + UNWATCHED_WAIT {
-            or(since + UNWATCHED_WAIT, None);
+            or(self.relay.ring.next_shared(since + UNWATCHED_WAIT), None);
         }
         if self.is_long.get() {
             return first;
