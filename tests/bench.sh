@@ -36,8 +36,8 @@ unexpected --unknown
 END
 
 # wrk, and the peers that are installed.
-bench --quick --seconds 0.1 --arms iisplice,nginx,haproxy --cases few,http,spread-16,http-login-50 --out "$place/reports" ||
-    fail "it failed"
+bench --quick --seconds 0.1 --arms floor,iisplice,nginx,haproxy --cases few,http,spread-16,http-login-50,bulk,connect \
+    --out "$place/reports" || fail "it failed"
 for report in md json html; do
     [[ -s $place/reports/report.$report ]] || fail "there is no report.$report"
 done
@@ -46,7 +46,8 @@ python3 - "$place/reports/report.json" << 'END' || fail "report.json is not as i
 import json, sys
 report = json.load(open(sys.argv[1]))
 # A case brings the one that it needs.
-assert list(report["cases"]) == ["few", "http", "http-login", "http-login-50", "spread-16"], list(report["cases"])
+cases = ["bulk", "connect", "few", "http", "http-login", "http-login-50", "spread-16"]
+assert list(report["cases"]) == cases, list(report["cases"])
 # On a busy host nothing may have happened in the window.
 for name, figure in (("few", "requests_per_s"), ("http", "requests_per_s"), ("http-login-50", "logins_per_s"),
                      ("spread-16", "busiest_worker_times_its_share")):
@@ -55,6 +56,74 @@ for name, figure in (("few", "requests_per_s"), ("http", "requests_per_s"), ("ht
 assert len(report["cases"]["few"]["arms"]["iisplice"]["cores_busy_percent"]) == report["host"]["cores"]
 nginx = report["cases"]["http-login"]["arms"].get("nginx")
 assert nginx is None or "logins fail" in nginx["note"], nginx
+# The floor runs what it can, and is no peer.
+for name in cases[:4]:
+    assert report["cases"][name]["arms"]["floor"]["errors"]["max"] == 0, name
+assert report["cases"]["spread-16"]["arms"]["floor"]["note"] == "has one worker"
+above = report["above_the_floor"]
+assert above and all(one["floor"] == "floor" and one["ratio"] >= 0 for one in above), above
+assert {one["figure"] for one in above} <= {"p50_us", "proxy_cpu_s_per_gb", "proxy_cpu_us_per_connection",
+                                            "proxy_cpu_us_per_login", "proxy_cpu_us_per_request"}, above
+assert all(one["best_peer"] != "floor" for one in report["beside_the_best_peer"])
+END
+for report in md html; do
+    grep -q 'Above the floor' "$place/reports/report.$report" || fail "report.$report does not show the floor"
+done
+
+# What goes through the floor arrives as it was sent: messages, bulk to readers that are slow at first, half-closes.
+python3 - << 'END' || fail "the floor does not pass on what it gets"
+import hashlib, os, socket, subprocess, threading, time
+
+def echo_slowly(connection):
+    time.sleep(0.3)
+    while data := connection.recv(1 << 20):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+
+def serve(server):
+    while True:
+        threading.Thread(target=echo_slowly, args=[server.accept()[0]], daemon=True).start()
+
+def connect(address):
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(address, timeout=60)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "it does not listen"
+            time.sleep(0.05)
+
+def exchange(address, size):
+    with connect(address) as client:
+        sent = os.urandom(size)
+        def send():
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+        sender = threading.Thread(target=send)
+        sender.start()
+        time.sleep(0.5 if size > 1 << 20 else 0)
+        received = hashlib.sha256()
+        while data := client.recv(1 << 16):
+            received.update(data)
+        sender.join()
+        assert received.digest() == hashlib.sha256(sent).digest(), size
+
+server = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=serve, args=[server], daemon=True).start()
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    listen = free.getsockname()
+address = lambda name: "%s:%d" % name
+relay = ["scripts/bench", "floor", "--listen", address(listen), "--upstream", address(server.getsockname())]
+for flags in [], ["--polling"]:
+    process = subprocess.Popen(relay + flags, stderr=subprocess.DEVNULL)
+    try:
+        for size in 0, 1, 200, (128 << 10) - 1, 128 << 10, (128 << 10) + 1, 30 << 20:
+            exchange(listen, size)
+        assert process.poll() is None, "it has ended"
+    finally:
+        process.terminate()
+        process.wait()
 END
 
 # Ctrl-C: what it has started ends with it.

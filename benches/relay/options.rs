@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// A first look within 5 minutes: one round of half a second, fewer idle connections, no arms that are not for production
+    /// A first look within 5 minutes: one round of half a second, fewer idle connections, fewer arms
     #[arg(long)]
     pub(crate) quick: bool,
 
@@ -99,6 +99,8 @@ pub(crate) struct Options {
 pub(crate) enum ArmName {
     /// No proxy: the limit of the load itself
     Direct,
+    /// What the bytes cost in bare system calls
+    Floor,
     /// `iisplice proxy --workers 1 --no-pin`
     Iisplice,
     /// nginx with its defaults: stream, or http with kept connections to the server
@@ -133,6 +135,17 @@ pub(crate) enum Role {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Runs the floor.
+    #[command(hide = true)]
+    Floor {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        upstream: SocketAddr,
+        /// Never sleeps.
+        #[arg(long)]
+        polling: bool,
+    },
     /// Runs the tokio-uring baseline.
     #[command(hide = true)]
     TokioUring {
@@ -156,7 +169,7 @@ impl Options {
     pub(crate) fn arm_names(&self) -> Vec<ArmName> {
         let chosen = |arm: &ArmName| {
             if self.arms.is_empty() {
-                !self.quick || arm.is_for_production()
+                !self.quick || arm.is_for_a_first_look()
             } else {
                 self.arms.contains(arm)
             }
@@ -212,7 +225,7 @@ impl Options {
 
 impl ArmName {
     /// Whether it is more than a design choice that stays measured.
-    fn is_for_production(self) -> bool {
+    fn is_for_a_first_look(self) -> bool {
         !matches!(self, Self::TokioUring | Self::OpSplice | Self::Nginx256k)
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Arm {
 #[derive(Debug, Clone)]
 enum Relay {
     Direct,
+    /// With these flags.
+    Floor(Vec<String>),
     Iisplice(iisplice::Iisplice),
     Nginx(nginx::Nginx),
     Haproxy(haproxy::Haproxy),
@@ -43,7 +45,7 @@ pub(crate) struct Variant {
     pub(crate) of: ArmName,
     /// The arm's name in the report.
     pub(crate) name: &'static str,
-    /// iisplice: flags; `HAProxy`: a line of its section `global`; nginx: none.
+    /// iisplice, floor: flags; `HAProxy`: a line of its section `global`; nginx: none.
     pub(crate) settings: &'static [&'static str],
 }
 
@@ -99,6 +101,7 @@ impl Arm {
         };
         match name {
             ArmName::Direct => Ok(vec![arm("no proxy", Relay::Direct)]),
+            ArmName::Floor => Ok(vec![arm("bare system calls", Relay::Floor(Vec::new()))]),
             ArmName::Iisplice => find_iisplice(options),
             ArmName::Nginx => nginx(None),
             ArmName::Nginx256k => nginx(Some("256k")),
@@ -123,6 +126,11 @@ impl Arm {
         matches!(self.relay, Relay::Nginx(_) | Relay::Haproxy(_))
     }
 
+    /// Whether it shows what the bytes cost without a proxy's work.
+    pub(crate) fn is_floor(&self) -> bool {
+        matches!(self.relay, Relay::Floor(_))
+    }
+
     /// Whether it is what this benchmark is about.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.relay, Relay::Iisplice(_))
@@ -132,8 +140,8 @@ impl Arm {
     fn varied(&self, variant: &Variant) -> Self {
         let mut arm = Self { name: variant.name.to_owned(), ..self.clone() };
         match &mut arm.relay {
-            Relay::Iisplice(iisplice) => {
-                iisplice.flags.extend(variant.settings.iter().map(|flag| (*flag).to_owned()));
+            Relay::Iisplice(iisplice::Iisplice { flags, .. }) | Relay::Floor(flags) => {
+                flags.extend(variant.settings.iter().map(|flag| (*flag).to_owned()));
             }
             Relay::Haproxy(haproxy) => haproxy.global = variant.settings.join(" "),
             _ => {}
@@ -146,6 +154,9 @@ impl Arm {
         match (&self.relay, case.front, case.work) {
             (Relay::Direct, _, Work::Idle(_) | Work::Spread(_)) => Some("there is no proxy"),
             (Relay::Direct, front, _) if front.terminates() => Some("the load's server speaks no TLS"),
+            (Relay::Floor(_), _, Work::Idle(_)) => Some("shows what bytes cost, and none move"),
+            (Relay::Floor(_), _, Work::Spread(_)) => Some("has one worker"),
+            (Relay::Floor(_), front, _) => outside_the_floor(front),
             (Relay::OpSplice, _, Work::Idle(_)) => {
                 Some("needs six descriptors and two kernel threads per connection")
             }
@@ -167,11 +178,12 @@ impl Arm {
     pub(crate) fn command(&self, setup: &Setup<'_>) -> Result<Option<Vec<OsString>>> {
         Ok(match &self.relay {
             Relay::Direct => None,
+            Relay::Floor(flags) => Some(baseline("floor", flags, setup)?),
             Relay::Iisplice(iisplice) => Some(iisplice.command(setup)),
             Relay::Nginx(nginx) => Some(nginx.command(setup)?),
             Relay::Haproxy(haproxy) => Some(haproxy.command(setup)?),
-            Relay::TokioUring => Some(baseline("tokio-uring", setup)?),
-            Relay::OpSplice => Some(baseline("op-splice", setup)?),
+            Relay::TokioUring => Some(baseline("tokio-uring", &[], setup)?),
+            Relay::OpSplice => Some(baseline("op-splice", &[], setup)?),
         })
     }
 
@@ -208,11 +220,22 @@ fn find_iisplice(options: &Options) -> Result<Vec<Arm>> {
     Ok(arms)
 }
 
-fn baseline(role: &str, setup: &Setup<'_>) -> Result<Vec<OsString>> {
+/// Why the floor has no part in a front: it passes on the bytes of a case and no others.
+fn outside_the_floor(front: Front) -> Option<&'static str> {
+    match front {
+        Front::Stream | Front::Sni | Front::Http => None,
+        Front::ProxyHeader => Some("writes no PROXY header"),
+        Front::Tls | Front::TlsInFull | Front::Https => Some("speaks no TLS"),
+        Front::Logged(_) => Some("writes no log"),
+    }
+}
+
+fn baseline(role: &str, flags: &[String], setup: &Setup<'_>) -> Result<Vec<OsString>> {
     let own = std::env::current_exe().context("cannot find the benchmark's own program")?;
     let (listen, upstream) = (setup.listen.to_string(), setup.upstream.to_string());
     let mut command = vec![own.into_os_string()];
     command.extend(words(&[role, "--listen", &listen, "--upstream", &upstream]));
+    command.extend(words(flags));
     Ok(command)
 }
 

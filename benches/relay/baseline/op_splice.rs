@@ -6,39 +6,30 @@
 // Not in `uring`, because this baseline is not part of the product and uses the ring directly.
 #![allow(unsafe_code)]
 
-use std::fs::read_to_string;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sched::sched_getaffinity;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::Pid;
 use slab::Slab;
 
+use super::pipe::{PIPE_BYTES, Pipe};
 use crate::load::listen_on;
 
-const PIPE_BYTES: u32 = 1 << 20;
 const RING_ENTRIES: u32 = 1024;
 const LISTENER: u64 = u64::MAX;
 /// No offset: neither end is a file.
 const NO_OFFSET: i64 = -1;
 
-/// One direction of a session.
-struct Direction {
-    pipe_out: OwnedFd,
-    pipe_in: OwnedFd,
-    queued_bytes: u32,
-}
-
 /// A client's connection, its upstream connection, and a pipe for each direction.
 struct Session {
     /// Direction `d` goes from socket `d` to the other.
     sockets: [TcpStream; 2],
-    directions: [Direction; 2],
+    pipes: [Pipe; 2],
     running: u32,
 }
 
@@ -104,7 +95,7 @@ impl Relay {
             upstream.set_nodelay(true).context("TCP_NODELAY")?;
             let slot = self.sessions.insert(Session {
                 sockets: [client, upstream],
-                directions: [Direction::new()?, Direction::new()?],
+                pipes: [Pipe::new()?, Pipe::new()?],
                 running: 2,
             });
             for direction in 0..2 {
@@ -116,15 +107,15 @@ impl Relay {
     /// Takes the result of a splice, and starts the next one of its direction.
     fn advance(&mut self, operation: Operation, result: i32) -> Result<()> {
         let session = &mut self.sessions[operation.slot];
-        let direction = &mut session.directions[operation.direction];
+        let pipe = &mut session.pipes[operation.direction];
         let destination = &session.sockets[1 - operation.direction];
         if result > 0 {
             if operation.fills {
-                direction.queued_bytes = result as u32;
+                pipe.queued_bytes = result as usize;
             } else {
-                direction.queued_bytes -= result as u32;
+                pipe.queued_bytes -= result as usize;
             }
-            let fills = direction.queued_bytes == 0;
+            let fills = pipe.queued_bytes == 0;
             return self.start(Operation { fills, ..operation });
         }
         if result == 0 && operation.fills {
@@ -145,26 +136,15 @@ impl Relay {
 
     fn start(&mut self, operation: Operation) -> Result<()> {
         let session = &self.sessions[operation.slot];
-        let direction = &session.directions[operation.direction];
+        let pipe = &session.pipes[operation.direction];
         let (from, to, length_bytes): (RawFd, RawFd, u32) = if operation.fills {
-            (session.sockets[operation.direction].as_raw_fd(), direction.pipe_in.as_raw_fd(), PIPE_BYTES)
+            (session.sockets[operation.direction].as_raw_fd(), pipe.input.as_raw_fd(), PIPE_BYTES)
         } else {
             let destination = &session.sockets[1 - operation.direction];
-            (direction.pipe_out.as_raw_fd(), destination.as_raw_fd(), direction.queued_bytes)
+            (pipe.output.as_raw_fd(), destination.as_raw_fd(), pipe.queued_bytes as u32)
         };
         let splice = opcode::Splice::new(Fd(from), NO_OFFSET, Fd(to), NO_OFFSET, length_bytes).build();
         push(&mut self.ring, &splice.user_data(operation.to_user_data()))
-    }
-}
-
-impl Direction {
-    fn new() -> Result<Self> {
-        let (pipe_out, pipe_in) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
-        if fcntl(&pipe_in, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32)).is_err() {
-            let limit = read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap_or_default();
-            bail!("cannot make a pipe of 1 MiB; fs.pipe-user-pages-soft is {} pages", limit.trim());
-        }
-        Ok(Self { pipe_out, pipe_in, queued_bytes: 0 })
     }
 }
 

@@ -12,6 +12,14 @@ pub(crate) struct Column {
     pub(crate) better: Option<Better>,
 }
 
+impl Column {
+    /// Whether the floor is the least that a proxy can have in it: CPU and the usual time. A rate is often the ends', and the
+    /// longest times are the host's.
+    pub(crate) fn has_floor(&self) -> bool {
+        self.better == Some(Better::Less) && (self.key == "p50_us" || self.key.starts_with("proxy_cpu_"))
+    }
+}
+
 /// Which values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Better {

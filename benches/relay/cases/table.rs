@@ -8,21 +8,24 @@ use crate::arms::Variant;
 use crate::front::{Front, LogFormat};
 use crate::load::Errand;
 use crate::options::ArmName::{
-    self, Direct, Haproxy, HaproxyNever, HaproxySplice, Iisplice, Nginx, Nginx256k, OpSplice, TokioUring,
+    self, Direct, Floor, Haproxy, HaproxyNever, HaproxySplice, Iisplice, Nginx, Nginx256k, OpSplice,
+    TokioUring,
 };
 
-const ALL: &[ArmName] = &[Direct, Iisplice, Nginx, Nginx256k, Haproxy, HaproxySplice, TokioUring, OpSplice];
-const USUAL: &[ArmName] = &[Direct, Iisplice, Nginx, Haproxy];
-const STREAMS: &[ArmName] = &[Direct, Iisplice, Nginx, Nginx256k, Haproxy, HaproxySplice];
-const HTTP_STREAMS: &[ArmName] = &[Direct, Iisplice, Nginx, Haproxy, HaproxySplice];
-const PROXIES: &[ArmName] = &[Iisplice, Nginx, Haproxy];
-const HTTP_LOGINS: &[ArmName] = &[Direct, Iisplice, Nginx, Haproxy, HaproxyNever];
+const ALL: &[ArmName] =
+    &[Direct, Floor, Iisplice, Nginx, Nginx256k, Haproxy, HaproxySplice, TokioUring, OpSplice];
+const USUAL: &[ArmName] = &[Direct, Floor, Iisplice, Nginx, Haproxy];
+const STREAMS: &[ArmName] = &[Direct, Floor, Iisplice, Nginx, Nginx256k, Haproxy, HaproxySplice];
+const HTTP_STREAMS: &[ArmName] = &[Direct, Floor, Iisplice, Nginx, Haproxy, HaproxySplice];
+const PROXIES: &[ArmName] = &[Floor, Iisplice, Nginx, Haproxy];
+const HTTP_LOGINS: &[ArmName] = &[Direct, Floor, Iisplice, Nginx, Haproxy, HaproxyNever];
 
 const SPIN_AUTO: Variant =
     Variant { of: Iisplice, name: "iisplice --spin auto", settings: &["--spin", "auto"] };
 const SPIN: Variant = Variant { of: Iisplice, name: "iisplice --spin 200us", settings: &["--spin", "200us"] };
 const BUSY_POLLING: Variant =
     Variant { of: Haproxy, name: "haproxy busy-polling", settings: &["busy-polling"] };
+const FLOOR_POLLING: Variant = Variant { of: Floor, name: "floor polling", settings: &["--polling"] };
 const WARM: Variant = Variant { of: Iisplice, name: "iisplice --warm 64", settings: &["--warm", "64"] };
 const SMALL_PIPES: Variant =
     Variant { of: Iisplice, name: "iisplice --pipe-size 64KiB", settings: &["--pipe-size", "64KiB"] };
@@ -70,7 +73,7 @@ pub(crate) const CASES: &[Case] = &[
         summary: "the same with proxies that poll instead of sleeping",
         work: Work::Own(&[(Errand::PingPong, 1)]),
         arms: &[],
-        variants: &[SPIN_AUTO, SPIN, BUSY_POLLING],
+        variants: &[FLOOR_POLLING, SPIN_AUTO, SPIN, BUSY_POLLING],
         ..SMALL
     },
     Case {

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::{Report, conditions, verdict};
+use super::verdict::{self, Comparison};
+use super::{Report, conditions};
 use crate::cases::Case;
 
 /// Figures that every case has besides its columns.
@@ -26,15 +27,8 @@ pub(super) fn text(report: &Report<'_>) -> Result<String> {
         report.arms.missing.iter().map(|(arm, reason)| (arm.to_string(), reason.as_str().into())).collect();
     let cases: Map<String, Value> =
         report.cases.iter().map(|case| (case.name.to_owned(), of_case(report, case))).collect();
-    let comparisons: Vec<Value> = verdict::comparisons(report)
-        .into_iter()
-        .map(|one| {
-            json!({
-                "case": one.case, "figure": one.column.key, "arm": one.arm, "value": one.ours, "best_peer": one.peer,
-                "its_value": one.theirs, "ratio": one.ratio, "verdict": one.verdict,
-            })
-        })
-        .collect();
+    let beside_peer = comparisons(verdict::beside_the_best_peer(report), "best_peer");
+    let above_floor = comparisons(verdict::above_the_floor(report), "floor");
     let agreements: Vec<Value> = verdict::agreements(report)
         .into_iter()
         .map(|one| {
@@ -50,11 +44,23 @@ pub(super) fn text(report: &Report<'_>) -> Result<String> {
         "second_generator": crate::generators::wrk_version(),
         "not_measured": missing,
         "not_possible": report.limits,
-        "beside_the_best_peer": comparisons,
+        "beside_the_best_peer": beside_peer,
+        "above_the_floor": above_floor,
         "generators": agreements,
         "cases": cases,
     });
     Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// `other` is the key of the arm beside which ours stands.
+fn comparisons(comparisons: Vec<Comparison>, other: &str) -> Vec<Value> {
+    let comparisons = comparisons.into_iter().map(|one| {
+        json!({
+            "case": one.case, "figure": one.column.key, "arm": one.arm, "value": one.ours, other: one.other,
+            "its_value": one.theirs, "ratio": one.ratio, "verdict": one.verdict,
+        })
+    });
+    comparisons.collect()
 }
 
 fn of_case(report: &Report<'_>, case: &Case) -> Value {

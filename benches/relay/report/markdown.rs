@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, conditions, summary, value, verdict};
+use super::verdict::{self, Comparison};
+use super::{Report, conditions, summary, value};
 use crate::cases::Case;
 
 pub(super) fn text(report: &Report<'_>) -> String {
@@ -12,7 +13,8 @@ pub(super) fn text(report: &Report<'_>) -> String {
         let _ = writeln!(text, "- {line}");
     }
     text.push_str(LEGEND);
-    comparisons(report, &mut text);
+    comparisons("Beside the best peer", "best peer", verdict::beside_the_best_peer(report), &mut text);
+    comparisons("Above the floor", "floor", verdict::above_the_floor(report), &mut text);
     agreements(report, &mut text);
     for case in report.cases {
         let _ = write!(text, "\n## {}: {}\n\n{}", case.name, summary(case), table(report, case));
@@ -24,13 +26,12 @@ const LEGEND: &str = "\nCores: percent busy, the proxy's core (the proxy's own p
     `ends' limit`: a core of theirs was over 95 % busy, so rates are lower bounds and times include their queue; compare \
     CPU. `disturbed`: other programs or machines took part of a core.\n";
 
-fn comparisons(report: &Report<'_>, text: &mut String) {
-    let comparisons = verdict::comparisons(report);
+fn comparisons(title: &str, other: &str, comparisons: Vec<Comparison>, text: &mut String) {
     if comparisons.is_empty() {
         return;
     }
-    text.push_str("\n## Beside the best peer\n\n`not told apart`: the ranges overlap.\n\n");
-    text.push_str("| case | figure | arm | value | best peer | its value | ratio | |\n");
+    let _ = write!(text, "\n## {title}\n\n`not told apart`: the ranges overlap.\n\n");
+    let _ = writeln!(text, "| case | figure | arm | value | {other} | its value | ratio | |");
     text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for one in comparisons {
         let _ = writeln!(
@@ -40,7 +41,7 @@ fn comparisons(report: &Report<'_>, text: &mut String) {
             one.column.title,
             one.arm,
             value(&one.ours, one.column),
-            one.peer,
+            one.other,
             value(&one.theirs, one.column),
             one.ratio,
             one.verdict

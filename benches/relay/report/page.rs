@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, conditions, summary, value, verdict};
+use super::verdict::{self, Comparison};
+use super::{Report, conditions, summary, value};
 use crate::arms::Arm;
 use crate::cases::{Better, Case, Column};
 use crate::figures::Spread;
@@ -22,7 +23,8 @@ pub(super) fn text(report: &Report<'_>) -> String {
         let _ = write!(body, "<li>{}</li>", escaped(&line));
     }
     body.push_str("</ul>");
-    comparisons(report, &mut body);
+    comparisons("Beside the best peer", "best peer", verdict::beside_the_best_peer(report), &mut body);
+    comparisons("Above the floor", "floor", verdict::above_the_floor(report), &mut body);
     agreements(report, &mut body);
     for case in report.cases {
         section(report, case, &mut body);
@@ -34,12 +36,16 @@ pub(super) fn text(report: &Report<'_>) -> String {
     )
 }
 
-fn comparisons(report: &Report<'_>, out: &mut String) {
-    out.push_str(
-        "<h2>Beside the best peer</h2><p class=\"dim\">Not told apart: the ranges overlap.</p><div class=\"scroll\"><table>\
-         <tr><th>case, figure</th><th>arm</th><th>value</th><th>best peer</th><th>its value</th><th>ratio</th><th></th></tr>",
+fn comparisons(title: &str, other: &str, comparisons: Vec<Comparison>, out: &mut String) {
+    if comparisons.is_empty() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "<h2>{title}</h2><p class=\"dim\">Not told apart: the ranges overlap.</p><div class=\"scroll\"><table>\
+         <tr><th>case, figure</th><th>arm</th><th>value</th><th>{other}</th><th>its value</th><th>ratio</th><th></th></tr>",
     );
-    for one in verdict::comparisons(report) {
+    for one in comparisons {
         let _ = write!(
             out,
             "<tr><td><a href=\"#{case}\">{case}</a>: {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}x</td>\
@@ -47,7 +53,7 @@ fn comparisons(report: &Report<'_>, out: &mut String) {
             one.column.title,
             escaped(&one.arm),
             value(&one.ours, one.column),
-            one.peer,
+            one.other,
             value(&one.theirs, one.column),
             one.ratio,
             if one.verdict == "behind" { "bad" } else { "" },

@@ -1,32 +1,55 @@
-//! iisplice beside the best of its peers, and the two generators beside each other.
+//! iisplice beside the best of its peers and above the floor, and the two generators beside each other.
 
 use super::Report;
+use crate::arms::Arm;
 use crate::cases::{Better, Case, Column};
 use crate::figures::Spread;
 
 /// Two generators that differ by less agree.
 const AGREE_PERCENT: f64 = 10.0;
 
-/// A figure of an arm of ours beside the best peer's.
+/// A figure of an arm of ours beside another arm's.
 pub(super) struct Comparison {
     pub(super) case: &'static str,
     pub(super) column: &'static Column,
     pub(super) arm: String,
     pub(super) ours: Spread,
-    pub(super) peer: String,
+    pub(super) other: String,
     pub(super) theirs: Spread,
     pub(super) ratio: f64,
     pub(super) verdict: &'static str,
 }
 
-/// All comparisons, in the order of the cases.
-pub(super) fn comparisons(report: &Report<'_>) -> Vec<Comparison> {
+/// What is compared with what.
+struct Question {
+    /// The arms of which the best one is taken.
+    takes: fn(&Arm) -> bool,
+    shows: fn(&Column) -> bool,
+    /// The verdicts of a better value of ours, and of a worse one.
+    better: &'static str,
+    worse: &'static str,
+}
+
+/// All figures beside the best peer's, in the order of the cases.
+pub(super) fn beside_the_best_peer(report: &Report<'_>) -> Vec<Comparison> {
+    comparisons(report, &Question { takes: Arm::is_peer, shows: |_| true, better: "ahead", worse: "behind" })
+}
+
+/// The figures that have a floor, beside it.
+pub(super) fn above_the_floor(report: &Report<'_>) -> Vec<Comparison> {
+    comparisons(
+        report,
+        &Question { takes: Arm::is_floor, shows: Column::has_floor, better: "below", worse: "above" },
+    )
+}
+
+fn comparisons(report: &Report<'_>, question: &Question) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
     for case in report.cases {
         let arms = report.arms.of(case);
-        for column in case.columns {
-            let peers = arms.iter().filter(|arm| arm.is_peer());
-            let Some((peer, theirs)) = report.figures.best(case, column, peers) else { continue };
+        for column in case.columns.iter().filter(|column| (question.shows)(column)) {
+            let others = arms.iter().filter(|arm| (question.takes)(arm));
+            let Some((other, theirs)) = report.figures.best(case, column, others) else { continue };
             for arm in arms.iter().filter(|arm| arm.is_ours()) {
                 let Some(ours) = report.figures.spread(case, arm.name(), column.key) else { continue };
                 let ratio = ours.median / theirs.median;
@@ -38,10 +61,10 @@ pub(super) fn comparisons(report: &Report<'_>) -> Vec<Comparison> {
                     column,
                     arm: arm.name().to_owned(),
                     ours,
-                    peer: peer.name().to_owned(),
+                    other: other.name().to_owned(),
                     theirs,
                     ratio,
-                    verdict: verdict(column, &ours, &theirs, report.host.rounds),
+                    verdict: verdict(question, column, &ours, &theirs, report.host.rounds),
                 });
             }
         }
@@ -49,17 +72,23 @@ pub(super) fn comparisons(report: &Report<'_>) -> Vec<Comparison> {
     comparisons
 }
 
-fn verdict(column: &Column, ours: &Spread, theirs: &Spread, rounds: u32) -> &'static str {
+fn verdict(
+    question: &Question,
+    column: &Column,
+    ours: &Spread,
+    theirs: &Spread,
+    rounds: u32,
+) -> &'static str {
     let is_less = ours.median < theirs.median;
-    let is_ahead = is_less == (column.better == Some(Better::Less));
+    let is_better = is_less == (column.better == Some(Better::Less));
     if rounds < 2 {
         "one round tells nothing"
     } else if ours.overlaps(theirs) {
         "not told apart"
-    } else if is_ahead {
-        "ahead"
+    } else if is_better {
+        question.better
     } else {
-        "behind"
+        question.worse
     }
 }
 
