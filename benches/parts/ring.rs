@@ -104,7 +104,7 @@ async fn connection(ring: &Ring) -> (Socket, TcpStream) {
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     let listener = Listener::new(ring, std::sync::Arc::new(listener.into()));
     listener.readable().await.expect("a listener can be polled");
-    (listener.accept().expect("one waits").0, peer)
+    (listener.accept().expect("one waits").stay().0, peer)
 }
 
 async fn receive_all(socket: Socket, received: Rc<Received>, connections: usize) {

@@ -1,7 +1,7 @@
 //! Listening sockets: one per worker and listener, so that workers share nothing.
 //!
 //! TCP listeners are `SO_REUSEPORT` groups (socket(7)): the kernel gives each new connection to one member. Unix
-//! sockets have no such groups, so the workers share one.
+//! sockets have no such groups, so the workers share one. Both leave few connections uneven: see `desks.rs`.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;

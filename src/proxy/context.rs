@@ -8,13 +8,14 @@ use std::time::Duration;
 use super::Error;
 use super::access_log::LogSender;
 use super::counters::Counters;
+use super::desks::Given;
 use super::drain::{Begun, Drain};
 use super::peek_memory::PeekMemory;
 use super::seats::Seats;
 use super::survey::Living;
 use super::warm::stock::Stocks;
 use crate::upstream::DescriptorWaits;
-use crate::uring::{Notify, Pager, Ring};
+use crate::uring::{NewClient, Notify, Pager, Ring};
 
 /// See the module docs.
 pub(super) struct Context {
@@ -34,6 +35,8 @@ pub(super) struct Context {
     seats: Arc<Seats>,
     /// The worker's number.
     number: usize,
+    /// The number of its settings: how often it was told what to serve.
+    settings: Cell<u64>,
     drain: Drain,
     /// Listeners that still accept.
     accepting: Cell<usize>,
@@ -65,6 +68,7 @@ impl Context {
             sessions: Cell::new(0),
             seats,
             number,
+            settings: Cell::new(0),
             drain: Drain::default(),
             accepting: Cell::new(0),
             changed: Notify::default(),
@@ -162,8 +166,8 @@ impl Context {
         self.changed.until(|| self.seats.has_room(self.number)).await;
     }
 
-    /// Wakes tasks that wait for room when another worker has returned a seat, and those that wait for a server when
-    /// another worker has lent them one.
+    /// Wakes tasks that wait for room when another worker has returned a seat, or for clients when one was given, and those
+    /// that wait for a server when another worker has lent them one.
     pub(super) async fn watch_seats(self: Rc<Self>) {
         let hearing = match self.seats.bell(self.number).listen(&self.ring) {
             Ok(hearing) => hearing,
@@ -178,19 +182,101 @@ impl Context {
         }
     }
 
-    /// A seat for one more session, if one is free.
-    pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
-        if !self.seats.take(self.number) {
-            return None;
+    /// A seat for the next client, if one is free.
+    pub(super) fn seat(self: &Rc<Self>) -> Option<FreeSeat<'_>> {
+        self.seats.take(self.number).then(|| FreeSeat(self))
+    }
+
+    fn give_back_seat(&self) {
+        self.seats.give_back(self.number);
+        if self.seats.is_called(self.number) || self.is_draining() {
+            self.changed.notify();
         }
-        self.sessions.set(self.sessions.get() + 1);
-        Some(Seat(Rc::clone(self)))
+    }
+
+    fn set_sessions(&self, sessions: usize) {
+        self.sessions.set(sessions);
+        self.seats.desks().set_sessions(self.number, sessions);
+    }
+
+    /// The worker that is to get the next client, if it is not this one.
+    pub(super) fn receiver(&self) -> Option<usize> {
+        self.seats.desks().receiver(self.number)
+    }
+
+    /// Gives a client of this listener to another worker. Returns it if that does not take it.
+    pub(super) fn give(&self, client: NewClient, listener: &Arc<str>, worker: usize) -> Option<NewClient> {
+        let given = Given { client: client.leave(), listener: Arc::clone(listener) };
+        if let Err(given) = self.seats.desks().give(worker, self.settings.get(), given) {
+            return Some(given.client.on(&self.ring));
+        }
+        self.counters.given().increase();
+        self.seats.bell(worker).ring();
+        None
+    }
+
+    /// Whether other workers may give clients to this one.
+    pub(super) fn may_be_given(&self) -> bool {
+        self.seats.desks().any()
+    }
+
+    /// Completes when there are clients that other workers have given to this one.
+    pub(super) async fn given(&self) {
+        self.changed.until(|| self.seats.desks().has_clients(self.number)).await;
+    }
+
+    /// The first client that another worker has given to this one, with its seat.
+    pub(super) fn take_given(self: &Rc<Self>) -> Option<(Seat, Given)> {
+        self.seats.desks().take(self.number).map(|given| (Seat::new(self), given))
+    }
+
+    /// The worker serves something else from now on: it is given clients of workers that serve the same. Returns those that
+    /// it was given before.
+    pub(super) fn next_settings(self: &Rc<Self>) -> impl Iterator<Item = (Seat, Given)> {
+        self.settings.set(self.settings.get() + 1);
+        self.open_desk(Some(self.settings.get()))
+    }
+
+    /// The worker is given no clients any more. Returns those that it was given before.
+    pub(super) fn close_desk(self: &Rc<Self>) -> impl Iterator<Item = (Seat, Given)> {
+        self.open_desk(None)
+    }
+
+    fn open_desk(self: &Rc<Self>, settings: Option<u64>) -> impl Iterator<Item = (Seat, Given)> {
+        let given = self.seats.desks().open_for(self.number, settings);
+        given.into_iter().map(|given| (Seat::new(self), given))
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
+        for _given in self.seats.desks().open_for(self.number, None) {
+            self.seats.give_back(self.number);
+        }
         self.seats.leave(self.number);
+    }
+}
+
+/// A seat that no session has yet; free again when it is dropped.
+pub(super) struct FreeSeat<'a>(&'a Rc<Context>);
+
+impl FreeSeat<'_> {
+    /// Lets a session of this worker have it.
+    pub(super) fn take(self) -> Seat {
+        let seat = Seat::new(self.0);
+        self.leave();
+        seat
+    }
+
+    /// Leaves it to a client that another worker was given.
+    pub(super) fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for FreeSeat<'_> {
+    fn drop(&mut self) {
+        self.0.give_back_seat();
     }
 }
 
@@ -198,6 +284,12 @@ impl Drop for Context {
 pub(super) struct Seat(Rc<Context>);
 
 impl Seat {
+    /// A seat that was taken, for a session of this worker.
+    fn new(context: &Rc<Context>) -> Self {
+        context.set_sessions(context.sessions.get() + 1);
+        Self(Rc::clone(context))
+    }
+
     pub(super) fn context(&self) -> &Rc<Context> {
         &self.0
     }
@@ -206,10 +298,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let Self(context) = self;
-        context.sessions.set(context.sessions.get() - 1);
-        context.seats.give_back(context.number);
-        if context.seats.is_called(context.number) || context.is_draining() {
-            context.changed.notify();
-        }
+        context.set_sessions(context.sessions.get() - 1);
+        context.give_back_seat();
     }
 }

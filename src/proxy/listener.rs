@@ -11,7 +11,7 @@ use super::context::Context;
 use super::drain::Drain;
 use super::service::Listening;
 use super::session;
-use crate::uring::{Listener, Shortage, is_out_of_descriptors};
+use crate::uring::{Listener, NewClient, Shortage, is_out_of_descriptors};
 
 /// How long accepting pauses when no descriptor is free. Any worker, or another process, may free one, so there is no
 /// event to wait for.
@@ -90,10 +90,7 @@ async fn accept(context: &Rc<Context>, open: &Open, listener: Listener) -> io::R
     let mut pause = ERROR_PAUSE;
     let is_ending = || context.is_draining() || open.closing.has_begun();
     loop {
-        while context.descriptor_waits.any() {
-            context.stocks.make_room();
-            context.ring.sleep(DESCRIPTOR_PAUSE).await;
-        }
+        descriptors(context).await;
         if !is_ending() {
             let readable = or(listener.readable(), async {
                 or(context.draining(), open.closing.begun()).await;
@@ -127,6 +124,14 @@ async fn accept(context: &Rc<Context>, open: &Open, listener: Listener) -> io::R
     }
 }
 
+/// Waits until no session waits for a descriptor.
+pub(super) async fn descriptors(context: &Context) {
+    while context.descriptor_waits.any() {
+        context.stocks.make_room();
+        context.ring.sleep(DESCRIPTOR_PAUSE).await;
+    }
+}
+
 /// The result of accepting.
 enum Accepted {
     /// No client waits any more.
@@ -147,9 +152,15 @@ async fn accept_waiting(context: &Rc<Context>, open: &Open, listener: &Listener)
         context.ring.set_up_turn().await;
         let Some(seat) = context.seat() else { return Ok(Accepted::Some) };
         match listener.accept() {
-            Ok((client, address)) => {
+            Ok(client) => {
                 gone_in_a_row = 0;
-                context.ring.spawn(session::run(seat, open.listening(), client, address));
+                let listening = open.listening();
+                let Some(client) = keep_or_give(context, open, &listening, client) else {
+                    seat.leave();
+                    continue;
+                };
+                let (client, address) = client.stay();
+                context.ring.spawn(session::run(seat.take(), listening, client, address));
                 // The session runs first and takes the descriptor for its upstream side: a session without one would
                 // hold its client for nothing, and so would the sessions accepted after it.
                 yield_now().await;
@@ -175,6 +186,22 @@ async fn accept_waiting(context: &Rc<Context>, open: &Open, listener: &Listener)
         }
     }
     Ok(Accepted::Failed)
+}
+
+/// The client, unless another worker was given it. A listener that closes is no listener of the other workers any more.
+fn keep_or_give(
+    context: &Context,
+    open: &Open,
+    listening: &Listening,
+    client: NewClient,
+) -> Option<NewClient> {
+    if listening.is_steered || open.closing.has_begun() {
+        return Some(client);
+    }
+    match context.receiver() {
+        Some(worker) => context.give(client, &listening.name, worker),
+        None => Some(client),
+    }
 }
 
 /// Errors of accept(2) that concern one connection; the next one may succeed.

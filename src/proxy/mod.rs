@@ -12,8 +12,8 @@
 //!                           '----close, record------> access_log
 //! ```
 //!
-//! A [`worker`] is a thread that runs all of this by itself; what it serves can change between two accepts (`serving`). Start
-//! with `session.rs`, which is that line as code.
+//! A [`worker`] is a thread that runs all of this by itself; one that accepts more than its share gives clients to others
+//! (`desks`). What it serves can change between two accepts (`serving`). Start with `session.rs`, which is that line as code.
 
 pub mod access_log;
 mod admission;
@@ -23,6 +23,7 @@ mod clients;
 mod connection;
 mod context;
 pub mod counters;
+mod desks;
 mod drain;
 mod http;
 mod listener;

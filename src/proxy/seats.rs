@@ -9,6 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::desks::Desks;
 use crate::uring::Bell;
 
 /// How often a lack of seats is logged at most.
@@ -25,6 +26,8 @@ pub struct Seats {
     /// Where the search for the next slot begins.
     turn: AtomicUsize,
     full: Full,
+    /// A client that is left there has a seat.
+    desks: Desks,
 }
 
 /// A worker's place in the queue for a seat.
@@ -66,6 +69,7 @@ impl Seats {
                 logged: AtomicU64::new(0),
                 next: AtomicU64::new(0),
             },
+            desks: Desks::new(workers),
         })
     }
 
@@ -88,7 +92,12 @@ impl Seats {
         self.slots.len()
     }
 
-    /// Rings when a worker is called.
+    /// Where workers leave clients for each other.
+    pub(super) fn desks(&self) -> &Desks {
+        &self.desks
+    }
+
+    /// Rings when a worker is called, and when a client is on its desk.
     pub(super) fn bell(&self, worker: usize) -> &Bell {
         &self.slots[worker].bell
     }

@@ -39,6 +39,8 @@ pub(super) struct Listening {
     pub(super) service: Rc<Service>,
     /// The address that it is bound to, as it is in logs.
     pub(super) name: Arc<str>,
+    /// Whether the operator has chosen which worker serves its clients.
+    pub(super) is_steered: bool,
 }
 
 /// The services of the worker with this number, which counts in `counters`. A group that several of them name takes turns
@@ -126,8 +128,9 @@ impl Service {
     /// Its listeners, in the order of the settings, with the addresses that they are bound to.
     pub(super) fn listening(self: &Rc<Self>) -> impl Iterator<Item = (&Address, Rc<Listening>)> {
         self.settings.listeners.iter().map(|listener| {
-            let name = listener.address.to_string().into();
-            (&listener.address, Rc::new(Listening { service: Rc::clone(self), name }))
+            let (service, name) = (Rc::clone(self), listener.address.to_string().into());
+            let is_steered = listener.steer_by_cpu;
+            (&listener.address, Rc::new(Listening { service, name, is_steered }))
         })
     }
 }

@@ -12,10 +12,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_lite::future::yield_now;
+
 use super::Error;
-use super::context::Context;
+use super::context::{Context, Seat};
+use super::desks::Given;
 use super::listener::{self, Open};
 use super::service::{Listening, services};
+use super::session;
 use super::settings;
 use super::warm::keeper;
 use crate::uring::{Address, Listener};
@@ -44,6 +48,7 @@ impl Serving {
     /// is no listener of theirs accepts the clients that wait, and closes; where others go on for its clients, not before those that
     /// are connecting to it are there.
     pub(super) fn change(&self, settings: &[Arc<settings::Service>], mut new: Vec<(Address, Listener)>) {
+        self.serve_given(self.context.next_settings());
         let mut before = self.open.take();
         let known: Vec<_> = before.iter().map(|(_, open)| Rc::clone(&open.listening().service)).collect();
         let mut after = Vec::new();
@@ -96,6 +101,37 @@ impl Serving {
     pub(super) fn close_extra(&self) {
         for (_, open) in self.extra.take() {
             open.close(None);
+        }
+    }
+
+    /// Serves the clients that other workers give to this one, for as long as it is polled.
+    pub(super) async fn receive(self: Rc<Self>) {
+        let context = &self.context;
+        loop {
+            context.given().await;
+            listener::descriptors(context).await;
+            context.ring.set_up_turn().await;
+            self.serve_given(context.take_given());
+            // As after an accept: the session takes its descriptor first.
+            yield_now().await;
+        }
+    }
+
+    /// Serves the clients that other workers have given to this one, and is given no more.
+    pub(super) fn cease_to_receive(&self) {
+        self.serve_given(self.context.close_desk());
+    }
+
+    /// Begins their sessions. The workers that gave them serve the same as this one does now.
+    fn serve_given(&self, given: impl IntoIterator<Item = (Seat, Given)>) {
+        for (seat, Given { client, listener }) in given {
+            let open = self.open.borrow();
+            let listening = open.iter().map(|(_, open)| open.listening());
+            let Some(listening) = listening.into_iter().find(|listening| listening.name == listener) else {
+                unreachable!("a client of {listener}, which no worker has that serves the same")
+            };
+            let (client, address) = client.on(&self.context.ring).stay();
+            self.context.ring.spawn(session::run(seat, listening, client, address));
         }
     }
 

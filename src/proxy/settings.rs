@@ -59,7 +59,7 @@ pub struct Listener {
     /// Accept when the first bytes have arrived (`TCP_DEFER_ACCEPT`).
     pub defer_accept: bool,
     /// A connection goes to the worker on the CPU that received its first packet (`SO_ATTACH_REUSEPORT_CBPF`);
-    /// otherwise the kernel picks by hash.
+    /// otherwise the kernel picks by hash, and a worker with clearly fewer connections gets it in that one's place.
     pub steer_by_cpu: bool,
     /// Permissions of the file of a Unix socket.
     pub unix_mode: u32,

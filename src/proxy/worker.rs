@@ -1,6 +1,7 @@
 //! A worker: one thread, one ring, its own listening sockets, and every session that it accepts.
 //!
-//! Workers share only the settings, which are read-only, the seats, and the numbers of servers and clients.
+//! Workers share only the settings, which are read-only, the seats, the desks where they leave clients for each other, and the
+//! numbers of servers and clients.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,9 +72,12 @@ fn pin(cpu: usize) {
 
 /// Makes the first change and does what it is told to. Ends when it is told to, or when the drain time-out expires.
 async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
-    let serving = Serving::new(Rc::clone(&context));
+    let serving = Rc::new(Serving::new(Rc::clone(&context)));
     let mut drain_timeout = first.drain_timeout;
     change(&context, &serving, first);
+    if context.may_be_given() {
+        context.ring.spawn(Rc::clone(&serving).receive());
+    }
     loop {
         match inbox.next(false).await {
             Order::Change(next, done) => {
@@ -92,6 +96,7 @@ async fn obey(context: Rc<Context>, first: Change, inbox: Inbox) {
             Order::Drain | Order::End => break,
         }
     }
+    serving.cease_to_receive();
     let told_to_end = async {
         loop {
             match inbox.next(true).await {

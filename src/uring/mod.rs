@@ -27,6 +27,7 @@ mod feature;
 mod inherited;
 mod kernel;
 mod linux;
+mod listener;
 mod memory;
 mod notify;
 mod ops;
@@ -64,6 +65,7 @@ pub use deadline::{Sleep, Timeout};
 pub use feature::{Feature, FeatureSet};
 pub use inherited::take_inherited;
 pub use kernel::{LocalEnd, SocketOptions};
+pub use listener::{Listener, LooseClient, NewClient};
 pub use memory::{LARGE_BYTES, return_large_allocations};
 pub use notify::Notify;
 pub use pager::Pager;
@@ -75,7 +77,7 @@ pub use receive::{Expect, Received, Receiving};
 pub use ring::Ring;
 pub use send::{Sent, Unsent};
 pub use shortage::Shortage;
-pub use socket::{Listener, NewSocket, Socket, is_out_of_descriptors};
+pub use socket::{NewSocket, Socket, is_out_of_descriptors};
 pub use sockopt::{
     bind_local_end, detach_reuseport_program, set_defer_accept, set_fastopen_queue, set_keepalive,
     turn_new_clients_away, turns_new_clients_away,

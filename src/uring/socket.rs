@@ -2,9 +2,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
@@ -35,7 +34,7 @@ pub(super) struct Descriptor {
     has_held: Cell<bool>,
     resets: Cell<bool>,
     /// Whether it is closed by its other owners.
-    is_shared: bool,
+    pub(super) is_shared: bool,
 }
 
 // An idle session has two, of a size that an allocator does not round up.
@@ -56,12 +55,12 @@ impl Descriptor {
     }
 
     /// A descriptor that others own as well, and close.
-    fn shared(ring: &Ring, fd: RawFd) -> Rc<Self> {
+    pub(super) fn shared(ring: &Ring, fd: RawFd) -> Rc<Self> {
         Self::with(ring, fd, false, true)
     }
 
     /// A socket that is connected to `address`, or will be.
-    fn connected(ring: &Ring, fd: RawFd, address: &Address) -> Rc<Self> {
+    pub(super) fn connected(ring: &Ring, fd: RawFd, address: &Address) -> Rc<Self> {
         Self::with(ring, fd, matches!(address, Address::Ip(_)), false)
     }
 
@@ -100,7 +99,11 @@ impl Descriptor {
     }
 
     /// The same, while every operation holds `memory`.
-    async fn poll_holding(self: &Rc<Self>, events: i16, memory: impl Fn() -> Memory) -> io::Result<i16> {
+    pub(super) async fn poll_holding(
+        self: &Rc<Self>,
+        events: i16,
+        memory: impl Fn() -> Memory,
+    ) -> io::Result<i16> {
         let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         let (fd, events) = (self.fd, u32::from(events as u16));
         loop {
@@ -319,57 +322,6 @@ impl<'a> AwaitsRoom<'a> {
 impl Drop for AwaitsRoom<'_> {
     fn drop(&mut self) {
         self.0.set(false);
-    }
-}
-
-/// A listening socket.
-pub struct Listener {
-    descriptor: Rc<Descriptor>,
-    /// None where a simulated kernel hands out its own descriptors.
-    socket: Option<Arc<OwnedFd>>,
-}
-
-impl Listener {
-    /// Listens on a non-blocking socket, which is closed when this and all other owners are gone.
-    pub fn new(ring: &Ring, socket: Arc<OwnedFd>) -> Self {
-        Self { descriptor: Descriptor::shared(ring, socket.as_raw_fd()), socket: Some(socket) }
-    }
-
-    /// A listener of a kernel that hands out its own descriptors.
-    #[cfg(test)]
-    pub(super) fn on_descriptor(ring: &Ring, fd: RawFd) -> Self {
-        Self { descriptor: Descriptor::new(ring, fd), socket: None }
-    }
-
-    /// Waits until a client can be accepted.
-    ///
-    /// # Errors
-    /// Those of poll(2).
-    pub async fn readable(&self) -> io::Result<()> {
-        // The kernel may still read the descriptor's number from the queue when the last owner is gone.
-        let held = || match &self.socket {
-            Some(socket) => Memory::Socket { _socket: Arc::clone(socket) },
-            None => Memory::Nothing,
-        };
-        self.descriptor.poll_holding(libc::POLLIN, held).await.map(|_events| ())
-    }
-
-    /// Whether a client waits to be accepted now.
-    pub fn has_waiting(&self) -> bool {
-        let Descriptor { ring, fd, .. } = &*self.descriptor;
-        ring.inner().kernel.borrow_mut().has_waiting(*fd)
-    }
-
-    /// Accepts one client if one waits, with its address. Accepted sockets inherit their options from the listening
-    /// one.
-    ///
-    /// # Errors
-    /// `WouldBlock` when no client waits, otherwise those of accept4(2).
-    pub fn accept(&self) -> io::Result<(Socket, Address)> {
-        let Descriptor { ring, fd, .. } = &*self.descriptor;
-        let (fd, address) = ring.inner().kernel.borrow_mut().accept(*fd)?;
-        let address = Address::from_sock_addr(&address).unwrap_or(Address::Unix(std::path::PathBuf::new()));
-        Ok((Socket(Descriptor::connected(ring, fd, &address)), address))
     }
 }
 

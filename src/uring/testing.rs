@@ -54,7 +54,7 @@ fn run<F: Future<Output = ()> + 'static>(
         let ring = ring.clone();
         async move {
             listener.readable().await.expect("a listener can be polled");
-            let (socket, _) = listener.accept().expect("one waits");
+            let (socket, _) = listener.accept().expect("one waits").stay();
             session(ring, socket).await;
             done.set(true);
         }

@@ -35,6 +35,7 @@ mod service_manager;
 mod services;
 mod shortage;
 mod sources;
+mod spread;
 mod start_up;
 mod storms;
 mod support;

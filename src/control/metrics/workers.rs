@@ -9,7 +9,11 @@ use crate::proxy::counters::Counters;
 use crate::uring::{RingCounters, Shortage};
 
 const ACCEPTED: About =
-    About::new("worker_connections_accepted", "Connections of clients that the worker has accepted");
+    About::new("worker_connections_accepted", "Connections of clients that the worker has begun to serve");
+const GIVEN: About = About::new(
+    "worker_connections_given",
+    "Connections of clients that the worker has accepted and given to another one, which had fewer by more than a quarter",
+);
 const ACTIVE: About =
     About::new("worker_connections_active", "Connections of clients that the worker serves");
 const TURNS: About =
@@ -50,6 +54,7 @@ pub(super) fn write(counters: &[Arc<Counters>], stuck: &Stuck, page: &mut Page<'
         .map(|(number, counters)| Worker { number: number.to_string(), counters })
         .collect();
     page.counters(ACCEPTED, all.iter().map(|one| (one.labels(), one.counters.accepted().get())))?;
+    page.counters(GIVEN, all.iter().map(|one| (one.labels(), one.counters.given().get())))?;
     page.gauges(ACTIVE, all.iter().map(|one| (one.labels(), one.counters.active().get() as f64)))?;
     let rings: Vec<_> = all.iter().filter_map(|one| Some((one, one.counters.ring()?))).collect();
     let gauges = |of: fn(&RingCounters) -> f64| {

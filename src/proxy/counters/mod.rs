@@ -41,15 +41,21 @@ pub struct Counters {
     identity_changes: Counter,
     legs: [Histogram; Leg::ALL.len()],
     accepted: Counter,
+    given: Counter,
     active: Gauge,
     ring: OnceLock<Arc<RingCounters>>,
     cells: Table,
 }
 
 impl Counters {
-    /// Connections that the worker has accepted.
+    /// Connections that the worker has accepted, or was given by another worker, and serves or has served.
     pub fn accepted(&self) -> &Counter {
         &self.accepted
+    }
+
+    /// Connections that the worker has accepted and given to another one.
+    pub fn given(&self) -> &Counter {
+        &self.given
     }
 
     /// Sessions of the worker.

@@ -32,9 +32,9 @@ use socket2::{Domain, SockAddr};
 
 use super::buffers::Region;
 use super::kernel::{Completion, Kernel, LocalEnd, Operation, RawPipe, SocketOptions, Wait};
+use super::listener::Listener;
 use super::pipe::Pipes;
 use super::ring::{Ring, SET_UP_TIME_A_TURN};
-use super::socket::Listener;
 
 pub(crate) use super::ring::Outstanding;
 pub(crate) use super::suspect::SUSPECT_DELAY;

@@ -1,6 +1,8 @@
 //! Listeners that are added, removed, kept and moved.
 
 use super::*;
+use crate::admin;
+use crate::metrics::Metrics;
 
 #[test]
 fn listeners_come_stay_and_go() {
@@ -85,6 +87,36 @@ fn who_waits_to_be_accepted_is_served() {
         expect_served(&moves, &two);
         wait_until("the removed listener to be closed", || is_refused(&goes));
     }
+}
+
+/// One worker gives some of the clients that wait to the other one, which is told to serve something else before, meanwhile or
+/// afterwards.
+#[test]
+fn who_is_given_to_another_worker_is_served() {
+    let (server, address) = (Server::v4(), free());
+    let text = |round: usize| service("a", &[&address], &server, &format!("idle-timeout = \"{round}h\""));
+    let file = File::new(&text(1));
+    let (proxy, admin) = admin::start(Launch::by_file(&file.path).flags("--workers 2 --no-pin"));
+    for round in 1..=10 {
+        file.write(&text(1 + round));
+        proxy.signal(Signal::SIGSTOP);
+        let clients: Vec<_> = (0..40).map(|_| Peer::connect(&address)).collect();
+        proxy.signal(Signal::SIGHUP);
+        proxy.signal(Signal::SIGCONT);
+        for client in &clients {
+            client.send(b"waited");
+        }
+        let upstreams: Vec<_> = clients.iter().map(|_| server.accept()).collect();
+        for upstream in &upstreams {
+            upstream.expect(b"waited");
+            upstream.send(b"served");
+        }
+        for client in &clients {
+            client.expect(b"served");
+        }
+        proxy.wait_to_say_times("reloaded;", round);
+    }
+    assert!(Metrics::of(&admin).sum("iisplice_worker_connections_given_total", &[]) > 0);
 }
 
 #[test]
