@@ -77,7 +77,9 @@ impl ClientLimits {
     pub(super) fn take(&self, client: IpAddr, now: Instant) -> Result<Taken, Excess> {
         let key = key(client);
         let mut shard = self.table.shard(key);
-        shard.latest = Some(shard.latest.map_or(now, |latest| latest.max(now)));
+        // A worker takes the time once a turn; a client that came before may have been counted by another one, later.
+        let now = shard.latest.map_or(now, |latest| latest.max(now));
+        shard.latest = Some(now);
         let known = shard.clients.get(&key).copied();
         let mut client = known.unwrap_or(Client { connections: 0, full_at: now });
         if self.connections_max.is_some_and(|max| client.connections >= max) {

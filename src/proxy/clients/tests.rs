@@ -36,6 +36,16 @@ fn known(limits: &ClientLimits) -> (usize, usize) {
 }
 
 #[test]
+fn a_client_has_its_whole_burst_at_workers_whose_turns_began_at_different_times() {
+    let limits = rate(60 * SECOND, 3);
+    let now = Instant::now();
+    let later = now + Duration::from_millis(1);
+    let taken = [later, now, now].map(|now| limits.take(nth(1), now));
+    assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+    assert_eq!(limits.take(nth(1), later).err(), Some(Excess::Rate));
+}
+
+#[test]
 fn a_client_is_an_ipv4_address_or_a_network_of_ipv6() {
     let limits = most(1);
     let now = Instant::now();
