@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::admin::{Admin, start};
 use crate::metrics::Metrics;
-use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, wait_until};
+use crate::support::{Launch, Peer, Proxy, Server, exchange, pair, serve_waiting, wait_until};
 
 /// By worker.
 fn by_worker(admin: &Admin, name: &str) -> [u64; 2] {
@@ -173,17 +173,7 @@ fn clients_that_are_given_when_the_workers_drain_are_served() {
         let clients: Vec<_> = (0..40).map(|_| Peer::connect(proxy.address())).collect();
         proxy.signal(Signal::SIGTERM);
         proxy.signal(Signal::SIGCONT);
-        for client in &clients {
-            client.send(b"waited");
-        }
-        let upstreams: Vec<_> = clients.iter().map(|_| server.accept()).collect();
-        for upstream in &upstreams {
-            upstream.expect(b"waited");
-            upstream.send(b"served");
-        }
-        for client in &clients {
-            client.expect(b"served");
-        }
+        let upstreams = serve_waiting(&server, &clients);
         drop((of_workers, clients, upstreams));
         assert_eq!(proxy.exit_code(), Some(0));
         let last = proxy.wait_to_say("stopped");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::admin;
 use crate::metrics::Metrics;
+use crate::support::serve_waiting;
 
 #[test]
 fn listeners_come_stay_and_go() {
@@ -103,17 +104,7 @@ fn who_is_given_to_another_worker_is_served() {
         let clients: Vec<_> = (0..40).map(|_| Peer::connect(&address)).collect();
         proxy.signal(Signal::SIGHUP);
         proxy.signal(Signal::SIGCONT);
-        for client in &clients {
-            client.send(b"waited");
-        }
-        let upstreams: Vec<_> = clients.iter().map(|_| server.accept()).collect();
-        for upstream in &upstreams {
-            upstream.expect(b"waited");
-            upstream.send(b"served");
-        }
-        for client in &clients {
-            client.expect(b"served");
-        }
+        let _upstreams = serve_waiting(&server, &clients);
         proxy.wait_to_say_times("reloaded;", round);
     }
     assert!(Metrics::of(&admin).sum("iisplice_worker_connections_given_total", &[]) > 0);

@@ -71,6 +71,22 @@ pub(crate) fn pair(proxy: &Proxy, server: &Server) -> (Peer, Peer) {
     (client, upstream)
 }
 
+/// Has clients send that were waiting to be accepted, and the server answer each. Returns its connections.
+pub(crate) fn serve_waiting(server: &Server, clients: &[Peer]) -> Vec<Peer> {
+    for client in clients {
+        client.send(b"waited");
+    }
+    let upstreams: Vec<_> = clients.iter().map(|_| server.accept()).collect();
+    for upstream in &upstreams {
+        upstream.expect(b"waited");
+        upstream.send(b"served");
+    }
+    for client in clients {
+        client.expect(b"served");
+    }
+    upstreams
+}
+
 /// A message each way.
 pub(crate) fn exchange(client: &Peer, upstream: &Peer) {
     client.send(b"ask");
