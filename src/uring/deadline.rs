@@ -1,10 +1,10 @@
 //! Deadlines, kept in user space and passed to the kernel as the maximum length of one wait, so that setting and
 //! dropping a deadline costs no operation.
 //!
-//! What needs no exact time waits for one of the instants that all of a ring share ([`Ring::next_shared`]). A worker with
-//! some dozens of busy connections has one of them within the next millisecond otherwise, all the time; and a wait that ends before
-//! the next tick of the kernel's clock sets the processor's timer twice, which leaves a virtual machine each time (8,000
-//! requests a second in HTTP mode: 21,400 such writes a second; nginx, whose waits end later, 3,950).
+//! What needs no exact time waits for one of the instants that all of a ring share ([`Ring::next_shared`]). If each had an
+//! instant of its own, a worker with some dozens of busy connections would always have a deadline within the next millisecond.
+//! That costs: a wait that ends before the next tick of the kernel's clock sets the processor's timer when it begins and when it
+//! ends, and each time a virtual machine is left (`benches/README.md` has the figures).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -54,8 +54,8 @@ pub(super) struct ServiceArgs {
     #[command(flatten)]
     tls: TlsArgs,
 
-    /// How a new connection is assigned to a worker: by a hash, unless another one has clearly fewer, or by the CPU that its
-    /// packets arrive on [nginx: listen reuseport]
+    /// How a new connection is assigned to a worker: by a hash, unless another worker has clearly fewer connections, or by the
+    /// CPU that its packets arrive on [nginx: listen reuseport]
     #[arg(long, value_name = "BY", default_value = "hash", help_heading = "Workers", display_order = 900)]
     steer: Steer,
     /// When to move bytes inside the kernel, through a pipe: auto (bulk transfers only), never, or always [nginx: -]

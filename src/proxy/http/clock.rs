@@ -13,7 +13,7 @@ use super::request::Manner;
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::Side;
 
-/// Most replies take far less than this; until then, or a little later, nothing checks whether the client is still there,
+/// Most replies take far less than this; until then, or up to 0.1 s later, nothing checks whether the client is still there,
 /// which saves an operation per request.
 const UNWATCHED_WAIT: Duration = Duration::from_millis(250);
 

@@ -7,10 +7,11 @@
 //! mode has peers and a judge of its own (`http`). A failed run prints its seed and how to replay it (`seeds.rs`).
 //!
 //! There is one worker. Sessions never move between workers, and what workers share is counted and lent in steps that no
-//! other thread can divide: places at servers, seats, numbers of a client's connections, and queues under a lock, as those of
-//! clients that are given to another worker before their sessions begin. Whether these steps are sound is for tests with
-//! threads (`upstream/server.rs`, `upstream/queue.rs`, `proxy/seats.rs`, `proxy/desks.rs`, `proxy/clients`), and whether workers call each other for tests over sockets; a schedule of several simulated kernels
-//! would add what none of them depends on.
+//! other thread can divide: places at servers, seats, numbers of a client's connections, and queues under a lock, of which
+//! one has the clients that are given to another worker before their sessions begin. Whether these steps are sound is for tests
+//! with threads (`upstream/server.rs`, `upstream/queue.rs`, `proxy/seats.rs`, `proxy/desks.rs`, `proxy/clients`), and whether
+//! workers call each other for tests over sockets; a schedule of several simulated kernels would add what none of them
+//! depends on.
 
 mod admissions;
 mod choices;
