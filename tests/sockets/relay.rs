@@ -133,6 +133,26 @@ fn spliced_share(flags: &str) -> f64 {
 }
 
 #[test]
+fn messages_of_some_buffers_are_spliced_and_short_ones_copied() {
+    const MESSAGES: usize = 50;
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).start();
+    let (client, upstream) = pair(&proxy, &server);
+    let message = vec![b'm'; 64 << 10];
+    for _ in 0..MESSAGES {
+        client.send(b"short");
+        upstream.expect(b"short");
+        thread::scope(|scope| {
+            scope.spawn(|| upstream.send(&message));
+            client.expect(&message);
+        });
+    }
+    drop((client, upstream));
+    let share = proxy.record().number("spliced");
+    assert!(share > 0.5, "most bytes of messages of 64 KiB were to be spliced, not {share}");
+}
+
+#[test]
 fn what_is_spliced_follows_the_flag() {
     let never = spliced_share("--splice never");
     assert!(never <= 0.0, "with never nothing was to be spliced, not {never}");

@@ -3,7 +3,7 @@
 //! A direction is in one of two states and changes between them by the traffic:
 //!
 //! ```text
-//!                    several full receives in a row and a free pipe
+//!          two full receives in a row, or a long stretch of known length; a free pipe
 //!    small: receive ------------------------------------------------------> bulk: wait for a turn,
 //!           into a buffer, send it  <---------------------------------------      splice in, splice out
 //!                              several thin turns, no pipe, the end, urgent data
@@ -33,7 +33,10 @@ const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 /// More bytes than any stream carries.
 pub(in crate::proxy) const TO_THE_END: u64 = u64::MAX;
 /// Full receives in a row that switch a direction to bulk.
-const FULL_RECEIVES_TO_BULK: u32 = 4;
+const FULL_RECEIVES_TO_BULK: u32 = 2;
+/// A stretch of known length that is bulk from its start. Measured with messages of 64 KiB: splicing takes a third of the time
+/// of copying through buffers of 16 KiB.
+const BULK_BYTES_MIN: u64 = 32 * 1024;
 /// Turns in a row with less than [`THIN_BYTES`] that switch it back to small.
 const THIN_TURNS_TO_SMALL: u32 = 4;
 const THIN_BYTES: usize = 16 * 1024;
@@ -105,7 +108,7 @@ impl Direction<'_> {
             if this.from().has_tls() || this.to().has_tls() {
                 return Box::pin(this.carry_copied(left)).await;
             }
-            let mut pace = this.first_pace();
+            let mut pace = this.first_pace(left);
             while left > 0 {
                 // An armed receive continues beside the send. A new one would read bytes ahead that may find no room.
                 if !this.from().socket().is_receiving() {
@@ -136,10 +139,11 @@ impl Direction<'_> {
         }
     }
 
-    fn first_pace(&self) -> Pace {
+    fn first_pace(&self, left: u64) -> Pace {
         let expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
         let full_in_a_row = match self.relay.splice {
             Splice::Always => FULL_RECEIVES_TO_BULK,
+            Splice::Auto if left != TO_THE_END && left >= BULK_BYTES_MIN => FULL_RECEIVES_TO_BULK,
             Splice::Auto | Splice::Never => 0,
         };
         Pace { full_in_a_row, expect }

@@ -39,6 +39,30 @@ fn large_bodies_arrive_both_ways_and_downloads_are_spliced() {
 }
 
 #[test]
+fn a_body_of_some_buffers_is_spliced_from_its_start() {
+    const BYTES: usize = 64 << 10;
+    let server = Server::v4();
+    let proxy = proxy(&server, "");
+    let (client, upstream) = acquainted(&proxy, &server);
+    client.send(GET);
+    upstream.expect(GET);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n");
+    upstream.send(head.as_bytes());
+    client.expect(head.as_bytes());
+    let body = vec![b'x'; BYTES];
+    thread::scope(|scope| {
+        scope.spawn(|| upstream.send(&body));
+        client.expect(&body);
+    });
+    drop((client, upstream));
+    let line = proxy.wait_to_say("session ended");
+    let (_, spliced) = line.split_once("spliced_bytes=").expect("it says so");
+    let spliced: u64 = spliced.split(' ').next().expect("a number").parse().expect("a number");
+    // What an armed receive has taken before is copied.
+    assert!(spliced > 0, "nothing was spliced: {line}");
+}
+
+#[test]
 fn what_follows_a_body_is_the_next_message() {
     let server = Server::v4();
     let proxy = proxy(&server, "");
