@@ -4,8 +4,8 @@
 //! workers --Record--> channel --> lines (memory) --write(2)--> file or standard output
 //! ```
 //!
-//! It writes when the channel is empty or enough lines are buffered, so that one write(2) takes many lines under load,
-//! and none waits otherwise. No other thread waits for this one: lines that it cannot write are dropped, counted, and
+//! The first line after a pause waits a moment for the next ones, so that the thread wakes up once and makes one write(2) for
+//! many: waking it for each line costs more than the line. No other thread waits for this one: lines that it cannot write are dropped, counted, and
 //! reported in the process's log at most once a second.
 
 use std::fs::{File, OpenOptions};
@@ -28,6 +28,9 @@ const RECORDS_MAX: usize = 16384;
 
 /// Lines are written once they take this much, even if more are waiting.
 const BUFFERED_BYTES: usize = 64 * 1024;
+
+/// How long the first line after a pause waits for more. A worker sends some hundred meanwhile; the channel holds far more.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// Shortest interval between two reports of trouble with the log.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -169,10 +172,9 @@ impl Writer {
                 Ok(entry) => entry,
                 Err(TryRecvError::Empty) => {
                     self.flush();
-                    match entries.recv() {
-                        Ok(entry) => entry,
-                        Err(_) => return,
-                    }
+                    let Ok(entry) = entries.recv() else { return };
+                    thread::sleep(GATHERING);
+                    entry
                 }
                 Err(TryRecvError::Disconnected) => {
                     self.flush();

@@ -77,6 +77,41 @@ fn a_path_that_cannot_be_opened_is_told_at_start() {
     assert!(matches!(error, NoLog::Failed(error) if error.kind() == io::ErrorKind::NotFound));
 }
 
+/// An output that counts writes.
+struct Counted(Arc<AtomicU64>);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that follow each other within tens of microseconds, as those of a busy worker do.
+#[test]
+fn lines_that_follow_each_other_share_a_write() {
+    const LINES: u64 = 500;
+    // A host that stalls between the lines spreads them: one attempt of several is enough.
+    let attempts: Vec<u64> = (0..5)
+        .map(|_| {
+            let writes = Arc::default();
+            let writer = LogWriter::spawn(Box::new(Counted(Arc::clone(&writes))), None, Format::Text)
+                .expect("a writer");
+            for nth in 0..LINES {
+                writer.sender().send(record(nth));
+                thread::sleep(Duration::from_micros(1));
+            }
+            assert_eq!(writer.finish(PATIENCE), 0);
+            writes.load(Ordering::Relaxed)
+        })
+        .collect();
+    assert!(attempts.iter().any(|writes| *writes < LINES / 4), "{attempts:?} writes for {LINES} lines");
+}
+
 /// An output that reports each write, and waits for permission.
 struct Stalled {
     writing: SyncSender<()>,
