@@ -299,7 +299,7 @@ impl Default for WorkerSettings {
             pipes: 64,
             pipe_bytes: 1024 * 1024,
             ring_entries: 4096,
-            spin: Spin::NEVER,
+            spin: Spin::Auto,
             without: FeatureSet::NONE,
             peek_bytes_max: 256 * 1024 * 1024,
             drain_timeout: Duration::from_secs(30),

@@ -160,10 +160,11 @@ impl Kernel for Linux {
         if self.spinner.limit().is_zero() || self.spinner.is_auto() && begin.is_none() || !self.spin(limit)? {
             self.enter_once(1, limit)?;
         }
-        if let Some(begin) = begin
-            && !self.ring.completion().is_empty()
-        {
-            self.spinner.waited(begin.elapsed());
+        if let Some(begin) = begin {
+            let completions = self.ring.completion().len();
+            if completions > 0 {
+                self.spinner.waited(begin.elapsed(), completions);
+            }
         }
         Ok(())
     }

@@ -36,6 +36,9 @@ impl fmt::Display for Spin {
 const SPIN_MAX: Duration = Duration::from_micros(50);
 /// A wait up to this is short when the worker slept. Waking up makes it longer, at both ends.
 const SHORT_SLEEP: Duration = Duration::from_micros(100);
+/// More completions than these at once are no lone messages: the core is busy, and one that sleeps a little finds more
+/// of them at once.
+const FEW: usize = 8;
 /// Short waits in a row before it polls.
 const RUN_MIN: u32 = 4;
 /// The same after many attempts that came to nothing.
@@ -74,10 +77,10 @@ impl Spinner {
         }
     }
 
-    /// Notes how long a wait for a message took, however it was waited.
-    pub(super) fn waited(&mut self, took: Duration) {
+    /// Notes how long a wait took, however it was waited, and how many completions it ended with.
+    pub(super) fn waited(&mut self, took: Duration, completions: usize) {
         let has_spun = !self.limit().is_zero();
-        let is_short = took < if has_spun { SPIN_MAX } else { SHORT_SLEEP };
+        let is_short = took < if has_spun { SPIN_MAX } else { SHORT_SLEEP } && completions <= FEW;
         self.short = if is_short { self.short.saturating_add(1) } else { 0 };
         if !has_spun {
             return;
@@ -99,11 +102,11 @@ mod tests {
     use super::*;
 
     /// Waits of these microseconds; returns how many of them began with a spin.
-    fn spins(spinner: &mut Spinner, waits: impl IntoIterator<Item = u64>) -> usize {
+    fn spins(spinner: &mut Spinner, completions: usize, waits: impl IntoIterator<Item = u64>) -> usize {
         let mut spins = 0;
         for wait in waits {
             spins += usize::from(!spinner.limit().is_zero());
-            spinner.waited(Duration::from_micros(wait));
+            spinner.waited(Duration::from_micros(wait), completions);
         }
         spins
     }
@@ -111,22 +114,22 @@ mod tests {
     #[test]
     fn messages_that_come_fast_are_polled_for_until_one_is_late() {
         let mut spinner = Spinner::new(Spin::Auto);
-        assert_eq!(spins(&mut spinner, [80; 4]), 0, "waking up takes a part of it");
-        assert_eq!(spins(&mut spinner, [20; 1000]), 1000);
-        assert_eq!(spins(&mut spinner, [5000; 1000]), 1, "the first that is late");
-        assert_eq!(spins(&mut spinner, [80; 8]), 0, "and it takes more to begin again");
-        assert_eq!(spins(&mut spinner, [20; 16]), 16);
-        assert_eq!(spins(&mut spinner, [5000, 80, 80, 80, 80, 80, 80, 80, 80, 20]), 2);
+        assert_eq!(spins(&mut spinner, 1, [80; 4]), 0, "waking up takes a part of it");
+        assert_eq!(spins(&mut spinner, 1, [20; 1000]), 1000);
+        assert_eq!(spins(&mut spinner, 1, [5000; 1000]), 1, "the first that is late");
+        assert_eq!(spins(&mut spinner, 1, [80; 8]), 0, "and it takes more to begin again");
+        assert_eq!(spins(&mut spinner, 1, [20; 16]), 16);
+        assert_eq!(spins(&mut spinner, 1, [5000, 80, 80, 80, 80, 80, 80, 80, 80, 20]), 2);
     }
 
     #[test]
     fn messages_that_come_slowly_or_by_chance_are_hardly_polled_for() {
         let mut spinner = Spinner::new(Spin::Auto);
-        assert_eq!(spins(&mut spinner, [1000; 1000]), 0);
-        assert!(spins(&mut spinner, [80; 1000]) < 10, "always too late for a spin");
+        assert_eq!(spins(&mut spinner, 1, [1000; 1000]), 0);
+        assert!(spins(&mut spinner, 1, [80; 1000]) < 10, "always too late for a spin");
         let mut dice = fastrand::Rng::with_seed(7);
         let by_chance = std::iter::repeat_with(|| (dice.f64().ln() * -70.0) as u64).take(10_000);
-        let spins = spins(&mut Spinner::new(Spin::Auto), by_chance);
+        let spins = spins(&mut Spinner::new(Spin::Auto), 1, by_chance);
         assert!(spins < 500, "{spins}");
     }
 
@@ -134,7 +137,7 @@ mod tests {
     fn a_fixed_time_stays_as_it_is() {
         let time = Duration::from_micros(200);
         let mut spinner = Spinner::new(Spin::For(time));
-        assert_eq!(spins(&mut spinner, [5000; 10]), 10);
+        assert_eq!(spins(&mut spinner, 1, [5000; 10]), 10);
         assert_eq!(spinner.limit(), time);
         assert_eq!((Spin::For(time).to_string(), Spin::Auto.to_string()), ("200us".into(), "auto".into()));
     }

@@ -20,6 +20,7 @@ const HTTP_STREAMS: &[ArmName] = &[Direct, Floor, Iisplice, Nginx, Haproxy, Hapr
 const PROXIES: &[ArmName] = &[Floor, Iisplice, Nginx, Haproxy];
 const HTTP_LOGINS: &[ArmName] = &[Direct, Floor, Iisplice, Nginx, Haproxy, HaproxyNever];
 
+const SLEEP: Variant = Variant { of: Iisplice, name: "iisplice --spin 0", settings: &["--spin", "0"] };
 const SPIN_AUTO: Variant =
     Variant { of: Iisplice, name: "iisplice --spin auto", settings: &["--spin", "auto"] };
 const SPIN: Variant = Variant { of: Iisplice, name: "iisplice --spin 200us", settings: &["--spin", "200us"] };
@@ -66,6 +67,7 @@ pub(crate) const CASES: &[Case] = &[
         summary: "1 connection, 200 B request, 1 KB reply, closed loop",
         work: Work::Own(&[(Errand::PingPong, 1)]),
         arms: USUAL,
+        variants: &[SLEEP],
         ..SMALL
     },
     Case {
@@ -81,6 +83,7 @@ pub(crate) const CASES: &[Case] = &[
         summary: "4 connections, 200 B request, 1 KB reply, closed loop",
         work: Work::Own(&[(Errand::PingPong, 4)]),
         arms: USUAL,
+        variants: &[SLEEP],
         ..SMALL
     },
     SMALL,

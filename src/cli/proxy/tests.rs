@@ -75,7 +75,7 @@ fn without_flags_everything_has_its_documented_default() {
     assert_eq!(workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>(), [Some(1), Some(2), Some(5)]);
     assert_eq!((workers[0].buffers, workers[0].buffer_bytes), (1024, 16 * 1024));
     assert_eq!((workers[0].pipes, workers[0].pipe_bytes), (64, 1024 * 1024));
-    assert_eq!((workers[0].ring_entries, workers[0].spin), (4096, Spin::NEVER));
+    assert_eq!((workers[0].ring_entries, workers[0].spin), (4096, Spin::Auto));
     assert_eq!(access_log, None);
 }
 
