@@ -63,13 +63,13 @@ fn agreements(report: &Report<'_>, text: &mut String) {
     for one in agreements {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:+.0} % | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             one.case,
             one.arm,
             one.column.title,
             value(&one.first, one.column),
             value(&one.second, one.column),
-            one.percent,
+            one.difference(),
             one.verdict
         );
     }

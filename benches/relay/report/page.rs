@@ -76,13 +76,13 @@ fn agreements(report: &Report<'_>, out: &mut String) {
     for one in agreements {
         let _ = write!(
             out,
-            "<tr><td>{}, {}</td><td>{}</td><td>{}</td><td>{}</td><td>{:+.0} %</td><td>{}</td></tr>",
+            "<tr><td>{}, {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             one.case,
             escaped(&one.arm),
             one.column.title,
             value(&one.first, one.column),
             value(&one.second, one.column),
-            one.percent,
+            one.difference(),
             one.verdict
         );
     }

@@ -103,6 +103,13 @@ pub(super) struct Agreement {
     pub(super) verdict: &'static str,
 }
 
+impl Agreement {
+    /// The difference in whole percent, with its sign; zero has a plus.
+    pub(super) fn difference(&self) -> String {
+        format!("{:+} %", self.percent.round() as i64)
+    }
+}
+
 /// The pairs of figures that both generators have taken.
 pub(super) fn agreements(report: &Report<'_>) -> Vec<Agreement> {
     let mut agreements = Vec::new();
