@@ -6,8 +6,7 @@
 //! That costs: a wait that ends before the next tick of the kernel's clock sets the processor's timer when it begins and when it
 //! ends, and each time a virtual machine is left (`benches/README.md` has the figures).
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,49 +14,34 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
+use super::due::{Due, Handle};
 use super::ring::Ring;
-use super::task::{Name, polled};
+use super::task::polled;
 
 /// The distance of shared instants in nanoseconds.
 pub(super) const SHARED: u64 = 100_000_000;
 
-/// The deadlines of one ring, earliest first. Every idle session has one, so it is small.
+/// The deadlines of one ring.
 pub(super) struct Deadlines {
     begin: Instant,
-    waiting: RefCell<BTreeSet<Deadline>>,
-    next_number: Cell<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Deadline {
-    /// Nanoseconds since the ring began.
-    at: u64,
-    /// Tells apart those at the same instant, and keeps them in order.
-    number: u32,
-    /// Who is woken.
-    task: Option<Name>,
+    due: RefCell<Due>,
 }
 
 impl Deadlines {
     pub(super) fn new(begin: Instant) -> Self {
-        Self { begin, waiting: RefCell::default(), next_number: Cell::new(0) }
+        Self { begin, due: RefCell::default() }
     }
 
     /// The earliest deadline.
     pub(super) fn earliest(&self) -> Option<Instant> {
-        self.waiting.borrow().first().map(|first| self.begin + Duration::from_nanos(first.at))
+        self.due.borrow().earliest().map(|at| self.begin + Duration::from_nanos(at))
     }
 
     /// Wakes every task whose deadline has passed.
     pub(super) fn expire(&self, now: Instant) {
-        let mut waiting = self.waiting.borrow_mut();
         let now = self.nanoseconds(now);
-        while waiting.first().is_some_and(|first| first.at <= now)
-            && let Some(first) = waiting.pop_first()
-        {
-            if let Some(task) = first.task {
-                task.wake();
-            }
+        while let Some(task) = self.due.borrow_mut().pass(now) {
+            task.wake();
         }
     }
 
@@ -71,32 +55,22 @@ impl Deadlines {
     fn nanoseconds(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.begin).as_nanos()).unwrap_or(u64::MAX)
     }
-
-    /// Queues a deadline, unless the same one waits already; its number is another's then.
-    fn insert(&self, deadline: Deadline) -> bool {
-        self.waiting.borrow_mut().insert(deadline)
-    }
-
-    fn number(&self) -> u32 {
-        let number = self.next_number.get();
-        self.next_number.set(number.wrapping_add(1));
-        number
-    }
 }
 
 /// Completes at an instant. Made by [`Ring::sleep_until`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     ring: Ring,
-    /// Without a task until it is queued.
-    deadline: Deadline,
+    /// Nanoseconds since the ring began.
+    at: u64,
+    /// Among those that are due, once it was polled.
+    handle: Option<Handle>,
 }
 
 impl Sleep {
     pub(super) fn new(ring: Ring, at: Instant) -> Self {
-        let deadlines = &ring.inner().deadlines;
-        let deadline = Deadline { at: deadlines.nanoseconds(at), number: deadlines.number(), task: None };
-        Self { ring, deadline }
+        let at = ring.inner().deadlines.nanoseconds(at);
+        Self { ring, at, handle: None }
     }
 }
 
@@ -104,17 +78,16 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { ring, deadline } = &mut *self;
+        let Self { ring, at, handle } = &mut *self;
         let deadlines = &ring.inner().deadlines;
-        if deadline.at <= deadlines.nanoseconds(ring.now()) {
+        if *at <= deadlines.nanoseconds(ring.now()) {
             return Poll::Ready(());
         }
         // Once queued it stays: a future stays in its task, and any waker of that task wakes it.
-        if deadline.task.is_none() {
-            deadline.task = polled(cx);
-            while deadline.task.is_some() && !deadlines.insert(*deadline) {
-                deadline.number = deadlines.number();
-            }
+        if handle.is_none()
+            && let Some(task) = polled(cx)
+        {
+            *handle = Some(deadlines.due.borrow_mut().insert(*at, task));
         }
         Poll::Pending
     }
@@ -152,8 +125,8 @@ impl<F: Future> Future for Timeout<F> {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if self.deadline.task.is_some() {
-            self.ring.inner().deadlines.waiting.borrow_mut().remove(&self.deadline);
+        if let Some(handle) = self.handle {
+            self.ring.inner().deadlines.due.borrow_mut().remove(handle);
         }
     }
 }

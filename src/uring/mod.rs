@@ -23,6 +23,7 @@ mod call;
 mod clock;
 mod counters;
 mod deadline;
+mod due;
 mod feature;
 mod inherited;
 mod kernel;

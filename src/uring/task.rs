@@ -37,6 +37,11 @@ impl Name {
         )
     }
 
+    #[cfg(test)]
+    pub(super) fn for_test(number: u32) -> Self {
+        Self::whole(number as usize)
+    }
+
     /// This part of the same task, whichever part is named now.
     fn with_part(self, part: usize) -> Self {
         let word = self.0.get() >> PART_BITS << PART_BITS | part as u32;
