@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::address::Address;
-use super::ops::Memory;
 use super::ring::Ring;
 use super::socket::{Descriptor, Socket};
 
@@ -40,10 +39,7 @@ impl Listener {
     /// Those of poll(2).
     pub async fn readable(&self) -> io::Result<()> {
         // The kernel may still read the descriptor's number from the queue when the last owner is gone.
-        let held = || match &self.socket {
-            Some(socket) => Memory::Socket { _socket: Arc::clone(socket) },
-            None => Memory::Nothing,
-        };
+        let held = || self.socket.clone();
         self.descriptor.poll_holding(libc::POLLIN, held).await.map(|_events| ())
     }
 

@@ -32,22 +32,11 @@ use super::send::Send;
 use super::socket::Descriptor;
 use super::task::{Name, polled};
 
-/// What an operation in flight keeps alive.
+/// The file that an operation in flight works on: closed after its last operation has completed, at the earliest.
 pub(super) struct Held {
-    /// The file it works on: closed after its last operation has completed, at the earliest.
     pub(super) _descriptor: Rc<Descriptor>,
-    /// The memory it reads from.
-    pub(super) _memory: Memory,
-}
-
-/// Memory that the kernel reads during an operation: only kept, never accessed. It stays in place when the value moves.
-pub(super) enum Memory {
-    /// None.
-    Nothing,
-    /// Bytes being sent whose sender is gone.
-    Buffer { _buffer: Buffer },
-    /// None, but a listening socket that other owners have as well.
-    Socket { _socket: Arc<OwnedFd> },
+    /// A listening socket that other owners have as well.
+    pub(super) _socket: Option<Arc<OwnedFd>>,
 }
 
 /// The name of a slot in use.
@@ -78,11 +67,10 @@ impl Key {
 
 pub(super) enum Slot {
     Free,
-    /// An operation that completes once, and its result.
+    /// An operation that completes once.
     Once {
         held: Held,
-        waiter: Option<Name>,
-        result: Option<i32>,
+        course: Course,
     },
     Receiving(Receive),
     Sending(Send),
@@ -90,6 +78,20 @@ pub(super) enum Slot {
     Abandoned {
         _held: Held,
     },
+    /// A send whose result is not needed. The kernel reads the buffer, which stays in place when the slot moves.
+    Detached {
+        _descriptor: Rc<Descriptor>,
+        _buffer: Buffer,
+    },
+}
+
+/// Where an operation that completes once stands.
+#[derive(Clone, Copy)]
+pub(super) enum Course {
+    /// The kernel has it. The completion wakes the waiter.
+    InFlight { waiter: Option<Name> },
+    /// Over, with its result.
+    Over(i32),
 }
 
 pub(super) struct Entry {
@@ -98,7 +100,7 @@ pub(super) struct Entry {
 }
 
 // An idle session has two.
-const _: () = assert!(size_of::<Entry>() <= 56);
+const _: () = assert!(size_of::<Entry>() <= 48);
 
 /// The operations of one ring.
 #[derive(Default)]
@@ -151,9 +153,10 @@ impl Ops {
             self.in_flight -= 1;
         }
         match &mut self.entry(key).slot {
-            Slot::Once { waiter, result, .. } => {
-                *result = Some(completion.result);
-                if let Some(waiter) = waiter.take() {
+            Slot::Once { course, .. } => {
+                if let Course::InFlight { waiter: Some(waiter) } =
+                    std::mem::replace(course, Course::Over(completion.result))
+                {
                     waiter.wake();
                 }
             }
@@ -167,8 +170,8 @@ impl Ops {
                     self.free(key);
                 }
             }
-            Slot::Abandoned { .. } if completion.last => self.free(key),
-            Slot::Abandoned { .. } => {}
+            Slot::Abandoned { .. } | Slot::Detached { .. } if completion.last => self.free(key),
+            Slot::Abandoned { .. } | Slot::Detached { .. } => {}
             Slot::Free => unreachable!("a completion after the last one"),
         }
         None
@@ -202,7 +205,7 @@ impl Ops {
     pub(super) fn detach(&mut self, key: Key) {
         let slot = &mut self.entry(key).slot;
         match std::mem::replace(slot, Slot::Free) {
-            Slot::Sending(send) if send.is_in_flight() => *slot = Slot::Abandoned { _held: send.into_held() },
+            Slot::Sending(send) if send.is_in_flight() => *slot = send.into_detached(),
             _over => self.free(key),
         }
     }
@@ -211,7 +214,7 @@ impl Ops {
     fn abandon(&mut self, key: Key) -> bool {
         let slot = &mut self.entry(key).slot;
         match std::mem::replace(slot, Slot::Free) {
-            Slot::Once { held, result: None, .. } => *slot = Slot::Abandoned { _held: held },
+            Slot::Once { held, course: Course::InFlight { .. } } => *slot = Slot::Abandoned { _held: held },
             Slot::Receiving(receive) if receive.is_armed() => {
                 *slot = Slot::Abandoned { _held: receive.into_held() };
             }
@@ -242,9 +245,9 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Queues an operation. `held` must own the memory that `operation` points to.
+    /// Queues an operation on the file of `held`, which points to no memory.
     pub(super) fn start(ring: &Ring, operation: Operation, held: Held) -> Self {
-        let slot = Slot::Once { held, waiter: None, result: None };
+        let slot = Slot::Once { held, course: Course::InFlight { waiter: None } };
         let key = ring.inner().ops.borrow_mut().insert(slot);
         ring.inner().kernel.borrow_mut().push(operation, key.user_data());
         Self { ring: ring.clone(), key, taken: false }
@@ -258,16 +261,21 @@ impl Future for InFlight {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<i32> {
         let this = &mut *self;
         let mut ops = this.ring.inner().ops.borrow_mut();
-        let Slot::Once { waiter, result, .. } = &mut ops.entry(this.key).slot else {
+        let Slot::Once { course, .. } = &mut ops.entry(this.key).slot else {
             unreachable!("polled after it was taken")
         };
-        let Some(result) = *result else {
-            *waiter = polled(cx);
-            return Poll::Pending;
-        };
-        this.taken = true;
-        ops.free(this.key);
-        Poll::Ready(result)
+        match course {
+            Course::InFlight { waiter } => {
+                *waiter = polled(cx);
+                Poll::Pending
+            }
+            Course::Over(result) => {
+                let result = *result;
+                this.taken = true;
+                ops.free(this.key);
+                Poll::Ready(result)
+            }
+        }
     }
 }
 

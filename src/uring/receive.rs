@@ -24,7 +24,7 @@ use std::task::{Context, Poll, ready};
 
 use super::buffers::{Buffer, BufferReturned};
 use super::kernel::{Completion, Operation};
-use super::ops::{Held, Memory, Slot, abandon};
+use super::ops::{Held, Slot, abandon};
 use super::shortage::Shortage;
 use super::socket::{Descriptor, Socket, errno};
 use super::task::{Name, polled};
@@ -80,7 +80,7 @@ impl Receive {
 
     /// What must live on until its last completion.
     pub(super) fn into_held(self) -> Held {
-        Held { _descriptor: self.descriptor, _memory: Memory::Nothing }
+        Held { _descriptor: self.descriptor, _socket: None }
     }
 
     /// Handles a completion with the buffer that it names, and wakes the waiting task. True when the receive is

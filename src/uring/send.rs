@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 
 use super::buffers::Buffer;
 use super::kernel::Operation;
-use super::ops::{Held, Memory, Slot};
+use super::ops::Slot;
 use super::socket::{Descriptor, Socket, errno};
 use super::task::{Name, polled};
 
@@ -35,43 +35,50 @@ pub struct Unsent {
 pub(super) struct Send {
     descriptor: Rc<Descriptor>,
     buffer: Buffer,
-    waiter: Option<Name>,
-    /// Whether the waiter also waits for a send without a rest.
-    wakes_when_sent: bool,
-    /// The result, when not everything was sent.
-    result: Option<i32>,
+    course: Course,
+}
+
+/// Where a send stands.
+enum Course {
+    /// The kernel may still read from the buffer. The completion wakes the waiter if it leaves a rest, or in any case.
+    InFlight { waiter: Option<Name>, wakes_when_sent: bool },
+    /// Over, with its result: not everything was sent.
+    Over(i32),
 }
 
 impl Send {
     /// Handles the completion and wakes the waiting task. True when everything was sent: the result is not needed then.
     pub(super) fn complete(&mut self, result: i32) -> bool {
         let is_whole = usize::try_from(result) == Ok(self.buffer.len());
+        if let Course::InFlight { waiter: Some(waiter), wakes_when_sent } = self.course
+            && (!is_whole || wakes_when_sent)
+        {
+            waiter.wake();
+        }
         if is_whole {
             self.descriptor.send.set(None);
         } else {
-            self.result = Some(result);
-        }
-        if (!is_whole || self.wakes_when_sent)
-            && let Some(waiter) = self.waiter.take()
-        {
-            waiter.wake();
+            self.course = Course::Over(result);
         }
         is_whole
     }
 
     /// Whether the kernel may still read from the buffer.
     pub(super) fn is_in_flight(&self) -> bool {
-        self.result.is_none()
+        matches!(self.course, Course::InFlight { .. })
     }
 
     /// The unsent bytes and the result, if the send is over.
     pub(super) fn into_unsent(self) -> Option<(Buffer, i32)> {
-        self.result.map(|result| (self.buffer, result))
+        match self.course {
+            Course::InFlight { .. } => None,
+            Course::Over(result) => Some((self.buffer, result)),
+        }
     }
 
     /// What must live on until its completion.
-    pub(super) fn into_held(self) -> Held {
-        Held { _descriptor: self.descriptor, _memory: Memory::Buffer { _buffer: self.buffer } }
+    pub(super) fn into_detached(self) -> Slot {
+        Slot::Detached { _descriptor: self.descriptor, _buffer: self.buffer }
     }
 }
 
@@ -87,9 +94,7 @@ impl Socket {
         let send = Send {
             descriptor: Rc::clone(&self.0),
             buffer,
-            waiter: None,
-            wakes_when_sent: false,
-            result: None,
+            course: Course::InFlight { waiter: None, wakes_when_sent: false },
         };
         let inner = self.0.ring.inner();
         let key = inner.ops.borrow_mut().insert(Slot::Sending(send));
@@ -107,7 +112,10 @@ impl Socket {
     pub fn unsent_bytes(&self) -> usize {
         let Some(key) = self.0.send.get() else { return 0 };
         match &self.0.ring.inner().ops.borrow_mut().entry(key).slot {
-            Slot::Sending(send) => send.buffer.len() - send.result.unwrap_or(0).max(0) as usize,
+            Slot::Sending(Send { buffer, course: Course::Over(result), .. }) => {
+                buffer.len() - (*result).max(0) as usize
+            }
+            Slot::Sending(send) => send.buffer.len(),
             _ => unreachable!("a send is one until it is over"),
         }
     }
@@ -145,8 +153,9 @@ impl Socket {
         let Slot::Sending(send) = &mut ops.entry(key).slot else {
             unreachable!("a send is one until it is over")
         };
-        send.wakes_when_sent = wakes_when_sent;
-        send.waiter = polled(cx);
+        if send.is_in_flight() {
+            send.course = Course::InFlight { waiter: polled(cx), wakes_when_sent };
+        }
         !send.is_in_flight()
     }
 }

@@ -2,15 +2,16 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
 use super::address::Address;
 use super::kernel::{LocalEnd, Operation, SocketOptions};
-use super::ops::{Held, InFlight, Key, Memory};
+use super::ops::{Held, InFlight, Key};
 use super::ring::Ring;
 
 /// How long a connect to a Unix socket pauses while the listener's backlog is full: there is no event to wait for.
@@ -89,31 +90,31 @@ impl Descriptor {
         error.map_or(Ok(()), Err)
     }
 
-    fn start(self: &Rc<Self>, operation: Operation, memory: Memory) -> InFlight {
-        InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), _memory: memory })
+    fn start(self: &Rc<Self>, operation: Operation, socket: Option<Arc<OwnedFd>>) -> InFlight {
+        InFlight::start(&self.ring, operation, Held { _descriptor: Rc::clone(self), _socket: socket })
     }
 
     /// Waits for one of `events` (poll(2)); returns the events found, including errors and hang-ups.
     pub(super) async fn poll(self: &Rc<Self>, events: i16) -> io::Result<i16> {
-        self.poll_holding(events, || Memory::Nothing).await
+        self.poll_holding(events, || None).await
     }
 
-    /// The same, while every operation holds `memory`.
+    /// The same, while every operation holds a listening socket as well.
     pub(super) async fn poll_holding(
         self: &Rc<Self>,
         events: i16,
-        memory: impl Fn() -> Memory,
+        socket: impl Fn() -> Option<Arc<OwnedFd>>,
     ) -> io::Result<i16> {
         let wanted = events | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         let (fd, events) = (self.fd, u32::from(events as u16));
         loop {
-            let result = self.start(Operation::Poll { fd, events }, memory()).await;
+            let result = self.start(Operation::Poll { fd, events }, socket()).await;
             let found = errno(result)? as i16;
             if found & wanted != 0 {
                 return Ok(found);
             }
             // Only the end of the peer's stream, which stays reported.
-            let result = self.start(Operation::PollChange { fd, events }, memory()).await;
+            let result = self.start(Operation::PollChange { fd, events }, socket()).await;
             if result < 0 && result != -libc::ECANCELED {
                 errno(result)?;
             }
@@ -409,7 +410,7 @@ mod tests {
             let descriptor = &socket.0;
             let refused = loop {
                 let operation = Operation::Send { fd: descriptor.fd, bytes: BYTES.as_ptr(), len: 65536 };
-                let result = descriptor.start(operation, Memory::Nothing).await;
+                let result = descriptor.start(operation, None).await;
                 if result < 0 {
                     break result;
                 }
