@@ -218,7 +218,7 @@ mod tests {
         let read = WorkerSettings {
             buffer_bytes: 65536,
             pipe_bytes: 4097,
-            spin: Spin::Auto,
+            spin: Spin::NEVER,
             drain_timeout: Duration::ZERO,
             peek_bytes_max: 0,
             ..WorkerSettings::default()
@@ -228,7 +228,7 @@ mod tests {
             [
                 "workers (runs with 2, set to 1)",
                 "no-pin (runs with pinned, set to not pinned)",
-                "spin (runs with 0s, set to auto)",
+                "spin (runs with auto, set to 0s)",
                 "buffer-size (runs with 16KiB, set to 64KiB)",
                 "pipe-size (runs with 1MiB, set to 4097)",
             ]
