@@ -98,15 +98,15 @@ fn lines_that_follow_each_other_share_a_write() {
     // A host that stalls between the lines spreads them: one attempt of several is enough.
     let attempts: Vec<u64> = (0..5)
         .map(|_| {
-            let writes = Arc::default();
-            let writer = LogWriter::spawn(Box::new(Counted(Arc::clone(&writes))), None, Format::Text)
+            let count = Arc::default();
+            let writer = LogWriter::spawn(Box::new(Counted(Arc::clone(&count))), None, Format::Text)
                 .expect("a writer");
             for nth in 0..LINES {
                 writer.sender().send(record(nth));
                 thread::sleep(Duration::from_micros(1));
             }
             assert_eq!(writer.finish(PATIENCE), 0);
-            writes.load(Ordering::Relaxed)
+            count.load(Ordering::Relaxed)
         })
         .collect();
     assert!(attempts.iter().any(|writes| *writes < LINES / 4), "{attempts:?} writes for {LINES} lines");
