@@ -15,6 +15,7 @@ use io_uring::{IoUring, cqueue, types};
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown};
+use rustix::net::SendFlags;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::buffers::Region;
@@ -29,6 +30,9 @@ use super::submission::Submission;
 
 /// The smallest size requested for a pipe.
 const PIPE_BYTES_MIN: usize = 64 * 1024;
+
+/// A send never waits, and never raises SIGPIPE.
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// A kernel ring with its provided buffers.
 pub(super) struct Linux {
@@ -273,7 +277,8 @@ impl Kernel for Linux {
     }
 
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-        Ok(nix::sys::socket::send(fd, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?)
+        // Not libc's, which makes every send a point where the thread could be cancelled: 2 % of an HTTP request.
+        Ok(rustix::net::send(borrow(fd), bytes, SEND_FLAGS)?)
     }
 
     fn unacknowledged_bytes(&mut self, fd: RawFd) -> usize {
