@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 
 use super::task::Name;
 
-/// Names a deadline from its insertion to its removal. Not the first of all names, so that a place for one is as small as one.
+/// Names a deadline from its insertion to its removal. Its number is never 0, so that an `Option` of it takes no more room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Handle(NonZeroU32);
 
@@ -33,10 +33,10 @@ struct Entry {
     task: Name,
 }
 
-/// See the module.
+/// The deadlines of one ring, the earliest at hand.
 #[derive(Default)]
 pub(super) struct Due {
-    /// Each entry is due no earlier than the one at half of its index.
+    /// No entry is due before its parent: that of entry n is at (n - 1) / 2.
     heap: Vec<Entry>,
     /// For each handle the index of its entry in the heap; for a free handle the next free one.
     places: Vec<u32>,
