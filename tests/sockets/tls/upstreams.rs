@@ -7,7 +7,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, SupportedProtocolVersion};
 
 use super::Bed;
-use crate::support::{Identity, Launch, Peer, Server, TlsPeer, exchange, refusing, wait_until};
+use crate::support::{Identity, Launch, Peer, Server, TlsPeer, WireEnd, exchange, refusing, wait_until};
 
 #[test]
 fn an_upstream_without_a_sound_handshake_is_told_why_not() {
@@ -73,7 +73,9 @@ fn an_upstream_whose_handshake_fails_is_passed_over() {
     let upstream = bed.accept_tls();
     upstream.plain.expect(b"once");
     exchange(&client, &upstream.plain);
-    drop((client, upstream));
+    drop(client);
+    upstream.expect_wire_end(WireEnd::CloseNotify);
+    drop(upstream);
     let record = proxy.record();
     record.expect_end("client-close");
     assert_eq!(record.get("upstream"), bed.server.address());
