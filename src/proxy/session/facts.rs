@@ -37,7 +37,8 @@ pub(in crate::proxy) struct Session {
     rare: Cell<Option<Box<Rare>>>,
     /// The server that accepted the connection.
     lease: Cell<Option<Lease>>,
-    /// From accepting the client to the server's accept, in microseconds, 71 minutes at most: to keep idle sessions small.
+    /// From accepting the client to the server's accept, in microseconds and one more, 71 minutes at most: to keep idle
+    /// sessions small.
     connect_time: Cell<Option<NonZeroU32>>,
     /// Initially `Drain`: a session dropped before its end means that the worker was stopping.
     end: Cell<End>,
@@ -299,8 +300,7 @@ impl Session {
     pub(super) fn set_lease(&self, lease: Option<Lease>) {
         let time = lease.as_ref().map(|_taken| {
             let took = self.context().ring.now().duration_since(self.meter.accepted);
-            let microseconds = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-            NonZeroU32::new(microseconds).unwrap_or(NonZeroU32::MIN)
+            NonZeroU32::MIN.saturating_add(u32::try_from(took.as_micros()).unwrap_or(u32::MAX))
         });
         self.connect_time.set(time);
         if let Some(lease) = &lease {
@@ -310,7 +310,7 @@ impl Session {
     }
 
     fn connect_time(&self) -> Option<Duration> {
-        self.connect_time.get().map(|microseconds| Duration::from_micros(microseconds.get().into()))
+        self.connect_time.get().map(|time| Duration::from_micros(u64::from(time.get()) - 1))
     }
 
     /// Takes the lease out, as long as the session uses another server.
@@ -446,8 +446,7 @@ impl Drop for Session {
             proxied: self.rare.take().and_then(|rare| rare.proxied),
             upstream: self.server_name(),
             connect: self.connect(),
-            // A connection that was opened ahead takes none, which is kept as the least that there is.
-            connect_time: self.connect_time().map(|time| time.min(duration)),
+            connect_time: self.connect_time(),
             first_byte_time: self.meter.first_byte_time(),
             duration,
             upstream_bytes: self.meter.upstream_bytes.get(),
