@@ -133,7 +133,24 @@ fn spliced_share(flags: &str) -> f64 {
 }
 
 #[test]
-fn messages_of_some_buffers_are_spliced_and_short_ones_copied() {
+fn short_messages_are_copied_whatever_came_first() {
+    let server = Server::v4();
+    let proxy = Launch::to(server.address()).flags("--accept-proxy").start();
+    let client = Peer::connect(proxy.address());
+    // The first bytes are there before the relay begins.
+    client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 80\r\nfirst");
+    let upstream = server.accept();
+    upstream.expect(b"first");
+    for _ in 0..10 {
+        exchange(&client, &upstream);
+    }
+    drop((client, upstream));
+    let share = proxy.record().number("spliced");
+    assert!(share <= 0.0, "nothing was to be spliced, not {share}");
+}
+
+#[test]
+fn messages_of_some_buffers_are_spliced() {
     const MESSAGES: usize = 50;
     let server = Server::v4();
     let proxy = Launch::to(server.address()).start();

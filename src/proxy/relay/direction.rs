@@ -102,13 +102,14 @@ impl Direction<'_> {
         // What is awaited and rare is boxed, so that an idle session between plain connections does not carry it. A
         // block, because an idle session would carry the arguments of an `async fn` twice.
         async move {
+            let is_length_known = left != TO_THE_END;
             if !this.from().unread().is_empty() {
                 Box::pin(this.send_unread(&mut left)).await?;
             }
             if this.from().has_tls() || this.to().has_tls() {
                 return Box::pin(this.carry_copied(left)).await;
             }
-            let mut pace = this.first_pace(left);
+            let mut pace = this.first_pace(is_length_known && left >= BULK_BYTES_MIN);
             while left > 0 {
                 // An armed receive continues beside the send. A new one would read bytes ahead that may find no room.
                 if !this.from().socket().is_receiving() {
@@ -139,11 +140,11 @@ impl Direction<'_> {
         }
     }
 
-    fn first_pace(&self, left: u64) -> Pace {
+    fn first_pace(&self, is_long: bool) -> Pace {
         let expect = if self.from == Side::Client { Expect::Now } else { Expect::Later };
         let full_in_a_row = match self.relay.splice {
             Splice::Always => FULL_RECEIVES_TO_BULK,
-            Splice::Auto if left != TO_THE_END && left >= BULK_BYTES_MIN => FULL_RECEIVES_TO_BULK,
+            Splice::Auto if is_long => FULL_RECEIVES_TO_BULK,
             Splice::Auto | Splice::Never => 0,
         };
         Pace { full_in_a_row, expect }
