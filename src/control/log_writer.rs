@@ -4,9 +4,9 @@
 //! workers --Record--> channel --> lines (memory) --write(2)--> file or standard output
 //! ```
 //!
-//! The first line after a pause waits a moment for the next ones, so that the thread wakes up once and makes one write(2) for
-//! many: waking it for each line costs more than the line. No other thread waits for this one: lines that it cannot write are dropped, counted, and
-//! reported in the process's log at most once a second.
+//! The first line after a pause waits a moment for the next ones, so that the thread wakes up once and makes one write(2)
+//! for many: waking it for each line costs more than the line. No other thread waits for this one: lines that it cannot
+//! write are dropped, counted, and reported in the process's log at most once a second.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -34,8 +34,8 @@ const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 pub(in crate::proxy) const TO_THE_END: u64 = u64::MAX;
 /// Full receives in a row that switch a direction to bulk.
 const FULL_RECEIVES_TO_BULK: u32 = 2;
-/// A stretch of known length that is bulk from its start. Measured with messages of 64 KiB: splicing takes a third of the time
-/// of copying through buffers of 16 KiB.
+/// The least known length that makes a direction bulk from its start. Measured with messages of 64 KiB: splicing takes a
+/// third of the CPU of copying through buffers of 16 KiB.
 const BULK_BYTES_MIN: u64 = 32 * 1024;
 /// Turns in a row with less than [`THIN_BYTES`] that switch it back to small.
 const THIN_TURNS_TO_SMALL: u32 = 4;
