@@ -229,14 +229,16 @@ fn memory_peak_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
+
+    use socket2::{Domain, Socket, Type};
 
     use super::*;
     use crate::load::plan::tests::plan;
     use crate::load::warning::Warning;
 
     /// A server that answers whatever it reads; its address.
-    fn server() -> std::net::SocketAddr {
+    fn server() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
@@ -255,7 +257,10 @@ mod tests {
 
     #[test]
     fn a_dead_address_of_a_name_is_left_out_and_said() {
-        let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Taken, without a listener.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let dead = socket.local_addr().unwrap().as_socket().unwrap();
         let mut plan = plan("http://127.0.0.1:1/");
         plan.targets[0].addresses = vec![dead, server()];
         (plan.connections, plan.length) = (2, Length::Requests(10));

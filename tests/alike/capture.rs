@@ -170,16 +170,6 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// An address where a program can listen that is told of it. The port is no other's while the socket lives, which does
-/// not listen: the program has `SO_REUSEADDR` as well (socket(7)), and the kernel gives the port to no one who asks for any.
-pub(crate) fn reserved_address() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
-    socket.set_reuse_address(true).expect("a socket of ours");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
-    (socket, address.expect("it is bound"))
-}
-
 /// Where the proxy listens, by its log. The kernel chose the port: one that is chosen before the start may be another
 /// program's by then.
 fn await_address(proxy: &mut Child, log: &Path) -> SocketAddr {

@@ -14,6 +14,8 @@ mod python;
 mod refused;
 mod replies;
 mod requests;
+#[path = "../common/reserved.rs"]
+mod reserved;
 mod servers;
 
 use std::process::{Command, ExitCode};

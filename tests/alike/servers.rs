@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
-use socket2::Socket;
 use tempfile::TempDir;
 
-use crate::capture::{PATIENCE, await_listener, connect, reserved_address};
+use crate::capture::{PATIENCE, await_listener, connect};
 use crate::python::Seen;
+use crate::reserved;
 
 pub(crate) const NGINX: &str = "/usr/sbin/nginx";
 pub(crate) const APACHE: &str = "/usr/sbin/apache2";
@@ -33,15 +33,13 @@ pub(crate) struct Server {
     name: &'static str,
     child: Child,
     address: SocketAddr,
-    /// Keeps its port from others.
-    _port: Socket,
     directory: TempDir,
 }
 
 impl Server {
     pub(crate) fn nginx() -> Self {
-        let (port, address) = reserved_address();
-        Self::start("nginx", (port, address), |directory| {
+        let address = reserved::address();
+        Self::start("nginx", address, |directory| {
             let path = directory.display();
             // The body is in `$request_body` only where something is done with it.
             let config = format!(
@@ -67,8 +65,8 @@ impl Server {
     }
 
     pub(crate) fn apache() -> Self {
-        let (port, address) = reserved_address();
-        Self::start("Apache", (port, address), |directory| {
+        let address = reserved::address();
+        Self::start("Apache", address, |directory| {
             let path = directory.display();
             let module =
                 |name: &str| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n");
@@ -94,11 +92,7 @@ impl Server {
         })
     }
 
-    fn start(
-        name: &'static str,
-        (port, address): (Socket, SocketAddr),
-        prepare: impl FnOnce(&Path) -> Command,
-    ) -> Self {
+    fn start(name: &'static str, address: SocketAddr, prepare: impl FnOnce(&Path) -> Command) -> Self {
         let directory = TempDir::new().expect("a directory for temporary files");
         let mut command = prepare(directory.path());
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))
@@ -111,7 +105,7 @@ impl Server {
         let said = fs::File::create(directory.path().join("said")).expect("a directory of ours");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let mut server = Self { name, child, address, _port: port, directory };
+        let mut server = Self { name, child, address, directory };
         await_listener(&mut server.child, address, name);
         server
     }

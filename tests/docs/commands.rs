@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::page::{Page, repository};
+use crate::reserved;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_iisplice");
 
@@ -101,11 +102,7 @@ impl Addresses {
         let host = address.rsplit_once(':').expect("a port").0;
         let here = ["0.0.0.0", "127.0.0.1", "[::]", "[::1]", "localhost"].contains(&host);
         let name = if here { address.replacen(host, "127.0.0.1", 1) } else { address };
-        let free = || {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            listener.local_addr().expect("it is bound").to_string()
-        };
-        self.0.entry(name).or_insert_with(free).clone()
+        self.0.entry(name).or_insert_with(|| reserved::address().to_string()).clone()
     }
 
     /// A word of a command line with the addresses in it replaced.

@@ -6,6 +6,8 @@ mod flags;
 mod links;
 mod messages;
 mod page;
+#[path = "../common/reserved.rs"]
+mod reserved;
 mod threats;
 mod words;
 

@@ -9,6 +9,8 @@ mod logins;
 mod protection;
 mod providers;
 mod reach;
+#[path = "../common/reserved.rs"]
+mod reserved;
 mod run;
 mod script;
 mod site;

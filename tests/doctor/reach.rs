@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use crate::reserved;
 use crate::run::doctor;
 
 #[test]
@@ -16,9 +17,7 @@ fn an_address_that_accepts_connections_is_fine() {
 
 #[test]
 fn an_address_where_nothing_listens_is_broken() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    drop(listener);
+    let address = reserved::address();
     let report = doctor(&[&format!("http://{address}/")]);
     report.has("address", "broken", &format!("{address} accepts no connection: Connection refused"));
     assert_eq!(report.exit_code, Some(2));

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::reserved;
 use crate::server::Server;
 
 /// Who logs in. `bed.sh` knows them as well.
@@ -181,11 +182,9 @@ impl Bed {
         directory
     }
 
-    /// An address with a port that is free on this bed's loopback address, which no other test uses.
+    /// An address with a free port on this bed's loopback address, which no other test uses.
     pub(crate) fn free_address(&self) -> SocketAddr {
-        TcpListener::bind((self.http.ip(), 0))
-            .and_then(|listener| listener.local_addr())
-            .expect("a port is free on a loopback address")
+        SocketAddr::new(self.http.ip(), reserved::address().port())
     }
 }
 

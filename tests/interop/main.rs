@@ -16,6 +16,8 @@ mod logins;
 mod pooling;
 mod proxy;
 mod python;
+#[path = "../common/reserved.rs"]
+mod reserved;
 mod server;
 mod tls;
 mod upstreams;

@@ -7,6 +7,8 @@ mod proxy;
 mod remedies;
 mod replay;
 mod report;
+#[path = "../common/reserved.rs"]
+mod reserved;
 mod site;
 mod through_http;
 
@@ -241,7 +243,7 @@ fn what_cannot_work_ends_with_the_reason_in_one_line() {
         assert_eq!(output.status.code(), Some(1), "{path}: {complaint}");
         assert!(complaint.contains(expected) && complaint.lines().count() == 1, "{path}: {complaint}");
     }
-    let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed_port = reserved::address();
     let output = run(&[&format!("http://{closed_port}/")]);
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));

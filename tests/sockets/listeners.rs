@@ -1,6 +1,6 @@
 //! Listening sockets: what goes wrong with them.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tempfile::TempDir;
 
+use crate::reserved;
 use crate::support::{Launch, Peer, Proxy, Server};
 
 /// A proxy whose accepting fails.
@@ -96,19 +97,13 @@ fn permissions_that_are_none_or_of_nothing_are_refused() {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let found = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    found.expect("there are free ports").port()
-}
-
 #[test]
 fn a_server_that_is_a_listener_of_its_own_is_refused() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let path = directory.path().join("proxy");
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(&path, &link).expect("the directory is ours");
-    let port = free_port();
+    let port = reserved::address().port();
     let (path, link) = (path.display(), link.display());
     for (listen, server) in [
         (format!("127.0.0.1:{port}"), format!("--upstream 127.0.0.1:{port}")),
@@ -155,7 +150,7 @@ fn the_start_says_that_a_listener_on_ipv6_does_not_include_ipv4() {
 
     // Both on one port are two listeners, in either order.
     for listeners in [["[::]", "0.0.0.0"], ["0.0.0.0", "[::]"]] {
-        let port = free_port();
+        let port = reserved::address().port();
         let flags = listeners.map(|listener| format!("--listen {listener}:{port}")).join(" ");
         let proxy = Launch::to("127.0.0.1:9").flags(&flags).start();
         let line = proxy.wait_to_say("accepts IPv6 only");

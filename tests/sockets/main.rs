@@ -30,6 +30,8 @@ mod privileges;
 mod proxy_header;
 mod relay;
 mod reload;
+#[path = "../common/reserved.rs"]
+mod reserved;
 mod sandbox;
 mod service_manager;
 mod services;

@@ -1,6 +1,5 @@
 //! Names of servers while the proxy runs: addresses come and go, and what becomes of connections.
 
-use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
+use crate::reserved;
 use crate::support::{Dns, Launch, Peer, Proxy, Server, exchange, wait_for, wait_until};
 
 mod counts;
@@ -32,17 +32,11 @@ struct Host {
 
 impl Host {
     fn of(count: u8) -> Self {
-        wait_for("a port that is free at all addresses", || {
-            let first = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let port = first.local_addr().expect("it is bound").port();
-            let rest: Result<Vec<_>, _> = (2..=count)
-                .map(|number| TcpListener::bind(SocketAddr::from(([127, 0, 0, number], port))))
-                .collect();
-            rest.ok()?;
-            drop(first);
-            let servers = (1..=count).map(|number| Server::at(&format!("127.0.0.{number}:{port}"))).collect();
-            Some(Self { port, servers })
-        })
+        let port = reserved::address().port();
+        Self {
+            port,
+            servers: (1..=count).map(|number| Server::at(&format!("127.0.0.{number}:{port}"))).collect(),
+        }
     }
 
     /// A new client, the number of the server that it reached, and that one's end.

@@ -1,7 +1,7 @@
 //! SIGHUP: the settings are read again, and all of them are taken over or none.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::thread;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
-use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use crate::reserved;
 use crate::support::{
     Identity, Launch, Peer, Proxy, Server, TlsPeer, connect, echo, exchange, failures_during, refusing, talk,
     wait_for, wait_until,
@@ -85,15 +85,9 @@ fn service(name: &str, listen: &[&str], server: &Server, keys: &str) -> String {
     )
 }
 
-/// An address that is free, and that the kernel gives to no other socket while the test runs.
+/// An address for a listener.
 fn free() -> String {
-    let holder = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
-    // So that others may bind to it as long as this one does not listen.
-    holder.set_reuse_address(true).expect("a socket");
-    holder.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    let address = holder.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound");
-    std::mem::forget(holder);
-    address.to_string()
+    reserved::address().to_string()
 }
 
 /// A new client of the listener reaches the server.

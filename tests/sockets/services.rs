@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use crate::reserved;
 use crate::support::{Identity, Launch, Peer, Server, TlsPeer, exchange};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: web\r\n\r\n";
@@ -285,7 +286,7 @@ fn messages_name_settings_as_they_were_given() {
 fn a_check_leaves_a_running_proxy_alone() {
     let directory = TempDir::new().expect("a directory for temporary files");
     let server = Server::v4();
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let free = reserved::address();
     let socket = directory.path().join("proxy.sock");
     let text = format!(
         "[service.s]\nlisten = [\"{free}\", \"unix:{}\"]\nupstream = \"g\"\n[group.g]\nservers = \"{}\"\n",

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admin::{Admin, start};
+use crate::reserved;
 use crate::support::{
     Launch, Peer, Proxy, Server, connect, echo, exchange, failures_during, pair, talk, wait_for, wait_until,
 };

@@ -63,7 +63,7 @@ fn who_waits_to_be_accepted_is_served_however_many_workers_there_are() {
     let server = echo();
     let directory = TempDir::new().expect("a directory for temporary files");
     let path = directory.path().join("iisplice.toml");
-    let address = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+    let address = reserved::address();
     let write = |workers: usize, steers: &str| {
         // Steering by CPU needs workers that are pinned.
         let is_free = steers == "hash";
@@ -98,8 +98,7 @@ fn listeners_come_and_go_with_an_upgrade() {
     let server = echo();
     let directory = TempDir::new().expect("a directory for temporary files");
     let path = directory.path().join("iisplice.toml");
-    let free = || TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound");
-    let (stays, goes, comes) = (free(), free(), free());
+    let (stays, goes, comes) = (reserved::address(), reserved::address(), reserved::address());
     let write = |one, other| {
         let text = format!(
             "[service.a]\nlisten = [\"{one}\", \"{other}\"]\nupstream = \"g\"\n[group.g]\nservers = [\"{server}\"]\n"
@@ -121,7 +120,7 @@ fn a_wildcard_takes_the_place_of_an_address_with_an_upgrade_and_the_other_way_ro
     let server = echo();
     let directory = TempDir::new().expect("a directory for temporary files");
     let path = directory.path().join("iisplice.toml");
-    let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound");
+    let address = reserved::address();
     let (one, all) = (address.to_string(), format!("0.0.0.0:{}", address.port()));
     let write = |listen: &str| {
         let text = format!(

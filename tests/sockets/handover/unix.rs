@@ -37,7 +37,7 @@ fn a_file_of_a_dead_process_is_replaced_and_that_of_a_live_one_is_not() {
     let server = echo();
     let directory = TempDir::new().expect("a directory for temporary files");
     let front = directory.path().join("front.sock");
-    let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+    let port = reserved::address();
     let flags = format!("--listen unix:{} --listen {port}", front.display());
     let mut proxy = Launch::to(&server).flags(&flags).start();
     let (code, said) = Launch::to(&server).flags(&format!("--listen unix:{}", front.display())).fail();

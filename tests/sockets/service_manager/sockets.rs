@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{Manager, Passing};
 use crate::admin::Admin;
+use crate::reserved;
 use crate::support::{Launch, PATIENCE, Peer, Proxy, Server, exchange, wait_for, wait_until};
 
 fn listener() -> (OwnedFd, SocketAddr) {
@@ -74,8 +75,7 @@ fn sockets_of_units_are_used_by_address_and_keep_their_clients() {
 
 #[test]
 fn a_socket_that_no_listener_can_have_is_one_clear_line() {
-    let (port, taken) = listener();
-    drop(port);
+    let taken = reserved::address();
     let launch = || Launch::to("127.0.0.1:9").flags(&format!("--listen {taken}"));
     let fails = |name: &str, socket: OwnedFd, wanted: &str| {
         let (code, said) = Passing::of(vec![(name, socket)]).with(launch()).fail();
@@ -106,7 +106,7 @@ fn a_socket_that_no_listener_can_have_is_one_clear_line() {
     fails("p", read.into(), "is no socket");
     // As of `ListenStream=PORT`.
     let both = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
-    both.set_only_v6(false).expect("a socket");
+    both.set_only_v6(false).and_then(|()| both.set_reuse_address(true)).expect("a socket");
     both.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, taken.port())).into()).expect("a free port");
     both.listen(1).expect("it is bound");
     fails("both", both.into(), &format!("for {taken} write ListenStream={taken} into its unit"));
@@ -154,8 +154,7 @@ fn clients_that_come_while_it_restarts_wait_and_are_served() {
         );
         fs::write(&file, text).expect("a directory of ours");
     };
-    let (port, address) = listener();
-    drop(port);
+    let address = reserved::address();
     let unix = format!("\"unix:{}\"", path.display());
     settings(&format!("\"{address}\", {unix}"));
     let launch = |workers: usize| {

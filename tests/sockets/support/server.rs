@@ -30,7 +30,10 @@ impl Server {
     }
 
     pub(crate) fn at(address: &str) -> Self {
-        let (listener, address) = bound(address);
+        let listener = socket(address);
+        // So that a port can be one that the test has reserved.
+        listener.set_reuse_address(true).expect("a socket of ours");
+        let (listener, address) = bound(listener, address);
         listener.listen(4096).expect("a bound socket");
         listener.set_read_timeout(Some(PATIENCE)).expect("a valid time");
         Self { listener, address }
@@ -114,8 +117,7 @@ impl Farm {
     }
 }
 
-fn bound(address: &str) -> (Socket, String) {
-    let socket = socket(address);
+fn bound(socket: Socket, address: &str) -> (Socket, String) {
     socket.bind(&sock_addr(address)).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"));
     let bound = socket.local_addr().expect("it is bound").as_socket();
     (socket, bound.map_or_else(|| address.to_owned(), |address| address.to_string()))
@@ -123,7 +125,7 @@ fn bound(address: &str) -> (Socket, String) {
 
 /// An address where connections are refused: a port that stays taken while the socket lives, without a listener.
 pub(crate) fn refusing() -> (Socket, String) {
-    bound("127.0.0.1:0")
+    bound(socket("127.0.0.1:0"), "127.0.0.1:0")
 }
 
 /// A server whose queue is full: the kernel leaves who connects to it without an answer (listen(2)), until
@@ -135,7 +137,7 @@ pub(crate) struct Unanswering {
 
 impl Unanswering {
     pub(crate) fn new() -> Self {
-        let (listener, address) = bound("127.0.0.1:0");
+        let (listener, address) = refusing();
         listener.listen(0).expect("a bound socket");
         listener.set_read_timeout(Some(PATIENCE)).expect("a valid time");
         let mut queued = Vec::new();
