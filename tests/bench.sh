@@ -70,9 +70,12 @@ for report in md html; do
     grep -q 'Above the floor' "$place/reports/report.$report" || fail "report.$report does not show the floor"
 done
 
-# What goes through the floor arrives as it was sent: messages, bulk to readers that are slow at first, half-closes.
-python3 - << 'END' || fail "the floor does not pass on what it gets"
-import hashlib, os, socket, subprocess, threading, time
+# What goes through the floor arrives as it was sent: messages, bulk to readers that are slow at first, half-closes; and the
+# same out of TLS and into it.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost -keyout "$place/key.pem" -out "$place/chain.pem" 2> "$place/err" || fail "openssl failed"
+python3 - "$place" << 'END' || fail "the floor does not pass on what it gets"
+import hashlib, os, socket, ssl, subprocess, sys, threading, time
 
 def echo_slowly(connection):
     time.sleep(0.3)
@@ -108,18 +111,37 @@ def exchange(address, size):
         sender.join()
         assert received.digest() == hashlib.sha256(sent).digest(), size
 
+def exchange_over_tls(address, size):
+    with trusts.wrap_socket(connect(address), server_hostname="localhost") as client:
+        sent, received = os.urandom(size), b""
+        sender = threading.Thread(target=client.sendall, args=[sent])
+        sender.start()
+        while len(received) < size:
+            data = client.recv(1 << 16)
+            assert data, "it has ended early"
+            received += data
+        sender.join()
+        assert received == sent, size
+        # It answers with the end of its own stream.
+        client.unwrap()
+
 server = socket.create_server(("127.0.0.1", 0))
 threading.Thread(target=serve, args=[server], daemon=True).start()
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    listen = free.getsockname()
+# It does not listen, and keeps the port for who does.
+holder = socket.socket()
+holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+holder.bind(("127.0.0.1", 0))
+listen = holder.getsockname()
+chain, key = (sys.argv[1] + name for name in ("/chain.pem", "/key.pem"))
+trusts = ssl.create_default_context(cafile=chain)
+over_tls = ["--certificate", chain, "--key", key]
 address = lambda name: "%s:%d" % name
 relay = ["scripts/bench", "floor", "--listen", address(listen), "--upstream", address(server.getsockname())]
-for flags in [], ["--polling"]:
+for flags, exchanges in ([], exchange), (["--polling"], exchange), (over_tls, exchange_over_tls):
     process = subprocess.Popen(relay + flags, stderr=subprocess.DEVNULL)
     try:
         for size in 0, 1, 200, (128 << 10) - 1, 128 << 10, (128 << 10) + 1, 30 << 20:
-            exchange(listen, size)
+            exchanges(listen, size)
         assert process.poll() is None, "it has ended"
     finally:
         process.terminate()

@@ -42,7 +42,9 @@ fn main() -> ExitCode {
         Some(Role::Launch { cpus, realtime, parent, command }) => {
             child::launch(&Seat { cpus: cpus.clone(), realtime: *realtime }, *parent, command)
         }
-        Some(Role::Floor { listen, upstream, polling }) => baseline::floor::run(*listen, *upstream, *polling),
+        Some(Role::Floor { listen, upstream, polling, identity }) => {
+            baseline::floor::run(*listen, *upstream, *polling, identity)
+        }
         Some(Role::TokioUring { listen, upstream }) => baseline::tokio_uring::run(*listen, *upstream),
         Some(Role::OpSplice { listen, upstream }) => baseline::op_splice::run(*listen, *upstream),
         None if options.list => {

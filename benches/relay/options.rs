@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
+use crate::baseline::floor::Identity;
 use crate::cases::{CASES, Case};
 
 /// Compares `iisplice proxy` with nginx and `HAProxy` on this host, and shows the figures.
@@ -145,6 +146,8 @@ pub(crate) enum Role {
         /// Never sleeps.
         #[arg(long)]
         polling: bool,
+        #[command(flatten)]
+        identity: Identity,
     },
     /// Runs the tokio-uring baseline.
     #[command(hide = true)]

@@ -178,7 +178,11 @@ impl Arm {
     pub(crate) fn command(&self, setup: &Setup<'_>) -> Result<Option<Vec<OsString>>> {
         Ok(match &self.relay {
             Relay::Direct => None,
-            Relay::Floor(flags) => Some(baseline("floor", flags, setup)?),
+            Relay::Floor(flags) => {
+                let mut command = baseline("floor", flags, setup)?;
+                command.extend(floor_identity(setup));
+                Some(command)
+            }
             Relay::Iisplice(iisplice) => Some(iisplice.command(setup)),
             Relay::Nginx(nginx) => Some(nginx.command(setup)?),
             Relay::Haproxy(haproxy) => Some(haproxy.command(setup)?),
@@ -223,11 +227,21 @@ fn find_iisplice(options: &Options) -> Result<Vec<Arm>> {
 /// Why the floor has no part in a front: it passes on the bytes of a case and no others.
 fn outside_the_floor(front: Front) -> Option<&'static str> {
     match front {
-        Front::Stream | Front::Sni | Front::Http => None,
+        Front::Stream | Front::Sni | Front::Tls | Front::TlsInFull | Front::Http | Front::Https => None,
         Front::ProxyHeader => Some("writes no PROXY header"),
-        Front::Tls | Front::TlsInFull | Front::Https => Some("speaks no TLS"),
         Front::Logged(_) => Some("writes no log"),
     }
+}
+
+/// What makes the floor speak TLS where a front terminates it.
+fn floor_identity(setup: &Setup<'_>) -> Vec<OsString> {
+    if !setup.front.terminates() {
+        return Vec::new();
+    }
+    let mut flags = vec!["--certificate".into(), setup.certificate.chain.clone().into()];
+    flags.extend(["--key".into(), setup.certificate.key.clone().into()]);
+    flags.extend((setup.front == Front::TlsInFull).then(|| "--without-resumption".into()));
+    flags
 }
 
 fn baseline(role: &str, flags: &[String], setup: &Setup<'_>) -> Result<Vec<OsString>> {

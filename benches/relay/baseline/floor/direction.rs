@@ -21,7 +21,7 @@ pub(super) struct Direction {
     /// Whether the source has sent its last byte.
     pub(super) hangs_up: bool,
     /// What the destination had no room for, from [`Self::rest_sent_bytes`] on.
-    rest: Vec<u8>,
+    pub(super) rest: Vec<u8>,
     rest_sent_bytes: usize,
     /// Whether a read has filled the buffer.
     pub(super) has_bulk: bool,
@@ -51,13 +51,8 @@ impl Direction {
         to: &TcpStream,
         buffer: &mut [u8],
     ) -> Result<State, Errno> {
-        if !self.rest.is_empty() {
-            self.rest_sent_bytes += send_now(to, &self.rest[self.rest_sent_bytes..])?;
-            if self.rest_sent_bytes < self.rest.len() {
-                return Ok(State::Blocked);
-            }
-            self.rest.clear();
-            self.rest_sent_bytes = 0;
+        if !self.send_rest(to)? {
+            return Ok(State::Blocked);
         }
         match &mut self.pipe {
             Some(pipe) => pipe.advance(from, to),
@@ -74,16 +69,32 @@ impl Direction {
         let sent = send_now(to, &buffer[..count])?;
         self.rest.extend_from_slice(&buffer[sent..count]);
         self.has_bulk = count == buffer.len();
-        Ok(if sent < count {
-            State::Blocked
-        } else if self.has_bulk {
+        Ok(if sent < count { State::Blocked } else { self.state_after_read() })
+    }
+
+    /// Sends the rest as far as there is room; whether nothing is left of it.
+    pub(super) fn send_rest(&mut self, to: &TcpStream) -> Result<bool, Errno> {
+        if !self.rest.is_empty() {
+            self.rest_sent_bytes += send_now(to, &self.rest[self.rest_sent_bytes..])?;
+            if self.rest_sent_bytes < self.rest.len() {
+                return Ok(false);
+            }
+            self.rest.clear();
+            self.rest_sent_bytes = 0;
+        }
+        Ok(true)
+    }
+
+    /// What it waits for when all that it has read is sent.
+    pub(super) fn state_after_read(&self) -> State {
+        if self.has_bulk {
             State::Due
         } else if self.hangs_up {
             // A read that does not fill the buffer has taken all that there was (epoll(7)): no other one has to say so.
             State::Ended
         } else {
             State::Waits
-        })
+        }
     }
 }
 
@@ -106,7 +117,7 @@ impl Pipe {
 }
 
 /// Sends as much as there is room for.
-fn send_now(to: &TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
+pub(super) fn send_now(to: &TcpStream, bytes: &[u8]) -> Result<usize, Errno> {
     match send(to.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
         Err(Errno::EAGAIN) => Ok(0),
         other => other,

@@ -1,30 +1,37 @@
 //! The floor: a relay that makes the system calls that the bytes need, and does nothing else.
 //!
 //! A message costs one `epoll_wait`, one `recv` and one `send`, what a pipe holds two `splice` (see [`Direction`]), a
-//! connection an `accept4` and a `connect` that blocks, which does not wait on loopback. There are no time-outs, limits,
-//! counters and logs, and no look at the bytes.
+//! connection an `accept4` and a `connect` that blocks, which does not wait on loopback. With a certificate it speaks TLS with
+//! clients ([`tls`]). There are no time-outs, limits, counters and logs, and no look at the bytes.
 //!
 //! ```text
 //! a turn: epoll_wait -> messages: recv + send -> bulk of one direction: splice + splice -> one new client
 //! ```
 
 mod direction;
+mod tls;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustls::ServerConfig;
 use slab::Slab;
 
 use self::direction::{Direction, READ_BYTES, State};
+pub(crate) use self::tls::Identity;
+use self::tls::Tls;
 use super::pipe::Pipe;
 use crate::load::listen_on;
 
 const EVENTS_MAX: usize = 256;
+/// The side of the client, and the direction from it.
+const CLIENT: usize = 0;
 const LISTENER_KEY: u64 = u64::MAX;
 /// Edge-triggered, so that the kernel does not look at a socket again that has been read.
 const NEWS: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLRDHUP).union(EpollFlags::EPOLLET);
@@ -35,6 +42,8 @@ struct Session {
     /// Direction `d` goes from socket `d` to the other.
     sockets: [TcpStream; 2],
     directions: [Direction; 2],
+    /// The client's.
+    tls: Option<Tls>,
     /// What events tell of each socket: of room from the first time on that there was none.
     awaited: [EpollFlags; 2],
 }
@@ -43,6 +52,7 @@ struct Relay {
     epoll: Epoll,
     listener: TcpListener,
     upstream: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
     sessions: Slab<Session>,
     /// The slots and directions of messages that have arrived.
     due: Vec<(usize, usize)>,
@@ -52,7 +62,12 @@ struct Relay {
 }
 
 /// Relays until the process ends; with `polling` it never sleeps.
-pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr, polling: bool) -> Result<()> {
+pub(crate) fn run(
+    listen: SocketAddr,
+    upstream: SocketAddr,
+    polling: bool,
+    identity: &Identity,
+) -> Result<()> {
     let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll")?;
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER_KEY)).context("epoll_ctl")?;
@@ -60,6 +75,7 @@ pub(crate) fn run(listen: SocketAddr, upstream: SocketAddr, polling: bool) -> Re
         epoll,
         listener,
         upstream,
+        tls: identity.settings().context("the certificate")?,
         sessions: Slab::new(),
         due: Vec::new(),
         due_bulk: VecDeque::new(),
@@ -128,18 +144,28 @@ impl Relay {
         let Some(session) = self.sessions.get_mut(slot) else { return Ok(()) };
         let (this, other) = (direction, 1 - direction);
         let (from, to) = (&session.sockets[this], &session.sockets[other]);
-        let Ok(state) = session.directions[this].advance(from, to, &mut self.buffer) else {
+        let (one, buffer) = (&mut session.directions[this], &mut self.buffer);
+        let outcome = match &mut session.tls {
+            None => one.advance(from, to, buffer),
+            Some(tls) if this == CLIENT => one.decrypt(tls, (from, to), buffer),
+            Some(tls) => one.encrypt(tls, (from, to), buffer),
+        };
+        let Ok(state) = outcome else {
             // The client counts the error.
             drop(self.sessions.remove(slot));
             return Ok(());
         };
         let moved = &mut session.directions[this];
         moved.state = state;
-        if moved.has_bulk && moved.pipe.is_none() {
+        if moved.has_bulk && moved.pipe.is_none() && session.tls.is_none() {
             // splice(2) waits unless the socket itself says not to.
             from.set_nonblocking(true).context("O_NONBLOCK")?;
             to.set_nonblocking(true).context("O_NONBLOCK")?;
             moved.pipe = Some(Pipe::new()?);
+        }
+        if let Some(tls) = session.tls.as_mut().filter(|_| state == State::Ended && this != CLIENT) {
+            // This fails if the client has closed already.
+            let _ = tls.end(to);
         }
         match state {
             State::Waits => session.set_awaited(&self.epoll, slot, this, session.awaited[this] | NEWS)?,
@@ -175,6 +201,7 @@ impl Relay {
     fn begin(&mut self, client: TcpStream) -> Result<()> {
         // The client counts the error of a connection that closes at once.
         let Ok(upstream) = TcpStream::connect(self.upstream) else { return Ok(()) };
+        let tls = self.tls.as_ref().map(Tls::new).transpose()?;
         // The client's socket has it from the listener.
         upstream.set_nodelay(true).context("TCP_NODELAY")?;
         let entry = self.sessions.vacant_entry();
@@ -184,6 +211,7 @@ impl Relay {
         entry.insert(Session {
             sockets: [client, upstream],
             directions: [Direction::default(), Direction::default()],
+            tls,
             awaited: [NEWS; 2],
         });
         Ok(())
