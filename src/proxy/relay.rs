@@ -7,12 +7,12 @@ mod side;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::uring::Parts;
+use crate::uring::{Parts, Sleep};
 
 pub(super) use direction::{Broken, Direction, TO_THE_END};
 pub(super) use meter::Meter;
@@ -20,63 +20,42 @@ pub(super) use pair::{Outcome, Relay, Reset};
 pub(super) use side::Side;
 
 impl Relay<'_> {
-    /// Relays until both streams have ended, one breaks, or nothing moves for too long.
-    #[allow(
-        clippy::manual_async_fn,
-        reason = "an idle session would carry the arguments of an `async fn` twice"
-    )]
+    /// Relays until both streams have ended, one breaks, or nothing moves for too long. The idle time begins now: the time
+    /// that connecting took does not count.
     pub(super) fn run(&self) -> impl Future<Output = Outcome> {
-        async move {
-            self.reset.set(Reset::InFlight);
-            // The time that connecting took does not count as idle.
-            self.meter.begin(self.ring.now());
-            let up = Direction { relay: self, from: Side::Client, to: Side::Upstream };
-            let down = Direction { relay: self, from: Side::Upstream, to: Side::Client };
-            let (up, down) = (up.carry_and_end(), down.carry_and_end());
-            let outcome = Both { up, down, idle: self.idle(), parts: Parts::default() }.await;
-            self.reset.set(Reset::Nothing);
-            outcome
-        }
+        self.reset.set(Reset::InFlight);
+        self.meter.begin(self.ring.now());
+        let up = Direction { relay: self, from: Side::Client, to: Side::Upstream };
+        let down = Direction { relay: self, from: Side::Upstream, to: Side::Client };
+        let (up, down) = (up.carry_and_end(), down.carry_and_end());
+        Both { relay: self, up, down, idle: self.ring.sleep(self.timeouts.idle), parts: Parts::default() }
     }
 
-    /// Completes when nothing has moved for the idle time-out. Checks only when the time could be over: activity costs
-    /// a store, never a timer.
-    #[allow(
-        clippy::manual_async_fn,
-        reason = "an idle session would carry the arguments of an `async fn` twice"
-    )]
-    fn idle(&self) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                let quiet = self.ring.now().duration_since(self.meter.last_activity());
-                match self.timeouts.idle.checked_sub(quiet) {
-                    None | Some(Duration::ZERO) => return,
-                    Some(left) => self.ring.sleep(left).await,
-                }
-            }
-        }
+    /// What is left of the idle time-out; nothing when no byte has moved for that long.
+    fn idle_time_left(&self) -> Option<Duration> {
+        let quiet = self.ring.now().duration_since(self.meter.last_activity());
+        self.timeouts.idle.checked_sub(quiet).filter(|left| !left.is_zero())
     }
 }
 
 pin_project! {
     /// Completes when both directions have ended, one breaks, or the idle time is over. It holds each future once, and
     /// nothing else: an idle session is little more than this.
-    struct Both<U, D, I> {
+    struct Both<'a, U, D> {
+        relay: &'a Relay<'a>,
         #[pin]
         up: U,
         #[pin]
         down: D,
-        #[pin]
-        idle: I,
+        idle: Sleep,
         parts: Parts,
     }
 }
 
-impl<U, D, I> Future for Both<U, D, I>
+impl<U, D> Future for Both<'_, U, D>
 where
     U: Future<Output = Result<Side, Broken>>,
     D: Future<Output = Result<Side, Broken>>,
-    I: Future<Output = ()>,
 {
     type Output = Outcome;
 
@@ -86,10 +65,27 @@ where
             Poll::Ready(ended) => Poll::Ready(ended),
             Poll::Pending => this.parts.poll(2, this.down, cx),
         };
-        match ended {
-            Poll::Ready(Ok(first)) => Poll::Ready(Outcome::Closed { first }),
-            Poll::Ready(Err((side, error))) => Poll::Ready(Outcome::Broken { side, error }),
-            Poll::Pending => this.parts.poll(3, this.idle, cx).map(|()| Outcome::Idle),
+        let outcome = match ended {
+            Poll::Ready(Ok(first)) => Outcome::Closed { first },
+            Poll::Ready(Err((side, error))) => Outcome::Broken { side, error },
+            Poll::Pending => {
+                ready!(poll_idle(this.relay, this.idle, this.parts, cx));
+                Outcome::Idle
+            }
+        };
+        this.relay.reset.set(Reset::Nothing);
+        Poll::Ready(outcome)
+    }
+}
+
+/// Completes when the idle time is over. Activity costs a store, never a timer: what is left of the time is looked at when
+/// it could be over.
+fn poll_idle(relay: &Relay<'_>, idle: &mut Sleep, parts: &mut Parts, cx: &mut Context<'_>) -> Poll<()> {
+    loop {
+        ready!(parts.poll(3, Pin::new(&mut *idle), cx));
+        match relay.idle_time_left() {
+            None => return Poll::Ready(()),
+            Some(left) => *idle = relay.ring.sleep(left),
         }
     }
 }

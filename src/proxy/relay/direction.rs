@@ -127,13 +127,13 @@ impl Direction<'_> {
                     continue;
                 };
                 match this.forward(received, &mut pace, &mut left)? {
-                    Forwarded::Sent => {}
-                    Forwarded::PutBack => {
-                        this.settle().await?;
-                        Box::pin(this.send_unread(&mut left)).await?;
-                    }
+                    Forwarded::Sent => continue,
+                    Forwarded::PutBack => {}
                     Forwarded::End => break,
                 }
+                // Behind the match, whose value an idle session would carry if something were awaited in it.
+                this.settle().await?;
+                Box::pin(this.send_unread(&mut left)).await?;
             }
             this.settle().await?;
             Ok(left)
