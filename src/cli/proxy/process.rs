@@ -66,8 +66,8 @@ pub(super) struct ProcessArgs {
         value_parser = power_of_two(64..=32768)
     )]
     ring_entries: u32,
-    /// Poll this long before sleeping: lower latency at low load, but a busy CPU; or auto: 50us, as long as few messages come,
-    /// each soon after the last [nginx: -]
+    /// Poll this long before sleeping: lower latency at low load, but a busy CPU; or auto: 50us (150us when it begins), as long as
+    /// few messages come, each soon after the last [nginx: -]
     #[arg(long, value_name = "DURATION", default_value = "auto", help_heading = "Workers", value_parser = parse_spin)]
     spin: Spin,
     /// Do without optional features of io_uring, to work around a bug of the kernel: recv-multishot-limit, no-iowait,
