@@ -40,7 +40,7 @@ impl Relay<'_> {
 
 pin_project! {
     /// Completes when both directions have ended, one breaks, or the idle time is over. It holds each future once, and
-    /// nothing else: an idle session is little more than this.
+    /// little else, because an idle session is little more than this.
     struct Both<'a, U, D> {
         relay: &'a Relay<'a>,
         #[pin]

@@ -34,7 +34,7 @@ impl fmt::Display for Spin {
 /// The longest spin of `auto`: about what sleeping costs. Measured on a virtual machine with one connection: with half of
 /// it most messages come too late.
 const SPIN_MAX: Duration = Duration::from_micros(50);
-/// The longest of its first spins. Peers that have fallen asleep answer late; once nobody sleeps, messages come faster.
+/// The longest of its first spins: a peer that sleeps answers late, and one that is awake answers soon.
 const FIRST_SPIN_MAX: Duration = Duration::from_micros(150);
 /// How many of those there are.
 const FIRST_SPINS: u32 = 4;
@@ -48,7 +48,7 @@ const FEW: usize = 8;
 const RUN_MIN: u32 = 4;
 /// The same after many attempts that came to nothing.
 const RUN_MAX: u32 = 1024;
-/// Spins in a row that were worth it, after which it is as at first.
+/// After so many spins in a row that were worth it, it is as at first.
 const SUCCESSES: u32 = 16;
 
 /// What the last waits say of the next one.
@@ -59,15 +59,13 @@ pub(super) struct Spinner {
     short: u32,
     /// How many it takes to poll.
     needed: u32,
-    /// Spins since it began to poll.
-    spins: u32,
     /// Spins in a row that were worth it.
-    successes: u32,
+    spins: u32,
 }
 
 impl Spinner {
     pub(super) fn new(spin: Spin) -> Self {
-        Self { spin, short: 0, needed: RUN_MIN, spins: 0, successes: 0 }
+        Self { spin, short: 0, needed: RUN_MIN, spins: 0 }
     }
 
     /// Whether it learns from waits.
@@ -96,14 +94,13 @@ impl Spinner {
         }
         if is_short {
             self.spins = self.spins.saturating_add(1);
-            self.successes += 1;
-            if self.successes == SUCCESSES {
-                // The next that is late doubles it.
-                (self.successes, self.needed) = (0, RUN_MIN / 2);
+            if self.spins == SUCCESSES {
+                // The next wait that is long doubles it.
+                self.needed = RUN_MIN / 2;
             }
         } else {
             // Messages that come now early, now late must not cost a spin each.
-            (self.spins, self.successes, self.needed) = (0, 0, (self.needed * 2).min(RUN_MAX));
+            (self.spins, self.needed) = (0, (self.needed * 2).min(RUN_MAX));
         }
     }
 }
