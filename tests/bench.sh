@@ -75,7 +75,7 @@ done
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
     -addext subjectAltName=DNS:localhost -keyout "$place/key.pem" -out "$place/chain.pem" 2> "$place/err" || fail "openssl failed"
 python3 - "$place" << 'END' || fail "the floor does not pass on what it gets"
-import hashlib, os, socket, ssl, subprocess, sys, threading, time
+import contextlib, hashlib, os, select, socket, ssl, subprocess, sys, threading, time
 
 def echo_slowly(connection):
     time.sleep(0.3)
@@ -113,16 +113,25 @@ def exchange(address, size):
 
 def exchange_over_tls(address, size):
     with trusts.wrap_socket(connect(address), server_hostname="localhost") as client:
-        sent, received = os.urandom(size), b""
-        sender = threading.Thread(target=client.sendall, args=[sent])
-        sender.start()
+        # In one thread: two must not use one TLS connection at once (openssl-threads(7)).
+        client.setblocking(False)
+        sent, sent_bytes, received = os.urandom(size), 0, bytearray()
         while len(received) < size:
-            data = client.recv(1 << 16)
-            assert data, "it has ended early"
-            received += data
-        sender.join()
+            has_moved, unsent = False, sent[sent_bytes:sent_bytes + (1 << 16)]
+            with contextlib.suppress(ssl.SSLWantWriteError):
+                sent_bytes += client.send(unsent) if unsent else 0
+                has_moved = bool(unsent)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                data = client.recv(1 << 16)
+                assert data, "it has ended early"
+                received += data
+                has_moved = True
+            if not has_moved:
+                awaits_room = [client] if unsent else []
+                assert any(select.select([client], awaits_room, [], 60)), "nothing has come for 60 s"
         assert received == sent, size
         # It answers with the end of its own stream.
+        client.settimeout(60)
         client.unwrap()
 
 server = socket.create_server(("127.0.0.1", 0))
