@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::routes::Site;
@@ -43,6 +43,10 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// Shortest sleep: the runtime looks at all connections before it is over.
 const A_LOOK: Duration = Duration::from_millis(1);
+
+/// Turns of the runtime after which all connections have read what had come for them: in the first it asks the kernel, and
+/// each runs the task that accepts and up to 61 others.
+const TURNS: usize = CONNECTIONS_MAX / 61 + 2;
 
 /// From a request to the end of its answer, and to the next request.
 const EXCHANGE: Duration = Duration::from_secs(60);
@@ -165,6 +169,7 @@ pub(super) async fn run(
 
 /// Accepts clients, each of which is answered in a task of its own.
 async fn accept(acceptor: Acceptor, site: Rc<Site>, connections: &Connections) {
+    let mut looked = Instant::now();
     for key in 0.. {
         let mut stream = loop {
             site.pace.keep();
@@ -176,7 +181,7 @@ async fn accept(acceptor: Acceptor, site: Rc<Site>, connections: &Connections) {
                 }
             }
         };
-        if connections.borrow().len() >= CONNECTIONS_MAX && !close_oldest(connections).await {
+        if connections.borrow().len() >= CONNECTIONS_MAX && !close_oldest(connections, &mut looked).await {
             // Each of the others is being answered.
             let reply =
                 last_word("503 Service Unavailable", "there are too many admin clients; try again later");
@@ -199,17 +204,21 @@ pub(super) async fn last_answers(ends: oneshot::Receiver<()>) {
     sleep(A_LOOK).await;
 }
 
-/// Makes room for one more: closes the connection that has waited longest for a request, once it has had its time. False
-/// if none waits for one.
-async fn close_oldest(connections: &Connections) -> bool {
+/// Makes room for one more: closes the connection that has waited longest for a request, once it has had its time, and
+/// what came within that has been looked at, which happened last at `looked`. False if none waits for one.
+async fn close_oldest(connections: &Connections, looked: &mut Instant) -> bool {
     while connections.borrow().len() >= CONNECTIONS_MAX {
-        let Some((_, since)) = oldest(connections) else { return false };
-        // It may ask for something meanwhile, or end. However late this thread runs, it looks at what has come before it
-        // goes on.
-        sleep((since + GRACE).saturating_duration_since(Instant::now()).max(A_LOOK)).await;
-        let over = oldest(connections).filter(|(_, since)| since.elapsed() >= GRACE);
-        let Some((key, _)) = over else { continue };
-        if let Some((_, Some(abort))) = connections.borrow_mut().remove(&key) {
+        let Some((key, since)) = oldest(connections) else { return false };
+        let over = since + GRACE;
+        if over > *looked {
+            // It may ask for something meanwhile, or end. However late this thread runs, it looks at what has come before
+            // it goes on; one look is enough for all whose time was over by then.
+            sleep(over.saturating_duration_since(Instant::now()).max(A_LOOK)).await;
+            *looked = Instant::now();
+            for _ in 0..TURNS {
+                yield_now().await;
+            }
+        } else if let Some((_, Some(abort))) = connections.borrow_mut().remove(&key) {
             abort.abort();
         }
     }
