@@ -100,6 +100,8 @@ impl Unread {
 /// More bytes have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrived {
+    /// They filled a buffer.
+    pub(super) is_full: bool,
     /// Further bytes were waiting.
     pub(super) more: bool,
 }
@@ -229,6 +231,7 @@ impl Connection {
                 Box::pin(self.receive_behind_unread(expect)).await?
             };
             let Some(Received { mut buffer, more }) = received else { return Ok(None) };
+            let arrived = Arrived { is_full: buffer.is_full(), more };
             let mut unread = self.unread.borrow_mut();
             let Some(tls) = self.tls() else {
                 if unread.bytes().is_empty() {
@@ -237,16 +240,47 @@ impl Connection {
                 } else {
                     append_tightly(&mut unread.pieces().bytes, &buffer);
                 }
-                return Ok(Some(Arrived { more }));
+                return Ok(Some(arrived));
             };
             let before = unread.bytes().len();
             tls.decrypt(&self.socket, &buffer, &mut unread.pieces().bytes)?;
             if unread.bytes().len() > before {
-                return Ok(Some(Arrived { more }));
+                return Ok(Some(arrived));
             }
             unread.take(0);
             expect = if more { Expect::Now } else { Expect::Later };
         }
+    }
+
+    /// Receives what has arrived, at most a block, and returns how many bytes those were; nothing at the end of the stream.
+    /// Without TLS `send` gets them, at most `bytes_max`, and returns how many it has taken; the others are unread then, and with
+    /// TLS what was decrypted is. There must be no unread bytes before.
+    ///
+    /// # Errors
+    /// Those of recv(2), with `WouldBlock` when nothing has arrived; `InvalidData` for bytes that are not TLS where TLS is used.
+    pub(super) fn receive_block(
+        &self,
+        bytes_max: usize,
+        send: impl FnOnce(&[u8]) -> usize,
+    ) -> io::Result<Option<usize>> {
+        debug_assert!(self.unread().is_empty(), "unread bytes would be overtaken");
+        let mut unread = self.unread.borrow_mut();
+        let Some(tls) = self.tls() else {
+            return self.socket.receive_block(bytes_max, |bytes| {
+                let taken = send(bytes);
+                if taken < bytes.len() {
+                    append_tightly(&mut unread.pieces().bytes, &bytes[taken..]);
+                }
+                bytes.len()
+            });
+        };
+        let decrypt = |bytes: &[u8]| {
+            let decrypted = tls.decrypt(&self.socket, bytes, &mut unread.pieces().bytes);
+            decrypted.map(|()| bytes.len())
+        };
+        let received = self.socket.receive_block(usize::MAX, decrypt)?.transpose();
+        unread.take(0);
+        received
     }
 
     /// Receives while unread bytes wait for more behind them.

@@ -1,5 +1,6 @@
 //! Both directions of a session at once, from the first byte to the last.
 
+mod copied;
 mod direction;
 mod meter;
 mod pair;

@@ -141,6 +141,10 @@ pub(crate) trait Kernel {
     /// recv(2) of one byte with `MSG_PEEK | MSG_DONTWAIT`: the number of bytes seen, 0 at the end of the stream.
     fn peek(&mut self, fd: RawFd) -> io::Result<usize>;
 
+    /// recv(2) with `MSG_DONTWAIT`: the number of bytes received, 0 at the end of the stream; `WouldBlock` when there are
+    /// none.
+    fn receive_now(&mut self, fd: RawFd, into: &mut [u8]) -> io::Result<usize>;
+
     /// send(2) with `MSG_DONTWAIT`: the number of bytes there was room for; `WouldBlock` when there was none.
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize>;
 

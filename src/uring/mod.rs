@@ -18,6 +18,7 @@
 
 mod address;
 mod bell;
+mod block;
 mod buffers;
 mod call;
 mod clock;
@@ -58,6 +59,7 @@ use std::rc::Rc;
 
 pub use address::Address;
 pub use bell::{Bell, Hearing};
+pub use block::BLOCK_BYTES;
 pub use buffers::Buffer;
 pub use call::Call;
 pub use clock::{Clock, clock};

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::block::Block;
 use super::buffers::{Loans, Region};
 use super::counters::RingCounters;
 use super::deadline::{Deadlines, Sleep, Timeout};
@@ -48,6 +49,7 @@ pub(super) struct Inner {
     pub(super) ops: RefCell<Ops>,
     pub(super) loans: Loans,
     pub(super) pipes: Pipes,
+    pub(super) block: Block,
     pub(super) deadlines: Deadlines,
     pub(super) shortages: Shortages,
     counters: Arc<RingCounters>,
@@ -79,6 +81,7 @@ impl Ring {
             ops: RefCell::default(),
             loans,
             pipes,
+            block: Block::default(),
             deadlines: Deadlines::new(now.get()),
             shortages: Shortages::default(),
             counters: Arc::new(counters),

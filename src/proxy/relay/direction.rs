@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::pair::Relay;
 use super::side::Side;
-use crate::proxy::connection::{Arrived, Connection};
+use crate::proxy::connection::Connection;
 use crate::proxy::settings::Splice;
 use crate::uring::{Buffer, Expect, Moved, Pipe, Received, Socket, Unsent};
 
@@ -33,13 +33,13 @@ const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 /// More bytes than any stream carries.
 pub(in crate::proxy) const TO_THE_END: u64 = u64::MAX;
 /// Full receives in a row that switch a direction to bulk.
-const FULL_RECEIVES_TO_BULK: u32 = 2;
+pub(super) const FULL_RECEIVES_TO_BULK: u32 = 2;
 /// The least known length that makes a direction bulk from its start. Measured with messages of 64 KiB: splicing takes a
 /// third of the CPU of copying through buffers of 16 KiB.
-const BULK_BYTES_MIN: u64 = 32 * 1024;
+pub(super) const BULK_BYTES_MIN: u64 = 32 * 1024;
 /// Turns in a row with less than [`THIN_BYTES`] that switch it back to small.
-const THIN_TURNS_TO_SMALL: u32 = 4;
-const THIN_BYTES: usize = 16 * 1024;
+pub(super) const THIN_TURNS_TO_SMALL: u32 = 4;
+pub(super) const THIN_BYTES: usize = 16 * 1024;
 /// The most that a direction in bulk reads in one turn of its worker.
 const BULK_TURN_BYTES_MAX: usize = 1024 * 1024;
 /// The side whose connection failed, and its error.
@@ -250,7 +250,7 @@ impl Direction<'_> {
     }
 
     /// Sends what was received by a peek, or decrypted.
-    async fn send_unread(&self, left: &mut u64) -> Result<(), Broken> {
+    pub(super) async fn send_unread(&self, left: &mut u64) -> Result<(), Broken> {
         loop {
             let due = self.from().unread().len().min(usize::try_from(*left).unwrap_or(usize::MAX));
             if due == 0 {
@@ -267,20 +267,6 @@ impl Direction<'_> {
             }
         }
         self.to().flush().await.map_err(|error| (self.to, error))
-    }
-
-    /// Relays by copying, for connections of which at least one uses TLS, or where only a receive works.
-    async fn carry_copied(&self, mut left: u64) -> Result<u64, Broken> {
-        let mut expect = Expect::Later;
-        while left > 0 {
-            match self.from().receive(expect).await.map_err(|error| (self.from, error))? {
-                None => break,
-                Some(Arrived { more }) => expect = if more { Expect::Now } else { Expect::Later },
-            }
-            self.relay.received(self.from, self.relay.ring.now());
-            self.send_unread(&mut left).await?;
-        }
-        Ok(left)
     }
 
     /// Splices through `pipe`, a bounded share each turn, until all is carried or a receive is due: bytes come thin, or

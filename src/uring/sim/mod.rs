@@ -236,6 +236,15 @@ impl Kernel for SimKernel {
         world.connections[id].near_peek().map_err(error)
     }
 
+    fn receive_now(&mut self, fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
+        let world = &mut *self.world.borrow_mut();
+        let id = world.connected(fd).ok_or_else(|| error(libc::EBADF))?;
+        let mut received = Vec::new();
+        let count = world.receive(id, &mut received, into.len()).map_err(error)?;
+        into[..count].copy_from_slice(&received);
+        Ok(count)
+    }
+
     fn send(&mut self, fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
         let world = &mut *self.world.borrow_mut();
         let id = world.connected(fd).ok_or_else(|| error(libc::EBADF))?;
