@@ -15,6 +15,10 @@ use rustls::{
 use crate::protocol::proxy_protocol::ClientTls;
 use crate::uring::Socket;
 
+/// The most plaintext in a record (RFC 8446 section 5.1). One that is sent before the next is encrypted takes the memory that the
+/// last one has left in the caches.
+const RECORD_BYTES: usize = 16 * 1024;
+
 /// The TLS of one connection.
 pub(super) struct Tls {
     connection: RefCell<rustls::Connection>,
@@ -104,13 +108,13 @@ impl Tls {
         Ok(())
     }
 
-    /// Encrypts as much as there is room for, and sends as far as the socket has room.
+    /// Encrypts a record after the other, and sends each, as far as the socket has room.
     pub(super) fn encrypt(&self, socket: &Socket, plaintext: &[u8]) -> io::Result<usize> {
-        if !self.flush(socket)? {
-            return Ok(0);
+        let mut taken = 0;
+        while self.flush(socket)? && taken < plaintext.len() {
+            let record = &plaintext[taken..plaintext.len().min(taken + RECORD_BYTES)];
+            taken += self.connection.borrow_mut().writer().write(record)?;
         }
-        let taken = self.connection.borrow_mut().writer().write(plaintext)?;
-        self.flush(socket)?;
         Ok(taken)
     }
 
