@@ -28,8 +28,6 @@ const BUSY_POLLING: Variant =
     Variant { of: Haproxy, name: "haproxy busy-polling", settings: &["busy-polling"] };
 const FLOOR_POLLING: Variant = Variant { of: Floor, name: "floor polling", settings: &["--polling"] };
 const WARM: Variant = Variant { of: Iisplice, name: "iisplice --warm 64", settings: &["--warm", "64"] };
-const LARGE_BUFFERS: Variant =
-    Variant { of: Iisplice, name: "iisplice --buffer-size 64KiB", settings: &["--buffer-size", "64KiB"] };
 const SMALL_PIPES: Variant =
     Variant { of: Iisplice, name: "iisplice --pipe-size 64KiB", settings: &["--pipe-size", "64KiB"] };
 
@@ -297,7 +295,6 @@ pub(crate) const CASES: &[Case] = &[
         front: Front::Tls,
         work: Work::Generated(Plan { scenario: Scenario::Bulk, path: "/large", connections: 8, ..HTTP }),
         arms: PROXIES,
-        variants: &[LARGE_BUFFERS],
         columns: BULK,
         ..SMALL
     },
