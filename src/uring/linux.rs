@@ -40,8 +40,9 @@ pub(super) struct Linux {
     ring: IoUring,
     provided: ProvidedRing,
     spinner: Spinner,
-    /// Whether a send is queued. It completes as it is submitted, so that nothing is waited for.
-    has_send: bool,
+    /// Whether the next wait is no sign of how soon messages come: a queued send completes as it is submitted, and bulk
+    /// comes as fast as its ends can.
+    ignores_wait: bool,
     enter_flags: u32,
     limited_multishot: bool,
     /// Multishot polls that found something and must be cancelled; a field so that the memory is reused.
@@ -64,8 +65,8 @@ impl Linux {
         }
         let enter_flags = enter_flags.bits();
         let limited_multishot = features.has(Feature::RecvMultishotLimit);
-        let (spinner, has_send, changed) = (Spinner::new(spin), false, Vec::new());
-        Ok(Self { ring, provided, spinner, has_send, enter_flags, limited_multishot, changed })
+        let (spinner, ignores_wait, changed) = (Spinner::new(spin), false, Vec::new());
+        Ok(Self { ring, provided, spinner, ignores_wait, enter_flags, limited_multishot, changed })
     }
 
     /// Submits what is queued and waits for `want` completions, at most for `limit`.
@@ -129,7 +130,7 @@ impl Kernel for Linux {
             }
             Operation::ReceiveSeveral { fd } => Submission::receive(fd, true, self.provided.buffer_bytes()),
             Operation::Send { fd, bytes, len } => {
-                self.has_send = true;
+                self.ignores_wait = true;
                 Submission::send(fd, bytes, len)
             }
             Operation::Cancel { target } => Submission::cancel(target),
@@ -152,15 +153,14 @@ impl Kernel for Linux {
         self.provided.provide();
         let limit = match wait {
             Wait::No => {
-                self.has_send = false;
+                self.ignores_wait = false;
                 return self.enter_once(0, None);
             }
             Wait::Completion => None,
             Wait::AtMost(limit) => Some(limit),
         };
-        // What a wait says that a send ends at once is nothing of the next message.
-        let begin = (self.spinner.is_auto() && !self.has_send).then(Instant::now);
-        self.has_send = false;
+        let ignores_wait = std::mem::take(&mut self.ignores_wait);
+        let begin = (self.spinner.is_auto() && !ignores_wait).then(Instant::now);
         if self.spinner.limit().is_zero() || self.spinner.is_auto() && begin.is_none() || !self.spin(limit)? {
             self.enter_once(1, limit)?;
         }
@@ -277,6 +277,7 @@ impl Kernel for Linux {
     }
 
     fn receive_now(&mut self, fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
+        self.ignores_wait = true;
         Ok(nix::sys::socket::recv(fd, into, MsgFlags::MSG_DONTWAIT)?)
     }
 
@@ -302,6 +303,7 @@ impl Kernel for Linux {
     }
 
     fn splice(&mut self, from: RawFd, to: RawFd, bytes: usize) -> io::Result<usize> {
+        self.ignores_wait = true;
         // Without SPLICE_F_MORE, which corks for up to 200 ms; SPLICE_F_MOVE does nothing.
         Ok(nix::fcntl::splice(borrow(from), None, borrow(to), None, bytes, SpliceFFlags::SPLICE_F_NONBLOCK)?)
     }
