@@ -41,7 +41,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a connection is left open for its request, however many others there are.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// Shortest sleep: the runtime looks at all connections before it is over.
+/// Shortest sleep: the runtime asks the kernel for what has come before it is over.
 const A_LOOK: Duration = Duration::from_millis(1);
 
 /// Turns of the runtime after which all connections have read what had come for them: in the first it asks the kernel, and
@@ -201,7 +201,17 @@ async fn accept(acceptor: Acceptor, site: Rc<Site>, connections: &Connections) {
 /// Completes when it is told to, and all connections have been looked at once more.
 pub(super) async fn last_answers(ends: oneshot::Receiver<()>) {
     let _ = ends.await;
-    sleep(A_LOOK).await;
+    look(A_LOOK).await;
+}
+
+/// Sleeps for `time`, and completes when all connections have read what had come by then; returns when that was.
+async fn look(time: Duration) -> Instant {
+    sleep(time.max(A_LOOK)).await;
+    let now = Instant::now();
+    for _ in 0..TURNS {
+        yield_now().await;
+    }
+    now
 }
 
 /// Makes room for one more: closes the connection that has waited longest for a request, once it has had its time, and
@@ -213,11 +223,7 @@ async fn close_oldest(connections: &Connections, looked: &mut Instant) -> bool {
         if over > *looked {
             // It may ask for something meanwhile, or end. However late this thread runs, it looks at what has come before
             // it goes on; one look is enough for all whose time was over by then.
-            sleep(over.saturating_duration_since(Instant::now()).max(A_LOOK)).await;
-            *looked = Instant::now();
-            for _ in 0..TURNS {
-                yield_now().await;
-            }
+            *looked = look(over.saturating_duration_since(Instant::now())).await;
         } else if let Some((_, Some(abort))) = connections.borrow_mut().remove(&key) {
             abort.abort();
         }
