@@ -17,7 +17,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use super::arrivals;
+use super::arrivals::{self, Unreleased};
 use super::client;
 use super::connection::{self, EndedBy, Slot};
 use super::failure::LoadError;
@@ -358,10 +358,17 @@ async fn live(
     worker.recorder.borrow_mut().leave_out_before(clock.measure_from);
     worker.clock.set(Some(clock));
     worker.clock_started.notify_waiters();
-    if let Pace::Open { rate, arrivals } = worker.plan.pace {
-        clients.push(tokio_uring::spawn(arrivals::release(Rc::clone(&worker), timer, rate, arrivals, clock)));
-    }
+    let unreleased = if let Pace::Open { rate, arrivals } = worker.plan.pace {
+        let all = Rc::new(Unreleased::new(&worker.plan, worker.index, rate, arrivals, clock));
+        clients.push(tokio_uring::spawn(arrivals::release(Rc::clone(&worker), timer, Rc::clone(&all))));
+        Some(all)
+    } else {
+        None
+    };
     let (measured, cpu) = measure(&worker, news, clock, stop).await;
+    if let Some(unreleased) = unreleased {
+        unreleased.release_overdue(&worker, Instant::now());
+    }
     worker.stop();
     let last = worker.recorder.borrow_mut().cut();
     let now = Instant::now();

@@ -12,10 +12,13 @@ mod reserved;
 mod site;
 mod through_http;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use mock::Mock;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use site::{PASSWORD, STALL, Site, start_pooling_proxy};
 
@@ -201,6 +204,26 @@ fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
     assert_eq!(open["counts"]["arrivals"], 800);
 }
 
+/// The schedule goes on while the load generator itself stands still, over the end of the run too.
+#[test]
+fn what_was_due_while_the_load_generator_stood_still_is_counted() {
+    let site = Site::start();
+    let mut command = load(&[&site.url("/"), "-d3s", "--warmup=0s", "-c1", "-t1", "--rate=200", "--json=-"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    first_line(&mut child);
+    send(&child, Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(3));
+    send(&child, Signal::SIGCONT);
+    let output = child.wait_with_output().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["counts"]["arrivals"], 600);
+    let [sent, unsent, unanswered] =
+        [&result["counts"]["requests"], &result["unsent"]["count"], &result["unanswered"]["count"]]
+            .map(number);
+    assert_eq!(sent + unsent + unanswered, 600, "{sent}, {unsent}, {unanswered}");
+    assert!(unsent > 0, "it stood still for the rest of the run");
+}
+
 #[test]
 fn errors_are_counted_by_class() {
     let site = Site::start();
@@ -253,9 +276,19 @@ fn what_cannot_work_ends_with_the_reason_in_one_line() {
     );
 }
 
+fn send(child: &Child, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
 fn interrupt(child: &Child) {
-    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    send(child, Signal::SIGINT);
+}
+
+/// The first line of a run, which is there when its first second is over.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    line
 }
 
 #[test]
@@ -263,10 +296,7 @@ fn an_interrupted_run_reports_what_it_measured() {
     let site = Site::start();
     let mut command = load(&[&site.url("/"), "-d1h", "--warmup=0s", "-c2", "--json=-"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The first line is there when the first second is over.
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stderr.take().unwrap()), &mut line)
-        .unwrap();
+    let line = first_line(&mut child);
     assert!(line.contains("requests/s"), "{line}");
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
