@@ -401,7 +401,7 @@ fn a_server_that_hangs_after_a_while_misses_its_objective() {
     let output = run(&[
         &site.url("/hangs-after-20"),
         "-c1",
-        "-d500ms",
+        "-d2s",
         "--warmup=0s",
         "--objective=p50<50ms",
         "--json=-",
@@ -440,17 +440,29 @@ fn errors_fail_a_run_when_they_are_told_to() {
 fn the_search_finds_a_rate_that_one_connection_can_keep() {
     let site = Site::start();
     // One connection and 20 ms a request: below 50 a second, whatever the machine.
-    let output = run(&[
-        &site.url("/slow"),
-        "-c1",
-        "-d1s",
-        "--warmup=0s",
-        "--find-rate",
-        "--rate=10",
-        "--objective=p90<200ms",
-        "--json=-",
-    ]);
-    let steps = String::from_utf8(output.stderr).unwrap();
+    let search = || {
+        let output = run(&[
+            &site.url("/slow"),
+            "-c1",
+            "-d1s",
+            "--warmup=0s",
+            "--find-rate",
+            "--rate=10",
+            "--objective=p90<200ms",
+            "--json=-",
+        ]);
+        let steps = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output, steps)
+    };
+    let mut found = search();
+    // A machine that stands still for some tenths of a second holds up the generator, which says so.
+    for _ in 0..4 {
+        if !found.1.contains("10 /s: p90<200ms missed at the limit of the generator") {
+            break;
+        }
+        found = search();
+    }
+    let (output, steps) = found;
     assert_eq!(output.status.code(), Some(0), "{steps}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rate = result["runs"][0]["offered"]["first_per_second"].as_f64().unwrap();
