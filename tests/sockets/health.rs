@@ -208,15 +208,20 @@ fn a_server_that_is_back_is_used_again() {
         serve_one(&proxy, &[&good, &back]);
         !proxy.said("server is up again").is_empty()
     });
+    // Both ends stay: a server that ends a connection without an answer would have failed.
+    let mut held = Vec::new();
     let (mut of_good, mut of_back) = (0, 0);
     for _ in 0..8 {
         let client = Peer::connect(proxy.address());
         client.send(b"x");
+        held.push(client);
         wait_until("a server to get the connection", || {
-            if good.try_accept().is_some() {
+            if let Some(upstream) = good.try_accept() {
                 of_good += 1;
-            } else if back.try_accept().is_some() {
+                held.push(upstream);
+            } else if let Some(upstream) = back.try_accept() {
                 of_back += 1;
+                held.push(upstream);
             } else {
                 return false;
             }
