@@ -53,8 +53,8 @@ impl Unreleased {
         true
     }
 
-    /// Puts those that were due before `end` into the thread's queue. A thread that stood still as the run ended would
-    /// leave out what nobody sent in that time, and so look better than it was.
+    /// Puts those that were due before `end` into the thread's queue. The thread may have stood still as the run ended.
+    /// Without this, nothing would count the requests that were due in that time, and the result would be too good.
     pub(super) fn release_overdue(&self, worker: &Worker, end: Instant) {
         while let Some(due) = self.next_due().filter(|due| *due < end) {
             if !self.release_next(worker, due) {

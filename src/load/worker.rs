@@ -359,9 +359,10 @@ async fn live(
     worker.clock.set(Some(clock));
     worker.clock_started.notify_waiters();
     let unreleased = if let Pace::Open { rate, arrivals } = worker.plan.pace {
-        let all = Rc::new(Unreleased::new(&worker.plan, worker.index, rate, arrivals, clock));
-        clients.push(tokio_uring::spawn(arrivals::release(Rc::clone(&worker), timer, Rc::clone(&all))));
-        Some(all)
+        let unreleased = Rc::new(Unreleased::new(&worker.plan, worker.index, rate, arrivals, clock));
+        let release = arrivals::release(Rc::clone(&worker), timer, Rc::clone(&unreleased));
+        clients.push(tokio_uring::spawn(release));
+        Some(unreleased)
     } else {
         None
     };
