@@ -3,6 +3,8 @@
 mod endings;
 mod hlog;
 mod mock;
+mod objective;
+mod open_loop;
 mod proxy;
 mod remedies;
 mod replay;
@@ -15,12 +17,11 @@ mod through_http;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use mock::Mock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use site::{PASSWORD, STALL, Site, start_pooling_proxy};
+use site::{PASSWORD, Site, start_pooling_proxy};
 
 fn load(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iisplice"));
@@ -185,46 +186,6 @@ fn no_latency_is_shorter_than_the_server_took() {
 }
 
 #[test]
-fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
-    let duration = ["-d4s", "--warmup=0s", "-c1", "-t1"];
-    let stall_ms = STALL.1.as_millis() as u64 - STALL.0.as_millis() as u64;
-    let site = Site::start();
-    let closed = measure(&[&[site.url("/stall").as_str()], &duration[..]].concat());
-    // The stall is there, but as one slow request among thousands: far outside p99.
-    assert!(max_ms(&closed, "request") >= stall_ms - 50, "{}", closed["legs"]["request"]);
-    assert!(number(&closed["legs"]["request"]["percentiles_ns"]["p99"]) < 500_000_000);
-
-    let site = Site::start();
-    let open = measure(&[&[site.url("/stall").as_str(), "--rate=200"], &duration[..]].concat());
-    let intended = &open["legs"]["from_intended_start"];
-    // 200 of 800 were due in the stalled second: a quarter waited, half of them over half a second.
-    assert!(number(&intended["percentiles_ns"]["p90"]) > 300_000_000, "{intended}");
-    // The service time alone hides it just as the closed loop does.
-    assert!(number(&open["legs"]["request"]["percentiles_ns"]["p90"]) < 300_000_000, "{}", open["legs"]);
-    assert_eq!(open["counts"]["arrivals"], 800);
-}
-
-/// The schedule goes on while the load generator itself stands still, over the end of the run too.
-#[test]
-fn what_was_due_while_the_load_generator_stood_still_is_counted() {
-    let site = Site::start();
-    let mut command = load(&[&site.url("/"), "-d3s", "--warmup=0s", "-c1", "-t1", "--rate=200", "--json=-"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    first_line(&mut child);
-    send(&child, Signal::SIGSTOP);
-    std::thread::sleep(Duration::from_secs(3));
-    send(&child, Signal::SIGCONT);
-    let output = child.wait_with_output().unwrap();
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(result["counts"]["arrivals"], 600);
-    let [sent, unsent, unanswered] =
-        [&result["counts"]["requests"], &result["unsent"]["count"], &result["unanswered"]["count"]]
-            .map(number);
-    assert_eq!(sent + unsent + unanswered, 600, "{sent}, {unsent}, {unanswered}");
-    assert!(unsent > 0, "it stood still for the rest of the run");
-}
-
-#[test]
 fn errors_are_counted_by_class() {
     let site = Site::start();
     let errors = |path: &str, more: &[&str]| {
@@ -384,90 +345,12 @@ fn a_result_is_shown_again_merged_and_compared() {
 }
 
 #[test]
-fn a_missed_objective_is_exit_code_4() {
-    let site = Site::start();
-    for (objective, code) in [("p50<10ms", 4), ("p50<10s", 0)] {
-        let output = run(&[&site.url("/slow"), "-n20", "-c2", "--objective", objective]);
-        assert_eq!(output.status.code(), Some(code), "{objective}");
-        let report = String::from_utf8(output.stdout).unwrap();
-        let verdict = if code == 0 { "kept: p50 of 20 requests is" } else { "missed: p50 of 20 requests is" };
-        assert!(report.contains(&format!("objective {objective} {verdict}")), "{report}");
-    }
-}
-
-#[test]
-fn a_server_that_hangs_after_a_while_misses_its_objective() {
-    let site = Site::start();
-    let output = run(&[
-        &site.url("/hangs-after-20"),
-        "-c1",
-        "-d2s",
-        "--warmup=0s",
-        "--objective=p50<50ms",
-        "--json=-",
-    ]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{said}");
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let verdict = &result["objective"];
-    assert_eq!(verdict["missed_by"], serde_json::json!([{"unanswered": 1}]), "{verdict}");
-    assert!(said.contains("missed: ") && said.contains("1 unanswered at the end"), "{said}");
-}
-
-#[test]
-fn a_search_whose_first_rate_misses_still_reports() {
-    let site = Site::start();
-    let output =
-        run(&[&site.url("/slow"), "-c1", "-d500ms", "--warmup=0s", "--find-rate", "--objective=p50<1ms"]);
-    let report = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{report}");
-    assert!(
-        report.contains("objective p50<1ms missed") && report.contains("tried 100 /s: missed"),
-        "{report}"
-    );
-}
-
-#[test]
 fn errors_fail_a_run_when_they_are_told_to() {
     let site = Site::start();
     for (more, code) in [(&[][..], 0), (&["--fail-on-errors"], 1)] {
         let output = run(&[&[site.url("/every-third-500").as_str(), "-c1", "-n9"], more].concat());
         assert_eq!(output.status.code(), Some(code), "{more:?}");
     }
-}
-
-#[test]
-fn the_search_finds_a_rate_that_one_connection_can_keep() {
-    let site = Site::start();
-    // One connection and 20 ms a request: below 50 a second, whatever the machine.
-    let search = || {
-        let output = run(&[
-            &site.url("/slow"),
-            "-c1",
-            "-d1s",
-            "--warmup=0s",
-            "--find-rate",
-            "--rate=10",
-            "--objective=p90<200ms",
-            "--json=-",
-        ]);
-        let steps = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output, steps)
-    };
-    let mut found = search();
-    // A machine that stands still for some tenths of a second holds up the generator, which says so.
-    for _ in 0..4 {
-        if !found.1.contains("10 /s: p90<200ms missed at the limit of the generator") {
-            break;
-        }
-        found = search();
-    }
-    let (output, steps) = found;
-    assert_eq!(output.status.code(), Some(0), "{steps}");
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let rate = result["runs"][0]["offered"]["first_per_second"].as_f64().unwrap();
-    assert!((10.0..60.0).contains(&rate), "{rate}: {steps}");
-    assert!(steps.contains("10 /s: p90<200ms kept") && steps.contains("missed"), "{steps}");
 }
 
 #[test]
